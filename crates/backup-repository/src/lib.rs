@@ -1,0 +1,1 @@
+//! BackupRepository object to opened repository: connect, create, forget.

@@ -1,0 +1,1 @@
+//! Only one that knows the bucket layout of a BackupStorageLocation.

@@ -1,0 +1,1 @@
+//! Reads the cluster; creates only snapshots and DataUploads.

@@ -1,0 +1,1 @@
+//! The backup_operations controller.

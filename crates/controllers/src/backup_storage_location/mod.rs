@@ -1,0 +1,1 @@
+//! The backup_storage_location controller.

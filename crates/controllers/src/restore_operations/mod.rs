@@ -1,0 +1,1 @@
+//! The restore_operations controller.

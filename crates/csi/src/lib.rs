@@ -1,0 +1,1 @@
+//! Only speaker of snapshot.storage.k8s.io.

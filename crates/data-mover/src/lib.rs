@@ -1,0 +1,1 @@
+//! Opens the exposed volume and the repository, runs the uploader, reports.

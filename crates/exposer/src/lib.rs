@@ -1,0 +1,1 @@
+//! Only one that creates data mover pods and temporary volumes.

@@ -1,0 +1,1 @@
+//! Kopia's repository format. No Kubernetes, no Velero words.

@@ -1,0 +1,1 @@
+//! Never reads the bucket except through backup-store.

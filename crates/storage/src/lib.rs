@@ -1,0 +1,1 @@
+//! Knows names and bytes, nothing else: blob storage for a repository.

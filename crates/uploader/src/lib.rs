@@ -1,0 +1,1 @@
+//! Knows a volume and a repository, not where either came from.

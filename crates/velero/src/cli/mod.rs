@@ -1,0 +1,1 @@
+//! Verbs as the user types them.

@@ -1,0 +1,1 @@
+//! `velero data-mover`.

@@ -1,0 +1,1 @@
+//! `velero node-agent server`.
