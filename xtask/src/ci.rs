@@ -1,0 +1,37 @@
+//! What CI runs, in the order in which it is cheapest to fail.
+
+use anyhow::Result;
+
+use crate::stages::{Stages, run};
+use crate::{edges, tools};
+
+/// `cargo xtask ci`: everything that needs no cluster, then (with `gate`) the scenarios of the gate tier.
+pub fn ci(gate: bool) -> Result<()> {
+    let mut stages = Stages::default();
+    let result = all(&mut stages, gate);
+    stages.print();
+    result
+}
+
+fn all(stages: &mut Stages, gate: bool) -> Result<()> {
+    stages.run("format", || run("cargo", &["fmt", "--all", "--check"], &[]))?;
+    stages.run("edges", edges::check)?;
+    stages.run("clippy", || {
+        run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
+    })?;
+    stages.run("tools: build", tools::install)?;
+    stages.run("deny", tools::deny)?;
+    stages.run("typos", tools::typos)?;
+    stages.run("peers", || tools::peers().map(|_| ()))?;
+    stages.run("tests", test)?;
+    if gate {
+        stages.run("gate", || run("cargo", &["xtask", "e2e", "--gate"], &[]))?;
+    }
+    Ok(())
+}
+
+/// `cargo xtask test`: every test that needs no cluster, with the real peers (kopia, versitygw) beside them.
+pub fn test() -> Result<()> {
+    let peers = tools::peers()?;
+    run("cargo", &["test", "--workspace", "--locked", "--no-fail-fast"], &peers)
+}
