@@ -1,0 +1,57 @@
+//! VolumeSnapshotLocation.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::SecretKeySelector;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::phase::VolumeSnapshotLocationPhase;
+use crate::schema;
+
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "velero.io",
+    version = "v1",
+    kind = "VolumeSnapshotLocation",
+    plural = "volumesnapshotlocations",
+    singular = "volumesnapshotlocation",
+    shortname = "vsl",
+    namespaced,
+    status = "VolumeSnapshotLocationStatus",
+    schema = "disabled",
+    derive = "Default",
+    derive = "PartialEq"
+)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeSnapshotLocationSpec {
+    #[serde(
+        deserialize_with = "crate::wire::null_is_default",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub config: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::secret_key_selector")]
+    pub credential: Option<SecretKeySelector>,
+    #[serde(deserialize_with = "crate::wire::null_is_default")]
+    #[schemars(extend("x-required" = true))]
+    pub provider: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct VolumeSnapshotLocationStatus {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase: Option<VolumeSnapshotLocationPhase>,
+}
+
+impl VolumeSnapshotLocation {
+    /// The phase; an object without one is new.
+    pub fn phase(&self) -> VolumeSnapshotLocationPhase {
+        self.status
+            .as_ref()
+            .and_then(|status| status.phase.clone())
+            .unwrap_or_default()
+    }
+}
