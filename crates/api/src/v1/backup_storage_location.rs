@@ -105,13 +105,3 @@ pub struct BackupStorageLocationStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<BackupStorageLocationPhase>,
 }
-
-impl BackupStorageLocation {
-    /// The phase; an object without one is new.
-    pub fn phase(&self) -> BackupStorageLocationPhase {
-        self.status
-            .as_ref()
-            .and_then(|status| status.phase.clone())
-            .unwrap_or_default()
-    }
-}

@@ -45,13 +45,3 @@ pub struct VolumeSnapshotLocationStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<VolumeSnapshotLocationPhase>,
 }
-
-impl VolumeSnapshotLocation {
-    /// The phase; an object without one is new.
-    pub fn phase(&self) -> VolumeSnapshotLocationPhase {
-        self.status
-            .as_ref()
-            .and_then(|status| status.phase.clone())
-            .unwrap_or_default()
-    }
-}
