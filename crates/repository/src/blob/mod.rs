@@ -1,0 +1,125 @@
+//! The synchronous engine's view of asynchronous storage. Only this folder waits for storage.
+//! Neighbours: `upload.rs` (finished packs on their way), `names.rs` (pack ids and sessions).
+//!
+//! The engine runs on threads of its own; a call here blocks that thread until the storage answers. With
+//! `cpu_threads: 0` nothing waits: the storage must answer at once, as the one in memory does.
+
+pub mod names;
+pub mod upload;
+
+use std::{future::Future, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use caravel_storage::{BlobId, BlobMetadata, Storage, StorageError};
+use futures::FutureExt;
+use tokio::runtime::Handle;
+
+use crate::{environment::Environment, error::Result, error::RepositoryError};
+
+/// Blocking access to one repository's blobs. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    storage: Arc<dyn Storage>,
+    waiting: Waiting,
+}
+
+#[derive(Clone, Debug)]
+enum Waiting {
+    /// Futures run on this runtime while the engine's thread waits.
+    Runtime(Handle),
+    /// Futures are ready at once; simulation.
+    Inline,
+}
+
+impl Blobs {
+    /// Captures the runtime this is called on.
+    pub fn new(storage: Arc<dyn Storage>, environment: &Environment) -> Self {
+        let waiting = match environment.cpu_threads {
+            0 => Waiting::Inline,
+            _ => Waiting::Runtime(Handle::current()),
+        };
+        Self { storage, waiting }
+    }
+
+    /// The storage itself.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    pub(crate) fn is_inline(&self) -> bool {
+        matches!(self.waiting, Waiting::Inline)
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        match &self.waiting {
+            Waiting::Runtime(handle) => handle.block_on(future),
+            Waiting::Inline => {
+                future.now_or_never().expect("cpu_threads is 0, so the storage must answer without waiting")
+            }
+        }
+    }
+
+    pub fn get(&self, id: &str) -> Result<Bytes> {
+        self.wait(self.storage.get(&BlobId::from(id))).map_err(|e| reading(id, e))
+    }
+
+    pub fn get_range(&self, id: &str, range: Range<u64>) -> Result<Bytes> {
+        self.wait(self.storage.get_range(&BlobId::from(id), range)).map_err(|e| reading(id, e))
+    }
+
+    /// Reads several blobs, a few at a time; in the order asked for.
+    pub fn get_all(&self, ids: &[&str]) -> Result<Vec<(String, Bytes)>> {
+        const TOGETHER: usize = 8;
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(TOGETHER) {
+            let names: Vec<BlobId> = some.iter().map(|id| BlobId::from(*id)).collect();
+            let answers = self.wait(futures::future::join_all(names.iter().map(|id| self.storage.get(id))));
+            for (id, answer) in some.iter().zip(answers) {
+                found.push(((*id).to_owned(), answer.map_err(|e| reading(id, e))?));
+            }
+        }
+        Ok(found)
+    }
+
+    pub fn put(&self, id: &str, data: Bytes) -> Result<()> {
+        self.wait(self.storage.put(&BlobId::from(id), data)).map_err(|e| writing(id, e))
+    }
+
+    pub fn put_if_absent(&self, id: &str, data: Bytes) -> Result<(), StorageError> {
+        self.wait(self.storage.put_if_absent(&BlobId::from(id), data))
+    }
+
+    pub fn list(&self, prefix: &str) -> Result<Vec<BlobMetadata>> {
+        self.wait(self.storage.list(prefix))
+            .map_err(|e| RepositoryError::storage_while("cannot list the repository's blobs", e))
+    }
+
+    pub fn delete(&self, id: &str) -> Result<()> {
+        self.wait(self.storage.delete(&BlobId::from(id))).map_err(|e| writing(id, e))
+    }
+}
+
+fn reading(id: &str, error: StorageError) -> RepositoryError {
+    RepositoryError::storage_while(&format!("cannot read blob {id} of the repository"), error)
+}
+
+fn writing(id: &str, error: StorageError) -> RepositoryError {
+    RepositoryError::storage_while(&format!("cannot change blob {id} of the repository"), error)
+}
+
+/// Runs a piece of the engine away from the runtime's own threads (inline: right here).
+pub(crate) async fn run<T: Send + 'static>(
+    environment: &Environment,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    if environment.cpu_threads == 0 {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(join) => match join.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => panic!("the runtime shut down while the repository engine was working"),
+        },
+    }
+}

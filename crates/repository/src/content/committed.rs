@@ -1,0 +1,153 @@
+//! The committed contents: reads the index blobs, merges them, and reads them again when they are too old to
+//! decide on (kopia-format.md 7.6 steps 7 and 8, 11.5 rule c).
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    blob::Blobs,
+    crypto::Sealer,
+    environment::Environment,
+    epoch::EpochState,
+    error::{RepositoryError, RepositoryErrorKind, Result},
+    index::{self, PackNames, merged::MergedIndex},
+};
+
+/// Older than this, an index must not decide that a content need not be written: its pack may be deleted an
+/// hour after maintenance has rewritten it. Kopia's own figure.
+const MAX_AGE_SECS: i64 = 15 * 60;
+/// Kopia's patience with index blobs that vanish while being read.
+const ATTEMPTS: u32 = 10;
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+
+/// One reading of the index blobs.
+pub struct Reading {
+    pub index: MergedIndex,
+    pub watermark: i64,
+    taken_at: Timestamp,
+}
+
+/// Shared by readers and writers of one opened repository.
+pub struct Committed {
+    blobs: Blobs,
+    sealer: Arc<Sealer>,
+    environment: Environment,
+    /// How long one reading may take (`EpochRefreshFrequency`), in seconds.
+    max_reading_secs: i64,
+    current: RwLock<Arc<Reading>>,
+    refreshing: Mutex<()>,
+}
+
+impl Committed {
+    /// Reads the index for the first time.
+    pub fn open(
+        blobs: Blobs,
+        sealer: Arc<Sealer>,
+        environment: Environment,
+        max_reading_secs: i64,
+    ) -> Result<Self> {
+        let taken_at = environment.clock.now();
+        let empty = Arc::new(Reading { index: MergedIndex::default(), watermark: 0, taken_at });
+        let committed = Self {
+            blobs,
+            sealer,
+            environment,
+            max_reading_secs,
+            current: RwLock::new(empty),
+            refreshing: Mutex::new(()),
+        };
+        committed.refresh()?;
+        Ok(committed)
+    }
+
+    /// The latest reading, however old.
+    pub fn current(&self) -> Arc<Reading> {
+        self.current.read().clone()
+    }
+
+    /// A reading young enough to decide on.
+    pub fn fresh(&self) -> Result<Arc<Reading>> {
+        let current = self.current();
+        if self.age_secs(&current) < MAX_AGE_SECS {
+            return Ok(current);
+        }
+        let _only_one = self.refreshing.lock();
+        let current = self.current();
+        if self.age_secs(&current) < MAX_AGE_SECS {
+            return Ok(current);
+        }
+        self.read_again()
+    }
+
+    /// Reads again now: what others, or our own commit, have added is seen afterwards.
+    pub fn refresh(&self) -> Result<Arc<Reading>> {
+        let _only_one = self.refreshing.lock();
+        self.read_again()
+    }
+
+    fn age_secs(&self, reading: &Reading) -> i64 {
+        self.environment.now_secs() - reading.taken_at.as_second()
+    }
+
+    fn read_again(&self) -> Result<Arc<Reading>> {
+        let mut wait = FIRST_WAIT;
+        let mut last = None;
+        for _ in 0..ATTEMPTS {
+            match self.try_reading() {
+                Ok(Some(reading)) => {
+                    let reading = Arc::new(reading);
+                    *self.current.write() = reading.clone();
+                    return Ok(reading);
+                }
+                Ok(None) => {}
+                Err(error) if error.is_missing_blob() => last = Some(error),
+                Err(error) => return Err(error),
+            }
+            if !self.blobs.is_inline() {
+                std::thread::sleep(wait);
+            }
+            wait *= 2;
+        }
+        Err(last.unwrap_or_else(|| {
+            RepositoryError::new(
+                RepositoryErrorKind::TooSlow,
+                "reading the repository's index takes longer than others may keep it; try again",
+            )
+        }))
+    }
+
+    /// One attempt; `None` when it took so long that blobs may have been replaced meanwhile.
+    fn try_reading(&self) -> Result<Option<Reading>> {
+        let taken_at = self.environment.clock.now();
+        let listing = self.blobs.list("x")?;
+        let state = EpochState::of(listing.iter().map(|blob| blob.id.as_str()));
+        let wanted: BTreeSet<String> = state.index_blobs.into_iter().collect();
+        let old = self.current();
+        let (mut entries, mut packs) = match old.index.blobs().is_subset(&wanted) {
+            true => old.index.parts(),
+            false => (Vec::new(), PackNames::default()),
+        };
+        let known = if entries.is_empty() { &BTreeSet::new() } else { old.index.blobs() };
+        let missing: Vec<&str> = wanted.difference(known).map(String::as_str).collect();
+        for (name, body) in self.blobs.get_all(&missing)? {
+            let plain = self.sealer.open_blob(&name, &body).ok_or_else(|| cannot_open(&name))?;
+            index::decode(&plain, &mut packs, &mut entries)
+                .map_err(|e| e.while_doing(format_args!("cannot read index blob {name}")))?;
+        }
+        if self.environment.now_secs() - taken_at.as_second() > self.max_reading_secs {
+            return Ok(None);
+        }
+        let index = MergedIndex::new(entries, packs, state.watermark, wanted);
+        Ok(Some(Reading { index, watermark: state.watermark, taken_at }))
+    }
+}
+
+fn cannot_open(name: &str) -> RepositoryError {
+    RepositoryError::damaged(format!("index blob {name} was altered or truncated: it cannot be opened"))
+}

@@ -1,0 +1,112 @@
+//! Bytes of a pack (kopia-format.md 6.3).
+//!
+//! ```text
+//! preamble 32 random │ segment … segment │ padding 1…4096 random │ sealed local index │ postamble
+//! ```
+//! Readers find segments through index blobs; local index and postamble serve `kopia index recover`.
+
+use crate::{
+    blob::names::PackKind,
+    crypto::{HASH_LENGTH, Sealer},
+    environment::Environment,
+    error::Result,
+    index::{Entry, PackNames, v2},
+};
+
+const PREAMBLE: usize = 32;
+const PADDING_UNIT: usize = 4096;
+/// After the entries of a local index, so that its name is not guessable from them.
+const LOCAL_INDEX_SUFFIX: usize = 32;
+
+/// A pack that still takes segments.
+pub struct PackBuilder {
+    pub name: String,
+    pub kind: PackKind,
+    data: Vec<u8>,
+    entries: Vec<Entry>,
+    names: PackNames,
+}
+
+impl PackBuilder {
+    /// Starts with the preamble.
+    pub fn new(name: String, kind: PackKind, environment: &Environment, capacity: usize) -> Self {
+        let mut data = Vec::with_capacity(capacity);
+        data.extend_from_slice(&environment.random::<PREAMBLE>());
+        Self { name, kind, data, entries: Vec::new(), names: PackNames::default() }
+    }
+
+    /// Where the next segment will start.
+    pub fn offset(&self) -> u32 {
+        u32::try_from(self.data.len()).expect("packs are sent at some 20 MiB")
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Appends a segment that `entry` describes.
+    pub fn append(&mut self, segment: &[u8], entry: Entry) {
+        self.data.extend_from_slice(segment);
+        let pack = self.names.number(&self.name);
+        self.entries.push(Entry { pack, ..entry });
+    }
+
+    /// Notes an entry without bytes here: the tombstone of a content in another pack.
+    pub fn note(&mut self, entry: Entry, pack: &str) {
+        let pack = self.names.number(pack);
+        self.entries.push(Entry { pack, ..entry });
+    }
+
+    /// Adds padding, local index and postamble; the result is ready to be stored under the pack's name.
+    pub fn finish(mut self, sealer: &Sealer, environment: &Environment) -> Result<Vec<u8>> {
+        let padding = PADDING_UNIT - self.data.len() % PADDING_UNIT;
+        let start = self.data.len();
+        self.data.resize(start + padding, 0);
+        environment.randomness.fill(&mut self.data[start..]);
+
+        self.entries.sort_unstable_by_key(|entry| entry.id);
+        self.entries.dedup_by_key(|entry| entry.id);
+        let mut index = v2::encode(&self.entries, &self.names)?;
+        index.extend_from_slice(&environment.random::<LOCAL_INDEX_SUFFIX>());
+        let iv = sealer.hash(&index);
+        let offset = self.data.len();
+        sealer.seal_into(&iv, &index, &mut self.data);
+        let length = self.data.len() - offset;
+        self.data.extend_from_slice(&postamble(&iv, offset as u64, length as u64));
+        Ok(self.data)
+    }
+}
+
+/// How to find the local index from the end of a pack.
+fn postamble(iv: &[u8; HASH_LENGTH], offset: u64, length: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, 1);
+    put_varint(&mut out, iv.len() as u64);
+    out.extend_from_slice(iv);
+    put_varint(&mut out, offset);
+    put_varint(&mut out, length);
+    out.extend_from_slice(&crc32fast::hash(&out).to_be_bytes());
+    out.push(u8::try_from(out.len()).expect("a postamble is shorter than 256 bytes"));
+    out
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn postamble_is_the_one_of_the_reference() {
+        let iv: [u8; 16] = std::array::from_fn(|i| i as u8);
+        let expected = "0110000102030405060708090a0b0c0d0e0f8020af01fad66c5b1a";
+        assert_eq!(hex::encode(postamble(&iv, 4096, 175)), expected);
+    }
+}

@@ -1,0 +1,227 @@
+//! New contents: deduplicated, sealed, packed, and made visible by one commit (kopia-format.md 6.2, 7.7, 7.10).
+//! Neighbour: `commit.rs` is the second half of this type.
+//!
+//! ```text
+//! write ─ hash ─ known? ─ seal ─▶ open pack (p or q) ─ full ─▶ queue ─▶ storage
+//! commit: finish open packs ▶ wait for all ▶ index blob xn… ▶ delete session marker
+//! ```
+//! A crash before the index blob leaves packs that nobody refers to; after it, a marker. Both are garbage that
+//! maintenance removes, and the repository opens either way.
+
+mod commit;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::{ContentId, committed::Committed, compression, pack::PackBuilder};
+use crate::{
+    blob::{
+        Blobs,
+        names::{PackKind, SessionId, SessionMarker, pack_name},
+        upload::PackUploads,
+    },
+    crypto::Sealer,
+    environment::Environment,
+    error::Result,
+    index::{Entry, PackNames},
+};
+
+/// Who writes, for the session marker.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub username: String,
+    pub hostname: String,
+}
+
+/// Sealed segments are built in these, so that 8 MiB are not allocated for every content.
+const SPARE_BUFFERS: usize = 8;
+
+/// Writes contents of one session after another. Threads may write at the same time; only one may commit, when
+/// the others are done.
+pub struct ContentWriter {
+    blobs: Blobs,
+    sealer: Arc<Sealer>,
+    environment: Environment,
+    committed: Arc<Committed>,
+    identity: Identity,
+    format_version: u8,
+    pack_size: usize,
+    uploads: PackUploads,
+    session: Mutex<Session>,
+    state: Mutex<State>,
+    spare: Mutex<Vec<Vec<u8>>>,
+    new_bytes: AtomicU64,
+}
+
+struct Session {
+    id: SessionId,
+    /// The marker's blob name once it is durable.
+    marker: Option<String>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Contents since the last commit; `None` while another thread is writing it.
+    pending: HashMap<ContentId, Option<Entry>>,
+    packs: PackNames,
+    data: Option<PackBuilder>,
+    metadata: Option<PackBuilder>,
+}
+
+impl State {
+    fn open_pack(&mut self, kind: PackKind) -> &mut Option<PackBuilder> {
+        match kind {
+            PackKind::Data => &mut self.data,
+            PackKind::Metadata => &mut self.metadata,
+        }
+    }
+}
+
+/// What a new writer needs to know of its repository.
+pub struct WriterParts {
+    pub blobs: Blobs,
+    pub sealer: Arc<Sealer>,
+    pub environment: Environment,
+    pub committed: Arc<Committed>,
+    pub identity: Identity,
+    pub format_version: u8,
+    pub pack_size: usize,
+}
+
+impl ContentWriter {
+    pub fn new(parts: WriterParts) -> Self {
+        let session = Session { id: SessionId::new(&parts.environment), marker: None };
+        Self {
+            uploads: PackUploads::new(parts.blobs.clone()),
+            blobs: parts.blobs,
+            sealer: parts.sealer,
+            environment: parts.environment,
+            committed: parts.committed,
+            identity: parts.identity,
+            format_version: parts.format_version,
+            pack_size: parts.pack_size,
+            session: Mutex::new(session),
+            state: Mutex::default(),
+            spare: Mutex::default(),
+            new_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Plaintext bytes that were not in the repository before.
+    pub fn new_bytes(&self) -> u64 {
+        self.new_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Makes sure that the repository will hold `plain` after the next commit, and returns its name.
+    ///
+    /// A content that is known and not marked for deletion is not written again. Errors: `Storage`, also for a
+    /// pack that failed earlier; then nothing of this writer can be committed.
+    pub fn write(&self, prefix: Option<u8>, plain: &[u8], compress: bool) -> Result<ContentId> {
+        self.uploads.check()?;
+        let id = ContentId::new(prefix, self.sealer.hash(plain));
+        let Some(timestamp) = self.claim(&id)? else { return Ok(id) };
+        self.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
+
+        let packed = if compress { compression::compress(plain) } else { None };
+        let mut segment = self.spare.lock().pop().unwrap_or_default();
+        self.sealer.seal_into(&id.hash(), packed.as_deref().unwrap_or(plain), &mut segment);
+        let entry = Entry {
+            id,
+            deleted: false,
+            format_version: self.format_version,
+            compression: if packed.is_some() { compression::ZSTD_FASTEST } else { 0 },
+            timestamp,
+            pack: 0,
+            pack_offset: 0,
+            packed_length: segment.len() as u32,
+            original_length: plain.len() as u32,
+        };
+        let full = self.append(&segment, entry);
+        segment.clear();
+        let mut spare = self.spare.lock();
+        if spare.len() < SPARE_BUFFERS {
+            spare.push(segment);
+        }
+        drop(spare);
+        full.map_or(Ok(()), |pack| self.send(pack))?;
+        Ok(id)
+    }
+
+    /// The timestamp to write a content with, or `None` when it need not be written. A tombstone is outdone by
+    /// a copy that is newer by a second.
+    fn claim(&self, id: &ContentId) -> Result<Option<u32>> {
+        let committed = self.committed.fresh()?;
+        let now = u32::try_from(self.environment.now_secs()).unwrap_or(u32::MAX);
+        let timestamp = match committed.index.find(id) {
+            Some(entry) if !entry.deleted => return Ok(None),
+            Some(tombstone) => now.max(tombstone.timestamp.saturating_add(1)),
+            None => now,
+        };
+        let mut state = self.state.lock();
+        if state.pending.contains_key(id) {
+            return Ok(None);
+        }
+        state.pending.insert(*id, None);
+        Ok(Some(timestamp))
+    }
+
+    /// Adds the segment to its open pack; returns the pack when that filled it.
+    fn append(&self, segment: &[u8], mut entry: Entry) -> Option<PackBuilder> {
+        let kind = if entry.id.prefix().is_some() { PackKind::Metadata } else { PackKind::Data };
+        let mut state = self.state.lock();
+        let open = state.open_pack(kind);
+        let pack = open.get_or_insert_with(|| self.new_pack(kind, segment.len()));
+        entry.pack_offset = pack.offset();
+        pack.append(segment, entry);
+        let (name, full) = (pack.name.clone(), pack.len() >= self.pack_size);
+        let finished = if full { open.take() } else { None };
+        entry.pack = state.packs.number(&name);
+        state.pending.insert(entry.id, Some(entry));
+        finished
+    }
+
+    fn new_pack(&self, kind: PackKind, first_segment: usize) -> PackBuilder {
+        let name = pack_name(kind, &self.session.lock().id, &self.environment);
+        // Data packs nearly always fill up; a metadata pack is often a few kilobytes.
+        let capacity = match kind {
+            PackKind::Data if first_segment > 1 << 20 => self.pack_size + (9 << 20),
+            _ => 64 << 10,
+        };
+        PackBuilder::new(name, kind, &self.environment, capacity)
+    }
+
+    fn send(&self, pack: PackBuilder) -> Result<()> {
+        self.put_session_marker()?;
+        let name = pack.name.clone();
+        self.uploads.send(name, pack.finish(&self.sealer, &self.environment)?)
+    }
+
+    /// Before the first pack of a session: tells garbage collection that its packs are not garbage yet.
+    fn put_session_marker(&self) -> Result<()> {
+        let mut session = self.session.lock();
+        if session.marker.is_some() {
+            return Ok(());
+        }
+        let now = self.environment.clock.now();
+        let marker = SessionMarker {
+            id: session.id.as_str(),
+            start_time: now,
+            checkpoint_time: now,
+            username: &self.identity.username,
+            hostname: &self.identity.hostname,
+        };
+        let json = serde_json::to_vec(&marker).expect("a marker is plain JSON");
+        let (name, body) = self.sealer.seal_blob("s", session.id.as_str(), &json);
+        self.blobs.put(&name, Bytes::from(body))?;
+        session.marker = Some(name);
+        Ok(())
+    }
+}

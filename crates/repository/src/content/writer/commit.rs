@@ -1,0 +1,132 @@
+//! The commit of a writer: packs durable, then one index blob, then the marker goes (kopia-format.md 7.7, 7.10).
+
+use bytes::Bytes;
+
+use super::{ContentWriter, Session, State};
+use crate::{
+    blob::names::SessionId,
+    content::ContentId,
+    epoch::EpochState,
+    error::{RepositoryError, RepositoryErrorKind, Result},
+    index::{Entry, PackNames, v2},
+};
+
+/// One index blob holds at most this many entries; more are divided by the hash of their names (7.4).
+const MAX_SHARD: usize = 16_000_000;
+/// How often the epoch may move on while we write before we give up.
+const ATTEMPTS: usize = 3;
+
+impl ContentWriter {
+    /// Marks a content as deleted with the next commit. Its bytes stay readable until maintenance has come by.
+    pub fn delete(&self, id: &ContentId) -> Result<()> {
+        let committed = self.committed.fresh()?;
+        let Some(entry) = committed.index.find(id).filter(|entry| !entry.deleted) else { return Ok(()) };
+        let pack = committed.index.pack_name(entry);
+        let now = u32::try_from(self.environment.now_secs()).unwrap_or(u32::MAX);
+        let timestamp = now.max(entry.timestamp.saturating_add(1));
+        let mut state = self.state.lock();
+        let tombstone = Entry { deleted: true, timestamp, pack: state.packs.number(pack), ..*entry };
+        if let Some(open) = &mut state.metadata {
+            open.note(tombstone, pack);
+        }
+        state.pending.insert(*id, Some(tombstone));
+        Ok(())
+    }
+
+    /// Makes everything written so far visible to all, in one step. No other thread may write meanwhile.
+    ///
+    /// Errors: nothing is visible then, except when only the marker could not be deleted, which is no error.
+    /// `TooSlow` when others moved on by two epochs during the commit.
+    pub fn commit(&self) -> Result<()> {
+        let (data, metadata) = {
+            let mut state = self.state.lock();
+            (state.data.take(), state.metadata.take())
+        };
+        for pack in [data, metadata].into_iter().flatten() {
+            self.send(pack)?;
+        }
+        self.uploads.drain()?;
+        let (entries, packs) = self.pending_entries()?;
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.write_index(&entries, &packs)?;
+        *self.state.lock() = State::default();
+        self.end_session();
+        self.committed.refresh()?;
+        Ok(())
+    }
+
+    fn pending_entries(&self) -> Result<(Vec<Entry>, PackNames)> {
+        let state = self.state.lock();
+        let mut entries = Vec::with_capacity(state.pending.len());
+        for (id, entry) in &state.pending {
+            let unfinished = || RepositoryError::invalid(format!("content {id} was claimed but not written"));
+            entries.push(entry.ok_or_else(unfinished)?);
+        }
+        entries.sort_unstable_by_key(|entry| entry.id);
+        Ok((entries, state.packs.clone()))
+    }
+
+    fn write_index(&self, entries: &[Entry], packs: &PackNames) -> Result<()> {
+        let session = self.session.lock().id.clone();
+        let shards = shards(entries);
+        let plain: Vec<Vec<u8>> = shards.iter().map(|shard| v2::encode(shard, packs)).collect::<Result<_>>()?;
+        for _ in 0..ATTEMPTS {
+            let epoch = self.write_epoch()?;
+            let mut written = Vec::new();
+            for index in &plain {
+                let suffix = format!("{}-c{}", session.as_str(), plain.len());
+                let (name, body) = self.sealer.seal_blob(&format!("xn{epoch}_"), &suffix, index);
+                self.blobs.put(&name, Bytes::from(body))?;
+                written.push(name);
+            }
+            // Blobs of the current epoch and the one before are always read by everyone; older ones may have
+            // been compacted without ours.
+            if self.write_epoch()? < epoch + 2 {
+                return Ok(());
+            }
+            for name in written {
+                self.blobs.delete(&name)?;
+            }
+        }
+        Err(RepositoryError::new(
+            RepositoryErrorKind::TooSlow,
+            "the commit took more than two epochs; nothing was committed, start again",
+        ))
+    }
+
+    fn write_epoch(&self) -> Result<u64> {
+        let markers = self.blobs.list("xe")?;
+        Ok(EpochState::of(markers.iter().map(|blob| blob.id.as_str())).write_epoch)
+    }
+
+    /// Deletes the marker and starts a new session. A marker that stays is harmless.
+    fn end_session(&self) {
+        let mut session = self.session.lock();
+        if let Some(marker) = session.marker.take()
+            && let Err(error) = self.blobs.delete(&marker)
+        {
+            tracing::warn!(marker, %error, "cannot delete a session marker; maintenance will");
+        }
+        *session = Session { id: SessionId::new(&self.environment), marker: None };
+    }
+}
+
+fn shards(entries: &[Entry]) -> Vec<Vec<Entry>> {
+    let count = entries.len().div_ceil(MAX_SHARD);
+    if count <= 1 {
+        return vec![entries.to_vec()];
+    }
+    let mut shards = vec![Vec::new(); count];
+    for entry in entries {
+        let hash = fnv1a(entry.id.to_string().as_bytes()) as usize;
+        shards[hash % count].push(*entry);
+    }
+    shards.retain(|shard| !shard.is_empty());
+    shards
+}
+
+fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}

@@ -1,0 +1,81 @@
+//! Which pack holds which content (kopia-format.md 6.4, 6.5, 7). Neighbours: `v2.rs` and `v1.rs` (bytes of
+//! an index blob), `merged.rs` (all of them together, as a reader sees them).
+
+pub mod merged;
+pub mod v1;
+pub mod v2;
+
+use std::{cmp::Ordering, collections::HashMap, sync::Arc};
+
+use crate::{content::id::ContentId, error::Result};
+
+/// Where one content lies. 44 bytes, so that millions fit in memory; pack names are kept once in [`PackNames`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub id: ContentId,
+    /// Set for a tombstone: the content was found unreferenced and will be dropped.
+    pub deleted: bool,
+    /// The repository's format version when it was written.
+    pub format_version: u8,
+    /// Compression header id (kopia-format.md 5.1), 0 for none.
+    pub compression: u32,
+    /// Unix seconds; a u32 lasts until 2106, which is also what index v2 stores.
+    pub timestamp: u32,
+    /// Index into [`PackNames`].
+    pub pack: u32,
+    /// Where the sealed segment starts in the pack, in bytes.
+    pub pack_offset: u32,
+    /// Bytes of the sealed segment.
+    pub packed_length: u32,
+    /// Bytes of the content itself.
+    pub original_length: u32,
+}
+
+/// Pack names, each once; entries refer to them by number.
+#[derive(Clone, Debug, Default)]
+pub struct PackNames {
+    names: Vec<Arc<str>>,
+    numbers: HashMap<Arc<str>, u32>,
+}
+
+impl PackNames {
+    /// The number of `name`, new or not.
+    pub fn number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.numbers.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.names.len()).expect("fewer than 2^32 packs");
+        let name: Arc<str> = name.into();
+        self.names.push(name.clone());
+        self.numbers.insert(name, number);
+        number
+    }
+
+    /// The name behind a number that this table gave.
+    pub fn name(&self, number: u32) -> &Arc<str> {
+        &self.names[number as usize]
+    }
+}
+
+/// Which of two entries of one content counts (6.5): the newer; at equal seconds the live one; then the greater
+/// pack name. `Greater` when `a` wins.
+pub fn precedence(a: &Entry, b: &Entry, packs: &PackNames) -> Ordering {
+    a.timestamp
+        .cmp(&b.timestamp)
+        .then_with(|| b.deleted.cmp(&a.deleted))
+        .then_with(|| packs.name(a.pack).cmp(packs.name(b.pack)))
+}
+
+/// Decodes the plaintext of an index blob of either version, appending its entries in key order.
+///
+/// Errors: `Damaged` when lengths or counts contradict the bytes, `Unsupported` for other versions, key sizes
+/// or encryption keys.
+pub fn decode(bytes: &[u8], packs: &mut PackNames, entries: &mut Vec<Entry>) -> Result<()> {
+    match bytes.first() {
+        Some(1) => v1::decode(bytes, packs, entries),
+        _ => v2::decode(bytes, packs, entries),
+    }
+}
+
+#[cfg(test)]
+mod tests;

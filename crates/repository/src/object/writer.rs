@@ -1,0 +1,117 @@
+//! Bytes in, object id out: cut, written as contents, and listed when there are several (kopia-format.md 9).
+
+use super::{ObjectId, indirect, indirect::Piece};
+use crate::{
+    content::{ContentId, writer::ContentWriter},
+    error::Result,
+    splitter::{Rule, Splitter},
+};
+
+/// What an object's list contents are called when the object itself has no prefix.
+const LIST_PREFIX: u8 = b'x';
+
+/// Writes one object. Memory: at most one content, 8 MiB with the default splitter.
+pub struct ObjectWriter<'w> {
+    contents: &'w ContentWriter,
+    prefix: Option<u8>,
+    compress: bool,
+    rule: Rule,
+    splitter: Splitter,
+    buffer: Vec<u8>,
+    pieces: Vec<Piece>,
+    length: u64,
+    /// The content of a whole piece of zeros, once one was written.
+    zeros: Option<ContentId>,
+}
+
+impl<'w> ObjectWriter<'w> {
+    /// For file data: no prefix, never compressed.
+    pub(crate) fn new(contents: &'w ContentWriter, rule: Rule, prefix: Option<u8>, compress: bool) -> Self {
+        Self {
+            contents,
+            prefix,
+            compress,
+            rule,
+            splitter: Splitter::new(rule),
+            buffer: Vec::new(),
+            pieces: Vec::new(),
+            length: 0,
+            zeros: None,
+        }
+    }
+
+    /// Bytes so far.
+    pub fn length(&self) -> u64 {
+        self.length + self.buffer.len() as u64
+    }
+
+    /// Appends bytes.
+    pub fn write(&mut self, mut data: &[u8]) -> Result<()> {
+        while let Some(cut) = self.splitter.next_cut(data) {
+            let (head, tail) = data.split_at(cut);
+            data = tail;
+            if self.buffer.is_empty() {
+                self.write_piece(head)?;
+                continue;
+            }
+            self.buffer.extend_from_slice(head);
+            let buffer = std::mem::take(&mut self.buffer);
+            let written = self.write_piece(&buffer);
+            self.buffer = buffer;
+            self.buffer.clear();
+            written?;
+        }
+        self.buffer.extend_from_slice(data);
+        Ok(())
+    }
+
+    /// Appends `length` zeros: the same object as writing them, but a long run costs nothing. This is how
+    /// holes of sparse files are saved.
+    pub fn write_zeros(&mut self, mut length: u64) -> Result<()> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let whole = self.rule.uniform_length() as u64;
+        while length > 0 {
+            if length >= whole && self.buffer.is_empty() && self.splitter.at_start_of_zeros() {
+                let id = match self.zeros {
+                    Some(id) => id,
+                    None => self.contents.write(self.prefix, &vec![0; whole as usize], self.compress)?,
+                };
+                self.zeros = Some(id);
+                self.note_piece(ObjectId::direct(id), whole);
+                length -= whole;
+                continue;
+            }
+            let some = length.min(ZEROS.len() as u64) as usize;
+            self.write(&ZEROS[..some])?;
+            length -= some as u64;
+        }
+        Ok(())
+    }
+
+    fn write_piece(&mut self, piece: &[u8]) -> Result<()> {
+        let id = self.contents.write(self.prefix, piece, self.compress)?;
+        self.note_piece(ObjectId::direct(id), piece.len() as u64);
+        Ok(())
+    }
+
+    fn note_piece(&mut self, object: ObjectId, length: u64) {
+        self.pieces.push(Piece { start: self.length, length, object });
+        self.length += length;
+    }
+
+    /// Writes what is left and returns the object's id and length. The object is readable after the next commit.
+    pub fn finish(mut self) -> Result<(ObjectId, u64)> {
+        if !self.buffer.is_empty() || self.pieces.is_empty() {
+            let buffer = std::mem::take(&mut self.buffer);
+            self.write_piece(&buffer)?;
+        }
+        if let [only] = self.pieces.as_slice() {
+            return Ok((only.object, self.length));
+        }
+        let prefix = Some(self.prefix.unwrap_or(LIST_PREFIX));
+        let mut list = ObjectWriter::new(self.contents, self.rule, prefix, true);
+        list.write(&indirect::encode(self.pieces))?;
+        let (list, _) = list.finish()?;
+        Ok((list.indirect(), self.length))
+    }
+}

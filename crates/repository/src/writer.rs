@@ -1,0 +1,180 @@
+//! Writing into a repository: objects and manifests, made visible by one commit.
+//! Neighbour: `content/writer.rs` (what happens underneath).
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    content::writer::{ContentWriter, WriterParts},
+    error::{RepositoryError, Result},
+    manifest::{CONTENT_PREFIX, Entry, Labels, ManifestId, load},
+    object::{ObjectId, writer::ObjectWriter},
+    repository::Repository,
+    snapshot::{
+        DirectoryEntry, DirectorySummary, SnapshotManifest, directory, go_json, manifest::RESERVED_LABELS,
+    },
+    splitter::Rule,
+};
+
+/// With so many `m` contents, the next commit writes all manifests into one (Kopia's own figure).
+const COMPACT_MANIFESTS_AT: usize = 16;
+
+/// Writes into a repository. Threads may write objects at the same time through one `Writer`; nothing is visible
+/// before [`Writer::commit`]. One that is dropped leaves only garbage. All methods block: not for a runtime's
+/// worker threads, except `commit_async`.
+pub struct Writer {
+    repository: Repository,
+    contents: Arc<ContentWriter>,
+    rule: Rule,
+    manifests: Mutex<Vec<Entry>>,
+}
+
+impl Writer {
+    pub(crate) fn new(repository: &Repository) -> Result<Self> {
+        let inner = &repository.inner;
+        if inner.format.retention {
+            return Err(RepositoryError::unsupported("object-lock retention for what is written"));
+        }
+        let parts = WriterParts {
+            blobs: inner.blobs.clone(),
+            sealer: inner.sealer.clone(),
+            environment: inner.environment.clone(),
+            committed: inner.committed.clone(),
+            identity: inner.identity.clone(),
+            format_version: inner.format.config.version,
+            pack_size: inner.format.config.pack_size(),
+        };
+        Ok(Self {
+            rule: inner.format.config.split_rule()?,
+            repository: repository.clone(),
+            contents: Arc::new(ContentWriter::new(parts)),
+            manifests: Mutex::default(),
+        })
+    }
+
+    /// The repository it writes into.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// Plaintext bytes written so far that were not in the repository before.
+    pub fn new_bytes(&self) -> u64 {
+        self.contents.new_bytes()
+    }
+
+    /// Starts an object of file data (or a symlink's target).
+    pub fn object(&self) -> ObjectWriter<'_> {
+        ObjectWriter::new(&self.contents, self.rule, None, false)
+    }
+
+    /// Writes a directory object; sorts `entries`.
+    pub fn write_directory(
+        &self,
+        entries: &mut [DirectoryEntry],
+        summary: &DirectorySummary,
+    ) -> Result<ObjectId> {
+        let mut object = ObjectWriter::new(&self.contents, self.rule, Some(b'k'), false);
+        directory::encode(entries, summary, |piece| object.write(piece))?;
+        Ok(object.finish()?.0)
+    }
+
+    /// Adds a manifest to the next commit. `labels` must have a `type`.
+    pub fn put_manifest(&self, labels: Labels, payload: &impl Serialize) -> Result<ManifestId> {
+        if !labels.contains_key("type") {
+            return Err(RepositoryError::invalid("a manifest without a type label cannot be saved"));
+        }
+        let json = String::from_utf8(go_json::to_vec(payload)).expect("JSON is UTF-8");
+        let data = RawValue::from_string(json).expect("our own JSON is well formed");
+        let id = ManifestId::new(&self.repository.inner.environment);
+        let modified = self.repository.inner.environment.clock.now();
+        let entry = Entry { id: id.to_string(), labels: Some(labels), modified, deleted: false, data: Some(data) };
+        self.manifests.lock().push(entry);
+        Ok(id)
+    }
+
+    /// Deletes a manifest with the next commit.
+    pub fn delete_manifest(&self, id: &ManifestId) {
+        let modified = self.repository.inner.environment.clock.now();
+        let entry = Entry { id: id.to_string(), labels: None, modified, deleted: true, data: None };
+        self.manifests.lock().push(entry);
+    }
+
+    /// Puts a manifest in the place of all that have exactly these labels: policies, parameters.
+    pub fn replace_manifest(&self, labels: Labels, payload: &impl Serialize) -> Result<ManifestId> {
+        for old in self.repository.find_manifests(&labels)? {
+            if old.labels == labels {
+                self.delete_manifest(&old.id);
+            }
+        }
+        self.put_manifest(labels, payload)
+    }
+
+    /// Adds a snapshot to the next commit and returns the id it will have.
+    ///
+    /// Errors: `Invalid` when a tag uses the name of a source label or the source is not complete.
+    pub fn put_snapshot(&self, snapshot: &SnapshotManifest) -> Result<ManifestId> {
+        if let Some(tag) = RESERVED_LABELS.iter().find(|label| snapshot.tags.contains_key(**label)) {
+            return Err(RepositoryError::invalid(format!("a snapshot's tag cannot be called {tag:?}")));
+        }
+        let source = &snapshot.source;
+        if source.host.is_empty() || source.user_name.is_empty() || source.path.is_empty() {
+            return Err(RepositoryError::invalid("a snapshot needs host, user name and path of its source"));
+        }
+        let stored = SnapshotManifest { id: String::new(), ..snapshot.clone() };
+        self.put_manifest(stored.labels(), &stored)
+    }
+
+    /// Default maintenance parameters (kopia-format.md 11.1), owned by `user@host`.
+    pub(crate) fn put_maintenance_parameters(&self, owner: &str) {
+        let parameters = json!({
+            "owner": owner,
+            "quick": {"enabled": true, "interval": 3_600_000_000_000_u64},
+            "full": {"enabled": true, "interval": 86_400_000_000_000_u64},
+            "logRetention": {"maxTotalSize": 1_073_741_824, "maxCount": 10_000, "maxAge": 2_592_000_000_000_000_u64},
+            "extendObjectLocks": false,
+            "listParallelism": 0
+        });
+        let labels = Labels::from([("type".into(), "maintenance".into())]);
+        self.put_manifest(labels, &parameters).expect("labels with a type");
+    }
+
+    /// Makes everything written visible in one step: packs durable first, then one index blob. No other thread
+    /// may be writing.
+    ///
+    /// Errors: nothing became visible; see [`crate::RepositoryErrorKind::TooSlow`] and `Storage`.
+    pub fn commit(&self) -> Result<()> {
+        let entries = std::mem::take(&mut *self.manifests.lock());
+        if !entries.is_empty() {
+            self.write_manifests(entries)?;
+        }
+        self.contents.commit()
+    }
+
+    /// [`Writer::commit`] for callers on a runtime.
+    pub async fn commit_async(self) -> Result<()> {
+        let environment = self.repository.inner.environment.clone();
+        crate::blob::run(&environment, move || self.commit()).await
+    }
+
+    fn write_manifests(&self, mut entries: Vec<Entry>) -> Result<()> {
+        let reading = self.repository.inner.committed.fresh()?;
+        let contents = reading.index.live_with_prefix(CONTENT_PREFIX).count();
+        let mut replaced = Vec::new();
+        if contents >= COMPACT_MANIFESTS_AT {
+            let loaded = self.repository.load_manifests()?;
+            let deleted: Vec<String> = entries.iter().filter(|e| e.deleted).map(|e| e.id.clone()).collect();
+            let kept = loaded.live_entries().into_iter().filter(|e| !deleted.contains(&e.id));
+            entries.retain(|e| !e.deleted);
+            entries.splice(0..0, kept);
+            replaced = loaded.contents;
+        }
+        let written = self.contents.write(Some(CONTENT_PREFIX), &load::encode(entries), true)?;
+        for old in replaced.iter().filter(|old| **old != written) {
+            self.contents.delete(old)?;
+        }
+        Ok(())
+    }
+}
