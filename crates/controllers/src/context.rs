@@ -1,1 +1,265 @@
-//! What every controller is given.
+//! What every controller is given: the client, Velero's namespace, the clock, and how to open a location.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use caravel_api::v1::BackupStorageLocation;
+use caravel_backup_store::{BackupStore, Credentials, Location};
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Api, Client, ResourceExt};
+use secrecy::SecretString;
+
+/// Shared by all controllers of one process; cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    pub client: Client,
+    /// Velero's own namespace.
+    pub namespace: String,
+    pub clock: Arc<dyn Clock>,
+    pub locations: Locations,
+}
+
+impl Context {
+    /// A context on the real clock. Credentials without a Secret come from the default file
+    /// (`AWS_SHARED_CREDENTIALS_FILE`).
+    pub fn new(client: Client, namespace: impl Into<String>) -> Self {
+        let namespace = namespace.into();
+        Self {
+            locations: Locations::new(client.clone(), namespace.clone()),
+            client,
+            namespace,
+            clock: Arc::new(SystemClock),
+        }
+    }
+
+    /// The API of a kind in Velero's namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Now, as the API writes it.
+    pub fn now(&self) -> Time {
+        Time(self.clock.now())
+    }
+}
+
+/// Where controllers get the time from; passed in, so that tests and simulations set it.
+pub trait Clock: Send + Sync + 'static {
+    fn now(&self) -> jiff::Timestamp;
+}
+
+/// The machine's clock.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> jiff::Timestamp {
+        jiff::Timestamp::now()
+    }
+}
+
+/// A location that can be opened: what it is, and the secret that opens it.
+pub struct ResolvedLocation {
+    pub location: Location,
+    /// None: the process's default file, when the provider needs one.
+    pub credentials: Option<Credentials>,
+}
+
+/// Why a location cannot be opened, in words for `status.message`. Never holds a credential.
+#[derive(Debug, thiserror::Error)]
+pub enum LocationsError {
+    #[error("BackupStorageLocation {namespace}/{name} does not exist")]
+    NotFound { namespace: String, name: String },
+    #[error("cannot read BackupStorageLocation {namespace}/{name}: {source}")]
+    Api {
+        namespace: String,
+        name: String,
+        source: Box<kube::Error>,
+    },
+    #[error(
+        "BackupStorageLocation {location}: Secret {namespace}/{secret} named in {field} does not exist; create it, or correct {field}"
+    )]
+    SecretNotFound {
+        location: String,
+        namespace: String,
+        secret: String,
+        field: &'static str,
+    },
+    #[error("BackupStorageLocation {location}: Secret {namespace}/{secret} has no key {key:?}, which {field} names")]
+    SecretKeyNotFound {
+        location: String,
+        namespace: String,
+        secret: String,
+        key: String,
+        field: &'static str,
+    },
+    #[error("BackupStorageLocation {location}: cannot read Secret {namespace}/{secret} ({field}): {source}")]
+    Secret {
+        location: String,
+        namespace: String,
+        secret: String,
+        field: &'static str,
+        source: Box<kube::Error>,
+    },
+    #[error("BackupStorageLocation {location}: caCert and caCertRef are both set; remove one of them")]
+    TwoCertificates { location: String },
+    #[error("BackupStorageLocation {location}: {source}")]
+    Location {
+        location: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// BackupStorageLocation → what opens it: reads `caCertRef` and `credential` Secrets of Velero's namespace.
+#[derive(Clone)]
+pub struct Locations {
+    client: Client,
+    namespace: String,
+}
+
+impl fmt::Debug for Locations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Locations").field("namespace", &self.namespace).finish()
+    }
+}
+
+impl Locations {
+    pub fn new(client: Client, namespace: impl Into<String>) -> Self {
+        Self {
+            client,
+            namespace: namespace.into(),
+        }
+    }
+
+    /// Reads the location named `name` and resolves it.
+    ///
+    /// # Errors
+    /// [`LocationsError`], each naming the location and what to correct.
+    pub async fn by_name(&self, name: &str) -> Result<ResolvedLocation, LocationsError> {
+        let bsl = self.get(name).await?;
+        self.resolve(&bsl).await
+    }
+
+    /// The BackupStorageLocation object itself.
+    ///
+    /// # Errors
+    /// [`LocationsError::NotFound`] or [`LocationsError::Api`].
+    pub async fn get(&self, name: &str) -> Result<BackupStorageLocation, LocationsError> {
+        let api: Api<BackupStorageLocation> = Api::namespaced(self.client.clone(), &self.namespace);
+        let (namespace, name) = (self.namespace.clone(), name.to_owned());
+        match api.get_opt(&name).await {
+            Ok(Some(bsl)) => Ok(bsl),
+            Ok(None) => Err(LocationsError::NotFound { namespace, name }),
+            Err(source) => Err(LocationsError::Api {
+                namespace,
+                name,
+                source: Box::new(source),
+            }),
+        }
+    }
+
+    /// Reads the Secrets that `bsl` names and joins it all.
+    ///
+    /// # Errors
+    /// [`LocationsError`]: a Secret or key is missing, both certificates are set, or the location itself is wrong.
+    pub async fn resolve(&self, bsl: &BackupStorageLocation) -> Result<ResolvedLocation, LocationsError> {
+        let name = bsl.name_any();
+        let storage = &bsl.spec.object_storage;
+        let ca = match &storage.ca_cert_ref {
+            Some(_) if storage.ca_cert.is_some() => {
+                return Err(LocationsError::TwoCertificates { location: name });
+            }
+            Some(reference) => {
+                self.secret_value(&name, &reference.name, &reference.key, "spec.objectStorage.caCertRef").await?
+            }
+            None => None,
+        };
+        let credentials = match &bsl.spec.credential {
+            Some(reference) => self
+                .secret_value(&name, &reference.name, &reference.key, "spec.credential")
+                .await?
+                .map(|content| {
+                    Credentials::from_file_content(SecretString::from(String::from_utf8_lossy(&content).into_owned()))
+                }),
+            None => None,
+        };
+        let location = Location::from_bsl(bsl, ca).map_err(|error| LocationsError::Location {
+            location: name,
+            source: Box::new(error),
+        })?;
+        Ok(ResolvedLocation { location, credentials })
+    }
+
+    /// The backups and restores of a location.
+    ///
+    /// # Errors
+    /// [`LocationsError`].
+    pub async fn backup_store(&self, bsl: &BackupStorageLocation) -> Result<BackupStore, LocationsError> {
+        let resolved = self.resolve(bsl).await?;
+        resolved.backup_store(&bsl.name_any())
+    }
+
+    async fn secret_value(
+        &self,
+        location: &str,
+        secret: &str,
+        key: &str,
+        field: &'static str,
+    ) -> Result<Option<Vec<u8>>, LocationsError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let (location, namespace, secret) = (location.to_owned(), self.namespace.clone(), secret.to_owned());
+        let found = match api.get_opt(&secret).await {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                return Err(LocationsError::SecretNotFound {
+                    location,
+                    namespace,
+                    secret,
+                    field,
+                });
+            }
+            Err(source) => {
+                return Err(LocationsError::Secret {
+                    location,
+                    namespace,
+                    secret,
+                    field,
+                    source: Box::new(source),
+                });
+            }
+        };
+        let mut data: BTreeMap<_, _> = found.data.unwrap_or_default();
+        match data.remove(key) {
+            Some(value) => Ok(Some(value.0)),
+            None => Err(LocationsError::SecretKeyNotFound {
+                location,
+                namespace,
+                secret,
+                key: key.to_owned(),
+                field,
+            }),
+        }
+    }
+}
+
+impl ResolvedLocation {
+    /// Opens the location for backups and restores; nothing is read yet.
+    ///
+    /// # Errors
+    /// [`LocationsError::Location`].
+    pub fn backup_store(&self, name: &str) -> Result<BackupStore, LocationsError> {
+        let store = self
+            .location
+            .object_store(self.credentials.as_ref())
+            .map_err(|error| LocationsError::Location {
+                location: name.to_owned(),
+                source: Box::new(error),
+            })?;
+        Ok(BackupStore::new(store, self.location.prefix.clone()))
+    }
+}
