@@ -133,6 +133,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
     use proptest::prelude::*;
 

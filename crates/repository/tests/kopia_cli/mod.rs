@@ -1,0 +1,81 @@
+//! Runs the real kopia (v0.22.3) against a repository on disk. It is found by the environment variable
+//! `CARAVEL_KOPIA`; a test without it says so and passes, except in CI, where it fails.
+#![allow(dead_code)]
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+/// One kopia client: a binary, a home of its own, a password.
+pub struct Kopia {
+    binary: PathBuf,
+    home: tempfile::TempDir,
+}
+
+pub const PASSWORD: &str = "static-passw0rd";
+
+impl Kopia {
+    /// `None` when there is no kopia here and this is not CI.
+    pub fn find() -> Option<Self> {
+        match std::env::var_os("CARAVEL_KOPIA") {
+            Some(binary) => Some(Self { binary: binary.into(), home: tempfile::tempdir().unwrap() }),
+            None if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+                panic!("CARAVEL_KOPIA must name the kopia binary in CI")
+            }
+            None => {
+                eprintln!("skipped: set CARAVEL_KOPIA to a kopia v0.22.3 binary to run this test");
+                None
+            }
+        }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(args)
+            .env("HOME", self.home.path())
+            .env("KOPIA_PASSWORD", PASSWORD)
+            .env("KOPIA_CHECK_FOR_UPDATES", "false")
+            .env("KOPIA_CONFIG_PATH", self.home.path().join("repository.config"))
+            .env("KOPIA_CACHE_DIRECTORY", self.home.path().join("cache"))
+            .env("KOPIA_LOG_DIR", self.home.path().join("logs"));
+        command
+    }
+
+    /// Runs and returns what it printed on stdout; a failure shows everything.
+    pub fn run(&self, args: &[&str]) -> String {
+        let output = self.try_run(args);
+        assert!(
+            output.status.success(),
+            "kopia {args:?} failed\nstdout: {}\nstderr: {}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    pub fn try_run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    pub fn connect(&self, path: &Path) {
+        let path = path.to_str().unwrap();
+        let identity = ["--override-hostname=default", "--override-username=default"];
+        self.run(&["repository", "connect", "filesystem", "--path", path, identity[0], identity[1]]);
+    }
+
+    pub fn create(&self, path: &Path, more: &[&str]) {
+        let path = path.to_str().unwrap();
+        let identity = ["--override-hostname=default", "--override-username=default"];
+        let mut args = vec!["repository", "create", "filesystem", "--path", path, identity[0], identity[1]];
+        args.extend(more);
+        self.run(&args);
+    }
+
+    /// Everything in the repository is readable and consistent, as far as kopia can tell.
+    pub fn verify(&self) {
+        self.run(&["snapshot", "verify", "--verify-files-percent=100"]);
+        self.run(&["content", "verify", "--full", "--download-percent=100"]);
+    }
+}

@@ -1,0 +1,81 @@
+//! A mounted tree → a snapshot.
+//!
+//! What Kopia's default policy leaves out in silence (names in `.kopiaignore`, folders with a `CACHEDIR.TAG`) is kept:
+//! a backup holds what the volume holds. See docs/differences.md.
+
+pub(crate) mod entry;
+mod open_directory;
+mod parent;
+mod policy;
+pub(crate) mod read;
+mod record;
+mod walk;
+
+use caravel_repository::Repository;
+use parking_lot::Mutex;
+use rustix::fs::{Mode, OFlags};
+
+use crate::error::{Result, UploaderError};
+use crate::job;
+use crate::progress::{CancelToken, Progress};
+use crate::request::{UploadOutcome, UploadRequest};
+use walk::{Totals, Walk};
+
+pub(crate) use record::{Recording, record};
+
+pub(crate) fn upload(
+    repository: &Repository,
+    request: &UploadRequest,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<UploadOutcome> {
+    let start_time = repository.now();
+    let root = rustix::fs::open(&request.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|error| UploaderError::entry("", "open", error))?;
+    let parent = parent::find(repository, request)?;
+    let writer = repository
+        .begin_write()
+        .map_err(|error| UploaderError::repository("beginning to write to the repository", error))?;
+    let walk = Walk {
+        repository,
+        writer: &writer,
+        progress,
+        cancel,
+        totals: Totals::default(),
+        left_out: Mutex::default(),
+        root: Mutex::default(),
+    };
+    let workers = request.parallel_files.unwrap_or_else(one_a_core);
+    let parent = parent.and_then(|snapshot| snapshot.root_entry.object);
+    let walked = job::run(
+        workers,
+        cancel,
+        |queue| walk.walk(root, &request.root_name, parent, queue),
+        |job| walk.read(job),
+    );
+    let Walk { totals, left_out, root, .. } = walk;
+    if let Err(error) = walked {
+        // What was sent is committed without a snapshot, so that the next attempt need not send it again; when even
+        // that fails, the first error is still the one that matters.
+        let _ = writer.flush();
+        return Err(error);
+    }
+    let unfinished = || UploaderError::Mismatch("the tree was walked and its root was never finished".to_owned());
+    let root_entry = root.into_inner().ok_or_else(unfinished)?;
+    let recording = Recording { start_time, root_entry, stats: totals.stats() };
+    let snapshot_id = record(repository, &writer, request, recording)?;
+    let mut left_out = left_out.into_inner();
+    left_out.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(UploadOutcome {
+        snapshot_id,
+        total_bytes: totals.total_bytes(),
+        incremental_bytes: totals.read_bytes(),
+        empty: totals.is_empty(),
+        left_out,
+    })
+}
+
+/// One worker a core: hashing is what takes the time.
+pub(crate) fn one_a_core() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

@@ -1,0 +1,110 @@
+//! One file's bytes into the repository: data by reading, holes without.
+
+use std::os::fd::OwnedFd;
+
+use caravel_repository::ObjectWriter;
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+
+use crate::error::{Result, UploaderError};
+use crate::progress::{CancelToken, Progress};
+
+/// One read, one check of the token. Large enough that system calls do not count, small enough to stay in L2.
+pub(crate) const BUFFER_BYTES: usize = 512 * 1024;
+static ZEROS: [u8; BUFFER_BYTES] = [0; BUFFER_BYTES];
+
+/// Copies `file` into `object` and returns how many bytes it had. Holes are not read; they are zeros to everyone.
+pub(crate) fn copy(
+    file: &OwnedFd,
+    object: &mut ObjectWriter,
+    path: &str,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<u64> {
+    let length = rustix::fs::fstat(file).map_err(|error| UploaderError::entry(path, "look at", error))?.st_size;
+    let length = u64::try_from(length).unwrap_or(0);
+    let mut copy = Copy { file, object, path, progress, cancel, position: 0, buffer: vec![0; buffer_size(length)] };
+    while let Some(data) = copy.next_data(length)? {
+        copy.zeros(data)?;
+        copy.data(length)?;
+    }
+    copy.zeros(length)?;
+    Ok(copy.position)
+}
+
+fn buffer_size(length: u64) -> usize {
+    usize::try_from(length).unwrap_or(BUFFER_BYTES).clamp(1, BUFFER_BYTES)
+}
+
+struct Copy<'run> {
+    file: &'run OwnedFd,
+    object: &'run mut ObjectWriter,
+    path: &'run str,
+    progress: &'run Progress,
+    cancel: &'run CancelToken,
+    position: u64,
+    buffer: Vec<u8>,
+}
+
+impl Copy<'_> {
+    /// Where data goes on at or after the position; `None` when only a hole is left.
+    fn next_data(&self, length: u64) -> Result<Option<u64>> {
+        if self.position >= length {
+            return Ok(None);
+        }
+        match rustix::fs::seek(self.file, SeekFrom::Data(self.position)) {
+            Ok(start) => Ok(Some(start)),
+            Err(Errno::NXIO) => Ok(None),
+            // A file system that cannot tell holes from data has only data.
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(self.position)),
+            Err(error) => Err(UploaderError::entry(self.path, "find the data of", error)),
+        }
+    }
+
+    /// Zeros up to `end`.
+    fn zeros(&mut self, end: u64) -> Result<()> {
+        while self.position < end {
+            self.check()?;
+            let count = usize::try_from(end - self.position).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+            self.write(|_| &ZEROS[..count])?;
+        }
+        Ok(())
+    }
+
+    /// Data up to the next hole or `length`.
+    fn data(&mut self, length: u64) -> Result<()> {
+        let end = match rustix::fs::seek(self.file, SeekFrom::Hole(self.position)) {
+            Ok(end) => end.min(length),
+            Err(_) => length,
+        };
+        while self.position < end {
+            self.check()?;
+            let wanted = usize::try_from(end - self.position).unwrap_or(usize::MAX).min(self.buffer.len());
+            let got = rustix::io::pread(self.file, &mut self.buffer[..wanted], self.position)
+                .map_err(|error| UploaderError::entry(self.path, "read", error))?;
+            if got == 0 {
+                let error = std::io::Error::new(
+                    std::io::ErrorKind::UnexpectedEof,
+                    format!("it became shorter while it was read: {length} bytes at first, now {}", self.position),
+                );
+                return Err(UploaderError::entry(self.path, "read", error));
+            }
+            self.write(|buffer| &buffer[..got])?;
+        }
+        Ok(())
+    }
+
+    fn write<'a>(&'a mut self, data: impl FnOnce(&'a [u8]) -> &'a [u8]) -> Result<()> {
+        let data = data(&self.buffer);
+        self.object
+            .write_all(data)
+            .map_err(|error| UploaderError::repository(format!("storing `{}`", self.path), error))?;
+        self.position += data.len() as u64;
+        self.progress.finished(data.len() as u64);
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.cancel.is_canceled() { Err(UploaderError::Canceled) } else { Ok(()) }
+    }
+}

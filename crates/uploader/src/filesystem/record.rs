@@ -1,0 +1,52 @@
+//! The last step of an upload: policy and snapshot are saved, committed, and read back from storage.
+
+use caravel_repository::snapshot::{DirectoryEntry, SnapshotManifest, SnapshotStats};
+use caravel_repository::{Repository, RepositoryWriter};
+use jiff::Timestamp;
+
+use super::{one_a_core, policy};
+use crate::error::{Result, UploaderError};
+use crate::request::UploadRequest;
+
+/// What is known when the content is in the repository.
+pub(crate) struct Recording {
+    pub start_time: Timestamp,
+    pub root_entry: DirectoryEntry,
+    pub stats: SnapshotStats,
+}
+
+/// Commits the snapshot and returns its id.
+///
+/// Guarantee 3: the manifest that the caller may call Completed is one that storage has given back.
+pub(crate) fn record(
+    repository: &Repository,
+    writer: &RepositoryWriter,
+    request: &UploadRequest,
+    recording: Recording,
+) -> Result<String> {
+    let failed = |error| UploaderError::repository("saving the snapshot", error);
+    let parallel = request.parallel_files.unwrap_or_else(one_a_core);
+    writer.replace_manifest(policy::labels(request), policy::payload(parallel)).map_err(failed)?;
+    let manifest = SnapshotManifest {
+        source: request.source.clone(),
+        description: request.description.clone(),
+        start_time: recording.start_time,
+        end_time: repository.now(),
+        stats: recording.stats,
+        incomplete: None,
+        root_entry: recording.root_entry,
+        tags: request.tags.clone(),
+        pins: request.pins.clone(),
+    };
+    let id = writer.save_snapshot(&manifest).map_err(failed)?;
+    writer.flush().map_err(failed)?;
+    let stored = repository
+        .snapshot_from_storage(&id)
+        .map_err(|error| UploaderError::repository(format!("reading snapshot {id} back from storage"), error))?;
+    if stored != manifest {
+        return Err(UploaderError::Mismatch(format!(
+            "snapshot {id} came back from storage other than it was written; it must not be relied on"
+        )));
+    }
+    Ok(id.to_string())
+}

@@ -1,0 +1,145 @@
+//! A fixed row of threads that works through a bounded queue of jobs and stops at the first failure.
+//!
+//! Both directions use it: a walker thread finds work and blocks while the queue is full, so that memory does not grow
+//! with the size of the tree.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crossbeam_channel::{Sender, bounded};
+use parking_lot::Mutex;
+
+use crate::error::{Result, UploaderError};
+use crate::progress::CancelToken;
+
+/// Jobs that may wait. Each holds an open directory, so this also bounds file descriptors.
+const WAITING: usize = 128;
+/// Deep trees are walked by recursion, one frame and one open directory a level.
+const WALKER_STACK_BYTES: usize = 64 << 20;
+
+/// Where jobs go; [`Queue::add`] fails once anything else has failed.
+pub(crate) struct Queue<'run, Job> {
+    sender: Sender<Job>,
+    failure: &'run Failure<'run>,
+}
+
+impl<Job> Queue<'_, Job> {
+    /// Waits for room, then adds one job.
+    pub fn add(&self, job: Job) -> Result<()> {
+        self.failure.check()?;
+        // The workers receive until every sender is gone, so this only fails after they all panicked.
+        self.sender.send(job).map_err(|_| UploaderError::Canceled)
+    }
+
+    /// An error when there is no point in going on.
+    pub fn check(&self) -> Result<()> {
+        self.failure.check()
+    }
+}
+
+/// The first failure of a run.
+struct Failure<'run> {
+    first: Mutex<Option<UploaderError>>,
+    failed: AtomicBool,
+    cancel: &'run CancelToken,
+}
+
+impl Failure<'_> {
+    fn check(&self) -> Result<()> {
+        if self.cancel.is_canceled() || self.failed.load(Ordering::Relaxed) {
+            // The first failure is what the run reports; this one only unwinds the others.
+            return Err(UploaderError::Canceled);
+        }
+        Ok(())
+    }
+
+    fn note(&self, result: Result<()>) {
+        if let Err(error) = result {
+            let mut first = self.first.lock();
+            let only_unwinding = matches!(error, UploaderError::Canceled);
+            if first.is_none() && !(only_unwinding && self.failed.load(Ordering::Relaxed)) {
+                *first = Some(error);
+            }
+            self.failed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Runs `walk` on a thread with a deep stack and `work` on `workers` threads, until the walk has returned and every job
+/// is done. The first failure of any of them is returned, after all have stopped.
+pub(crate) fn run<Job: Send>(
+    workers: usize,
+    cancel: &CancelToken,
+    walk: impl FnOnce(&Queue<'_, Job>) -> Result<()> + Send,
+    work: impl Fn(Job) -> Result<()> + Sync,
+) -> Result<()> {
+    let failure = Failure { first: Mutex::new(None), failed: AtomicBool::new(false), cancel };
+    let (sender, jobs) = bounded::<Job>(WAITING);
+    thread::scope(|scope| {
+        for _ in 0..workers.max(1) {
+            let (jobs, failure, work) = (jobs.clone(), &failure, &work);
+            scope.spawn(move || {
+                for job in jobs {
+                    // After a failure the queue is only emptied, so that the walker does not block on it.
+                    if failure.check().is_ok() {
+                        failure.note(work(job));
+                    }
+                }
+            });
+        }
+        let queue = Queue { sender, failure: &failure };
+        let walker = thread::Builder::new().stack_size(WALKER_STACK_BYTES).spawn_scoped(scope, {
+            let failure = &failure;
+            move || failure.note(walk(&queue))
+        });
+        if let Err(error) = walker {
+            failure.note(Err(UploaderError::entry("", "start a thread for", error)));
+        }
+    });
+    match failure.first.into_inner() {
+        Some(error) => Err(error),
+        None if cancel.is_canceled() => Err(UploaderError::Canceled),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[test]
+    fn every_job_is_done_once() {
+        let done = AtomicUsize::new(0);
+        let walk = |queue: &Queue<'_, usize>| (0..1000).try_for_each(|n| queue.add(n));
+        run(3, &CancelToken::default(), walk, |_| {
+            done.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        })
+        .expect("nothing fails");
+        assert_eq!(done.into_inner(), 1000);
+    }
+
+    #[test]
+    fn the_first_failure_is_returned_and_the_walk_ends() {
+        let walk = |queue: &Queue<'_, usize>| (0..).try_for_each(|n| queue.add(n));
+        let work = |n: usize| match n {
+            7 => Err(UploaderError::Mismatch("seven".to_owned())),
+            _ => Ok(()),
+        };
+        let error = run(2, &CancelToken::default(), walk, work).expect_err("job 7 fails");
+        assert_eq!(error.to_string(), "seven");
+    }
+
+    #[test]
+    fn a_canceled_run_ends_and_says_so() {
+        let cancel = CancelToken::default();
+        let walk = |queue: &Queue<'_, usize>| (0..).try_for_each(|n| queue.add(n));
+        let error = run(2, &cancel, walk, |_| {
+            cancel.cancel();
+            Ok(())
+        });
+        assert!(matches!(error, Err(UploaderError::Canceled)));
+    }
+}

@@ -1,0 +1,61 @@
+//! What the caller sees of a running upload or restore, and how it stops one.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+/// Counters that the caller reads whenever it likes. Clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    done: AtomicU64,
+    total: AtomicU64,
+}
+
+impl Progress {
+    /// Bytes saved or restored so far, reused ones included.
+    pub fn bytes_done(&self) -> u64 {
+        self.counters.done.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in all, as far as known: it grows while an upload still looks at the volume.
+    pub fn total_bytes(&self) -> u64 {
+        self.counters.total.load(Ordering::Relaxed).max(self.bytes_done())
+    }
+
+    pub(crate) fn add_done(&self, bytes: u64) {
+        self.counters.done.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_total(&self, bytes: u64) {
+        self.counters.total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// At the end: what was done is all there is.
+    pub(crate) fn finish(&self) {
+        self.counters.total.store(self.bytes_done(), Ordering::Relaxed);
+    }
+}
+
+/// Stops an upload or restore; looked at for every chunk. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken {
+    canceled: Arc<AtomicBool>,
+}
+
+impl CancelToken {
+    /// Asks to stop.
+    pub fn cancel(&self) {
+        self.canceled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether someone asked.
+    pub fn is_canceled(&self) -> bool {
+        self.canceled.load(Ordering::Relaxed)
+    }
+}

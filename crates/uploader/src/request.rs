@@ -1,0 +1,84 @@
+//! What a caller asks for and what it gets back.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use caravel_repository::snapshot::SnapshotSource;
+
+/// How the volume is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeMode {
+    /// A mounted file system: a tree of files.
+    Filesystem,
+    /// A block device: a row of bytes.
+    Block,
+}
+
+/// One volume to be written into the repository as a snapshot.
+#[derive(Clone, Debug)]
+pub struct UploadRequest {
+    /// The mount point, or the device.
+    pub path: PathBuf,
+    /// What `path` is.
+    pub mode: VolumeMode,
+    /// Name of the root entry in the snapshot; Velero writes the volume path's last part.
+    pub root_name: String,
+    /// Under which source the snapshot is listed, and where its parent is looked for.
+    pub source: SnapshotSource,
+    /// Labels of the snapshot. A parent must agree on all but those in [`UploadRequest::tags_of_this_run`].
+    pub tags: BTreeMap<String, String>,
+    /// Tags that differ from run to run (an operation id) and so do not tell a parent from a stranger.
+    pub tags_of_this_run: Vec<String>,
+    /// Free text in the snapshot.
+    pub description: String,
+    /// Reasons never to expire the snapshot.
+    pub pins: Vec<String>,
+    /// Files read at the same time; `None`: one a core.
+    pub parallel_files: Option<usize>,
+}
+
+/// An entry that a snapshot cannot hold, said once and never in silence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Path below the volume's root.
+    pub path: String,
+    /// What it is: `fifo`, `socket`, `character device`, `block device`.
+    pub what: String,
+}
+
+/// A finished upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadOutcome {
+    /// Manifest id of the snapshot (32 hex digits), as read back from storage.
+    pub snapshot_id: String,
+    /// Bytes of file data in the snapshot.
+    pub total_bytes: u64,
+    /// Of these, the bytes of files that the parent snapshot does not have as they are now.
+    pub incremental_bytes: u64,
+    /// The volume held no entry at all.
+    pub empty: bool,
+    /// Entries that no snapshot can hold, sorted by path.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// One snapshot to be written into a volume.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// Manifest id.
+    pub snapshot_id: String,
+    /// The mount point, or the device.
+    pub path: PathBuf,
+    /// What `path` is.
+    pub mode: VolumeMode,
+    /// Leave every block of zeros unwritten (4 KiB), not just the long runs that only a sparse file has.
+    pub sparse: bool,
+    /// Files written at the same time; `None`: one a core.
+    pub parallel_files: Option<usize>,
+}
+
+/// A finished restore.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreOutcome {
+    /// Bytes of file data that are in place.
+    pub total_bytes: u64,
+}
