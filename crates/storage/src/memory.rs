@@ -137,3 +137,22 @@ impl Storage for MemoryStorage {
 fn describe(id: &BlobId, held: &Held) -> BlobMetadata {
     BlobMetadata { id: id.clone(), length: held.data.len() as u64, timestamp: held.timestamp }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn memory_behaves_as_a_storage_must() {
+        crate::conformance::verify(Arc::new(MemoryStorage::new())).await;
+        crate::conformance::verify(Arc::new(MemoryStorage::new().without_conditional_put())).await;
+    }
+
+    #[tokio::test]
+    async fn timestamps_come_from_the_given_clock() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let storage = MemoryStorage::with_clock(Arc::new(move || now));
+        storage.put(&BlobId::from("p1"), Bytes::new()).await.unwrap();
+        assert_eq!(storage.metadata(&BlobId::from("p1")).await.unwrap().timestamp, now);
+    }
+}
