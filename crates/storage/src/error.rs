@@ -113,6 +113,14 @@ impl StorageError {
         Self::new(StorageErrorKind::AlreadyExists, Operation::PutIfAbsent, id.as_str(), cause)
     }
 
+    /// The same failure, told of the blob that was asked for instead of the step inside.
+    #[must_use]
+    pub(crate) fn during(mut self, operation: Operation, id: &BlobId) -> Self {
+        self.operation = operation;
+        id.as_str().clone_into(&mut self.subject);
+        self
+    }
+
     /// What the caller can do.
     pub fn kind(&self) -> StorageErrorKind {
         self.kind

@@ -1,0 +1,157 @@
+//! Every request of the S3 client passes here, so that its answer is understood while it is still whole:
+//! refusals keep their S3 code, listings are checked to be listings, and each request has a deadline.
+//! Neighbours: `client.rs` installs it, `answer.rs` says what a [`Failure`] means.
+
+use std::{error::Error as StdError, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Method, StatusCode, header::IF_NONE_MATCH};
+use object_store::{
+    ClientOptions,
+    client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService},
+};
+
+use super::answer::Failure;
+
+/// How long to wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one request may take beside the time its bytes need.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// The slowest line on which a request still ends in time: 64 KiB a second.
+const SLOWEST_BYTES_A_SECOND: u64 = 64 << 10;
+/// An answer of unknown length is expected to be at most a pack or a page of a listing.
+const EXPECTED_BODY: u64 = 32 << 20;
+
+/// Makes clients with this side of TLS, our deadlines and our eyes.
+#[derive(Debug)]
+pub(super) struct Connector {
+    tls: rustls::ClientConfig,
+}
+
+impl Connector {
+    pub(super) fn new(tls: rustls::ClientConfig) -> Self {
+        Self { tls }
+    }
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .http1_only()
+            .connect_timeout(CONNECT_TIMEOUT)
+            // A signature is for one host: a redirect is an error that names the cause (wrong region).
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("caravel/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|e| object_store::Error::Generic { store: "S3", source: Box::new(e.without_url()) })?;
+        Ok(HttpClient::new(Watched { client }))
+    }
+}
+
+#[derive(Debug)]
+struct Watched {
+    client: reqwest::Client,
+}
+
+fn time_for(bytes: u64) -> Duration {
+    REQUEST_TIMEOUT + Duration::from_secs(bytes / SLOWEST_BYTES_A_SECOND)
+}
+
+fn too_slow(limit: Duration) -> HttpError {
+    HttpError::new(HttpErrorKind::Timeout, Failure::Timeout { limit })
+}
+
+#[async_trait]
+impl HttpService for Watched {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let asked = Asked::of(&request);
+        let limit = time_for(request.body().content_length() as u64);
+        let answer = tokio::time::timeout(limit, self.client.call(request)).await;
+        let answer = answer.map_err(|_| too_slow(limit)).and_then(|answer| answer);
+        let (parts, body) = answer.map_err(|e| asked.lost(e))?.into_parts();
+
+        let length = parts.headers.get(http::header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(EXPECTED_BODY);
+        // HEAD announces a length without a body.
+        let limit = time_for(if asked.method == Method::HEAD { 0 } else { length });
+        let body = tokio::time::timeout(limit, body.bytes()).await;
+        let body = body.map_err(|_| too_slow(limit)).and_then(|body| body).map_err(|e| asked.lost(e))?;
+
+        if parts.status.is_success() {
+            asked.check(&body)?;
+            Ok(HttpResponse::from_parts(parts, body.into()))
+        } else {
+            Err(asked.refused(parts.status, &body))
+        }
+    }
+}
+
+/// What of a request decides how its answer is taken.
+struct Asked {
+    method: Method,
+    listing: bool,
+    creating: bool,
+}
+
+impl Asked {
+    fn of(request: &HttpRequest) -> Self {
+        let query = request.uri().query().unwrap_or_default();
+        Self {
+            method: request.method().clone(),
+            listing: query.split('&').any(|pair| pair == "list-type=2"),
+            creating: request.headers().contains_key(IF_NONE_MATCH),
+        }
+    }
+
+    /// No answer, or half of one.
+    fn lost(&self, error: HttpError) -> HttpError {
+        let failure = Failure::of_transport(&error);
+        let kind = match (error.kind(), &failure) {
+            // Trying again does not make a certificate known.
+            (_, Failure::Certificate(_)) => HttpErrorKind::Unknown,
+            (HttpErrorKind::Connect, _) => HttpErrorKind::Connect,
+            // It may have been done. `create` in mod.rs reads back before it tries again.
+            _ if self.creating => HttpErrorKind::Unknown,
+            (kind, _) => kind,
+        };
+        HttpError::new(kind, failure)
+    }
+
+    /// The store said no.
+    fn refused(&self, status: StatusCode, body: &Bytes) -> HttpError {
+        let transient = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
+            || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+        let kind = match transient && !self.creating {
+            true => HttpErrorKind::Interrupted,
+            false => HttpErrorKind::Unknown,
+        };
+        HttpError::new(kind, Failure::of_answer(status, body))
+    }
+
+    /// A listing that is not one, or that ends without saying where it goes on, would be read as a shorter
+    /// or empty one (guarantee 4).
+    fn check(&self, body: &Bytes) -> Result<(), HttpError> {
+        if !self.listing {
+            return Ok(());
+        }
+        let text = String::from_utf8_lossy(body);
+        let whole = text.contains("<ListBucketResult") && text.trim_end().ends_with("</ListBucketResult>");
+        let ends = !text.contains("<IsTruncated>true</IsTruncated>")
+            || text.contains("<NextContinuationToken>") && !text.contains("<NextContinuationToken></Next");
+        if whole && ends {
+            return Ok(());
+        }
+        Err(HttpError::new(HttpErrorKind::Decode, Failure::PartialListing))
+    }
+}
+
+/// The innermost cause, whose text holds no address.
+pub(super) fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error
+}
