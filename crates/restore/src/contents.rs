@@ -1,0 +1,140 @@
+//! What is in an unpacked backup: names and paths, not objects. A restore of any size keeps only this in memory and
+//! reads each object when its turn comes. Layout: velero-behaviour.md 2.2 (`resources/<gr>/namespaces/<ns>/<name>.json`
+//! and `resources/<gr>/cluster/<name>.json`; the `<version>-preferredversion` copies are left alone, as Velero does
+//! without `EnableAPIGroupVersions`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::group_resource::GroupResource;
+
+/// The names of one resource, by namespace; cluster-scoped ones stand under the empty namespace.
+pub type NamesByNamespace = BTreeMap<String, BTreeSet<String>>;
+
+/// An unpacked backup.
+#[derive(Clone, Debug)]
+pub struct BackupContents {
+    root: PathBuf,
+    resources: BTreeMap<GroupResource, NamesByNamespace>,
+}
+
+/// The unpacked backup cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ContentsError {
+    /// No `resources` directory: not a backup, or one of Velero before 1.0.
+    #[error(
+        "the backup's tarball holds no `resources` directory: it is damaged or not a backup; check it with `velero backup download`"
+    )]
+    NoResources,
+    /// The scratch directory could not be read.
+    #[error("reading the unpacked backup at {path}: {source}; check the server's scratch volume")]
+    Io {
+        /// File or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An object in the backup is not JSON.
+    #[error("object {path} in the backup is not JSON ({source}); the backup's tarball is damaged")]
+    NotJson {
+        /// Path below `resources`.
+        path: String,
+        /// Where it stops being JSON; never the content (it may be a Secret).
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl BackupContents {
+    /// Lists what `root` (where the tarball was unpacked) holds.
+    pub fn read(root: &Path) -> Result<Self, ContentsError> {
+        let resources_dir = root.join("resources");
+        if !resources_dir.is_dir() {
+            return Err(ContentsError::NoResources);
+        }
+        let mut resources = BTreeMap::new();
+        for group_resource in entries(&resources_dir)? {
+            let dir = resources_dir.join(&group_resource);
+            let mut names = NamesByNamespace::new();
+            let cluster = object_names(&dir.join("cluster"))?;
+            if !cluster.is_empty() {
+                names.insert(String::new(), cluster);
+            }
+            for namespace in entries(&dir.join("namespaces"))? {
+                let in_namespace = object_names(&dir.join("namespaces").join(&namespace))?;
+                names.insert(namespace, in_namespace);
+            }
+            resources.insert(GroupResource::parse(&group_resource), names);
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            resources,
+        })
+    }
+
+    /// Resources with anything in them, as `resource.group`.
+    pub fn resources(&self) -> impl Iterator<Item = &GroupResource> {
+        self.resources.keys()
+    }
+
+    /// Names of one resource; `None` when the backup has none.
+    pub fn names(&self, group_resource: &GroupResource) -> Option<&NamesByNamespace> {
+        self.resources.get(group_resource)
+    }
+
+    /// True when the backup holds this object; `namespace` is empty for cluster scope.
+    pub fn contains(&self, group_resource: &GroupResource, namespace: &str, name: &str) -> bool {
+        self.resources
+            .get(group_resource)
+            .and_then(|names| names.get(namespace))
+            .is_some_and(|names| names.contains(name))
+    }
+
+    /// Reads one object. Small and local; called from async code directly.
+    pub fn object(
+        &self,
+        group_resource: &GroupResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Value, ContentsError> {
+        let below = object_path(group_resource, namespace, name);
+        let path = self.root.join("resources").join(&below);
+        let bytes = std::fs::read(&path).map_err(|source| ContentsError::Io { path, source })?;
+        serde_json::from_slice(&bytes).map_err(|source| ContentsError::NotJson { path: below, source })
+    }
+}
+
+/// `pods/namespaces/shop/app-0.json`, or `persistentvolumes/cluster/pv-1.json`.
+fn object_path(group_resource: &GroupResource, namespace: &str, name: &str) -> String {
+    if namespace.is_empty() {
+        format!("{group_resource}/cluster/{name}.json")
+    } else {
+        format!("{group_resource}/namespaces/{namespace}/{name}.json")
+    }
+}
+
+/// Names in a directory; none when it does not exist.
+fn entries(dir: &Path) -> Result<BTreeSet<String>, ContentsError> {
+    let wrap = |source| ContentsError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let read = match std::fs::read_dir(dir) {
+        Ok(read) => read,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(wrap(error)),
+    };
+    read.map(|entry| Ok(entry.map_err(wrap)?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+fn object_names(dir: &Path) -> Result<BTreeSet<String>, ContentsError> {
+    Ok(entries(dir)?
+        .iter()
+        .filter_map(|file| file.strip_suffix(".json"))
+        .map(str::to_owned)
+        .collect())
+}

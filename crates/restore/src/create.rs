@@ -1,0 +1,128 @@
+//! Creating one object, with the answers that the API server may give: created, exists, try again, no
+//! (velero-behaviour.md 8.3 item 7).
+
+use std::time::Duration;
+
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::core::ApiResource;
+use kube::{Api, Client};
+use serde_json::Value;
+
+use crate::discovery::ServedResource;
+use crate::existing::{Existing, compare};
+use crate::group_resource::known;
+
+/// Who writes, in managed fields.
+const FIELD_MANAGER: &str = "velero-server";
+/// Waits between tries while the API server is busy or a namespace's parts are not ready; 6.3 s in all.
+const RETRY_WAITS_MS: &[u64] = &[100, 200, 500, 1500, 4000];
+
+/// What happened to an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created {
+    /// New.
+    Created(Box<Value>),
+    /// It existed as it is in the backup.
+    Same,
+    /// It existed and differs; left alone.
+    Different,
+    /// It existed and was merged.
+    Merged,
+}
+
+/// Creates `object` (namespace already mapped). The object's own API version is used: that is what its fields are
+/// written for. Secrets' contents are in no error: the API server's messages name fields, not values.
+pub async fn create(
+    client: &Client,
+    served: &ServedResource,
+    namespace: &str,
+    object: &Value,
+) -> Result<Created, kube::Error> {
+    let api = api(client, served, namespace, object);
+    let wanted: DynamicObject = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
+    let params = PostParams {
+        dry_run: false,
+        field_manager: Some(FIELD_MANAGER.into()),
+    };
+    let mut waits = RETRY_WAITS_MS.iter();
+    loop {
+        match api.create(&params, &wanted).await {
+            Ok(created) => return Ok(Created::Created(Box::new(to_value(&created)?))),
+            Err(error) if means_exists(&error) => {
+                let name = wanted.metadata.name.as_deref().unwrap_or_default();
+                // Not there after all: the refusal was about something else (a node port in use, say).
+                let Some(live) = api.get_opt(name).await? else {
+                    return Err(error);
+                };
+                return settle_existing(&api, served, &to_value(&live)?, object).await;
+            }
+            Err(error) if is_transient(&error) => match waits.next() {
+                Some(wait) => tokio::time::sleep(Duration::from_millis(*wait)).await,
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn settle_existing(
+    api: &Api<DynamicObject>,
+    served: &ServedResource,
+    live: &Value,
+    wanted: &Value,
+) -> Result<Created, kube::Error> {
+    let is_service_account = served.group_resource.is(known::SERVICE_ACCOUNTS);
+    match compare(live, wanted, is_service_account) {
+        Existing::Same => Ok(Created::Same),
+        Existing::Different => Ok(Created::Different),
+        Existing::Patch(patch) => {
+            let name = live
+                .pointer("/metadata/name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await?;
+            Ok(Created::Merged)
+        }
+    }
+}
+
+/// The API for one object: its resource, in the version that the object is written in.
+pub fn api(client: &Client, served: &ServedResource, namespace: &str, object: &Value) -> Api<DynamicObject> {
+    let mut resource: ApiResource = served.api_resource();
+    if let Some(api_version) = object.get("apiVersion").and_then(Value::as_str) {
+        resource.api_version = api_version.to_owned();
+        resource.version = api_version.rsplit('/').next().unwrap_or(api_version).to_owned();
+    }
+    if served.namespaced {
+        Api::namespaced_with(client.clone(), namespace, &resource)
+    } else {
+        Api::all_with(client.clone(), &resource)
+    }
+}
+
+fn to_value(object: &DynamicObject) -> Result<Value, kube::Error> {
+    serde_json::to_value(object).map_err(kube::Error::SerdeError)
+}
+
+/// 409 AlreadyExists; and 422 "provided port is already allocated", which a Service that exists under this very name
+/// is answered with (Velero's `isAlreadyExistsError`).
+fn means_exists(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    status.reason == "AlreadyExists"
+        || (status.reason == "Invalid" && status.message.contains("provided port is already allocated"))
+}
+
+/// Worth another try: the server is busy or away, or a new namespace's default ServiceAccount is not there yet.
+fn is_transient(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => {
+            matches!(status.code, 429 | 500 | 502 | 503 | 504)
+                || (status.code == 403 && status.message.contains("error looking up service account"))
+        }
+        kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+        _ => false,
+    }
+}

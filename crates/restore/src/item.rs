@@ -1,0 +1,415 @@
+//! One object's way from the backup into the cluster (velero-behaviour.md 8.3, 8.4):
+//! read → skip? → namespace → forget the old life → item actions → additional items → map, label → create → wait.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use caravel_api::labels;
+use caravel_item_action::RestoreItemInput;
+use serde_json::{Value, json};
+
+use crate::create::{Created, create};
+use crate::discovery::ServedResource;
+use crate::established;
+use crate::group_resource::{GroupResource, known};
+use crate::item_actions::claim;
+use crate::item_name::ItemName;
+use crate::log::Level;
+use crate::metadata::{
+    add_restore_labels, annotation, child_map, forget_binding, forget_managed_fields, forget_old_life,
+    reason_to_skip,
+};
+use crate::namespaces;
+use crate::operations;
+use crate::run::{Engine, RestoredClaim, StartedOperation};
+use crate::volumes::{Saved, VolumeDecision, decide_volume, empty_claim_warning};
+
+/// Why an item is not restored; added to the results with the item's name.
+type ItemError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the actions made of an item.
+struct Prepared {
+    item: Value,
+    operation: Option<(String, String)>,
+}
+
+impl Engine {
+    /// Restores one object and what it needs; never fails as a whole, errors go into the results.
+    pub(crate) fn restore_item(&self, name: ItemName) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async move {
+            if !self.state.lock().processed.insert(name.clone()) {
+                return;
+            }
+            let target = self.selection.target_namespace(&name.namespace).to_owned();
+            if let Err(error) = self.try_restore(&name, &target).await {
+                let where_ = if target.is_empty() {
+                    String::new()
+                } else {
+                    format!("{target}/")
+                };
+                self.record(&name, &target, "failed");
+                self.error(
+                    &target,
+                    format!(
+                        "error restoring {}/{where_}{}: {}",
+                        name.group_resource,
+                        name.name,
+                        chain(&*error)
+                    ),
+                );
+            }
+            self.run.progress.one_done();
+        })
+    }
+
+    async fn try_restore(&self, name: &ItemName, target: &str) -> Result<(), ItemError> {
+        let Some(served) = self.discovered.get(&name.group_resource) else {
+            return Err("this cluster does not serve the resource".into());
+        };
+        let in_backup = self
+            .run
+            .contents
+            .object(&name.group_resource, &name.namespace, &name.name)?;
+        if name.group_resource.is(known::NAMESPACES) {
+            return Ok(self.ensure_namespace(&name.name).await?);
+        }
+        if let Some(reason) = self.reason_to_leave(name, &in_backup) {
+            self.log_item(Level::Info, &format!("Leaving out: {reason}"), name, target);
+            return Ok(());
+        }
+        if served.namespaced && !name.group_resource.is(known::DATA_UPLOADS) {
+            self.ensure_namespace(&name.namespace).await?;
+        }
+        let Some(prepared) = self.prepare(name, &in_backup).await? else {
+            self.log_item(
+                Level::Info,
+                "Not created: an item action took it over",
+                name,
+                target,
+            );
+            return Ok(());
+        };
+        self.create_item(name, target, served, &in_backup, prepared).await
+    }
+
+    fn reason_to_leave(&self, name: &ItemName, in_backup: &Value) -> Option<&'static str> {
+        if name.group_resource.is(known::PERSISTENT_VOLUMES) {
+            let saved = self.run.saved_volumes.of_volume(&name.name);
+            if let VolumeDecision::Leave(reason) = decide_volume(in_backup, saved) {
+                return Some(reason);
+            }
+        }
+        reason_to_skip(&name.group_resource, in_backup)
+    }
+
+    /// Makes the target of a namespace of the backup, once.
+    async fn ensure_namespace(&self, namespace: &str) -> Result<(), namespaces::NamespaceError> {
+        let target = self.selection.target_namespace(namespace).to_owned();
+        let mut known_namespaces = self.namespaces.lock().await;
+        if known_namespaces.contains(&target) {
+            return Ok(());
+        }
+        let resource = GroupResource::parse(known::NAMESPACES);
+        let from_backup = self.run.contents.object(&resource, "", namespace).ok();
+        let created = namespaces::ensure(
+            &self.run.client,
+            &target,
+            from_backup,
+            self.run.terminating_timeout,
+        )
+        .await?;
+        let name = ItemName {
+            group_resource: resource,
+            namespace: String::new(),
+            name: target.clone(),
+        };
+        if created {
+            self.log_item(Level::Info, "Created namespace", &name, "");
+            self.record(&name, "", "created");
+        }
+        known_namespaces.insert(target);
+        Ok(())
+    }
+
+    /// Runs the item through forgetting, actions, additional items, mapping and labels. `None`: do not create it.
+    async fn prepare(&self, name: &ItemName, in_backup: &Value) -> Result<Option<Prepared>, ItemError> {
+        let mut item = in_backup.clone();
+        forget_old_life(&mut item);
+        self.forget_volumes(name, in_backup, &mut item).await?;
+        let mut operation = None;
+        for action in &self.actions {
+            if !action.applies_to().matches(&name.identifier()) {
+                continue;
+            }
+            let input = RestoreItemInput {
+                item: item.clone(),
+                item_from_backup: in_backup,
+                restore: &self.run.restore,
+            };
+            let output = action.execute(input).await?;
+            if output.skip_restore {
+                return Ok(None);
+            }
+            for additional in output.additional_items {
+                self.restore_additional(additional.into()).await;
+            }
+            if let Some(id) = output.operation_id {
+                operation = Some((action.name().to_owned(), id));
+            }
+            if !output.item.is_null() {
+                item = output.item;
+            }
+        }
+        self.map_namespace(name, &mut item);
+        add_restore_labels(
+            &mut item,
+            &self.run.restore.spec.backup_name,
+            &restore_name(&self.run.restore),
+        );
+        forget_managed_fields(&mut item);
+        Ok(Some(Prepared { item, operation }))
+    }
+
+    /// Claims and volumes forget each other where the claim gets a new volume; guarantee 5 is kept here.
+    async fn forget_volumes(
+        &self,
+        name: &ItemName,
+        in_backup: &Value,
+        item: &mut Value,
+    ) -> Result<(), ItemError> {
+        if name.group_resource.is(known::PERSISTENT_VOLUMES) {
+            forget_binding(item);
+            return Ok(());
+        }
+        if !name.group_resource.is(known::PERSISTENT_VOLUME_CLAIMS) {
+            return Ok(());
+        }
+        forget_binding(item);
+        claim::forget_traces(item);
+        let saved = self
+            .run
+            .saved_volumes
+            .of_claim(&name.namespace, &name.name, in_backup);
+        let restore_pvs = self.run.restore.spec.restore_pvs;
+        let volume_stays = restore_pvs != Some(false) && self.volume_stays(in_backup, saved).await?;
+        if !volume_stays {
+            claim::forget_volume(item);
+        }
+        let target = self.selection.target_namespace(&name.namespace);
+        let warning = empty_claim_warning(target, &name.name, in_backup, saved, volume_stays, restore_pvs);
+        if let Some(warning) = warning {
+            self.warning(target, warning);
+        }
+        Ok(())
+    }
+
+    /// True when the claim's old volume is restored as is (now, as an additional item), or is still in the cluster.
+    async fn volume_stays(&self, claim_in_backup: &Value, saved: Saved) -> Result<bool, ItemError> {
+        let volume = claim_in_backup
+            .pointer("/spec/volumeName")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        if volume.is_empty() || saved != Saved::Not {
+            return Ok(false);
+        }
+        let resource = GroupResource::parse(known::PERSISTENT_VOLUMES);
+        if self.run.contents.contains(&resource, "", volume) {
+            let object = self.run.contents.object(&resource, "", volume)?;
+            let as_is = decide_volume(&object, self.run.saved_volumes.of_volume(volume))
+                == VolumeDecision::RestoreAsIs;
+            if as_is {
+                let name = ItemName {
+                    group_resource: resource,
+                    namespace: String::new(),
+                    name: volume.to_owned(),
+                };
+                self.restore_item(name).await;
+            }
+            return Ok(as_is);
+        }
+        let volumes: kube::Api<k8s_openapi::api::core::v1::PersistentVolume> =
+            kube::Api::all(self.run.client.clone());
+        Ok(volumes.get_opt(volume).await?.is_some())
+    }
+
+    /// An item that another needs: restored first when the backup has it, else only said.
+    async fn restore_additional(&self, name: ItemName) {
+        let taken = self
+            .selection
+            .resources
+            .includes(&name.group_resource.to_string())
+            && self.selection.cluster_resources.unwrap_or(true) | !name.namespace.is_empty();
+        if taken
+            && self
+                .run
+                .contents
+                .contains(&name.group_resource, &name.namespace, &name.name)
+        {
+            self.restore_item(name).await;
+        } else {
+            self.log_item(
+                Level::Info,
+                "Additional item is not in the backup or not asked for",
+                &name,
+                "",
+            );
+        }
+    }
+
+    fn map_namespace(&self, name: &ItemName, item: &mut Value) {
+        if !name.namespace.is_empty() {
+            let target = self.selection.target_namespace(&name.namespace);
+            child_map(item, "metadata").insert("namespace".into(), json!(target));
+        }
+        if name.group_resource.is(known::PERSISTENT_VOLUMES)
+            && let Some(namespace) = item.pointer_mut("/spec/claimRef/namespace")
+            && let Some(old) = namespace.as_str()
+        {
+            *namespace = json!(self.selection.target_namespace(old));
+        }
+    }
+
+    async fn create_item(
+        &self,
+        name: &ItemName,
+        target: &str,
+        served: &ServedResource,
+        in_backup: &Value,
+        prepared: Prepared,
+    ) -> Result<(), ItemError> {
+        match create(&self.run.client, served, target, &prepared.item).await {
+            Ok(Created::Created(_)) => {
+                self.record(name, target, "created");
+                self.log_item(Level::Info, "Created", name, target);
+                self.note_claim(
+                    name,
+                    target,
+                    in_backup,
+                    prepared.operation.as_ref().map(|(_, id)| id.clone()),
+                );
+                if name.group_resource.is(known::CUSTOM_RESOURCE_DEFINITIONS) {
+                    established::wait(&self.run.client, &name.name, self.run.resource_timeout).await?;
+                }
+            }
+            Ok(Created::Merged) => self.record(name, target, "updated"),
+            Ok(Created::Same | Created::Different) if has_moved_data(name, in_backup) => {
+                self.record(name, target, "skipped");
+                self.warning(target, format!("PersistentVolumeClaim {target}/{} already exists: its data is left as it is; delete it and restore again to get the backup's", name.name));
+            }
+            Ok(Created::Same) => self.record(name, target, "skipped"),
+            Ok(Created::Different) => {
+                self.record(name, target, "skipped");
+                self.warning(
+                    target,
+                    format!(
+                        "could not restore, {} {:?} already exists. Warning: the in-cluster version is different than the backed-up version",
+                        served.kind, name.name
+                    ),
+                );
+            }
+            Err(error) => {
+                self.give_up(prepared.operation).await;
+                return Err(error.into());
+            }
+        }
+        self.note_operation(name, prepared.operation);
+        Ok(())
+    }
+
+    /// The claim of an operation could not be created: nobody will ever wait for its data.
+    async fn give_up(&self, operation: Option<(String, String)>) {
+        let Some((_, operation_id)) = operation else {
+            return;
+        };
+        let namespace = kube::ResourceExt::namespace(&*self.run.restore).unwrap_or_default();
+        if let Err(error) = operations::cancel(&self.run.client, &namespace, &operation_id).await {
+            self.error(
+                "",
+                format!("cannot cancel the DataDownload of operation {operation_id}: {error}"),
+            );
+        }
+    }
+
+    fn note_operation(&self, name: &ItemName, operation: Option<(String, String)>) {
+        if let Some((action, operation_id)) = operation {
+            let started = StartedOperation {
+                action,
+                item: name.clone(),
+                operation_id,
+            };
+            self.state.lock().outcome.operations.push(started);
+        }
+    }
+
+    fn note_claim(&self, name: &ItemName, target: &str, in_backup: &Value, operation_id: Option<String>) {
+        if !name.group_resource.is(known::PERSISTENT_VOLUME_CLAIMS) {
+            return;
+        }
+        let volume = in_backup
+            .pointer("/spec/volumeName")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        self.state.lock().outcome.claims.push(RestoredClaim {
+            source_namespace: name.namespace.clone(),
+            namespace: target.to_owned(),
+            name: name.name.clone(),
+            volume_in_backup: volume.to_owned(),
+            operation_id,
+        });
+    }
+
+    /// Adds to the resource list: `shop/data(created)`.
+    fn record(&self, name: &ItemName, target: &str, what: &str) {
+        let Some(served) = self.discovered.get(&name.group_resource) else {
+            return;
+        };
+        let entry = if target.is_empty() {
+            format!("{}({what})", name.name)
+        } else {
+            format!("{target}/{}({what})", name.name)
+        };
+        self.state
+            .lock()
+            .outcome
+            .resource_list
+            .entry(served.group_version_kind())
+            .or_default()
+            .push(entry);
+    }
+
+    fn log_item(&self, level: Level, message: &str, name: &ItemName, target: &str) {
+        let resource = name.group_resource.to_string();
+        self.log(
+            level,
+            message,
+            &[
+                ("groupResource", &resource),
+                ("namespace", target),
+                ("name", &name.name),
+            ],
+        );
+    }
+}
+
+fn has_moved_data(name: &ItemName, in_backup: &Value) -> bool {
+    name.group_resource.is(known::PERSISTENT_VOLUME_CLAIMS)
+        && annotation(in_backup, labels::DATA_UPLOAD_NAME).is_some()
+}
+
+fn restore_name(restore: &caravel_api::v1::Restore) -> String {
+    kube::ResourceExt::name_any(restore)
+}
+
+/// An error and its causes in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        if !line.contains(&words) {
+            line = format!("{line}: {words}");
+        }
+        cause = next.source();
+    }
+    line
+}

@@ -1,0 +1,41 @@
+//! What the restore changes on items of some kinds before it creates them: Velero's built-in restore item actions
+//! (velero-behaviour.md 8.5, 4.4). [`built_in`] lists them in the order in which they run.
+//!
+//! `velero.io/pvc` (forgetting the old volume) and the decision on volumes are part of the engine ([`crate::item`]),
+//! because they need the whole backup.
+
+pub mod claim;
+pub mod data_upload;
+mod moved_claim;
+pub mod pod;
+mod pure;
+mod secret;
+pub mod service;
+pub mod small;
+
+use std::sync::Arc;
+
+use caravel_api::v1::Backup;
+use caravel_item_action::RestoreItemAction;
+use kube::Client;
+
+pub use moved_claim::CLAIM_ACTION;
+
+/// All built-in actions.
+pub fn built_in(client: &Client, backup: &Arc<Backup>) -> Vec<Box<dyn RestoreItemAction>> {
+    let mut actions: Vec<Box<dyn RestoreItemAction>> = pure::actions()
+        .map(|action| Box::new(action) as Box<dyn RestoreItemAction>)
+        .collect();
+    actions.push(Box::new(secret::SecretAction {
+        client: client.clone(),
+    }));
+    actions.push(Box::new(moved_claim::DataUploadAction {
+        client: client.clone(),
+        backup: Arc::clone(backup),
+    }));
+    actions.push(Box::new(moved_claim::MovedClaimAction {
+        client: client.clone(),
+        backup: Arc::clone(backup),
+    }));
+    actions
+}

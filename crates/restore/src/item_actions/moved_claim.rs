@@ -1,0 +1,235 @@
+//! The actions that carry moved data: `velero.io/dataupload` writes a DataUploadResult ConfigMap for each DataUpload of
+//! the backup, `velero.io/csi-pvc-restorer` turns it into a DataDownload for its claim. What they write is made by the
+//! pure functions in [`super::data_upload`] and [`super::claim`]; here is only the talk with the cluster.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use caravel_api::v1::{Backup, Restore};
+use caravel_api::v2alpha1::{DataDownload, DataUpload};
+use caravel_api::{DataUploadResult, labels};
+use caravel_item_action::{
+    ActionError, OperationProgress, ResourceSelector, RestoreItemAction, RestoreItemInput as Input,
+    RestoreItemOutput as Output,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use kube::api::{ListParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use rand::Rng;
+use serde_json::Value;
+
+use super::{claim, data_upload};
+use crate::group_resource::known;
+use crate::metadata::annotation;
+use crate::operations;
+
+/// Registered name of the claim's action; stands in the operations file.
+pub const CLAIM_ACTION: &str = "velero.io/csi-pvc-restorer";
+
+/// `velero.io/dataupload`.
+pub struct DataUploadAction {
+    /// Of the target cluster.
+    pub client: Client,
+    /// The Backup being restored.
+    pub backup: Arc<Backup>,
+}
+
+#[async_trait]
+impl RestoreItemAction for DataUploadAction {
+    fn name(&self) -> &str {
+        "velero.io/dataupload"
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        ResourceSelector::resources(&[known::DATA_UPLOADS])
+    }
+
+    async fn execute(&self, input: Input<'_>) -> Result<Output, ActionError> {
+        if input.restore.spec.restore_pvs == Some(false) {
+            return Ok(Output::skip());
+        }
+        let upload: DataUpload = serde_json::from_value(input.item_from_backup.clone())
+            .map_err(|error| ActionError::because("reading the DataUpload in the backup", error))?;
+        let map = data_upload::result_config_map(&upload, input.restore, &self.backup)
+            .map_err(|no_data| ActionError::new(no_data.to_string()))?;
+        let namespace = input.restore.namespace().unwrap_or_default();
+        let maps: Api<ConfigMap> = Api::namespaced(self.client.clone(), &namespace);
+        maps.create(&PostParams::default(), &map)
+            .await
+            .map_err(|error| ActionError::because("creating the DataUploadResult ConfigMap", error))?;
+        Ok(Output::skip())
+    }
+}
+
+/// `velero.io/csi-pvc-restorer`, for moved data.
+pub struct MovedClaimAction {
+    /// Of the target cluster.
+    pub client: Client,
+    /// The Backup being restored.
+    pub backup: Arc<Backup>,
+}
+
+/// The claim's data cannot be found; the claim is not created, because it would be empty.
+#[derive(Debug, thiserror::Error)]
+pub enum NoResult {
+    /// No DataUpload of the backup is for this claim, or it did not complete (an error of its own says so).
+    #[error(
+        "no completed DataUpload in the backup holds the data of PersistentVolumeClaim {0}; it is not created, because it would be empty. To get it without data, delete its annotation velero.io/data-upload-name in a backup of your own, or create it by hand"
+    )]
+    Missing(String),
+    /// Two DataUploads of the backup claim to hold it.
+    #[error("{0} DataUploadResult ConfigMaps are for PersistentVolumeClaim {1}, there must be one")]
+    Several(usize, String),
+}
+
+#[async_trait]
+impl RestoreItemAction for MovedClaimAction {
+    fn name(&self) -> &str {
+        CLAIM_ACTION
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        ResourceSelector::resources(&[known::PERSISTENT_VOLUME_CLAIMS])
+    }
+
+    async fn execute(&self, input: Input<'_>) -> Result<Output, ActionError> {
+        let mut item = input.item;
+        let text = |pointer: &str| {
+            input
+                .item_from_backup
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let (namespace, name) = (
+            text("/metadata/namespace").to_owned(),
+            text("/metadata/name").to_owned(),
+        );
+        let moved = annotation(input.item_from_backup, labels::DATA_UPLOAD_NAME).is_some();
+        if !moved || input.restore.spec.restore_pvs == Some(false) {
+            return Ok(Output::item(item));
+        }
+        let target = input
+            .restore
+            .spec
+            .namespace_mapping
+            .get(&namespace)
+            .unwrap_or(&namespace)
+            .clone();
+        // The engine warns that its data is left as it is.
+        if self.exists(&target, &name).await? {
+            return Ok(Output::item(item));
+        }
+        let result = self.result(input.restore, &namespace, &name).await?;
+        let operation_id =
+            claim::operation_id(&input.restore.uid().unwrap_or_default(), text("/metadata/uid"));
+        claim::forget_volume(&mut item);
+        claim::wait_for_download(&mut item, &namespace, &name, &random_suffix());
+        let download = claim::data_download(
+            input.restore,
+            &self.backup,
+            &result,
+            &target,
+            &name,
+            &operation_id,
+        );
+        let downloads: Api<DataDownload> = Api::namespaced(
+            self.client.clone(),
+            &input.restore.namespace().unwrap_or_default(),
+        );
+        downloads
+            .create(&PostParams::default(), &download)
+            .await
+            .map_err(|error| {
+                ActionError::because(
+                    format_args!("creating the DataDownload for {target}/{name}"),
+                    error,
+                )
+            })?;
+        Ok(Output {
+            operation_id: Some(operation_id),
+            ..Output::item(item)
+        })
+    }
+
+    async fn progress(
+        &self,
+        operation_id: &str,
+        restore: &Restore,
+    ) -> Result<OperationProgress, ActionError> {
+        let namespace = restore.namespace().unwrap_or_default();
+        let found = operations::find(&self.client, &namespace, operation_id)
+            .await
+            .map_err(|error| {
+                ActionError::because(format_args!("looking for operation {operation_id}"), error)
+            })?;
+        found
+            .first()
+            .map(operations::progress)
+            .ok_or_else(|| operations::gone(operation_id))
+    }
+
+    async fn cancel(&self, operation_id: &str, restore: &Restore) -> Result<(), ActionError> {
+        let namespace = restore.namespace().unwrap_or_default();
+        operations::cancel(&self.client, &namespace, operation_id)
+            .await
+            .map_err(|error| ActionError::because(format_args!("canceling operation {operation_id}"), error))
+    }
+}
+
+impl MovedClaimAction {
+    async fn exists(&self, namespace: &str, name: &str) -> Result<bool, ActionError> {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
+        let found = claims.get_opt(name).await;
+        let found = found.map_err(|error| {
+            ActionError::because(
+                format_args!("looking for PersistentVolumeClaim {namespace}/{name}"),
+                error,
+            )
+        })?;
+        Ok(found.is_some())
+    }
+
+    async fn result(
+        &self,
+        restore: &Restore,
+        namespace: &str,
+        name: &str,
+    ) -> Result<DataUploadResult, ActionError> {
+        let uid = restore.uid().unwrap_or_default();
+        let selector: Vec<String> = claim::result_labels(&uid, namespace, name)
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
+        let maps: Api<ConfigMap> =
+            Api::namespaced(self.client.clone(), &restore.namespace().unwrap_or_default());
+        let found = maps
+            .list(&ListParams::default().labels(&selector.join(",")))
+            .await;
+        let found = found
+            .map_err(|error| ActionError::because("listing DataUploadResult ConfigMaps", error))?
+            .items;
+        let claim = format!("{namespace}/{name}");
+        let json = match found.as_slice() {
+            [map] => map.data.as_ref().and_then(|data| data.get(&uid)),
+            [] => None,
+            several => {
+                return Err(ActionError::new(
+                    NoResult::Several(several.len(), claim).to_string(),
+                ));
+            }
+        };
+        let json = json.ok_or_else(|| ActionError::new(NoResult::Missing(claim).to_string()))?;
+        serde_json::from_str(json)
+            .map_err(|error| ActionError::because("reading the DataUploadResult ConfigMap", error))
+    }
+}
+
+/// Five characters that Kubernetes uses for generated names: no vowels, so no words.
+fn random_suffix() -> String {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let mut rng = rand::rng();
+    (0..5)
+        .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
+        .collect()
+}

@@ -1,0 +1,140 @@
+//! Which objects a restore brings back, in which order: the tarball's names put through the [`Selection`] and the
+//! [`Priorities`]. Pure apart from reading objects where labels filter. [`crate::run`] carries the plan out.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::contents::{BackupContents, ContentsError};
+use crate::discovery::Discovered;
+use crate::group_resource::{GroupResource, known};
+use crate::priority::{self, Priorities};
+use crate::selection::Selection;
+
+/// An object to restore.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PlannedItem {
+    /// In the backup; empty for cluster scope.
+    pub namespace: String,
+    /// After namespace mapping; empty for cluster scope.
+    pub target_namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// The objects of one resource, sorted by namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedResource {
+    /// Which resource.
+    pub group_resource: GroupResource,
+    /// Its objects; never empty.
+    pub items: Vec<PlannedItem>,
+}
+
+/// A restore, resource by resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In the order in which they are restored. Resources are done one after the other.
+    pub resources: Vec<PlannedResource>,
+    /// Resources of the backup that the cluster does not serve, with the number of objects that stay behind.
+    pub not_served: BTreeMap<String, usize>,
+}
+
+impl Plan {
+    /// Number of objects, as `status.progress.totalItems`.
+    pub fn total(&self) -> usize {
+        self.resources.iter().map(|resource| resource.items.len()).sum()
+    }
+
+    /// Moves the CustomResourceDefinitions out: they are restored first, then discovery is asked again.
+    pub fn split_definitions(mut self) -> (Option<PlannedResource>, Self) {
+        let at = self
+            .resources
+            .iter()
+            .position(|resource| resource.group_resource.is(known::CUSTOM_RESOURCE_DEFINITIONS));
+        (at.map(|at| self.resources.remove(at)), self)
+    }
+}
+
+/// Makes the plan.
+pub fn plan(
+    contents: &BackupContents,
+    selection: &Selection,
+    priorities: &Priorities,
+    discovered: &Discovered,
+) -> Result<Plan, ContentsError> {
+    let priorities = priority::resolved(priorities, |name| {
+        discovered
+            .resolve(name)
+            .map(|served| served.group_resource.to_string())
+    });
+    let in_backup: Vec<String> = contents.resources().map(ToString::to_string).collect();
+    let mut plan = Plan::default();
+    for name in priority::ordered(&priorities, in_backup.iter().map(String::as_str)) {
+        let group_resource = GroupResource::parse(&name);
+        if contents.names(&group_resource).is_none() || !selection.takes_resource(&group_resource) {
+            continue;
+        }
+        let items = items_of(contents, selection, &group_resource)?;
+        if items.is_empty() {
+            continue;
+        }
+        if discovered.get(&group_resource).is_none() {
+            plan.not_served.insert(name, items.len());
+            continue;
+        }
+        plan.resources.push(PlannedResource {
+            group_resource,
+            items,
+        });
+    }
+    Ok(plan)
+}
+
+fn items_of(
+    contents: &BackupContents,
+    selection: &Selection,
+    group_resource: &GroupResource,
+) -> Result<Vec<PlannedItem>, ContentsError> {
+    let is_namespace = group_resource.is(known::NAMESPACES);
+    // The DataUploads stand in Velero's own namespace; the claims of the namespaces asked for find theirs among them.
+    let carries_data = group_resource.is(known::DATA_UPLOADS);
+    let mut items = Vec::new();
+    for (namespace, names) in contents.names(group_resource).into_iter().flatten() {
+        let cluster_scoped = namespace.is_empty();
+        let scope_taken = if cluster_scoped {
+            is_namespace || selection.takes_cluster_scope()
+        } else {
+            carries_data || selection.namespaces.includes(namespace)
+        };
+        if !scope_taken {
+            continue;
+        }
+        for name in names {
+            if is_namespace && !selection.namespaces.includes(name) {
+                continue;
+            }
+            if !carries_data && selection.filters_labels() {
+                let labels = labels_of(&contents.object(group_resource, namespace, name)?);
+                if !selection.takes_labels(&labels) {
+                    continue;
+                }
+            }
+            items.push(PlannedItem {
+                namespace: namespace.clone(),
+                target_namespace: selection.target_namespace(namespace).to_owned(),
+                name: name.clone(),
+            });
+        }
+    }
+    Ok(items)
+}
+
+fn labels_of(object: &Value) -> BTreeMap<String, String> {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
+}

@@ -1,0 +1,254 @@
+//! A restore run: carries the [`Plan`] out, resource by resource, and says what came of it.
+//!
+//! ```text
+//! contents ─plan─► CRDs ─(Established, discovery again)─► resource after resource ─► Outcome
+//!                                                            └ up to 8 objects of one resource at once
+//! ```
+//! One object's way is [`crate::item`]. Nothing here reads the bucket or writes the Restore's status.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use caravel_api::v1::{Backup, Restore};
+use caravel_item_action::RestoreItemAction;
+use futures::StreamExt;
+use kube::Client;
+use parking_lot::Mutex;
+
+use crate::contents::{BackupContents, ContentsError};
+use crate::discovery::Discovered;
+use crate::item_actions;
+use crate::item_name::ItemName;
+use crate::log::{Level, RestoreLog};
+use crate::plan::{Plan, PlannedResource, plan};
+use crate::priority::Priorities;
+use crate::results::Results;
+use crate::saved_volumes::SavedVolumes;
+use crate::selection::{InvalidSelector, Selection};
+
+/// Objects of one resource that are created at the same time. The API server's own limit for one client is far
+/// above; more gains little, because each creation is one short request.
+const AT_ONCE: usize = 8;
+
+/// What a run needs.
+pub struct RestoreRun {
+    /// Of the target cluster.
+    pub client: Client,
+    /// The Restore.
+    pub restore: Arc<Restore>,
+    /// The Backup it restores.
+    pub backup: Arc<Backup>,
+    /// The unpacked tarball.
+    pub contents: BackupContents,
+    /// `<backup>-volumeinfo.json.gz`.
+    pub saved_volumes: SavedVolumes,
+    /// `--restore-resource-priorities`.
+    pub priorities: Priorities,
+    /// `--resource-timeout`: how long a CustomResourceDefinition may take to be Established.
+    pub resource_timeout: Duration,
+    /// `--terminating-resource-timeout`: how long an old namespace may take to go away.
+    pub terminating_timeout: Duration,
+    /// Where lines go.
+    pub log: Arc<dyn RestoreLog>,
+    /// Read by the controller while the run goes on.
+    pub progress: Arc<Progress>,
+}
+
+/// Objects done and objects in all; the total grows by additional items.
+#[derive(Debug, Default)]
+pub struct Progress {
+    total: AtomicUsize,
+    restored: AtomicUsize,
+}
+
+impl Progress {
+    /// (restored, total), as `status.progress`.
+    pub fn now(&self) -> (usize, usize) {
+        (
+            self.restored.load(Ordering::Relaxed),
+            self.total.load(Ordering::Relaxed),
+        )
+    }
+
+    fn expect(&self, items: usize) {
+        self.total.fetch_add(items, Ordering::Relaxed);
+    }
+
+    pub(crate) fn one_done(&self) {
+        let restored = self.restored.fetch_add(1, Ordering::Relaxed) + 1;
+        self.total.fetch_max(restored, Ordering::Relaxed);
+    }
+}
+
+/// An operation that goes on after the run (a DataDownload).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartedOperation {
+    /// Action that started it.
+    pub action: String,
+    /// Item that waits for it.
+    pub item: ItemName,
+    /// `dd-…`.
+    pub operation_id: String,
+}
+
+/// A claim that was created; the finalizer gives its new volume the old one's labels and reclaim policy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RestoredClaim {
+    /// In the backup.
+    pub source_namespace: String,
+    /// In the cluster.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+    /// Name of the volume in the backup.
+    pub volume_in_backup: String,
+    /// How its data comes back; for the restore's volume info.
+    pub operation_id: Option<String>,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Warnings and errors.
+    pub results: Results,
+    /// `<group>/<version>/<Kind>` → `ns/name(created|updated|failed|skipped)`, sorted.
+    pub resource_list: BTreeMap<String, Vec<String>>,
+    /// Operations that go on.
+    pub operations: Vec<StartedOperation>,
+    /// Claims that were created.
+    pub claims: Vec<RestoredClaim>,
+}
+
+/// The run cannot go on at all; the Restore is Failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The backup cannot be read.
+    #[error(transparent)]
+    Contents(#[from] ContentsError),
+    /// The Restore cannot be understood.
+    #[error(transparent)]
+    Selector(#[from] InvalidSelector),
+    /// The cluster does not say what it serves.
+    #[error("asking the cluster which resources it serves: {0}")]
+    Discovery(#[source] Box<kube::Error>),
+}
+
+/// What the items of a run share.
+pub(crate) struct Engine {
+    pub(crate) run: RestoreRun,
+    pub(crate) selection: Selection,
+    pub(crate) discovered: Discovered,
+    pub(crate) actions: Vec<Box<dyn RestoreItemAction>>,
+    pub(crate) state: Mutex<State>,
+    /// Target namespaces that are known to exist; held while one is made, so that it is made once.
+    pub(crate) namespaces: tokio::sync::Mutex<BTreeSet<String>>,
+}
+
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) processed: BTreeSet<ItemName>,
+    pub(crate) outcome: Outcome,
+}
+
+/// Runs a restore to its end.
+pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
+    let discovered = discover(&run.client).await?;
+    let selection = Selection::from_spec(&run.restore.spec, &discovered)?;
+    let first = plan(&run.contents, &selection, &run.priorities, &discovered)?;
+    run.progress.expect(first.total());
+    let actions = item_actions::built_in(&run.client, &run.backup);
+    let mut engine = Engine {
+        run,
+        selection,
+        discovered,
+        actions,
+        state: Mutex::default(),
+        namespaces: tokio::sync::Mutex::default(),
+    };
+    let (definitions, mut rest) = first.split_definitions();
+    if let Some(definitions) = definitions {
+        engine.restore_resource(&definitions).await;
+        engine.discovered = discover(&engine.run.client).await?;
+        engine.selection = Selection::from_spec(&engine.run.restore.spec, &engine.discovered)?;
+        let again = plan(
+            &engine.run.contents,
+            &engine.selection,
+            &engine.run.priorities,
+            &engine.discovered,
+        )?;
+        (_, rest) = again.split_definitions();
+        engine
+            .run
+            .progress
+            .expect((rest.total() + definitions.items.len()).saturating_sub(engine.run.progress.now().1));
+    }
+    engine.warn_of_unserved(&rest);
+    for resource in &rest.resources {
+        engine.restore_resource(resource).await;
+    }
+    Ok(engine.into_outcome())
+}
+
+async fn discover(client: &Client) -> Result<Discovered, RunError> {
+    Discovered::of(client)
+        .await
+        .map_err(|error| RunError::Discovery(Box::new(error)))
+}
+
+impl Engine {
+    async fn restore_resource(&self, resource: &PlannedResource) {
+        let name = resource.group_resource.to_string();
+        self.log(
+            Level::Info,
+            &format!("Restoring {} objects", resource.items.len()),
+            &[("resource", &name)],
+        );
+        futures::stream::iter(&resource.items)
+            .for_each_concurrent(AT_ONCE, |item| async {
+                self.restore_item(ItemName {
+                    group_resource: resource.group_resource.clone(),
+                    namespace: item.namespace.clone(),
+                    name: item.name.clone(),
+                })
+                .await;
+            })
+            .await;
+    }
+
+    fn warn_of_unserved(&self, plan: &Plan) {
+        for (resource, count) in &plan.not_served {
+            let message = format!(
+                "{count} objects of {resource} stay behind: this cluster does not serve the resource"
+            );
+            self.log(Level::Warning, &message, &[]);
+            self.state.lock().outcome.results.warnings.velero.push(message);
+        }
+    }
+
+    pub(crate) fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]) {
+        self.run.log.line(level, message, fields);
+    }
+
+    /// An error of the run; `namespace` is the target's, empty for cluster scope.
+    pub(crate) fn error(&self, namespace: &str, message: String) {
+        self.log(Level::Error, &message, &[]);
+        self.state.lock().outcome.results.errors.add(namespace, message);
+    }
+
+    pub(crate) fn warning(&self, namespace: &str, message: String) {
+        self.log(Level::Warning, &message, &[]);
+        self.state.lock().outcome.results.warnings.add(namespace, message);
+    }
+
+    fn into_outcome(self) -> Outcome {
+        let mut outcome = self.state.into_inner().outcome;
+        outcome.results.errors.sort();
+        outcome.results.warnings.sort();
+        outcome.resource_list.values_mut().for_each(|names| names.sort());
+        outcome.claims.sort();
+        outcome.operations.sort_by(|a, b| a.item.cmp(&b.item));
+        outcome
+    }
+}

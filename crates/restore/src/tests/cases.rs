@@ -1,0 +1,1 @@
+//! Reads Velero's table tests.

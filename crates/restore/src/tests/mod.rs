@@ -1,0 +1,3 @@
+//! Cases dumped from Velero's own tests, put through ours (`../shared/cases`, or the folder in `CARAVEL_CASES`).
+
+mod cases;
