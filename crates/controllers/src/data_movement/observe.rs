@@ -1,0 +1,180 @@
+//! Reads everything that a decision about one movement rests on, once, and decides nothing.
+
+use caravel_api::labels;
+use caravel_api::phase::BackupRepositoryPhase;
+use caravel_api::v1::BackupRepository;
+use caravel_data_mover::protocol::{self, LastWord};
+use caravel_exposer::{Next, PodState};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::ResourceExt;
+use kube::api::ListParams;
+
+use super::decide::{Direction, End, Mover, Observed, Repository, Slot};
+use super::state::{Facts, State};
+use super::transition::Moved;
+use super::{Activity, Controller, Movement};
+use crate::reconcile::{Error, Key};
+
+impl<M: Movement> Controller<M> {
+    /// Observes one movement. The exposer's own observation comes along for the step that may follow.
+    pub(super) async fn observe(
+        &self,
+        key: &Key,
+        object: &M::Object,
+        now: Timestamp,
+    ) -> Result<(Observed, Option<M::Children>), Error> {
+        let facts = M::facts(object);
+        let state = State::parse(&facts);
+        let me = self.shared.policy.node.as_str();
+        let mine = state.owner() == Some(me);
+        let mut observed = Observed {
+            direction: M::DIRECTION,
+            cancel_seen: facts.cancel.then(|| self.cancel_seen(&facts.uid, now)),
+            facts,
+            state,
+            not_admitted: None,
+            mover: Mover::Absent,
+            repository: Repository::Preparing,
+            slot: Slot::Free,
+            next: Next::Done,
+            rebind_since: None,
+            last_error: self.last_errors.lock().get(key).cloned(),
+        };
+        if !observed.facts.is_ours() {
+            return Ok((observed, None));
+        }
+        if !matches!(observed.state, State::Finished { .. }) || observed.facts.has_finalizer() {
+            for (kind, watched) in self.movement.waits_for(object) {
+                self.interests.register(kind, watched, key);
+            }
+        }
+        let activity = match &observed.state {
+            State::New => {
+                observed.not_admitted = self.movement.not_admitted(&self.cluster, object).await?;
+                None
+            }
+            State::Accepted { .. } => {
+                observed.mover = self.mover(object, &observed.facts).await?;
+                if mine {
+                    observed.repository = self.repository(key, &observed.facts).await?;
+                }
+                mine.then_some(Activity::Expose)
+            }
+            State::Prepared { .. } if mine => {
+                observed.mover = self.mover(object, &observed.facts).await?;
+                observed.repository = self.repository(key, &observed.facts).await?;
+                observed.slot = self.shared.slots.look(M::DIRECTION, key);
+                None
+            }
+            State::InProgress { .. } | State::Canceling { .. } if mine => {
+                self.shared.slots.hold(M::DIRECTION, key);
+                observed.mover = self.mover(object, &observed.facts).await?;
+                self.rebinding(object, &mut observed)
+            }
+            State::Finished { .. } if observed.facts.has_finalizer() => Some(Activity::CleanUp),
+            _ => None,
+        };
+        let Some(activity) = activity else { return Ok((observed, None)) };
+        let look = self.movement.look(&self.cluster, object, activity).await?;
+        observed.next = look.next;
+        Ok((observed, Some(look.children)))
+    }
+
+    /// A download whose mover has completed stands on the rebind ladder; one whose hand-over has begun has completed,
+    /// whatever is left of its pod and Event.
+    fn rebinding(&self, object: &M::Object, observed: &mut Observed) -> Option<Activity> {
+        if observed.direction == Direction::Upload {
+            return None;
+        }
+        if let Some((since, total_bytes)) = M::rebind_begun(object) {
+            observed.rebind_since = Some(since);
+            let moved = Moved { total_bytes, ..Moved::default() };
+            observed.mover = Mover::Ended(End::Completed { moved, message: String::new() });
+        }
+        matches!(observed.mover, Mover::Ended(End::Completed { .. })).then_some(Activity::Rebind)
+    }
+
+    fn cancel_seen(&self, uid: &str, now: Timestamp) -> Timestamp {
+        *self.cancels.lock().entry(uid.to_owned()).or_insert(now)
+    }
+
+    /// The pod first, then the Event: the Event is written before the pod ends, so an ended pod cannot hide it.
+    async fn mover(&self, object: &M::Object, facts: &Facts) -> Result<Mover, Error> {
+        let context = &self.shared.context;
+        let pod = context.api::<Pod>().get_opt(&facts.name).await?;
+        let pod = pod.filter(|pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == object.meta().uid.as_ref()));
+        let word = context.api::<Event>().get_opt(&protocol::final_event_name(&facts.uid)).await?;
+        if let Some(event) = word {
+            let word = LastWord::of_event(event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
+            return Ok(Mover::Ended(end(word)));
+        }
+        Ok(match pod.as_ref().map(PodState::of) {
+            None => Mover::Absent,
+            Some(PodState::Pending { reason }) => Mover::Pending { reason },
+            Some(PodState::Broken { why }) => Mover::Broken { why },
+            Some(PodState::Running { node }) => Mover::Running { node },
+            Some(PodState::Ended { succeeded, message, reason }) => {
+                Mover::Ended(end(LastWord::of_pod(succeeded, &message, &reason)))
+            }
+        })
+    }
+
+    /// By its name; a repository made by an old Velero has a random one and is found by its labels.
+    async fn repository(&self, key: &Key, facts: &Facts) -> Result<Repository, Error> {
+        let api = self.shared.context.api::<BackupRepository>();
+        let name = repository_name(facts);
+        self.interests.register("BackupRepository", Key::new(facts.namespace.clone(), name.clone()), key);
+        let mut found = api.get_opt(&name).await?;
+        if found.is_none() {
+            let selector = repository_labels(facts).map(|(label, value)| format!("{label}={value}")).join(",");
+            found = api.list(&ListParams::default().labels(&selector)).await?.items.into_iter().next();
+            if let Some(found) = &found {
+                self.interests.register("BackupRepository", Key::of(found), key);
+            }
+        }
+        let Some(found) = found else { return Ok(Repository::Absent) };
+        let message = found.status.as_ref().map(|status| status.message.clone()).unwrap_or_default();
+        Ok(match found.phase() {
+            BackupRepositoryPhase::Ready => Repository::Ready,
+            BackupRepositoryPhase::NotReady => {
+                Repository::NotReady { message: format!("backup repository {} is not ready: {message}", found.name_any()) }
+            }
+            _ => Repository::Preparing,
+        })
+    }
+}
+
+/// `<volume namespace>-<location>-kopia`.
+pub(super) fn repository_name(facts: &Facts) -> String {
+    format!("{}-{}-kopia", facts.source_namespace, facts.backup_storage_location)
+}
+
+/// The labels that say which repository it is.
+pub(super) fn repository_labels(facts: &Facts) -> [(&'static str, String); 3] {
+    [
+        (labels::VOLUME_NAMESPACE, labels::label_value(&facts.source_namespace)),
+        (labels::STORAGE_LOCATION, labels::label_value(&facts.backup_storage_location)),
+        (labels::REPOSITORY_TYPE, "kopia".to_owned()),
+    ]
+}
+
+fn end(word: LastWord) -> End {
+    match word {
+        LastWord::BackedUp(result) => End::Completed {
+            message: result.remark(),
+            moved: Moved {
+                snapshot_id: Some(result.snapshot_id),
+                path: Some(result.source.by_path),
+                total_bytes: result.total_bytes,
+                incremental_bytes: Some(result.incremental_bytes),
+            },
+        },
+        LastWord::Restored(result) => End::Completed {
+            message: String::new(),
+            moved: Moved { total_bytes: result.total_bytes, ..Moved::default() },
+        },
+        LastWord::Failed(message) => End::Failed { message },
+        LastWord::Canceled(message) => End::Canceled { message },
+    }
+}

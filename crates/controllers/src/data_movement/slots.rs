@@ -1,0 +1,111 @@
+//! How many data movers may run on this node at once, and who waits for one to end.
+//!
+//! Velero's load concurrency (`loadConcurrency.globalConfig`, default 1; velero-behaviour.md 5.7). Uploads and
+//! downloads of one node agent share the slots. Kept in memory: at start every running movement of the node takes its
+//! slot again as it is observed.
+
+use std::collections::BTreeSet;
+
+use parking_lot::Mutex;
+
+use super::decide::{Direction, Slot};
+use crate::reconcile::Key;
+
+/// One movement in the eyes of the slots.
+type Holder = (u8, Key);
+
+/// The slots of one node agent.
+#[derive(Debug)]
+pub struct Slots {
+    limit: usize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    held: BTreeSet<Holder>,
+    waiting: BTreeSet<Holder>,
+}
+
+impl Slots {
+    /// Slots for this many data movers; none at all would stop everything, so it is at least one.
+    pub fn new(limit: usize) -> Self {
+        Self { limit: limit.max(1), inner: Mutex::default() }
+    }
+
+    /// Whether this movement could run; if not, it is remembered as waiting.
+    pub fn look(&self, direction: Direction, key: &Key) -> Slot {
+        let mut inner = self.inner.lock();
+        let holder = holder(direction, key);
+        if inner.held.contains(&holder) || inner.held.len() < self.limit {
+            return Slot::Free;
+        }
+        inner.waiting.insert(holder);
+        Slot::Full
+    }
+
+    /// Takes a slot, or says that none is free.
+    pub fn take(&self, direction: Direction, key: &Key) -> bool {
+        let mut inner = self.inner.lock();
+        let holder = holder(direction, key);
+        if inner.held.contains(&holder) {
+            return true;
+        }
+        if inner.held.len() >= self.limit {
+            inner.waiting.insert(holder);
+            return false;
+        }
+        inner.waiting.remove(&holder);
+        inner.held.insert(holder)
+    }
+
+    /// A movement that runs already holds its slot, even beyond the limit.
+    pub fn hold(&self, direction: Direction, key: &Key) {
+        self.inner.lock().held.insert(holder(direction, key));
+    }
+
+    /// Gives the slot back.
+    pub fn release(&self, direction: Direction, key: &Key) {
+        let mut inner = self.inner.lock();
+        let holder = holder(direction, key);
+        inner.held.remove(&holder);
+        inner.waiting.remove(&holder);
+    }
+
+    /// Who waits in this direction while a slot is free: to be looked at again.
+    pub fn ready(&self, direction: Direction) -> Vec<Key> {
+        let inner = self.inner.lock();
+        if inner.held.len() >= self.limit {
+            return Vec::new();
+        }
+        inner.waiting.iter().filter(|(kind, _)| *kind == direction as u8).map(|(_, key)| key.clone()).collect()
+    }
+}
+
+fn holder(direction: Direction, key: &Key) -> Holder {
+    (direction as u8, key.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_movement_waits_until_the_first_has_ended() {
+        let slots = Slots::new(1);
+        let (a, b) = (Key::new("velero", "a"), Key::new("velero", "b"));
+        assert!(slots.take(Direction::Upload, &a));
+        assert_eq!(slots.look(Direction::Download, &b), Slot::Full);
+        assert!(slots.ready(Direction::Download).is_empty());
+        slots.release(Direction::Upload, &a);
+        assert_eq!(slots.ready(Direction::Download), [b.clone()]);
+        assert!(slots.take(Direction::Download, &b));
+    }
+
+    #[test]
+    fn a_movement_found_running_after_a_restart_holds_its_slot() {
+        let slots = Slots::new(1);
+        slots.hold(Direction::Upload, &Key::new("velero", "a"));
+        assert_eq!(slots.look(Direction::Upload, &Key::new("velero", "b")), Slot::Full);
+    }
+}

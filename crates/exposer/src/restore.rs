@@ -1,0 +1,187 @@
+//! An empty volume that the data mover fills for a DataDownload.
+//!
+//! The target PVC waits, kept Pending by its selector (the PVC restore item action has set it), while a restore PVC of
+//! the same shape, named like the DataDownload, is provisioned in Velero's namespace and filled by the data mover pod.
+//! Afterwards [`crate::rebind`] hands the volume to the target. With a delayed-binding class the volume is made for the
+//! node that the application's pod was placed on. Source: velero-behaviour.md 5.4, Velero
+//! `pkg/exposer/generic_restore.go`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::ObjectMeta;
+
+use crate::api::{self, Cluster};
+use crate::mover_pod::{DataMoverPod, LocationMount, Verb};
+use crate::snapshot::{binds_late, claim_phase, inherited};
+use crate::{ExposerError, Next, Step};
+
+/// The node that a delayed-binding PVC is placed on.
+pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
+/// What a DataDownload asks to expose.
+#[derive(Clone, Debug)]
+pub struct RestoreRequest {
+    /// Name and UID of the DataDownload.
+    pub name: String,
+    pub uid: String,
+    /// Owner reference to it.
+    pub owner: OwnerReference,
+    pub target_namespace: String,
+    pub target_pvc: String,
+    /// How long the application's pod may take to be placed.
+    pub operation_timeout: Duration,
+    pub resource_timeout: Duration,
+    pub location: LocationMount,
+}
+
+/// What exists of it.
+#[derive(Clone, Debug, Default)]
+pub struct RestoreExposure {
+    pub target: Option<PersistentVolumeClaim>,
+    pub restore_pvc: Option<PersistentVolumeClaim>,
+    pub pod: Option<Pod>,
+    pub storage_class: Option<StorageClass>,
+    /// The newest warning about the restore PVC.
+    pub pvc_warning: Option<String>,
+}
+
+/// The target PVC, which must exist before a DataDownload is accepted.
+pub async fn target(cluster: &Cluster, namespace: &str, pvc: &str) -> Result<Option<PersistentVolumeClaim>, ExposerError> {
+    api::get(&cluster.in_namespace(namespace), pvc).await
+}
+
+/// Reads everything the next step rests on.
+pub async fn observe(cluster: &Cluster, request: &RestoreRequest) -> Result<RestoreExposure, ExposerError> {
+    let (claims, pods) = (cluster.ours::<PersistentVolumeClaim>(), cluster.ours::<Pod>());
+    let (target, restore_pvc, pod) = futures::try_join!(
+        target(cluster, &request.target_namespace, &request.target_pvc),
+        api::get(&claims, &request.name),
+        api::get(&pods, &request.name),
+    )?;
+    let class = target.as_ref().and_then(|pvc| pvc.spec.as_ref()?.storage_class_name.clone()).unwrap_or_default();
+    let classes = cluster.wide::<StorageClass>();
+    let (storage_class, pvc_warning) = futures::try_join!(
+        api::get(&classes, &class),
+        crate::rebind::claim_warning(cluster, restore_pvc.as_ref()),
+    )?;
+    Ok(RestoreExposure { target, restore_pvc, pod, storage_class, pvc_warning })
+}
+
+impl RestoreExposure {
+    /// What comes next.
+    pub fn next(&self, request: &RestoreRequest) -> Next {
+        if self.pod.is_some() {
+            return Next::Done;
+        }
+        let object = format!("target PVC {}/{}", request.target_namespace, request.target_pvc);
+        let Some(target) = &self.target else {
+            return Next::impossible(format!("{object} not found: it was deleted before it could be filled"));
+        };
+        if target.spec.as_ref().is_some_and(|spec| spec.volume_name.as_deref().is_some_and(|name| !name.is_empty())) {
+            return Next::impossible(format!("{object} is already bound to a volume"));
+        }
+        let late = self.storage_class.as_ref().is_some_and(binds_late);
+        if late && self.selected_node().is_none() {
+            return Next::Wait {
+                what: format!("a pod that uses {object} to be placed on a node (its class binds volumes late)"),
+                within: Some(request.operation_timeout),
+            };
+        }
+        let name = &request.name;
+        let Some(pvc) = &self.restore_pvc else { return Next::Do(Step::CreateRestorePvc) };
+        if !api::is_owned_by(&pvc.metadata, &request.uid) {
+            return Next::impossible(format!("PVC {name} exists already and is not ours"));
+        }
+        match claim_phase(pvc) {
+            "Lost" => Next::impossible(format!("PVC {name} has lost its volume")),
+            "Bound" => Next::Do(Step::CreateMoverPod),
+            _ if late => Next::Do(Step::CreateMoverPod),
+            _ => {
+                let why = self.pvc_warning.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+                Next::wait(format!("PVC {name} to be bound{why}"))
+            }
+        }
+    }
+
+    fn selected_node(&self) -> Option<&str> {
+        let annotations = self.target.as_ref()?.metadata.annotations.as_ref()?;
+        annotations.get(SELECTED_NODE).map(String::as_str)
+    }
+}
+
+/// Takes one step of this ladder.
+pub async fn take(
+    cluster: &Cluster,
+    request: &RestoreRequest,
+    exposure: &RestoreExposure,
+    step: Step,
+) -> Result<(), ExposerError> {
+    let Some(target) = &exposure.target else { return Ok(()) };
+    match step {
+        Step::CreateRestorePvc => api::create(&cluster.ours(), &restore_pvc(&cluster.namespace, request, target)).await,
+        Step::CreateMoverPod => {
+            let (agent, account) = inherited(cluster).await?;
+            let late = exposure.storage_class.as_ref().is_some_and(binds_late);
+            let pod = DataMoverPod {
+                verb: Verb::Restore,
+                name: &request.name,
+                namespace: &cluster.namespace,
+                uid: &request.uid,
+                owner: request.owner.clone(),
+                volume_mode: volume_mode(target),
+                resource_timeout: request.resource_timeout,
+                location: &request.location,
+                service_account: account.then_some(caravel_api::labels::DATA_MOVER_SERVICE_ACCOUNT),
+                on_node: exposure.selected_node().filter(|_| late),
+                topology: None,
+            };
+            api::create(&cluster.ours(), &pod.build(&agent)).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The target's twin, without the selector that keeps the target pending.
+fn restore_pvc(namespace: &str, request: &RestoreRequest, target: &PersistentVolumeClaim) -> PersistentVolumeClaim {
+    let spec = target.spec.clone().unwrap_or_default();
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(request.name.clone()),
+            namespace: Some(namespace.into()),
+            labels: target.metadata.labels.clone(),
+            annotations: target.metadata.annotations.clone().map(without_binding),
+            owner_references: Some(vec![request.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: spec.access_modes,
+            storage_class_name: spec.storage_class_name,
+            volume_mode: spec.volume_mode,
+            resources: spec.resources,
+            volume_attributes_class_name: spec.volume_attributes_class_name,
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Annotations without what the volume binder has written; the chosen node stays.
+fn without_binding(annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    const BINDER: &[&str] = &["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/"];
+    annotations
+        .into_iter()
+        .filter(|(key, _)| key == SELECTED_NODE || !BINDER.iter().any(|prefix| key.starts_with(prefix)))
+        .collect()
+}
+
+pub(crate) fn volume_mode(pvc: &PersistentVolumeClaim) -> &'static str {
+    let mode = pvc.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref());
+    if mode == Some("Block") { "Block" } else { "Filesystem" }
+}
+
+#[cfg(test)]
+mod tests;
