@@ -94,7 +94,8 @@ impl RepositoryError {
         self.kind == RepositoryErrorKind::TooSlow || self.storage().is_some_and(StorageError::is_transient)
     }
 
-    pub(crate) fn is_missing_blob(&self) -> bool {
+    /// Whether a blob that the repository refers to is not in the storage.
+    pub fn is_missing_blob(&self) -> bool {
         self.storage().is_some_and(|e| e.kind() == StorageErrorKind::NotFound)
     }
 }

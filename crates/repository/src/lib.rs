@@ -45,7 +45,11 @@ pub use crypto::password::{KeyDerivation, SlowKeyDerivation};
 pub use environment::{Clock, Environment, Randomness};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use manifest::{Labels, Manifest, ManifestId};
-pub use object::{ObjectId, reader::ObjectReader, writer::ObjectWriter};
+pub use object::{
+    ObjectId,
+    reader::{Location, ObjectReader},
+    writer::ObjectWriter,
+};
 pub use repository::{CreateOptions, CreatedRepository, OpenOptions, Repository, create, open, peek_unique_id};
 pub use snapshot::{
     Directory, DirectoryEntry, DirectorySummary, EntryError, EntryType, FileMode, Snapshot, SnapshotFilter,

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use caravel_storage::Storage;
 use secrecy::SecretString;
 
@@ -20,7 +21,10 @@ use crate::{
         Labels, Manifest, ManifestId,
         load::{self, Loaded, ManifestCache},
     },
-    object::{ObjectId, reader, reader::ObjectReader},
+    object::{
+        ObjectId, reader,
+        reader::{Location, ObjectReader},
+    },
     snapshot::{Directory, Snapshot, SnapshotFilter, SnapshotManifest, directory},
     writer::Writer,
 };
@@ -256,6 +260,11 @@ impl Repository {
     /// Opens an object for reading in order (blocking).
     pub fn open_object(&self, id: ObjectId) -> Result<ObjectReader<'_>> {
         ObjectReader::open(&self.inner.contents, id)
+    }
+
+    /// Reads the bytes at a location of `object` (blocking); any thread may.
+    pub fn read_location(&self, object: ObjectId, location: &Location) -> Result<Bytes> {
+        reader::read_location(&self.inner.contents, object, location)
     }
 
     /// Reads a directory object (blocking).

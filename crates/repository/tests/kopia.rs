@@ -97,7 +97,7 @@ async fn kopia_recovers_the_index_from_our_packs() {
     std::fs::remove_dir_all(folder.path().join("x")).unwrap();
 
     kopia.connect(folder.path());
-    kopia.run(&["index", "recover", "--commit"]);
+    kopia.run(&["index", "recover", "--commit", "--dangerous-commands=enabled"]);
     assert!(kopia.run(&["snapshot", "list", "--all"]).contains("/big"));
     kopia.verify();
 }

@@ -1,23 +1,43 @@
-//! Object id in, bytes out (kopia-format.md 9).
+//! Object id in, bytes out (kopia-format.md 9). Neighbour: `list.rs` (reading the lists of long objects).
 
-use super::{ObjectId, indirect, indirect::Piece};
+mod list;
+
+use bytes::Bytes;
+
+use super::{ObjectId, indirect::Piece};
 use crate::{
     content::{ContentId, reader::ContentReader},
     error::{RepositoryError, Result},
 };
+pub(crate) use list::for_each_content;
 
-/// A list inside a list inside a list …: nobody writes more than a few levels.
-const MAX_DEPTH: usize = 16;
-/// A list longer than this (four million pieces, 20 TB of file) is not held in memory.
-const MAX_LIST_BYTES: u64 = 256 << 20;
+/// Where some bytes of an object are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// Where they start in the object.
+    pub start: u64,
+    /// How many they are; not known beforehand for an object of one content.
+    pub length: Option<u64>,
+    content: ContentId,
+}
 
-/// Reads one object piece by piece, in order. Memory: one content.
+/// Walks over one object in order; lists are read as they come up. Several threads may share the walk and read
+/// the locations themselves. Memory: the lists, and the last content.
 pub struct ObjectReader<'r> {
     contents: &'r ContentReader,
     id: ObjectId,
-    /// Pieces still to read, the next one last.
-    pending: Vec<(usize, Piece)>,
+    /// What is still to come, the next one last.
+    pending: Vec<Pending>,
     length: Option<u64>,
+    /// Long runs of zeros refer to one content again and again.
+    last: Option<(ContentId, Bytes)>,
+}
+
+struct Pending {
+    piece: Piece,
+    /// Where the list that names the piece starts in the object.
+    base: u64,
+    depth: usize,
 }
 
 impl<'r> ObjectReader<'r> {
@@ -26,15 +46,20 @@ impl<'r> ObjectReader<'r> {
     }
 
     fn open_at(contents: &'r ContentReader, id: ObjectId, depth: usize) -> Result<Self> {
-        let (pending, length) = match id.list() {
-            None => (vec![(depth, Piece { start: 0, length: 0, object: id })], None),
-            Some(list) => {
-                let pieces = read_list(contents, id, list, depth)?;
-                let length = pieces.last().map_or(0, |p| p.start + p.length);
-                (pieces.into_iter().rev().map(|p| (depth + 1, p)).collect(), Some(length))
+        let mut reader = Self { contents, id, pending: Vec::new(), length: None, last: None };
+        match id.list() {
+            None => reader.pending.push(Pending { piece: Piece { start: 0, length: 0, object: id }, base: 0, depth }),
+            Some(of) => {
+                let pieces = list::read(contents, id, of, depth)?;
+                reader.length = Some(pieces.last().map_or(0, |p| p.start + p.length));
+                reader.push(pieces, 0, depth + 1);
             }
-        };
-        Ok(Self { contents, id, pending, length })
+        }
+        Ok(reader)
+    }
+
+    fn push(&mut self, pieces: Vec<Piece>, base: u64, depth: usize) {
+        self.pending.extend(pieces.into_iter().rev().map(|piece| Pending { piece, base, depth }));
     }
 
     /// The object's length, when it is known without reading it.
@@ -42,38 +67,38 @@ impl<'r> ObjectReader<'r> {
         self.length
     }
 
-    /// The next piece's bytes; `None` at the end.
-    ///
-    /// Errors: as of reading a content, naming the object; `Damaged` when a piece has another length than its
-    /// list says.
-    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>> {
-        while let Some((depth, piece)) = self.pending.pop() {
+    /// Where the next bytes are; `None` at the end. Reads lists, no data.
+    pub fn next_location(&mut self) -> Result<Option<Location>> {
+        while let Some(Pending { piece, base, depth }) = self.pending.pop() {
+            let start = base + piece.start;
             match piece.object.list() {
-                Some(list) if self.length.is_some() => {
-                    let inner = read_list(self.contents, self.id, list, depth)?;
-                    self.pending.extend(inner.into_iter().rev().map(|p| (depth + 1, p)));
+                Some(of) => {
+                    let inner = list::read(self.contents, self.id, of, depth)?;
+                    self.push(inner, start, depth + 1);
                 }
-                _ => return self.read_piece(piece).map(Some),
+                None => {
+                    let length = self.length.map(|_| piece.length);
+                    return Ok(Some(Location { start, length, content: piece.object.content }));
+                }
             }
         }
         Ok(None)
     }
 
-    fn read_piece(&self, piece: Piece) -> Result<Vec<u8>> {
-        let bytes = self
-            .contents
-            .read(&piece.object.content)
-            .map_err(|e| e.while_doing(format_args!("cannot read object {}", self.id)))?;
-        if self.length.is_some() && bytes.len() as u64 != piece.length {
-            return Err(RepositoryError::damaged(format!(
-                "object {}: the piece at {} has {} bytes, its list says {}",
-                self.id,
-                piece.start,
-                bytes.len(),
-                piece.length
-            )));
+    /// The next bytes, up to 8 MiB; `None` at the end.
+    ///
+    /// Errors: as of reading a content, naming the object; `Damaged` when a piece has another length than its
+    /// list says.
+    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(location) = self.next_location()? else { return Ok(None) };
+        match &self.last {
+            Some((content, bytes)) if *content == location.content => Ok(Some(bytes.to_vec())),
+            _ => {
+                let bytes = read_location(self.contents, self.id, &location)?;
+                self.last = Some((location.content, bytes.clone()));
+                Ok(Some(bytes.into()))
+            }
         }
-        Ok(bytes)
     }
 
     /// All remaining bytes; at most `limit`, or the object is called damaged.
@@ -89,37 +114,17 @@ impl<'r> ObjectReader<'r> {
     }
 }
 
-fn read_list(contents: &ContentReader, whole: ObjectId, list: ObjectId, depth: usize) -> Result<Vec<Piece>> {
-    if depth >= MAX_DEPTH {
-        return Err(RepositoryError::damaged(format!("object {whole} is nested more than {MAX_DEPTH} levels deep")));
+/// The bytes at a location that a reader of `object` gave.
+pub(crate) fn read_location(contents: &ContentReader, object: ObjectId, location: &Location) -> Result<Bytes> {
+    let bytes = contents
+        .read(&location.content)
+        .map_err(|e| e.while_doing(format_args!("cannot read object {object}")))?;
+    match location.length {
+        Some(length) if length != bytes.len() as u64 => Err(RepositoryError::damaged(format!(
+            "object {object}: the piece at {} has {} bytes, its list says {length}",
+            location.start,
+            bytes.len(),
+        ))),
+        _ => Ok(Bytes::from(bytes)),
     }
-    let bytes = ObjectReader::open_at(contents, list, depth + 1)?.read_to_end(MAX_LIST_BYTES)?;
-    indirect::decode(&bytes).map_err(|e| e.while_doing(format_args!("cannot read object {whole}")))
-}
-
-/// Every content that an object consists of, lists included.
-pub(crate) fn for_each_content(
-    contents: &ContentReader,
-    id: ObjectId,
-    visit: &mut dyn FnMut(&ContentId) -> Result<bool>,
-) -> Result<bool> {
-    walk(contents, id, 0, visit)
-}
-
-fn walk(
-    contents: &ContentReader,
-    id: ObjectId,
-    depth: usize,
-    visit: &mut dyn FnMut(&ContentId) -> Result<bool>,
-) -> Result<bool> {
-    let Some(list) = id.list() else { return visit(&id.content) };
-    if !walk(contents, list, depth + 1, visit)? {
-        return Ok(false);
-    }
-    for piece in read_list(contents, id, list, depth)? {
-        if !walk(contents, piece.object, depth + 1, visit)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
