@@ -1,0 +1,96 @@
+//! The driver as a whole: configuration, the store, and how a call is run.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use tonic::{Response, Status};
+
+use crate::error::Result;
+use crate::store::{self, Store};
+use crate::{mounts, volume};
+
+/// How a driver is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The CSI socket; absolute, the kubelet gets it as it is.
+    pub endpoint: PathBuf,
+    /// Name of the node that volumes are mounted on.
+    pub node_id: String,
+    /// Everything that the driver keeps.
+    pub state_dir: PathBuf,
+    /// Where the kubelet looks for new plug-ins; not registered when absent.
+    pub registration_dir: Option<PathBuf>,
+    /// As in CSIDriver and StorageClass.
+    pub driver_name: String,
+    /// Room of the store, in bytes, used when it is made.
+    pub store_bytes: u64,
+}
+
+/// Serves all CSI services; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Driver {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    store: Store,
+    /// One operation at a time. Each takes milliseconds, and losetup's choice of a free device is no race then.
+    operation: Mutex<()>,
+}
+
+impl Driver {
+    /// Opens the state dir, as new or as an earlier driver left it. Needs root.
+    pub fn open(config: Config) -> Result<Self> {
+        let store = Store::open(&config.state_dir, config.store_bytes)?;
+        volume::thaw_all(&store)?;
+        Ok(Self { shared: Arc::new(Shared { config, store, operation: Mutex::new(()) }) })
+    }
+
+    /// Takes everything that a state dir's driver mounted off the machine again, the store last. Data stays.
+    pub fn release(state_dir: &std::path::Path) -> Result<()> {
+        if !state_dir.join("store").exists() {
+            return Ok(());
+        }
+        let root = store::mount_point(state_dir)?;
+        if mounts::at(&root)?.is_some() {
+            volume::release_all(&Store::folder(root.clone())?)?;
+        }
+        mounts::unmount(&root)
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// Runs the work of a call on a thread that may block, and logs what came of it.
+    pub(crate) async fn run<T, W>(&self, call: &'static str, object: String, work: W) -> std::result::Result<Response<T>, Status>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Driver) -> Result<T> + Send + 'static,
+    {
+        let driver = self.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            // A panicked operation left records whole (they are written atomically), so the next may go on.
+            let _one = driver.shared.operation.lock().unwrap_or_else(PoisonError::into_inner);
+            let started = Instant::now();
+            let answer = work(&driver);
+            let millis = started.elapsed().as_millis();
+            match &answer {
+                Ok(_) if object.is_empty() => tracing::debug!(call, millis, "Answered"),
+                Ok(_) => tracing::info!(call, object, millis, "Done"),
+                Err(cause) => tracing::warn!(call, object, millis, %cause, "Refused"),
+            }
+            answer
+        });
+        let answer = task.await.map_err(|panic| Status::internal(format!("{call}: {panic}")))?;
+        answer.map(Response::new).map_err(Status::from)
+    }
+}
