@@ -1,1 +1,27 @@
 //! Only one that knows the bucket layout of a BackupStorageLocation.
+//!
+//! - [`Location`] and [`Credentials`]: from the BackupStorageLocation object to a client
+//! - [`ObjectStore`]: the calls of Velero's object-store plug-ins, over S3 or in memory
+//! - [`BackupStore`]: which object holds what, in which order they are written (guarantee 4)
+//! - [`tarball`]: the backup's contents; [`volume_info`], [`item_operations`], [`results`]: the JSON beside it
+//!
+//! Source: velero-behaviour.md 2; upstream `pkg/persistence`, `internal/volume`, `pkg/itemoperation`, v1.18.
+
+mod backup_store;
+mod credentials;
+pub mod item_operations;
+mod layout;
+mod location;
+mod object_store;
+pub mod results;
+pub mod tarball;
+pub mod volume_info;
+mod wire;
+
+pub use backup_store::{
+    BackupArtifacts, BackupStore, BackupStoreError, DownloadTarget, ResourceList, RestoreArtifacts, encode_metadata,
+};
+pub use credentials::{Credentials, CredentialsError};
+pub use layout::Layout;
+pub use location::{Location, LocationError};
+pub use object_store::{Body, Contents, MemoryObjectStore, ObjectStore, PutMode, S3ObjectStore, SignedUrl};

@@ -9,7 +9,7 @@ use super::{S3Config, http::innermost};
 use crate::{Operation, StorageError, StorageErrorKind};
 
 /// The bucket and the server, as messages name them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
     bucket: String,
     server: String,

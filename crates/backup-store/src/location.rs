@@ -1,0 +1,219 @@
+//! A BackupStorageLocation without Kubernetes: what is needed to reach its bucket, and no secret, so that it
+//! can be handed to a data mover pod as JSON. Config keys: velero-behaviour.md 11.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use caravel_api::v1::BackupStorageLocation;
+use caravel_storage::{
+    Storage, StorageError,
+    s3::{S3Config, S3Credentials, S3Storage},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{Credentials, CredentialsError, ObjectStore, S3ObjectStore};
+
+/// Where backups are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Location {
+    /// `aws`, also written `velero.io/aws`; any other provider works if the config has an `s3Url`.
+    pub provider: String,
+    /// The bucket's name.
+    pub bucket: String,
+    /// What every key starts with, without slashes at its ends.
+    pub prefix: String,
+    /// `spec.config`.
+    pub config: BTreeMap<String, String>,
+    /// Certificates (PEM) to trust beside the public ones.
+    #[serde(with = "pem_text", skip_serializing_if = "Option::is_none")]
+    pub ca_cert: Option<Vec<u8>>,
+}
+
+/// Why a location cannot be used as it is written.
+#[derive(Debug, thiserror::Error)]
+pub enum LocationError {
+    #[error("objectStorage.bucket is empty; name the bucket")]
+    NoBucket,
+    #[error("objectStorage.bucket {bucket:?} must not contain '/'; put a folder in objectStorage.prefix")]
+    BucketWithPath { bucket: String },
+    #[error("objectStorage.prefix {prefix:?} must not start with '/' nor hold empty, '.' or '..' parts")]
+    BadPrefix { prefix: String },
+    #[error("provider {provider:?} is not built in; built in is aws (also for every S3-compatible store with an s3Url in the config)")]
+    UnknownProvider { provider: String },
+    #[error("config has an unknown key {key:?}; known are {}", KNOWN_KEYS.join(", "))]
+    UnknownKey { key: String },
+    #[error("config {key}={value:?} {problem}")]
+    BadValue { key: &'static str, value: String, problem: &'static str },
+    #[error("config {key} is not supported by this version; remove it")]
+    Unsupported { key: &'static str },
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+const KNOWN_KEYS: [&str; 17] = [
+    "region",
+    "s3Url",
+    "publicUrl",
+    "s3ForcePathStyle",
+    "insecureSkipTLSVerify",
+    "profile",
+    "serverSideEncryption",
+    "kmsKeyId",
+    "customerKeyEncryptionFile",
+    "customerKeyEncryptionSecret",
+    "signatureVersion",
+    "checksumAlgorithm",
+    "tagging",
+    "enableSharedConfig",
+    "credentialsFile",
+    "caCert",
+    "bucket",
+];
+
+impl Location {
+    /// Reads the object; `resolved_ca` is what `caCertRef` names, and is used where `caCert` is not set.
+    ///
+    /// Errors: [`LocationError`] for settings that cannot work.
+    pub fn from_bsl(bsl: &BackupStorageLocation, resolved_ca: Option<Vec<u8>>) -> Result<Self, LocationError> {
+        let storage = &bsl.spec.object_storage;
+        let inline = storage.ca_cert.as_ref().map(|bytes| bytes.0.clone());
+        let location = Self {
+            provider: bsl.spec.provider.clone(),
+            bucket: storage.bucket.clone(),
+            prefix: storage.prefix.trim_end_matches('/').to_owned(),
+            config: bsl.spec.config.clone(),
+            ca_cert: inline.or(resolved_ca).filter(|pem| !pem.is_empty()),
+        };
+        location.check()?;
+        Ok(location)
+    }
+
+    fn check(&self) -> Result<(), LocationError> {
+        let Self { provider, bucket, prefix, config, .. } = self;
+        if bucket.is_empty() {
+            return Err(LocationError::NoBucket);
+        }
+        if bucket.contains('/') && !bucket.starts_with("arn:aws:s3:") {
+            return Err(LocationError::BucketWithPath { bucket: bucket.clone() });
+        }
+        if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(LocationError::BadPrefix { prefix: prefix.clone() });
+        }
+        let name = provider.strip_prefix("velero.io/").unwrap_or(provider);
+        if name != "aws" && !config.contains_key("s3Url") {
+            return Err(LocationError::UnknownProvider { provider: provider.clone() });
+        }
+        if name == "aws"
+            && let Some(key) = config.keys().find(|key| !KNOWN_KEYS.contains(&key.as_str()) && *key != "prefix")
+        {
+            return Err(LocationError::UnknownKey { key: key.clone() });
+        }
+        Ok(())
+    }
+
+    fn setting(&self, key: &str) -> Option<&str> {
+        self.config.get(key).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn flag(&self, key: &'static str) -> Result<bool, LocationError> {
+        // What Go's strconv.ParseBool takes.
+        match self.setting(key) {
+            None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+            Some(value) => Err(LocationError::BadValue {
+                key,
+                value: value.to_owned(),
+                problem: "must be \"true\" or \"false\"",
+            }),
+        }
+    }
+
+    /// The S3 settings with this key prefix.
+    fn s3_config(&self, credentials: Option<&Credentials>, prefix: &str) -> Result<S3Config, LocationError> {
+        self.check()?;
+        for key in ["customerKeyEncryptionFile", "customerKeyEncryptionSecret", "tagging"] {
+            if self.setting(key).is_some() {
+                return Err(LocationError::Unsupported { key });
+            }
+        }
+        Ok(S3Config {
+            bucket: self.bucket.clone(),
+            prefix: prefix.to_owned(),
+            region: self.setting("region").map(str::to_owned),
+            endpoint: self.setting("s3Url").map(str::to_owned),
+            path_style: self.flag("s3ForcePathStyle")?,
+            ca_pem: self.ca_cert.clone(),
+            insecure_skip_tls_verify: self.flag("insecureSkipTLSVerify")?,
+            credentials: self.access_key(credentials)?,
+            server_side_encryption: self.setting("serverSideEncryption").map(str::to_owned),
+            kms_key_id: self.setting("kmsKeyId").map(str::to_owned),
+        })
+    }
+
+    /// The location's own key, else the environment's, else the default file's, else none: the pod's role.
+    fn access_key(&self, credentials: Option<&Credentials>) -> Result<Option<S3Credentials>, LocationError> {
+        let profile = self.setting("profile");
+        if let Some(credentials) = credentials {
+            return Ok(Some(credentials.access_key(profile)?));
+        }
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        if let (Some(access_key_id), Some(secret_access_key)) =
+            (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"))
+        {
+            let session_token = variable("AWS_SESSION_TOKEN");
+            return Ok(Some(S3Credentials { access_key_id, secret_access_key, session_token }));
+        }
+        match Credentials::from_default_file()? {
+            Some(credentials) => Ok(Some(credentials.access_key(profile)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The client for tarballs and metadata. Nothing is sent. Without `credentials` the process's own are used
+    /// (variables, the file that `AWS_SHARED_CREDENTIALS_FILE` names, the pod's role).
+    ///
+    /// Errors: [`LocationError`].
+    pub fn object_store(&self, credentials: Option<&Credentials>) -> Result<Arc<dyn ObjectStore>, LocationError> {
+        let config = self.s3_config(credentials, "")?;
+        Ok(Arc::new(S3ObjectStore::new(&config, self.setting("publicUrl"))?))
+    }
+
+    /// The client for the repository of a volume namespace, below `<prefix>/kopia/<namespace>/`.
+    ///
+    /// Errors: [`LocationError`].
+    pub fn repository_storage(
+        &self,
+        credentials: Option<&Credentials>,
+        volume_namespace: &str,
+    ) -> Result<Arc<dyn Storage>, LocationError> {
+        let config = self.s3_config(credentials, &self.repository_prefix(volume_namespace))?;
+        Ok(Arc::new(S3Storage::new(config)?))
+    }
+
+    /// What every key of a volume namespace's repository starts with, as `velero/kopia/shop/`.
+    pub fn repository_prefix(&self, volume_namespace: &str) -> String {
+        let root = crate::Layout::new(&self.prefix);
+        format!("{}kopia/{volume_namespace}/", root.root())
+    }
+}
+
+/// PEM is text: it is kept readable in JSON.
+mod pem_text {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(pem: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        match pem {
+            Some(pem) => serializer.serialize_str(&String::from_utf8_lossy(pem)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+        Ok(Option::<String>::deserialize(deserializer)?.map(String::into_bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests;
