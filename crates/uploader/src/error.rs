@@ -29,15 +29,6 @@ pub enum UploaderError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// Two names that differ only in bytes that are not UTF-8.
-    #[error(
-        "`{path}` cannot be kept apart from another entry: their names are not valid UTF-8 and would be stored alike; \
-         rename one of them"
-    )]
-    NameCollision {
-        /// The name as it would be stored.
-        path: String,
-    },
     /// The volume is too small for the snapshot; nothing was written.
     #[error("the snapshot needs {needed} bytes and the volume has room for {available}; nothing was written")]
     TooSmall {

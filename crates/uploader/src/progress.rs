@@ -28,18 +28,14 @@ impl Progress {
         self.counters.total.load(Ordering::Relaxed).max(self.bytes_done())
     }
 
-    pub(crate) fn add_done(&self, bytes: u64) {
+    pub(crate) fn finished(&self, bytes: u64) {
         self.counters.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_total(&self, bytes: u64) {
+    pub(crate) fn found(&self, bytes: u64) {
         self.counters.total.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// At the end: what was done is all there is.
-    pub(crate) fn finish(&self) {
-        self.counters.total.store(self.bytes_done(), Ordering::Relaxed);
-    }
 }
 
 /// Stops an upload or restore; looked at for every chunk. Clones share it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use caravel_repository::snapshot::SnapshotSource;
+use caravel_repository::SnapshotSource;
 
 /// How the volume is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +25,8 @@ pub struct UploadRequest {
     pub root_name: String,
     /// Under which source the snapshot is listed, and where its parent is looked for.
     pub source: SnapshotSource,
-    /// Labels of the snapshot. A parent must agree on all but those in [`UploadRequest::tags_of_this_run`].
+    /// Labels of the snapshot. A parent must agree on `snapshot-requester` and `snapshot-uploader`.
     pub tags: BTreeMap<String, String>,
-    /// Tags that differ from run to run (an operation id) and so do not tell a parent from a stranger.
-    pub tags_of_this_run: Vec<String>,
     /// Free text in the snapshot.
     pub description: String,
     /// Reasons never to expire the snapshot.

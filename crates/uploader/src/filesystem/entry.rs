@@ -3,18 +3,19 @@
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
-use caravel_repository::snapshot::{DirectoryEntry, EntryKind, FileMode};
+use caravel_repository::{DirectoryEntry, EntryType, FileMode, ObjectId};
 use jiff::Timestamp;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 
 use crate::error::{Result, UploaderError};
 
+/// Holes of less than this in all are not worth a word.
+const SPARSE_FROM_BYTES: u64 = 1 << 20;
+
 /// One name of a directory, before its content is known.
 pub(crate) struct Found {
     /// As the kernel has it.
     pub name: CString,
-    /// As the snapshot stores it: bytes that are not UTF-8 become U+FFFD, as in Kopia.
-    pub stored_name: String,
     /// What `lstat` said.
     pub stat: Stat,
 }
@@ -22,18 +23,17 @@ pub(crate) struct Found {
 impl Found {
     /// Looks at `name` in `directory` without following a link.
     pub fn look(directory: impl AsFd, name: &CStr, path_of_directory: &str) -> Result<Self> {
-        let stored_name = name.to_string_lossy().into_owned();
         let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| UploaderError::entry(&join(path_of_directory, &stored_name), "look at", error))?;
-        Ok(Self { name: name.to_owned(), stored_name, stat })
+            .map_err(|error| UploaderError::entry(&join(path_of_directory, name.to_bytes()), "look at", error))?;
+        Ok(Self { name: name.to_owned(), stat })
     }
 
     /// What it is; `None` for what no snapshot can hold.
-    pub fn kind(&self) -> Option<EntryKind> {
+    pub fn kind(&self) -> Option<EntryType> {
         match self.file_type() {
-            FileType::Directory => Some(EntryKind::Directory),
-            FileType::RegularFile => Some(EntryKind::File),
-            FileType::Symlink => Some(EntryKind::Symlink),
+            FileType::Directory => Some(EntryType::Directory),
+            FileType::RegularFile => Some(EntryType::File),
+            FileType::Symlink => Some(EntryType::Symlink),
             _ => None,
         }
     }
@@ -49,9 +49,9 @@ impl Found {
         }
     }
 
-    /// The entry as far as `lstat` tells it; object and summary come with the content.
-    pub fn entry(&self, kind: EntryKind) -> DirectoryEntry {
-        describe(self.stored_name.clone(), kind, &self.stat)
+    /// The name and what `lstat` tells, to become an entry when the content is known.
+    pub fn into_described(self, kind: EntryType) -> Described {
+        Described { name: self.name, kind, stat: self.stat }
     }
 
     fn file_type(&self) -> FileType {
@@ -59,40 +59,92 @@ impl Found {
     }
 }
 
-/// A name and what `stat` says of it as a snapshot's entry without content.
-pub(crate) fn describe(name: String, kind: EntryKind, stat: &Stat) -> DirectoryEntry {
-    DirectoryEntry {
-        name,
-        kind,
-        mode: FileMode::from_unix(stat.st_mode),
-        size: if kind == EntryKind::Directory { 0 } else { u64::try_from(stat.st_size).unwrap_or(0) },
-        mtime: Timestamp::new(stat.st_mtime, i32::try_from(stat.st_mtime_nsec).unwrap_or(0))
-            .unwrap_or(Timestamp::UNIX_EPOCH),
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        object: None,
-        summary: None,
+/// A name whose content is not known yet.
+#[derive(Clone)]
+pub(crate) struct Described {
+    /// As the kernel has it.
+    pub name: CString,
+    /// What it is.
+    pub kind: EntryType,
+    /// What `lstat` said.
+    pub stat: Stat,
+}
+
+impl Described {
+    /// The entry, now that its content is stored as `object` with `size` bytes.
+    pub fn entry(&self, object: ObjectId, size: u64) -> DirectoryEntry {
+        let mut entry = DirectoryEntry::new(self.kind, self.name.to_bytes(), object);
+        entry.mode = FileMode::from_unix(self.stat.st_mode);
+        entry.size = size;
+        entry.mtime = self.mtime();
+        entry.uid = self.stat.st_uid;
+        entry.gid = self.stat.st_gid;
+        entry.allocated = self.allocated();
+        entry
+    }
+
+    /// Bytes of a file as `lstat` saw it.
+    pub fn size(&self) -> u64 {
+        u64::try_from(self.stat.st_size).unwrap_or(0)
+    }
+
+    /// When its content last changed.
+    pub fn mtime(&self) -> Timestamp {
+        Timestamp::new(self.stat.st_mtime, i32::try_from(self.stat.st_mtime_nsec).unwrap_or(0))
+            .unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// Whether a file is as the parent snapshot has it, so that its bytes need not be read (kopia-format.md 10.6).
+    pub fn is_unchanged_since(&self, before: &DirectoryEntry) -> bool {
+        before.kind == self.kind
+            && before.mtime == self.mtime()
+            && before.mode == FileMode::from_unix(self.stat.st_mode)
+            && before.size == self.size()
+            && (before.uid, before.gid) == (self.stat.st_uid, self.stat.st_gid)
+    }
+
+    /// What a sparse file occupies: said only when it is clearly less than the size.
+    fn allocated(&self) -> Option<u64> {
+        let occupied = u64::try_from(self.stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        let sparse = self.kind == EntryType::File && occupied + SPARSE_FROM_BYTES <= self.size();
+        sparse.then_some(occupied)
     }
 }
 
-/// Whether a file is as the parent snapshot has it, so that its bytes need not be read (kopia-format.md 10.6).
-pub(crate) fn unchanged(now: &DirectoryEntry, before: &DirectoryEntry) -> bool {
-    before.object.is_some()
-        && now.kind == before.kind
-        && now.mtime == before.mtime
-        && now.mode == before.mode
-        && now.size == before.size
-        && (now.uid, now.gid) == (before.uid, before.gid)
-}
-
 /// The path below the root, for messages.
-pub(crate) fn join(directory: &str, name: &str) -> String {
-    if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
+pub(crate) fn join(directory: &str, name: &[u8]) -> String {
+    let name = String::from_utf8_lossy(name);
+    if directory.is_empty() { name.into_owned() } else { format!("{directory}/{name}") }
 }
 
 /// Opens a name of `directory` without following links.
 pub(crate) fn open(directory: impl AsFd, name: &CStr, flags: OFlags, path: &str) -> Result<OwnedFd> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    #[cfg(test)]
+    opened::note(name).map_err(|error| UploaderError::entry(path, "open", error))?;
     rustix::fs::openat(directory, name, flags, Mode::empty())
         .map_err(|error| UploaderError::entry(path, "open", error))
+}
+
+/// What was opened, for tests that count reads, and names that cannot be: root may read everything.
+#[cfg(test)]
+pub(crate) mod opened {
+    use std::ffi::CStr;
+
+    use parking_lot::Mutex;
+    use rustix::io::Errno;
+
+    static NAMES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    /// How often a name was opened in this process; tests use names of their own.
+    pub fn count(name: &str) -> usize {
+        NAMES.lock().iter().filter(|opened| *opened == name).count()
+    }
+
+    pub fn note(name: &CStr) -> Result<(), Errno> {
+        let name = name.to_string_lossy().into_owned();
+        let result = if name.starts_with("unreadable") { Err(Errno::IO) } else { Ok(()) };
+        NAMES.lock().push(name);
+        result
+    }
 }

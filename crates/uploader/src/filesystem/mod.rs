@@ -21,6 +21,8 @@ use crate::progress::{CancelToken, Progress};
 use crate::request::{UploadOutcome, UploadRequest};
 use walk::{Totals, Walk};
 
+#[cfg(test)]
+pub(crate) use entry::opened;
 pub(crate) use record::{Recording, record};
 
 pub(crate) fn upload(
@@ -29,12 +31,12 @@ pub(crate) fn upload(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<UploadOutcome> {
-    let start_time = repository.now();
+    let start_time = repository.environment().clock.now();
     let root = rustix::fs::open(&request.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|error| UploaderError::entry("", "open", error))?;
     let parent = parent::find(repository, request)?;
     let writer = repository
-        .begin_write()
+        .write()
         .map_err(|error| UploaderError::repository("beginning to write to the repository", error))?;
     let walk = Walk {
         repository,
@@ -46,7 +48,7 @@ pub(crate) fn upload(
         root: Mutex::default(),
     };
     let workers = request.parallel_files.unwrap_or_else(one_a_core);
-    let parent = parent.and_then(|snapshot| snapshot.root_entry.object);
+    let parent = parent.and_then(|snapshot| snapshot.root_entry).map(|root| root.object);
     let walked = job::run(
         workers,
         cancel,
@@ -57,7 +59,7 @@ pub(crate) fn upload(
     if let Err(error) = walked {
         // What was sent is committed without a snapshot, so that the next attempt need not send it again; when even
         // that fails, the first error is still the one that matters.
-        let _ = writer.flush();
+        let _ = writer.commit();
         return Err(error);
     }
     let unfinished = || UploaderError::Mismatch("the tree was walked and its root was never finished".to_owned());

@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 
-use caravel_repository::ObjectWriter;
+use caravel_repository::{ObjectWriter, RepositoryError};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
@@ -11,12 +11,13 @@ use crate::progress::{CancelToken, Progress};
 
 /// One read, one check of the token. Large enough that system calls do not count, small enough to stay in L2.
 pub(crate) const BUFFER_BYTES: usize = 512 * 1024;
-static ZEROS: [u8; BUFFER_BYTES] = [0; BUFFER_BYTES];
+/// Zeros between two checks of the token; they cost hashing and nothing else.
+const ZEROS_BYTES: u64 = 64 << 20;
 
 /// Copies `file` into `object` and returns how many bytes it had. Holes are not read; they are zeros to everyone.
 pub(crate) fn copy(
     file: &OwnedFd,
-    object: &mut ObjectWriter,
+    object: &mut ObjectWriter<'_>,
     path: &str,
     progress: &Progress,
     cancel: &CancelToken,
@@ -36,9 +37,9 @@ fn buffer_size(length: u64) -> usize {
     usize::try_from(length).unwrap_or(BUFFER_BYTES).clamp(1, BUFFER_BYTES)
 }
 
-struct Copy<'run> {
+struct Copy<'run, 'writer> {
     file: &'run OwnedFd,
-    object: &'run mut ObjectWriter,
+    object: &'run mut ObjectWriter<'writer>,
     path: &'run str,
     progress: &'run Progress,
     cancel: &'run CancelToken,
@@ -46,7 +47,7 @@ struct Copy<'run> {
     buffer: Vec<u8>,
 }
 
-impl Copy<'_> {
+impl Copy<'_, '_> {
     /// Where data goes on at or after the position; `None` when only a hole is left.
     fn next_data(&self, length: u64) -> Result<Option<u64>> {
         if self.position >= length {
@@ -65,8 +66,9 @@ impl Copy<'_> {
     fn zeros(&mut self, end: u64) -> Result<()> {
         while self.position < end {
             self.check()?;
-            let count = usize::try_from(end - self.position).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
-            self.write(|_| &ZEROS[..count])?;
+            let count = (end - self.position).min(ZEROS_BYTES);
+            self.object.write_zeros(count).map_err(|error| self.storing(error))?;
+            self.advance(count);
         }
         Ok(())
     }
@@ -89,19 +91,19 @@ impl Copy<'_> {
                 );
                 return Err(UploaderError::entry(self.path, "read", error));
             }
-            self.write(|buffer| &buffer[..got])?;
+            self.object.write(&self.buffer[..got]).map_err(|error| self.storing(error))?;
+            self.advance(got as u64);
         }
         Ok(())
     }
 
-    fn write<'a>(&'a mut self, data: impl FnOnce(&'a [u8]) -> &'a [u8]) -> Result<()> {
-        let data = data(&self.buffer);
-        self.object
-            .write_all(data)
-            .map_err(|error| UploaderError::repository(format!("storing `{}`", self.path), error))?;
-        self.position += data.len() as u64;
-        self.progress.finished(data.len() as u64);
-        Ok(())
+    fn storing(&self, error: RepositoryError) -> UploaderError {
+        UploaderError::repository(format!("storing `{}`", self.path), error)
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.position += bytes;
+        self.progress.finished(bytes);
     }
 
     fn check(&self) -> Result<()> {

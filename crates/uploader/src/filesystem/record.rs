@@ -1,7 +1,6 @@
 //! The last step of an upload: policy and snapshot are saved, committed, and read back from storage.
 
-use caravel_repository::snapshot::{DirectoryEntry, SnapshotManifest, SnapshotStats};
-use caravel_repository::{Repository, RepositoryWriter};
+use caravel_repository::{DirectoryEntry, Repository, SnapshotManifest, SnapshotStats, Writer};
 use jiff::Timestamp;
 
 use super::{one_a_core, policy};
@@ -20,30 +19,31 @@ pub(crate) struct Recording {
 /// Guarantee 3: the manifest that the caller may call Completed is one that storage has given back.
 pub(crate) fn record(
     repository: &Repository,
-    writer: &RepositoryWriter,
+    writer: &Writer,
     request: &UploadRequest,
     recording: Recording,
 ) -> Result<String> {
     let failed = |error| UploaderError::repository("saving the snapshot", error);
     let parallel = request.parallel_files.unwrap_or_else(one_a_core);
-    writer.replace_manifest(policy::labels(request), policy::payload(parallel)).map_err(failed)?;
+    writer.replace_manifest(policy::labels(request), &policy::payload(parallel)).map_err(failed)?;
     let manifest = SnapshotManifest {
+        id: String::new(),
         source: request.source.clone(),
         description: request.description.clone(),
         start_time: recording.start_time,
-        end_time: repository.now(),
+        end_time: repository.environment().clock.now(),
         stats: recording.stats,
-        incomplete: None,
-        root_entry: recording.root_entry,
+        incomplete: String::new(),
+        root_entry: Some(recording.root_entry),
         tags: request.tags.clone(),
         pins: request.pins.clone(),
     };
-    let id = writer.save_snapshot(&manifest).map_err(failed)?;
-    writer.flush().map_err(failed)?;
+    let id = writer.put_snapshot(&manifest).map_err(failed)?;
+    writer.commit().map_err(failed)?;
     let stored = repository
-        .snapshot_from_storage(&id)
+        .read_back_snapshot(&id)
         .map_err(|error| UploaderError::repository(format!("reading snapshot {id} back from storage"), error))?;
-    if stored != manifest {
+    if stored.manifest != manifest {
         return Err(UploaderError::Mismatch(format!(
             "snapshot {id} came back from storage other than it was written; it must not be relied on"
         )));

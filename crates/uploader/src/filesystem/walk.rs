@@ -9,13 +9,14 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use caravel_repository::snapshot::{DirectoryEntry, EntryKind, SnapshotStats};
-use caravel_repository::{ObjectId, Repository, RepositoryWriter};
+use caravel_repository::{
+    DirectoryEntry, EntryType, ObjectId, Repository, RepositoryError, SnapshotStats, Writer,
+};
 use parking_lot::Mutex;
 use rustix::fs::{Dir, OFlags};
 
-use super::entry::{Found, describe, join, open, unchanged};
-use super::open_directory::{OpenDirectory, Place};
+use super::entry::{Described, Found, join, open};
+use super::open_directory::OpenDirectory;
 use super::read;
 use crate::error::{Result, UploaderError};
 use crate::job::Queue;
@@ -25,7 +26,7 @@ use crate::request::LeftOut;
 /// Everything that the threads of one upload share.
 pub(crate) struct Walk<'run> {
     pub repository: &'run Repository,
-    pub writer: &'run RepositoryWriter,
+    pub writer: &'run Writer,
     pub progress: &'run Progress,
     pub cancel: &'run CancelToken,
     pub totals: Totals,
@@ -48,54 +49,64 @@ pub(crate) struct Totals {
 
 /// One file or link whose content is to be stored.
 pub(crate) struct ReadJob {
-    directory: Arc<OwnedFd>,
-    name: CString,
+    descriptor: Arc<OwnedFd>,
     path: String,
-    entry: DirectoryEntry,
-    place: Place,
+    described: Described,
+    directory: Arc<OpenDirectory>,
+}
+
+/// A directory that the walker stands in.
+struct Here<'a> {
+    descriptor: Arc<OwnedFd>,
+    path: &'a str,
+    own: Described,
+    above: Option<Arc<OpenDirectory>>,
+    /// The same directory in the parent snapshot.
+    before: Option<ObjectId>,
 }
 
 impl Walk<'_> {
-    /// Walks the tree below `root`; `parent` is the root directory of the parent snapshot.
-    pub fn walk(&self, root: OwnedFd, name: &str, parent: Option<ObjectId>, queue: &Queue<'_, ReadJob>) -> Result<()> {
+    /// Walks the tree below `root`; `before` is the root directory of the parent snapshot.
+    pub fn walk(&self, root: OwnedFd, name: &str, before: Option<ObjectId>, queue: &Queue<'_, ReadJob>) -> Result<()> {
         let stat = rustix::fs::fstat(&root).map_err(|error| UploaderError::entry("", "look at", error))?;
-        let entry = describe(name.to_owned(), EntryKind::Directory, &stat);
-        self.directory(Arc::new(root), "", entry, None, parent, queue)
+        let name = CString::new(name).map_err(|error| UploaderError::entry("", "name", error))?;
+        let own = Described { name, kind: EntryType::Directory, stat };
+        self.directory(Here { descriptor: Arc::new(root), path: "", own, above: None, before }, queue)
     }
 
-    fn directory(
-        &self,
-        directory: Arc<OwnedFd>,
-        path: &str,
-        entry: DirectoryEntry,
-        place: Option<Place>,
-        parent: Option<ObjectId>,
-        queue: &Queue<'_, ReadJob>,
-    ) -> Result<()> {
+    fn directory(&self, here: Here<'_>, queue: &Queue<'_, ReadJob>) -> Result<()> {
         queue.check()?;
-        let children = self.list(&directory, path)?;
-        let mut before = self.entries_of_parent(parent, path)?;
+        let children = self.list(&here.descriptor, here.path)?;
+        let mut before = self.entries_before(here.before, here.path)?;
         self.totals.directories.fetch_add(1, Ordering::Relaxed);
         self.totals.entries.fetch_add(children.len() as u64, Ordering::Relaxed);
-        let pending = OpenDirectory::new(entry, place, children.len());
-        for (index, (kind, found)) in children.into_iter().enumerate() {
-            let place = Place { directory: pending.clone(), index };
-            let path = join(path, &found.stored_name);
-            let before = before.remove(&found.stored_name);
-            let entry = found.entry(kind);
-            if kind == EntryKind::Directory {
-                let child = open(&directory, &found.name, OFlags::RDONLY | OFlags::DIRECTORY, &path)?;
-                let parent = before.filter(|b| b.kind == EntryKind::Directory).and_then(|b| b.object);
-                self.directory(Arc::new(child), &path, entry, Some(place), parent, queue)?;
+        let directory = OpenDirectory::new(here.own, here.above, children.len());
+        for described in children {
+            let path = join(here.path, described.name.to_bytes());
+            let before = before.remove(described.name.to_bytes());
+            if described.kind == EntryType::Directory {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+                let child = Here {
+                    descriptor: Arc::new(open(&here.descriptor, &described.name, flags, &path)?),
+                    path: &path,
+                    own: described,
+                    above: Some(directory.clone()),
+                    before: before.filter(|b| b.kind == EntryType::Directory).map(|b| b.object),
+                };
+                self.directory(child, queue)?;
+            } else if let Some(entry) = self.reuse(&described, before, &path)? {
+                self.fill(&directory, entry)?;
             } else {
-                self.content(&directory, found.name, path, entry, place, before, queue)?;
+                let (descriptor, directory) = (here.descriptor.clone(), directory.clone());
+                queue.add(ReadJob { descriptor, path, described, directory })?;
             }
         }
-        if pending.release() { self.close(&pending) } else { Ok(()) }
+        if directory.release() { self.close(&directory) } else { Ok(()) }
     }
 
-    /// The children in the order of a stored directory: directories first, each group by the bytes of the name.
-    fn list(&self, directory: &OwnedFd, path: &str) -> Result<Vec<(EntryKind, Found)>> {
+    /// The children in the order of a stored directory: directories first, each group by the bytes of the name, so that
+    /// data lands in packs in the order in which it will be read back.
+    fn list(&self, directory: &OwnedFd, path: &str) -> Result<Vec<Described>> {
         let failed = |error: rustix::io::Errno| UploaderError::entry(path, "list", error);
         let mut children = Vec::new();
         for listed in Dir::read_from(directory).map_err(failed)? {
@@ -106,98 +117,92 @@ impl Walk<'_> {
             }
             let found = Found::look(directory, name, path)?;
             match found.kind() {
-                Some(kind) => children.push((kind, found)),
+                Some(kind) => children.push(found.into_described(kind)),
                 None => self.left_out.lock().push(LeftOut {
-                    path: join(path, &found.stored_name),
+                    path: join(path, found.name.to_bytes()),
                     what: found.word().to_owned(),
                 }),
             }
         }
-        let order = |(kind, found): &(EntryKind, Found)| (*kind != EntryKind::Directory, found.stored_name.clone());
-        children.sort_by_cached_key(order);
-        if let Some(pair) = children.windows(2).find(|pair| pair[0].1.stored_name == pair[1].1.stored_name) {
-            return Err(UploaderError::NameCollision { path: join(path, &pair[0].1.stored_name) });
-        }
+        children.sort_by(|a, b| {
+            let rank = |child: &Described| child.kind != EntryType::Directory;
+            rank(a).cmp(&rank(b)).then_with(|| a.name.cmp(&b.name))
+        });
         Ok(children)
     }
 
-    fn entries_of_parent(&self, parent: Option<ObjectId>, path: &str) -> Result<BTreeMap<String, DirectoryEntry>> {
-        let Some(object) = parent else { return Ok(BTreeMap::new()) };
-        let directory = self.repository.read_directory(&object).map_err(|error| {
+    fn entries_before(&self, before: Option<ObjectId>, path: &str) -> Result<BTreeMap<Vec<u8>, DirectoryEntry>> {
+        let Some(object) = before else { return Ok(BTreeMap::new()) };
+        let directory = self.repository.read_directory(object).map_err(|error| {
             UploaderError::repository(format!("reading directory `{path}` of the parent snapshot"), error)
         })?;
-        Ok(directory.entries.into_iter().map(|entry| (entry.name.clone(), entry)).collect())
+        Ok(directory.entries.into_iter().map(|entry| (entry.file_name(), entry)).collect())
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call, all of it is what the job is made of")]
-    fn content(
-        &self,
-        directory: &Arc<OwnedFd>,
-        name: CString,
-        path: String,
-        entry: DirectoryEntry,
-        place: Place,
-        before: Option<DirectoryEntry>,
-        queue: &Queue<'_, ReadJob>,
-    ) -> Result<()> {
-        if entry.kind == EntryKind::File {
-            self.progress.found(entry.size);
-            if let Some(before) = before.filter(|before| unchanged(&entry, before)) {
-                self.progress.finished(entry.size);
-                self.totals.reused_files.fetch_add(1, Ordering::Relaxed);
-                self.totals.reused_bytes.fetch_add(entry.size, Ordering::Relaxed);
-                return self.fill(&place, DirectoryEntry { object: before.object, ..entry });
-            }
+    /// The parent snapshot's entry of a file that has not changed since, if its contents are all still there.
+    fn reuse(&self, now: &Described, before: Option<DirectoryEntry>, path: &str) -> Result<Option<DirectoryEntry>> {
+        if now.kind != EntryType::File {
+            return Ok(None);
         }
-        queue.add(ReadJob { directory: directory.clone(), name, path, entry, place })
+        let size = now.size();
+        self.progress.found(size);
+        let Some(before) = before.filter(|before| now.is_unchanged_since(before)) else { return Ok(None) };
+        let reusable = self.repository.is_reusable(before.object).map_err(|error| self.storing(path, error))?;
+        if !reusable {
+            return Ok(None);
+        }
+        self.progress.finished(size);
+        self.totals.reused_files.fetch_add(1, Ordering::Relaxed);
+        self.totals.reused_bytes.fetch_add(size, Ordering::Relaxed);
+        Ok(Some(now.entry(before.object, size)))
     }
 
     /// Stores one file or link; runs on a worker.
     pub fn read(&self, job: ReadJob) -> Result<()> {
-        let mut object = self.writer.object(None);
-        let size = if job.entry.kind == EntryKind::Symlink {
-            let target = rustix::fs::readlinkat(&*job.directory, &job.name, Vec::new())
-                .map_err(|error| UploaderError::entry(&job.path, "read the link", error))?;
-            let target = target.to_bytes();
-            object.write_all(target).map_err(|error| self.storing(&job.path, error))?;
-            target.len() as u64
+        let ReadJob { descriptor, path, described, directory } = job;
+        let mut object = self.writer.object();
+        if described.kind == EntryType::Symlink {
+            let target = rustix::fs::readlinkat(&*descriptor, &described.name, Vec::new())
+                .map_err(|error| UploaderError::entry(&path, "read the link", error))?;
+            object.write(target.to_bytes()).map_err(|error| self.storing(&path, error))?;
         } else {
-            let file = open(&*job.directory, &job.name, OFlags::RDONLY, &job.path)?;
-            let size = read::copy(&file, &mut object, &job.path, self.progress, self.cancel)?;
+            let file = open(&*descriptor, &described.name, OFlags::RDONLY, &path)?;
+            let size = read::copy(&file, &mut object, &path, self.progress, self.cancel)?;
             self.totals.read_files.fetch_add(1, Ordering::Relaxed);
             self.totals.read_bytes.fetch_add(size, Ordering::Relaxed);
-            size
-        };
-        let object = object.finish().map_err(|error| self.storing(&job.path, error))?;
-        self.fill(&job.place, DirectoryEntry { object: Some(object), size, ..job.entry })
+        }
+        let (object, size) = object.finish().map_err(|error| self.storing(&path, error))?;
+        self.fill(&directory, described.entry(object, size))
     }
 
-    fn fill(&self, place: &Place, entry: DirectoryEntry) -> Result<()> {
-        if place.fill(entry) { self.close(&place.directory) } else { Ok(()) }
+    fn fill(&self, directory: &Arc<OpenDirectory>, entry: DirectoryEntry) -> Result<()> {
+        if directory.fill(entry) { self.close(directory) } else { Ok(()) }
     }
 
     /// Writes a complete directory, and every directory above that becomes complete by it.
-    fn close(&self, directory: &Arc<OpenDirectory>) -> Result<()> {
-        let mut complete = directory.clone();
+    fn close(&self, complete: &Arc<OpenDirectory>) -> Result<()> {
+        let mut complete = complete.clone();
         loop {
-            let (directory, entry, place) = complete.close();
+            let (mut entries, summary) = complete.close();
+            let own = complete.own();
             let object = self
                 .writer
-                .write_directory(&directory)
-                .map_err(|error| self.storing(&format!("directory {}", entry.name), error))?;
-            let entry = DirectoryEntry { object: Some(object), ..entry };
-            let Some(place) = place else {
+                .write_directory(&mut entries, &summary)
+                .map_err(|error| self.storing(&own.name.to_string_lossy(), error))?;
+            let mut entry = own.entry(object, 0);
+            entry.summary = Some(summary);
+            let Some(above) = complete.above() else {
                 *self.root.lock() = Some(entry);
                 return Ok(());
             };
-            if !place.fill(entry) {
+            if !above.fill(entry) {
                 return Ok(());
             }
-            complete = place.directory;
+            complete = above.clone();
         }
     }
 
-    fn storing(&self, path: &str, error: caravel_repository::RepositoryError) -> UploaderError {
+    fn storing(&self, path: &str, error: RepositoryError) -> UploaderError {
         UploaderError::repository(format!("storing `{path}`"), error)
     }
 }

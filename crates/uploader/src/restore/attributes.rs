@@ -3,7 +3,7 @@
 
 use std::os::fd::AsFd;
 
-use caravel_repository::snapshot::DirectoryEntry;
+use caravel_repository::DirectoryEntry;
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid};
 
 use crate::error::{Result, UploaderError};
@@ -13,15 +13,14 @@ pub(crate) fn set(file: impl AsFd, entry: &DirectoryEntry, path: &str) -> Result
     let file = file.as_fd();
     rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
         .map_err(|error| UploaderError::entry(path, "set the owner of", error))?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode.to_unix_permissions()))
+    rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode.to_unix()))
         .map_err(|error| UploaderError::entry(path, "set the mode of", error))?;
     rustix::fs::futimens(file, &times(entry)).map_err(|error| UploaderError::entry(path, "set the times of", error))
 }
 
 /// Sets what a symbolic link has: an owner and times, no mode.
-pub(crate) fn set_link(directory: impl AsFd, entry: &DirectoryEntry, path: &str) -> Result<()> {
+pub(crate) fn set_link(directory: impl AsFd, name: &[u8], entry: &DirectoryEntry, path: &str) -> Result<()> {
     let directory = directory.as_fd();
-    let name = entry.name.as_str();
     let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
     rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|error| UploaderError::entry(path, "set the owner of", error))?;

@@ -9,8 +9,7 @@ mod room;
 mod tree;
 pub(crate) mod write;
 
-use caravel_repository::Repository;
-use caravel_repository::snapshot::{EntryKind, SnapshotManifest};
+use caravel_repository::{DirectoryEntry, EntryType, Repository};
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
@@ -31,9 +30,8 @@ pub(crate) fn restore(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<RestoreOutcome> {
-    let snapshot = load(repository, &request.snapshot_id)?;
-    let root = snapshot.root_entry;
-    if root.kind != EntryKind::Directory {
+    let root = load(repository, &request.snapshot_id)?;
+    if root.kind != EntryType::Directory {
         return Err(UploaderError::Mismatch(format!(
             "snapshot {} is of a single file, not of a file system; restore it into a block volume",
             request.snapshot_id
@@ -59,13 +57,14 @@ pub(crate) fn restore(
     Ok(RestoreOutcome { total_bytes: progress.bytes_done() })
 }
 
-/// The snapshot, which must be a complete one.
-pub(crate) fn load(repository: &Repository, id: &str) -> Result<SnapshotManifest> {
-    let snapshot = repository
-        .snapshot(id)
-        .map_err(|error| UploaderError::repository(format!("loading snapshot {id}"), error))?;
-    if let Some(reason) = &snapshot.incomplete {
+/// The snapshot's root; the snapshot must be a complete one.
+pub(crate) fn load(repository: &Repository, id: &str) -> Result<DirectoryEntry> {
+    let failed = |error| UploaderError::repository(format!("loading snapshot {id}"), error);
+    let id_of_manifest = id.parse().map_err(failed)?;
+    let snapshot = repository.load_snapshot(&id_of_manifest).map_err(failed)?.manifest;
+    if !snapshot.incomplete.is_empty() {
+        let reason = &snapshot.incomplete;
         return Err(UploaderError::Mismatch(format!("snapshot {id} is incomplete ({reason}) and is not restored")));
     }
-    Ok(snapshot)
+    snapshot.root_entry.ok_or_else(|| UploaderError::Mismatch(format!("snapshot {id} has no root entry")))
 }

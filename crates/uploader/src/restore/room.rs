@@ -1,15 +1,13 @@
 //! Is there room? Asked before the first write (guarantee 6).
 
-use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 
-use caravel_repository::Repository;
-use caravel_repository::snapshot::{DirectoryEntry, EntryKind};
+use caravel_repository::{DirectoryEntry, EntryType, ObjectId, Repository};
 
 use crate::error::{Result, UploaderError};
 
-/// Fails when the target cannot hold what the snapshot has. A sparse file counts by what it must at least occupy: each
-/// of its distinct chunks once, as a hole of any length is one chunk of zeros.
+/// Fails when the target cannot hold what the snapshot has. A sparse file counts by what it occupied where it came
+/// from, since its holes are restored as holes.
 pub(crate) fn check(repository: &Repository, root: &DirectoryEntry, target: &OwnedFd) -> Result<()> {
     let space = rustix::fs::fstatvfs(target).map_err(|error| UploaderError::entry("", "look at the space of", error))?;
     let available = space.f_bavail.saturating_mul(space.f_frsize);
@@ -17,25 +15,20 @@ pub(crate) fn check(repository: &Repository, root: &DirectoryEntry, target: &Own
     if logical <= available {
         return Ok(());
     }
-    let needed = least_bytes(repository, root)?;
+    let needed = occupied(repository, root.object)?;
     if needed <= available { Ok(()) } else { Err(UploaderError::TooSmall { needed, available }) }
 }
 
-/// A lower bound of what the tree occupies. Reads the lists of chunks, no data; only done when room is short.
-fn least_bytes(repository: &Repository, directory: &DirectoryEntry) -> Result<u64> {
+/// Reads directories, no data; only done when room is short.
+fn occupied(repository: &Repository, directory: ObjectId) -> Result<u64> {
     let failed = |error| UploaderError::repository("adding up what the snapshot needs", error);
-    let Some(object) = &directory.object else { return Ok(0) };
     let mut total = 0;
-    for entry in repository.read_directory(object).map_err(failed)?.entries {
-        match (entry.kind, &entry.object) {
-            (EntryKind::Directory, _) => total += least_bytes(repository, &entry)?,
-            (EntryKind::File, Some(object)) => {
-                let chunks = repository.object_chunks(object).map_err(failed)?;
-                let distinct: BTreeSet<_> = chunks.iter().map(|chunk| (&chunk.object, chunk.length)).collect();
-                total += distinct.iter().map(|(_, length)| length).sum::<u64>();
-            }
-            _ => {}
-        }
+    for entry in repository.read_directory(directory).map_err(failed)?.entries {
+        total += match entry.kind {
+            EntryType::Directory => occupied(repository, entry.object)?,
+            EntryType::File => entry.allocated.unwrap_or(entry.size),
+            EntryType::Symlink => 0,
+        };
     }
     Ok(total)
 }

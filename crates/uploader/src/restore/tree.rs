@@ -6,8 +6,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use caravel_repository::snapshot::{DirectoryEntry, EntryKind};
-use caravel_repository::{ObjectId, Repository};
+use caravel_repository::{DirectoryEntry, EntryType, ObjectId, Repository};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -52,6 +51,7 @@ impl Drop for Made<'_> {
 /// One file or link to be written.
 pub(crate) struct WriteJob<'run> {
     directory: Arc<Made<'run>>,
+    name: Vec<u8>,
     entry: DirectoryEntry,
     path: String,
 }
@@ -64,15 +64,15 @@ impl Tree<'_> {
         entry: DirectoryEntry,
         queue: &Queue<'_, WriteJob<'tree>>,
     ) -> Result<()> {
-        let object = object_of(&entry, "")?;
+        let object = entry.object;
         let made = Made { descriptor: root, entry, path: String::new(), late: &self.late, _above: None };
-        self.children(&Arc::new(made), &object, queue)
+        self.children(&Arc::new(made), object, queue)
     }
 
     fn children<'tree>(
         &'tree self,
         directory: &Arc<Made<'tree>>,
-        object: &ObjectId,
+        object: ObjectId,
         queue: &Queue<'_, WriteJob<'tree>>,
     ) -> Result<()> {
         queue.check()?;
@@ -80,19 +80,20 @@ impl Tree<'_> {
             UploaderError::repository(format!("reading directory `{}` of the snapshot", directory.path), error)
         })?;
         for entry in listed.entries {
-            let path = join(&directory.path, &entry.name);
-            check_name(&entry.name, &path)?;
+            let name = entry.file_name();
+            let path = join(&directory.path, &name);
+            check_name(&name, &path)?;
             match entry.kind {
-                EntryKind::Directory => {
-                    let object = object_of(&entry, &path)?;
-                    let child = self.make(directory, entry, path)?;
-                    self.children(&Arc::new(child), &object, queue)?;
+                EntryType::Directory => {
+                    let object = entry.object;
+                    let child = self.make(directory, &name, entry, path)?;
+                    self.children(&Arc::new(child), object, queue)?;
                 }
-                EntryKind::File | EntryKind::Symlink => {
-                    if entry.kind == EntryKind::File {
+                EntryType::File | EntryType::Symlink => {
+                    if entry.kind == EntryType::File {
                         self.progress.found(entry.size);
                     }
-                    queue.add(WriteJob { directory: directory.clone(), entry, path })?;
+                    queue.add(WriteJob { directory: directory.clone(), name, entry, path })?;
                 }
             }
         }
@@ -103,11 +104,11 @@ impl Tree<'_> {
     fn make<'tree>(
         &'tree self,
         above: &Arc<Made<'tree>>,
+        name: &[u8],
         entry: DirectoryEntry,
         path: String,
     ) -> Result<Made<'tree>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let name = entry.name.as_str();
         let created = rustix::fs::mkdirat(&above.descriptor, name, Mode::RWXU);
         let opened = match created {
             Ok(()) | Err(Errno::EXIST) => rustix::fs::openat(&above.descriptor, name, flags, Mode::empty()),
@@ -127,22 +128,21 @@ impl Tree<'_> {
 
     /// Writes one file or link; runs on a worker.
     pub fn write(&self, job: WriteJob<'_>) -> Result<()> {
-        let object = object_of(&job.entry, &job.path)?;
-        let mut reader = self
+        let reader = self
             .repository
-            .open_object(&object)
+            .open_object(job.entry.object)
             .map_err(|error| UploaderError::repository(format!("opening `{}` of the snapshot", job.path), error))?;
-        if job.entry.kind == EntryKind::Symlink {
-            return write::symlink(&job.directory.descriptor, &job.entry, &mut reader, &job.path);
+        if job.entry.kind == EntryType::Symlink {
+            return write::symlink(&job.directory.descriptor, &job.name, &job.entry, reader, &job.path);
         }
-        let file = write::create(&job.directory.descriptor, &job.entry.name, &job.path)?;
+        let file = write::create(&job.directory.descriptor, &job.name, &job.path)?;
         let run = write::Run {
             path: &job.path,
             progress: self.progress,
             cancel: self.cancel,
             hole_bytes: self.hole_bytes,
         };
-        let written = run.copy(&mut reader, &file)?;
+        let written = run.copy(reader, &file)?;
         if written != job.entry.size {
             return Err(UploaderError::Mismatch(format!(
                 "`{}` has {written} bytes in the repository where its directory says {}",
@@ -153,18 +153,13 @@ impl Tree<'_> {
     }
 }
 
-fn object_of(entry: &DirectoryEntry, path: &str) -> Result<ObjectId> {
-    let missing = || UploaderError::Mismatch(format!("the snapshot's entry `{path}` has no object"));
-    entry.object.clone().ok_or_else(missing)
-}
-
 /// A name may be one step down and nothing else.
-fn check_name(name: &str, path: &str) -> Result<()> {
+fn check_name(name: &[u8], path: &str) -> Result<()> {
     let why = match name {
-        "" => "has an empty name",
-        "." | ".." => "leads out of its directory",
-        _ if name.contains('/') => "has a slash in its name",
-        _ if name.contains('\0') => "has a zero byte in its name",
+        b"" => "has an empty name",
+        b"." | b".." => "leads out of its directory",
+        _ if name.contains(&b'/') => "has a slash in its name",
+        _ if name.contains(&0) => "has a zero byte in its name",
         _ => return Ok(()),
     };
     Err(UploaderError::Unsafe { path: path.to_owned(), why })
@@ -177,10 +172,10 @@ mod tests {
     #[test]
     fn a_name_that_leaves_its_directory_is_refused() {
         for name in ["", ".", "..", "a/b", "/etc/passwd", "a\0b"] {
-            assert!(check_name(name, name).is_err(), "{name:?}");
+            assert!(check_name(name.as_bytes(), name).is_err(), "{name:?}");
         }
         for name in ["a", "...", " ", "<&>", "ünï", "-rf"] {
-            assert!(check_name(name, name).is_ok(), "{name:?}");
+            assert!(check_name(name.as_bytes(), name).is_ok(), "{name:?}");
         }
     }
 }

@@ -2,22 +2,20 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use caravel_repository::ObjectReader;
-use caravel_repository::snapshot::DirectoryEntry;
+use caravel_repository::{DirectoryEntry, ObjectReader, RepositoryError};
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes;
 use crate::error::{Result, UploaderError};
-use crate::filesystem::read::BUFFER_BYTES;
 use crate::progress::{CancelToken, Progress};
 
 /// The longest link target that Linux has.
-const LINK_BYTES: usize = 4096;
+const LINK_BYTES: u64 = 4096;
 
 /// Creates a file of size zero in `directory`. What stands in its place and is not a file is removed; a file keeps its
 /// name but loses its content, and other names of it (hard links) keep theirs.
-pub(crate) fn create(directory: impl AsFd, name: &str, path: &str) -> Result<OwnedFd> {
+pub(crate) fn create(directory: impl AsFd, name: &[u8], path: &str) -> Result<OwnedFd> {
     let directory = directory.as_fd();
     match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
@@ -31,21 +29,20 @@ pub(crate) fn create(directory: impl AsFd, name: &str, path: &str) -> Result<Own
 /// Makes a symbolic link with its owner and times.
 pub(crate) fn symlink(
     directory: impl AsFd,
+    name: &[u8],
     entry: &DirectoryEntry,
-    reader: &mut ObjectReader,
+    reader: ObjectReader<'_>,
     path: &str,
 ) -> Result<()> {
     let directory = directory.as_fd();
-    let mut target = vec![0; LINK_BYTES];
-    let length = fill(reader, &mut target, path)?;
-    target.truncate(length);
-    match rustix::fs::unlinkat(directory, entry.name.as_str(), AtFlags::empty()) {
+    let target = reader.read_to_end(LINK_BYTES).map_err(|error| reading(path, error))?;
+    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(UploaderError::entry(path, "replace", error)),
     }
-    rustix::fs::symlinkat(target.as_slice(), directory, entry.name.as_str())
+    rustix::fs::symlinkat(target.as_slice(), directory, name)
         .map_err(|error| UploaderError::entry(path, "create the link", error))?;
-    attributes::set_link(directory, entry, path)
+    attributes::set_link(directory, name, entry, path)
 }
 
 /// What one copy needs to know besides its two ends.
@@ -58,25 +55,34 @@ pub(crate) struct Run<'run> {
 
 impl Run<'_> {
     /// Copies everything into an empty file and returns how much that was.
-    pub fn copy(&self, reader: &mut ObjectReader, file: &OwnedFd) -> Result<u64> {
-        let size = usize::try_from(reader.len()).unwrap_or(BUFFER_BYTES).clamp(1, BUFFER_BYTES);
-        let mut buffer = vec![0; size];
+    pub fn copy(&self, mut reader: ObjectReader<'_>, file: &OwnedFd) -> Result<u64> {
         let mut position = 0;
-        loop {
-            if self.cancel.is_canceled() {
-                return Err(UploaderError::Canceled);
-            }
-            let got = fill(reader, &mut buffer, self.path)?;
-            if got == 0 {
-                break;
-            }
-            self.write_data(file, &buffer[..got], position)?;
-            position += got as u64;
-            self.progress.finished(got as u64);
+        while let Some(piece) = self.next(&mut reader)? {
+            self.write_data(file, &piece, position)?;
+            position += piece.len() as u64;
+            self.progress.finished(piece.len() as u64);
         }
         // A hole at the end has to be said; writing would have extended the file.
         rustix::fs::ftruncate(file, position).map_err(|error| UploaderError::entry(self.path, "extend", error))?;
         Ok(position)
+    }
+
+    /// Copies everything onto a device, zeros too: what was there before must not shine through (guarantee 6).
+    pub fn overwrite(&self, mut reader: ObjectReader<'_>, device: &OwnedFd) -> Result<u64> {
+        let mut position = 0;
+        while let Some(piece) = self.next(&mut reader)? {
+            self.write_all(device, &piece, position)?;
+            position += piece.len() as u64;
+            self.progress.finished(piece.len() as u64);
+        }
+        Ok(position)
+    }
+
+    fn next(&self, reader: &mut ObjectReader<'_>) -> Result<Option<Vec<u8>>> {
+        if self.cancel.is_canceled() {
+            return Err(UploaderError::Canceled);
+        }
+        reader.next_piece().map_err(|error| reading(self.path, error))
     }
 
     /// Writes the pieces of `data` that are not zeros, in steps of `hole_bytes`; neighbours go out together.
@@ -107,19 +113,8 @@ impl Run<'_> {
     }
 }
 
-/// Reads until the buffer is full or the object ends.
-pub(crate) fn fill(reader: &mut ObjectReader, buffer: &mut [u8], path: &str) -> Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        let got = reader
-            .read(&mut buffer[filled..])
-            .map_err(|error| UploaderError::repository(format!("reading `{path}` from the repository"), error))?;
-        if got == 0 {
-            break;
-        }
-        filled += got;
-    }
-    Ok(filled)
+fn reading(path: &str, error: RepositoryError) -> UploaderError {
+    UploaderError::repository(format!("reading `{path}` from the repository"), error)
 }
 
 fn is_zero(data: &[u8]) -> bool {

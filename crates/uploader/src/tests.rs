@@ -1,0 +1,362 @@
+//! Trees and devices there and back, on a repository in memory. The real kopia's word is in `tests/kopia.rs`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use caravel_repository::{CreateOptions, Environment, OpenOptions, Repository, SnapshotFilter, SnapshotSource};
+use caravel_storage::Storage;
+use caravel_storage::memory::MemoryStorage;
+use rustix::fs::{FileType, Mode, Timespec, Timestamps};
+use tempfile::TempDir;
+
+use crate::filesystem::opened;
+use crate::*;
+
+/// A repository in memory and the runtime that its storage needs.
+struct World {
+    runtime: tokio::runtime::Runtime,
+    storage: Arc<dyn Storage>,
+    folder: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let options = CreateOptions { username: "default".into(), hostname: "default".into() };
+        let environment = Environment::system();
+        runtime
+            .block_on(caravel_repository::create(storage.clone(), &"secret".into(), &options, environment))
+            .expect("a new repository");
+        Self { runtime, storage, folder: TempDir::new().expect("a folder") }
+    }
+
+    fn repository(&self) -> Repository {
+        let options = OpenOptions { username: "default".into(), hostname: "default".into() };
+        self.runtime
+            .block_on(caravel_repository::open(self.storage.clone(), &"secret".into(), options, Environment::system()))
+            .expect("an open repository")
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        fs::create_dir_all(&path).expect("a folder");
+        path
+    }
+
+    fn upload(&self, path: &Path) -> Result<UploadOutcome, UploadError> {
+        upload(&self.repository(), &request(path), &Progress::default(), &CancelToken::default())
+    }
+
+    fn restore(&self, snapshot_id: &str, path: &Path) -> Result<RestoreOutcome, RestoreError> {
+        let request = RestoreRequest {
+            snapshot_id: snapshot_id.to_owned(),
+            path: path.to_owned(),
+            mode: VolumeMode::Filesystem,
+            sparse: false,
+            parallel_files: None,
+        };
+        restore(&self.repository(), &request, &Progress::default(), &CancelToken::default())
+    }
+}
+
+fn request(path: &Path) -> UploadRequest {
+    UploadRequest {
+        path: path.to_owned(),
+        mode: VolumeMode::Filesystem,
+        root_name: "root".to_owned(),
+        source: SnapshotSource {
+            host: "default".to_owned(),
+            user_name: "default".to_owned(),
+            path: "snapshot-data-upload-download/kopia/shop/data".to_owned(),
+        },
+        tags: BTreeMap::from([("snapshot-requester".to_owned(), "snapshot-data-upload-download".to_owned())]),
+        description: "Kopia Uploader".to_owned(),
+        pins: vec!["velero-pin".to_owned()],
+        parallel_files: Some(2),
+    }
+}
+
+/// Everything that must come back, by path: kind, mode, owner, modification time, content or target.
+fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
+    let mut picture = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a readable folder").map(|entry| entry.expect("an entry")) {
+            let metadata = entry.path().symlink_metadata().expect("metadata");
+            let content = if metadata.is_dir() {
+                folders.push(entry.path());
+                String::new()
+            } else if metadata.is_symlink() {
+                format!("{:?}", fs::read_link(entry.path()).expect("a link"))
+            } else if metadata.is_file() {
+                let bytes = fs::read(entry.path()).expect("a readable file");
+                format!("{} bytes, crc {}", bytes.len(), checksum(&bytes))
+            } else {
+                continue;
+            };
+            let line = format!(
+                "{:o} {}:{} {}.{:09} {content}",
+                metadata.mode(),
+                metadata.uid(),
+                metadata.gid(),
+                metadata.mtime(),
+                metadata.mtime_nsec()
+            );
+            picture.insert(entry.path().strip_prefix(root).expect("below the root").to_owned(), line);
+        }
+    }
+    picture
+}
+
+fn checksum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
+/// Bytes that do not compress or repeat.
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// The awkward cases of the issue in one tree.
+fn awkward(root: &Path) {
+    fs::write(root.join("empty"), b"").expect("a file");
+    fs::write(root.join("two-mebibytes"), noise(2 << 20, 1)).expect("a file");
+    fs::write(root.join("twenty-mebibytes"), noise(20 << 20, 2)).expect("a file");
+    fs::write(root.join("ünïcode <&> \"name\"\n"), b"x").expect("a file");
+    symlink("nowhere", root.join("dangling")).expect("a link");
+    symlink("/etc/hostname", root.join("absolute")).expect("a link");
+    fs::create_dir_all(root.join("a/b/c")).expect("folders");
+    fs::create_dir(root.join("empty-folder")).expect("a folder");
+    fs::write(root.join("a/b/c/deep"), b"deep").expect("a file");
+    let setuid = root.join("setuid");
+    fs::write(&setuid, b"#!").expect("a file");
+    chown(&setuid, Some(1000), Some(2000)).expect("tests run as root");
+    fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).expect("a mode");
+    let private = root.join("a/private");
+    fs::create_dir(&private).expect("a folder");
+    fs::write(private.join("key"), b"key").expect("a file");
+    fs::set_permissions(&private, fs::Permissions::from_mode(0o1700)).expect("a mode");
+    set_mtime(&root.join("a/b"), 86_400, 123_456_789);
+    set_mtime(&root.join("empty"), -1, 500_000_000);
+}
+
+fn set_mtime(path: &Path, tv_sec: i64, tv_nsec: i64) {
+    let time = Timespec { tv_sec, tv_nsec };
+    let times = Timestamps { last_access: time, last_modification: time };
+    let follow = rustix::fs::AtFlags::empty();
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, follow).expect("times are set");
+}
+
+fn is_root() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: owners can only be restored by root");
+    }
+    root
+}
+
+#[test]
+fn every_byte_mode_owner_time_and_link_comes_back() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let (source, target) = (world.folder("source"), world.folder("target"));
+    awkward(&source);
+    let outcome = world.upload(&source).expect("an upload");
+    world.restore(&outcome.snapshot_id, &target).expect("a restore");
+    assert_eq!(picture(&source), picture(&target));
+    assert_eq!(outcome.total_bytes, outcome.incremental_bytes);
+    assert!(!outcome.empty);
+}
+
+#[test]
+fn a_name_that_is_not_utf8_comes_back_byte_for_byte() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let (source, target) = (world.folder("source"), world.folder("target"));
+    for name in [&b"caf\xe9"[..], &b"caf\xe8"[..]] {
+        fs::write(source.join(std::ffi::OsStr::from_bytes(name)), name).expect("a file");
+    }
+    let outcome = world.upload(&source).expect("an upload");
+    world.restore(&outcome.snapshot_id, &target).expect("a restore");
+    assert_eq!(picture(&source), picture(&target));
+}
+
+#[test]
+fn unchanged_files_are_not_opened_again() {
+    let world = World::new();
+    let source = world.folder("source");
+    for name in ["kept-1", "kept-2", "changed-1"] {
+        fs::write(source.join(name), noise(100_000, 3)).expect("a file");
+    }
+    world.upload(&source).expect("a first upload");
+    fs::write(source.join("changed-1"), noise(100_000, 4)).expect("a file");
+    let second = world.upload(&source).expect("a second upload");
+    assert_eq!((opened::count("kept-1"), opened::count("kept-2"), opened::count("changed-1")), (1, 1, 2));
+    assert_eq!((second.total_bytes, second.incremental_bytes), (300_000, 100_000));
+}
+
+#[test]
+fn a_stranger_of_the_same_source_is_no_parent() {
+    let world = World::new();
+    let source = world.folder("source");
+    fs::write(source.join("strange-file"), b"data").expect("a file");
+    let strange = UploadRequest {
+        tags: BTreeMap::from([("snapshot-requester".to_owned(), "pod-volume-backup-restore".to_owned())]),
+        ..request(&source)
+    };
+    upload(&world.repository(), &strange, &Progress::default(), &CancelToken::default()).expect("an upload");
+    world.upload(&source).expect("an upload");
+    assert_eq!(opened::count("strange-file"), 2);
+}
+
+#[test]
+fn guarantee_2_an_entry_that_cannot_be_read_fails_the_upload_and_is_named() {
+    let world = World::new();
+    let source = world.folder("source");
+    fs::create_dir(source.join("folder")).expect("a folder");
+    fs::write(source.join("folder/unreadable-file"), b"data").expect("a file");
+    fs::write(source.join("fine"), b"data").expect("a file");
+    let error = world.upload(&source).expect_err("EIO is no success");
+    assert!(error.to_string().contains("folder/unreadable-file"), "{error}");
+    let snapshots = world.repository().find_snapshots(&SnapshotFilter::default()).expect("a list");
+    assert!(snapshots.is_empty(), "a complete snapshot was left behind: {snapshots:?}");
+}
+
+#[test]
+fn what_no_snapshot_can_hold_is_named_and_the_rest_is_saved() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let (source, target) = (world.folder("source"), world.folder("target"));
+    fs::create_dir(source.join("run")).expect("a folder");
+    let mode = Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, source.join("run/pipe"), FileType::Fifo, mode, 0).expect("a fifo");
+    fs::write(source.join("data"), b"data").expect("a file");
+    let outcome = world.upload(&source).expect("an upload");
+    let fifo = LeftOut { path: "run/pipe".to_owned(), what: "fifo".to_owned() };
+    assert_eq!(outcome.left_out, [fifo]);
+    world.restore(&outcome.snapshot_id, &target).expect("a restore");
+    assert_eq!(picture(&source), picture(&target));
+}
+
+#[test]
+fn an_empty_volume_says_that_it_is_empty() {
+    let world = World::new();
+    let outcome = world.upload(&world.folder("source")).expect("an upload");
+    assert!(outcome.empty);
+    assert_eq!(outcome.total_bytes, 0);
+}
+
+#[test]
+fn guarantee_6_holes_stay_holes() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let (source, target) = (world.folder("source"), world.folder("target"));
+    let mut file = fs::File::create(source.join("sparse")).expect("a file");
+    file.write_all(b"begin").expect("bytes");
+    file.seek(SeekFrom::Start(40 << 20)).expect("a seek");
+    file.write_all(b"middle").expect("bytes");
+    file.set_len(100 << 20).expect("a length");
+    let outcome = world.upload(&source).expect("an upload");
+    world.restore(&outcome.snapshot_id, &target).expect("a restore");
+    assert_eq!(picture(&source), picture(&target));
+    let occupied = target.join("sparse").metadata().expect("metadata").blocks() * 512;
+    assert!(occupied < 1 << 20, "{occupied} bytes are occupied");
+}
+
+#[test]
+fn guarantee_6_a_device_gets_zeros_where_the_snapshot_has_zeros() {
+    let world = World::new();
+    let folder = world.folder("devices");
+    let (source, target) = (folder.join("source"), folder.join("target"));
+    let mut content = noise(9 << 20, 5);
+    content[1 << 20..8 << 20].fill(0);
+    fs::write(&source, &content).expect("a stand-in for a device");
+    fs::write(&target, noise(10 << 20, 6)).expect("a stand-in for a used device");
+    let request = UploadRequest { mode: VolumeMode::Block, ..request(&source) };
+    let repository = world.repository();
+    let outcome =
+        upload(&repository, &request, &Progress::default(), &CancelToken::default()).expect("an upload");
+    let back = RestoreRequest {
+        snapshot_id: outcome.snapshot_id,
+        path: target.clone(),
+        mode: VolumeMode::Block,
+        sparse: true,
+        parallel_files: None,
+    };
+    restore(&repository, &back, &Progress::default(), &CancelToken::default()).expect("a restore");
+    let restored = fs::read(&target).expect("the device");
+    assert!(restored[..content.len()] == content, "the device differs");
+
+    let small = folder.join("small");
+    let before = noise(1 << 20, 7);
+    fs::write(&small, &before).expect("a stand-in for a small device");
+    let back = RestoreRequest { path: small.clone(), ..back };
+    let error = restore(&repository, &back, &Progress::default(), &CancelToken::default());
+    assert!(matches!(error, Err(UploaderError::TooSmall { .. })));
+    assert!(fs::read(&small).expect("the device") == before, "something was written");
+}
+
+#[test]
+fn restoring_over_an_old_tree_never_writes_through_its_links() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let (source, target) = (world.folder("source"), world.folder("target"));
+    let outside = world.folder("outside");
+    fs::write(outside.join("victim"), b"untouched").expect("a file");
+    fs::create_dir(source.join("folder")).expect("a folder");
+    fs::write(source.join("folder/victim"), b"new").expect("a file");
+    fs::write(source.join("file"), b"new").expect("a file");
+    symlink(&outside, target.join("folder")).expect("a link to a folder outside");
+    symlink(outside.join("victim"), target.join("file")).expect("a link to a file outside");
+    let outcome = world.upload(&source).expect("an upload");
+    world.restore(&outcome.snapshot_id, &target).expect("a restore");
+    assert_eq!(fs::read(outside.join("victim")).expect("the file"), b"untouched");
+    assert_eq!(picture(&source), picture(&target));
+}
+
+#[test]
+fn a_canceled_upload_says_so_and_leaves_no_snapshot() {
+    let world = World::new();
+    let source = world.folder("source");
+    fs::write(source.join("data"), b"data").expect("a file");
+    let (repository, cancel) = (world.repository(), CancelToken::default());
+    cancel.cancel();
+    let error = upload(&repository, &request(&source), &Progress::default(), &cancel);
+    assert!(matches!(error, Err(UploaderError::Canceled)));
+    assert!(repository.find_snapshots(&SnapshotFilter::default()).expect("a list").is_empty());
+}
+
+#[test]
+fn progress_ends_where_the_total_is() {
+    let world = World::new();
+    let source = world.folder("source");
+    fs::write(source.join("data"), noise(3 << 20, 8)).expect("a file");
+    let progress = Progress::default();
+    upload(&world.repository(), &request(&source), &progress, &CancelToken::default()).expect("an upload");
+    assert_eq!((progress.bytes_done(), progress.total_bytes()), (3 << 20, 3 << 20));
+}
