@@ -149,6 +149,7 @@ impl Location {
             credentials: self.access_key(credentials)?,
             server_side_encryption: self.setting("serverSideEncryption").map(str::to_owned),
             kms_key_id: self.setting("kmsKeyId").map(str::to_owned),
+            retries: None,
         })
     }
 

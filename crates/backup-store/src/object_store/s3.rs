@@ -77,7 +77,7 @@ impl S3ObjectStore {
 
     async fn page(&self, prefix: &str, options: PaginatedListOptions) -> Result<Page, StorageError> {
         let page = self.store.list_paginated(Some(prefix), options).await;
-        let page = page.map_err(|e| self.place.explain(Operation::List, prefix, &e))?;
+        let page = page.map_err(|e| self.place.explain(Operation::List, &self.place.listing(prefix), &e))?;
         Ok(Page {
             keys: page.result.objects.into_iter().map(|object| object.location.to_string()).collect(),
             folders: page.result.common_prefixes.into_iter().map(|folder| format!("{folder}/")).collect(),

@@ -101,6 +101,11 @@ impl Place {
         }
     }
 
+    /// What a listing of these keys is called in messages.
+    pub fn listing(&self, prefix: &str) -> String {
+        format!("{}/{prefix}", self.bucket)
+    }
+
     /// The error for `subject`, with a kind and a cause that say what to do.
     pub fn explain(&self, operation: Operation, subject: &str, error: &object_store::Error) -> StorageError {
         let (kind, cause) = match Failure::of_transport(error) {
@@ -158,7 +163,8 @@ impl Place {
                 Misconfigured,
                 format!("bucket {bucket} does not exist at {server}: create it, or correct objectStorage.bucket"),
             ),
-            (_, "InvalidAccessKeyId") => (
+            // versitygw says it in a word of its own.
+            (_, "InvalidAccessKeyId" | "XAdminUserNotFound") => (
                 Denied,
                 format!("{server} does not know the access key id: correct the credentials secret"),
             ),

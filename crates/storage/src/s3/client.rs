@@ -51,7 +51,12 @@ pub struct S3Config {
     pub server_side_encryption: Option<String>,
     /// The KMS key of `aws:kms`.
     pub kms_key_id: Option<String>,
+    /// How often a request is tried again; [`DEFAULT_RETRIES`] where none is set.
+    pub retries: Option<usize>,
 }
+
+/// Five tries in all, within a minute: a controller tries again by itself, and a status must not wait longer.
+pub const DEFAULT_RETRIES: usize = 4;
 
 /// The region where none is set: what S3-compatible servers expect.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -124,7 +129,7 @@ pub fn amazon_s3(config: &S3Config) -> Result<AmazonS3, StorageError> {
         .with_http_connector(Connector::new(tls))
         // TLS already protects the bytes on the way; their SHA-256 would cost a core.
         .with_unsigned_payload(!is_http)
-        .with_retry(retries());
+        .with_retry(retries(config));
     builder = match &config.credentials {
         Some(credentials) => with_key(builder, credentials),
         None => with_environment(builder),
@@ -177,15 +182,14 @@ fn with_environment(mut builder: AmazonS3Builder) -> AmazonS3Builder {
     builder
 }
 
-/// At most five tries within a minute: a controller tries again by itself, and a status must not wait longer.
-fn retries() -> RetryConfig {
+fn retries(config: &S3Config) -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {
             init_backoff: Duration::from_millis(200),
             max_backoff: Duration::from_secs(5),
             base: 3.0,
         },
-        max_retries: 4,
+        max_retries: config.retries.unwrap_or(DEFAULT_RETRIES),
         retry_timeout: Duration::from_secs(60),
     }
 }

@@ -14,6 +14,8 @@ mod client;
 mod http;
 mod tls;
 
+#[cfg(any(test, feature = "test-server"))]
+pub mod test_server;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +32,7 @@ use object_store::{
 };
 
 pub use answer::Place;
-pub use client::{S3Config, S3Credentials, amazon_s3};
+pub use client::{DEFAULT_RETRIES, S3Config, S3Credentials, amazon_s3};
 
 use crate::{
     BlobId, BlobMetadata, Operation, Storage, StorageError, StorageErrorKind,
@@ -79,7 +81,7 @@ impl S3Storage {
                 ..Default::default()
             };
             let page = self.store.list_paginated(Some(prefix), options).await;
-            let page = page.map_err(|e| self.place.explain(Operation::List, prefix, &e))?;
+            let page = page.map_err(|e| self.place.explain(Operation::List, &self.place.listing(prefix), &e))?;
             found.extend(page.result.objects);
             token = page.page_token;
             if token.is_none() || max_keys.is_some() {

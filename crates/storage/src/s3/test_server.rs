@@ -1,0 +1,138 @@
+//! A real S3 server (versitygw, found by `CARAVEL_VERSITYGW`) for tests, on a free port of the loopback, with
+//! its buckets in a temporary folder. Only with the feature `test-server`; the server ends with the value.
+
+use std::{
+    fs, io,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{S3Config, S3Credentials};
+
+/// How long the server may take to listen.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often another port is tried when somebody took the first one meanwhile.
+const PORT_ATTEMPTS: u32 = 3;
+
+/// A running server.
+#[derive(Debug)]
+pub struct TestServer {
+    process: Child,
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    ca_pem: Option<Vec<u8>>,
+}
+
+impl TestServer {
+    /// Starts a server with one bucket, `backups`. None, with a printed line, where `CARAVEL_VERSITYGW` is not
+    /// set: the caller is skipped.
+    ///
+    /// # Panics
+    /// With `CI=true` and no `CARAVEL_VERSITYGW`: the gate skips nothing. Also when the server does not start.
+    pub fn start(tls: bool, test: &str) -> Option<Self> {
+        let Some(program) = std::env::var_os("CARAVEL_VERSITYGW").filter(|path| !path.is_empty()) else {
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "{test} needs CARAVEL_VERSITYGW (the path of versitygw); `cargo xtask ci` sets it"
+            );
+            eprintln!("{test} is skipped: CARAVEL_VERSITYGW does not name a versitygw");
+            return None;
+        };
+        let mut last = None;
+        for _ in 0..PORT_ATTEMPTS {
+            match Self::try_start(Path::new(&program), tls) {
+                Ok(server) => return Some(server),
+                Err(error) => last = Some(error),
+            }
+        }
+        panic!("{test}: {} does not start: {}", Path::new(&program).display(), last.expect("it was tried"));
+    }
+
+    fn try_start(program: &Path, tls: bool) -> io::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        fs::create_dir_all(folder.path().join("data/backups"))?;
+        fs::create_dir_all(folder.path().join("meta"))?;
+        let mut command = Command::new(program);
+        let credentials = credentials();
+        command
+            .args(["--port", &address.to_string(), "--quiet"])
+            .env("ROOT_ACCESS_KEY_ID", credentials.access_key_id)
+            .env("ROOT_SECRET_ACCESS_KEY", credentials.secret_access_key);
+        let mut ca_pem = None;
+        if tls {
+            let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]);
+            let made = made.map_err(io::Error::other)?;
+            let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
+            fs::write(&certificate, made.cert.pem())?;
+            fs::write(&key, made.signing_key.serialize_pem())?;
+            command.arg("--cert").arg(&certificate).arg("--key").arg(&key);
+            ca_pem = Some(made.cert.pem().into_bytes());
+        }
+        // Its metadata beside the data: not every temporary folder has extended attributes.
+        command.arg("posix").arg("--sidecar").arg(folder.path().join("meta")).arg(folder.path().join("data"));
+        let log = fs::File::create(folder.path().join("log"))?;
+        let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
+        let mut server = Self { process, folder, address, ca_pem };
+        server.wait()?;
+        Ok(server)
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < START_TIMEOUT {
+            if TcpStream::connect(self.address).is_ok() {
+                return Ok(());
+            }
+            if let Some(status) = self.process.try_wait()? {
+                let log = fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+                return Err(io::Error::other(format!("it ended with {status}: {log}")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(io::Error::other("it does not listen"))
+    }
+
+    /// Settings that reach the bucket `backups` with this key prefix.
+    pub fn config(&self, prefix: &str) -> S3Config {
+        S3Config {
+            bucket: "backups".to_owned(),
+            prefix: prefix.to_owned(),
+            region: Some("us-east-1".to_owned()),
+            endpoint: Some(self.endpoint()),
+            path_style: true,
+            ca_pem: self.ca_pem.clone(),
+            credentials: Some(credentials()),
+            ..S3Config::default()
+        }
+    }
+
+    /// `http://127.0.0.1:<port>`, or https.
+    pub fn endpoint(&self) -> String {
+        let scheme = if self.ca_pem.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The certificate to trust, with TLS.
+    pub fn ca_pem(&self) -> Option<&[u8]> {
+        self.ca_pem.as_deref()
+    }
+}
+
+/// The key that the server knows.
+pub fn credentials() -> S3Credentials {
+    S3Credentials {
+        access_key_id: "AKTESTSERVERKEY".to_owned(),
+        secret_access_key: "test-server-secret/+=".to_owned(),
+        session_token: None,
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
