@@ -1,0 +1,24 @@
+//! The built-in backup item actions, in the order in which they run (upstream `pkg/cmd/server/plugin/plugin.go`).
+
+pub mod pod;
+pub mod pv;
+pub mod pvc;
+pub mod service_account;
+
+use std::sync::Arc;
+
+use caravel_item_action::BackupItemAction;
+use kube::Client;
+
+/// All built-in actions. `enable_csi`: the server's `--features=EnableCSI`, without which `velero.io/csi-…` stay off.
+pub fn built_in(client: &Client, velero_namespace: &str, enable_csi: bool) -> Vec<Arc<dyn BackupItemAction>> {
+    let mut actions: Vec<Arc<dyn BackupItemAction>> = vec![
+        Arc::new(pv::PvAction),
+        Arc::new(pod::PodAction),
+        Arc::new(service_account::ServiceAccountAction::new(client.clone())),
+    ];
+    if enable_csi {
+        actions.push(Arc::new(pvc::CsiPvcAction::new(client.clone(), velero_namespace)));
+    }
+    actions
+}

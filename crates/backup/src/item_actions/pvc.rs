@@ -1,0 +1,374 @@
+//! `velero.io/csi-pvc-backupper`: takes the snapshot of a PVC and has its data moved (velero-behaviour.md 4.1; upstream
+//! `pkg/backup/actions/csi/pvc_action.go`).
+//!
+//! ```text
+//! class ► VolumeSnapshot ► wait for the handle (the volume may change again) ► DataUpload
+//!            └──── on any failure: content to Delete, VolumeSnapshot gone, item error ────┘
+//! ```
+//! From there the node agent goes on: it owns the snapshot and removes it. `backup_operations` follows the DataUpload.
+//! Different from Velero: a DataUpload that cannot be created is an item error (upstream returns the PVC as if all was
+//! well), and the driver is the volume's own and not its StorageClass's.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use caravel_api::labels;
+use caravel_api::v1::Backup;
+use caravel_api::v2alpha1::{CsiSnapshotSpec, DataUpload, DataUploadPhase, DataUploadSpec};
+use caravel_csi::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotSource, VolumeSnapshotSpec, classes, snapshot};
+use caravel_item_action::{
+    ActionError, BackupItemAction, BackupItemOutput, OperationProgress, ResourceIdentifier, ResourceSelector, UNITS_BYTES,
+};
+use k8s_openapi::api::core::v1::PersistentVolume;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
+
+use crate::cluster::{metadata_entry, name, namespace, set_metadata_entry, text};
+use crate::volumes::{self, VolumePlan};
+
+/// The action's name, also written to the item operations.
+pub const NAME: &str = "velero.io/csi-pvc-backupper";
+
+/// Velero's default of `spec.csiSnapshotTimeout`.
+pub const DEFAULT_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+
+pub struct CsiPvcAction {
+    client: Client,
+    velero_namespace: String,
+    /// Listed once a backup.
+    classes: OnceCell<Vec<VolumeSnapshotClass>>,
+}
+
+impl CsiPvcAction {
+    pub fn new(client: Client, velero_namespace: impl Into<String>) -> Self {
+        Self {
+            client,
+            velero_namespace: velero_namespace.into(),
+            classes: OnceCell::new(),
+        }
+    }
+
+    async fn volume(&self, claim: &Value) -> Result<Option<Value>, ActionError> {
+        let volume_name = text(claim, "/spec/volumeName");
+        if volume_name.is_empty() {
+            return Ok(None);
+        }
+        let api: Api<PersistentVolume> = Api::all(self.client.clone());
+        let found = api
+            .get_opt(volume_name)
+            .await
+            .map_err(|error| ActionError::because(format!("cannot read PersistentVolume {volume_name}"), error))?;
+        Ok(found.and_then(|volume| serde_json::to_value(volume).ok()))
+    }
+
+    async fn class(&self, claim: &Value, driver: &str, backup: &Backup) -> Result<&VolumeSnapshotClass, ActionError> {
+        let all = self
+            .classes
+            .get_or_try_init(|| snapshot::classes(&self.client))
+            .await
+            .map_err(|error| ActionError::because(of(claim), error))?;
+        let backup_annotation = format!("{}{}", labels::CSI_VOLUMESNAPSHOT_CLASS_PREFIX, driver.to_lowercase());
+        let wanted = classes::Wanted {
+            driver,
+            named_by_pvc: metadata_entry(claim, "annotations", labels::CSI_VOLUMESNAPSHOT_CLASS),
+            named_by_backup: backup.annotations().get(&backup_annotation).map(String::as_str),
+        };
+        classes::select(all, wanted).map_err(|error| ActionError::because(of(claim), error))
+    }
+
+    /// Takes the snapshot and waits until the storage has cut it.
+    async fn take(&self, claim: &Value, class: &VolumeSnapshotClass, backup: &Backup) -> Result<String, ActionError> {
+        let wanted = snapshot_of(claim, &class.name_any(), &backup.name_any());
+        let created = snapshot::create(&self.client, namespace(claim), &wanted)
+            .await
+            .map_err(|error| ActionError::because(of(claim), error))?;
+        let snapshot_name = created.name_any();
+        let timeout = snapshot_timeout(backup);
+        match snapshot::wait_for_handle(&self.client, namespace(claim), &snapshot_name, timeout).await {
+            Ok(_) => Ok(snapshot_name),
+            Err(error) => {
+                self.discard(claim, &snapshot_name).await;
+                Err(ActionError::because(of(claim), error))
+            }
+        }
+    }
+
+    /// Best effort: the item has failed already, and its error is the one that counts.
+    async fn discard(&self, claim: &Value, snapshot_name: &str) {
+        if let Err(error) = snapshot::delete_with_content(&self.client, namespace(claim), snapshot_name).await {
+            tracing::warn!(%error, "snapshot of a failed item stays behind; delete it by hand");
+        }
+    }
+
+    async fn operation(&self, operation_id: &str) -> Result<DataUpload, ActionError> {
+        let api: Api<DataUpload> = Api::namespaced(self.client.clone(), &self.velero_namespace);
+        let selector = format!("{}={operation_id}", labels::ASYNC_OPERATION_ID);
+        let found = api
+            .list(&ListParams::default().labels(&selector))
+            .await
+            .map_err(|error| ActionError::because(format!("cannot list the DataUpload of operation {operation_id}"), error))?;
+        found.items.into_iter().next().ok_or_else(|| {
+            ActionError::new(format!("operation {operation_id} has no DataUpload any more; it was deleted"))
+        })
+    }
+}
+
+#[async_trait]
+impl BackupItemAction for CsiPvcAction {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        ResourceSelector::resources(&["persistentvolumeclaims"])
+    }
+
+    async fn execute(&self, mut item: Value, backup: &Backup) -> Result<BackupItemOutput, ActionError> {
+        let volume = self.volume(&item).await?;
+        let driver = match volumes::plan(&item, volume.as_ref(), &backup.spec, true) {
+            VolumePlan::Move { driver } => driver,
+            VolumePlan::NotWanted | VolumePlan::NothingYet => return Ok(BackupItemOutput::item(item)),
+            VolumePlan::Unsaved { why } => return Err(ActionError::new(format!("{} is not saved: {why}", of(&item)))),
+        };
+        let class = self.class(&item, &driver, backup).await?;
+        let snapshot_name = self.take(&item, class, backup).await?;
+        let wanted = data_upload(&item, &driver, &class.name_any(), &snapshot_name, backup, &self.velero_namespace);
+        let api: Api<DataUpload> = Api::namespaced(self.client.clone(), &self.velero_namespace);
+        let created = match api.create(&PostParams::default(), &wanted).await {
+            Ok(created) => created,
+            Err(error) => {
+                self.discard(&item, &snapshot_name).await;
+                return Err(ActionError::because(format!("{}: cannot create its DataUpload", of(&item)), error));
+            }
+        };
+        let operation_id = operation_id(&item, backup);
+        mark(&mut item, &snapshot_name, &created, backup);
+        Ok(BackupItemOutput {
+            item,
+            operation_id: Some(operation_id),
+            post_operation_items: vec![ResourceIdentifier::new(
+                "velero.io",
+                "datauploads",
+                &self.velero_namespace,
+                created.name_any(),
+            )],
+            ..BackupItemOutput::default()
+        })
+    }
+
+    async fn progress(&self, operation_id: &str, _backup: &Backup) -> Result<OperationProgress, ActionError> {
+        Ok(progress_of(&self.operation(operation_id).await?))
+    }
+
+    async fn cancel(&self, operation_id: &str, _backup: &Backup) -> Result<(), ActionError> {
+        let upload = self.operation(operation_id).await?;
+        let api: Api<DataUpload> = Api::namespaced(self.client.clone(), &self.velero_namespace);
+        let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
+        api.patch(&upload.name_any(), &PatchParams::default(), &patch)
+            .await
+            .map(drop)
+            .map_err(|error| ActionError::because(format!("cannot cancel DataUpload {}", upload.name_any()), error))
+    }
+}
+
+/// What a DataUpload says about its operation.
+pub fn progress_of(upload: &DataUpload) -> OperationProgress {
+    let status = upload.status.clone().unwrap_or_default();
+    let phase = upload.phase();
+    let error = match phase {
+        DataUploadPhase::Failed if status.message.is_empty() => "DataUpload failed without a message".to_owned(),
+        DataUploadPhase::Failed => status.message,
+        DataUploadPhase::Canceled if status.message.is_empty() => "DataUpload is canceled".to_owned(),
+        DataUploadPhase::Canceled => format!("DataUpload is canceled: {}", status.message),
+        _ => String::new(),
+    };
+    let progress = status.progress.unwrap_or_default();
+    OperationProgress {
+        completed: phase.is_finished(),
+        error,
+        n_completed: progress.bytes_done,
+        n_total: progress.total_bytes,
+        operation_units: UNITS_BYTES.to_owned(),
+        description: phase.to_string(),
+        started: status.start_timestamp.map(|time| time.0),
+        updated: status.completion_timestamp.map(|time| time.0),
+    }
+}
+
+/// The spec's timeout or Velero's default.
+fn snapshot_timeout(backup: &Backup) -> Duration {
+    backup.spec.csi_snapshot_timeout.map_or(DEFAULT_SNAPSHOT_TIMEOUT, |timeout| timeout.or(DEFAULT_SNAPSHOT_TIMEOUT))
+}
+
+fn of(claim: &Value) -> String {
+    format!("PersistentVolumeClaim {}/{}", namespace(claim), name(claim))
+}
+
+fn operation_id(claim: &Value, backup: &Backup) -> String {
+    let uid = backup.uid().unwrap_or_default();
+    let claim_uid = text(claim, "/metadata/uid");
+    labels::label_value(&format!("{}{uid}.{claim_uid}", labels::DATA_UPLOAD_OPERATION_PREFIX))
+}
+
+fn snapshot_of(claim: &Value, class: &str, backup_name: &str) -> VolumeSnapshot {
+    let mut labels_of_claim: BTreeMap<String, String> = claim
+        .pointer("/metadata/labels")
+        .and_then(|labels| serde_json::from_value(labels.clone()).ok())
+        .unwrap_or_default();
+    labels_of_claim.insert(labels::BACKUP_NAME.to_owned(), labels::label_value(backup_name));
+    let spec = VolumeSnapshotSpec {
+        source: VolumeSnapshotSource {
+            persistent_volume_claim_name: Some(name(claim).to_owned()),
+            volume_snapshot_content_name: None,
+        },
+        volume_snapshot_class_name: Some(class.to_owned()),
+    };
+    let mut snapshot = VolumeSnapshot::new("", spec);
+    snapshot.metadata = ObjectMeta {
+        generate_name: Some(format!("velero-{}-", name(claim))),
+        namespace: Some(namespace(claim).to_owned()),
+        labels: Some(labels_of_claim),
+        ..ObjectMeta::default()
+    };
+    snapshot
+}
+
+fn data_upload(
+    claim: &Value,
+    driver: &str,
+    class: &str,
+    snapshot_name: &str,
+    backup: &Backup,
+    velero_namespace: &str,
+) -> DataUpload {
+    let backup_name = backup.name_any();
+    let uid = backup.uid().unwrap_or_default();
+    let parallel_files = backup.spec.uploader_config.as_ref().map_or(0, |config| config.parallel_files_upload);
+    let mut data_mover_config = BTreeMap::new();
+    if parallel_files > 0 {
+        data_mover_config.insert("ParallelFilesUpload".to_owned(), parallel_files.to_string());
+    }
+    let spec = DataUploadSpec {
+        backup_storage_location: backup.spec.storage_location.clone(),
+        csi_snapshot: Some(CsiSnapshotSpec {
+            driver: driver.to_owned(),
+            snapshot_class: class.to_owned(),
+            storage_class: text(claim, "/spec/storageClassName").to_owned(),
+            volume_snapshot: snapshot_name.to_owned(),
+        }),
+        data_mover_config,
+        datamover: backup.spec.datamover.clone(),
+        operation_timeout: snapshot_timeout(backup).into(),
+        snapshot_type: "CSI".to_owned(),
+        source_namespace: namespace(claim).to_owned(),
+        source_pvc: name(claim).to_owned(),
+        ..DataUploadSpec::default()
+    };
+    let labels_of_upload = [
+        (labels::BACKUP_NAME, labels::label_value(&backup_name)),
+        (labels::BACKUP_UID, uid.clone()),
+        (labels::PVC_UID, text(claim, "/metadata/uid").to_owned()),
+        (labels::ASYNC_OPERATION_ID, operation_id(claim, backup)),
+    ];
+    let mut upload = DataUpload::new("", spec);
+    upload.metadata = ObjectMeta {
+        generate_name: Some(format!("{backup_name}-")),
+        namespace: Some(velero_namespace.to_owned()),
+        labels: Some(labels_of_upload.map(|(key, value)| (key.to_owned(), value)).into()),
+        owner_references: Some(vec![OwnerReference {
+            api_version: "velero.io/v1".to_owned(),
+            kind: "Backup".to_owned(),
+            name: backup_name,
+            uid,
+            controller: Some(true),
+            block_owner_deletion: None,
+        }]),
+        ..ObjectMeta::default()
+    };
+    upload
+}
+
+/// What the restore looks for on the PVC; only the copy in the backup has it.
+fn mark(claim: &mut Value, snapshot_name: &str, upload: &DataUpload, backup: &Backup) {
+    let upload_name = format!("{}/{}", upload.namespace().unwrap_or_default(), upload.name_any());
+    let snapshot_label = labels::label_value(snapshot_name);
+    set_metadata_entry(claim, "labels", labels::VOLUME_SNAPSHOT_NAME, &snapshot_label);
+    set_metadata_entry(claim, "labels", labels::BACKUP_NAME, &labels::label_value(&backup.name_any()));
+    set_metadata_entry(claim, "annotations", labels::VOLUME_SNAPSHOT_NAME, snapshot_name);
+    set_metadata_entry(claim, "annotations", labels::DATA_UPLOAD_NAME, &upload_name);
+}
+
+#[cfg(test)]
+mod tests {
+    use caravel_api::v2alpha1::DataUploadStatus;
+
+    use super::*;
+
+    fn claim() -> Value {
+        json!({"metadata": {"name": "fs", "namespace": "odd", "labels": {"part": "fs"},
+                "uid": "cf6aeca3-ad07-4903-8243-ef0e499d068a"},
+            "spec": {"storageClassName": "hostpath", "volumeName": "pvc-1"}})
+    }
+
+    fn backup() -> Backup {
+        let mut backup = Backup::new("fix1", Default::default());
+        backup.metadata.uid = Some("4522b9bc-fd28-4e9e-8c10-5bc1b7abb58e".to_owned());
+        backup.spec.storage_location = "fix".to_owned();
+        backup
+    }
+
+    #[test]
+    fn the_data_upload_is_the_one_that_velero_makes() {
+        let upload = data_upload(&claim(), "hostpath.csi.k8s.io", "hostpath", "velero-fs-qs5cv", &backup(), "velero");
+        // samples/objects/datauploads.yaml, the second one.
+        let expected = json!({
+            "apiVersion": "velero.io/v2alpha1", "kind": "DataUpload",
+            "metadata": {
+                "generateName": "fix1-", "namespace": "velero", "name": null,
+                "labels": {
+                    "velero.io/async-operation-id": "du-4522b9bc-fd28-4e9e-8c10-5bc1b7abb58e.cf6aeca3-ad07-4900caa6d",
+                    "velero.io/backup-name": "fix1",
+                    "velero.io/backup-uid": "4522b9bc-fd28-4e9e-8c10-5bc1b7abb58e",
+                    "velero.io/pvc-uid": "cf6aeca3-ad07-4903-8243-ef0e499d068a"},
+                "ownerReferences": [{"apiVersion": "velero.io/v1", "controller": true, "kind": "Backup", "name": "fix1",
+                    "uid": "4522b9bc-fd28-4e9e-8c10-5bc1b7abb58e"}]},
+            "spec": {
+                "backupStorageLocation": "fix",
+                "csiSnapshot": {"driver": "hostpath.csi.k8s.io", "snapshotClass": "hostpath",
+                    "storageClass": "hostpath", "volumeSnapshot": "velero-fs-qs5cv"},
+                "operationTimeout": "10m0s", "snapshotType": "CSI", "sourceNamespace": "odd", "sourcePVC": "fs"}});
+        let mut found = serde_json::to_value(&upload).unwrap();
+        found["metadata"]["name"] = Value::Null;
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_snapshot_has_the_claims_labels_and_the_backups_name() {
+        let snapshot = snapshot_of(&claim(), "hostpath", "fix1");
+        assert_eq!(snapshot.metadata.generate_name.as_deref(), Some("velero-fs-"));
+        assert_eq!(snapshot.labels()["part"], "fs");
+        assert_eq!(snapshot.labels()[labels::BACKUP_NAME], "fix1");
+    }
+
+    #[test]
+    fn progress_follows_the_phase_of_the_data_upload() {
+        let upload = |phase: &str, message: &str| {
+            let mut upload = DataUpload::new("u", DataUploadSpec::default());
+            upload.status = Some(DataUploadStatus {
+                phase: Some(phase.into()),
+                message: message.to_owned(),
+                ..DataUploadStatus::default()
+            });
+            progress_of(&upload)
+        };
+        assert!(!upload("InProgress", "").completed);
+        assert!(upload("Completed", "volume was empty").error.is_empty());
+        assert_eq!(upload("Failed", "pod never started").error, "pod never started");
+        assert_eq!(upload("Canceled", "").error, "DataUpload is canceled");
+        assert!(!upload("Hibernating", "").completed, "a phase of a newer mover is not an end");
+    }
+}

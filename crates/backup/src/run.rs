@@ -1,0 +1,363 @@
+//! One backup: from the selection to a tarball, with everything that is uploaded beside it.
+//!
+//! 1. list the selected items; 2. start the PVCs' actions, all at once (a snapshot each, bounded), so that the
+//! snapshots are as close in time as the storage allows; 3. meanwhile write all other items; 4. write the PVCs as
+//! they get ready, and what they bring along; 5. the namespaces that have items, and the CRDs of custom resources.
+//! Upstream: `pkg/backup/backup.go`, `item_backupper.go`. Hooks and item blocks are later issues.
+
+mod prepare;
+pub mod volume_infos;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use caravel_api::v1::Backup;
+use caravel_backup_store::item_operations::BackupOperation;
+use caravel_backup_store::tarball;
+use caravel_backup_store::volume_info::{BackupVolumeInfo, PvInfo};
+use caravel_item_action::{BackupItemAction, ResourceIdentifier};
+use kube::Client;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::cluster::{self, name, text};
+use crate::collect::{self, Items, Selection};
+use crate::discovery::Resources;
+use crate::filter::NamespaceNotes;
+use crate::log::{About, BackupLog};
+use prepare::{Failure, Prepared, prepare};
+
+/// Snapshots that are taken at the same time. Drivers and clouds limit the rate of snapshots; 16 keeps a namespace of
+/// usual size at one point in time without a storm.
+const SNAPSHOTS_AT_ONCE: usize = 16;
+
+/// Everything a run needs.
+pub struct Request {
+    pub client: Client,
+    /// With all defaults applied.
+    pub backup: Backup,
+    pub discovered: Resources,
+    pub selection: Selection,
+    pub namespace_notes: NamespaceNotes,
+    /// All Namespace objects of the cluster.
+    pub namespaces: Vec<Value>,
+    pub actions: Vec<Arc<dyn BackupItemAction>>,
+    /// Where temporary files go.
+    pub folder: PathBuf,
+    /// The tarball is written here.
+    pub contents: PathBuf,
+    pub page_size: u32,
+    pub log: Arc<BackupLog>,
+    pub progress: Arc<Progress>,
+}
+
+/// How far a run is; read by the controller.
+#[derive(Debug, Default)]
+pub struct Progress {
+    total: AtomicU32,
+    done: AtomicU32,
+}
+
+impl Progress {
+    /// (items in all as far as known, items written)
+    pub fn get(&self) -> (u32, u32) {
+        (self.total.load(Ordering::Relaxed), self.done.load(Ordering::Relaxed))
+    }
+}
+
+/// What a run made, beside the tarball.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    pub operations: Vec<BackupOperation>,
+    pub volume_infos: Vec<BackupVolumeInfo>,
+    /// `apps/v1/Deployment` → sorted `shop/web`.
+    pub resource_list: BTreeMap<String, Vec<String>>,
+    pub total_items: u32,
+}
+
+/// The backup as a whole cannot go on: it ends `Failed`.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot write temporary files: {0}; is the scratch volume full?")]
+    Scratch(#[from] io::Error),
+    #[error("cannot write the backup's tarball: {0}")]
+    Tarball(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Runs the backup. Items that cannot be backed up are error lines in the log; only what stops everything is an error.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run(request: Request) -> Result<Outcome, RunError> {
+    let log = Arc::clone(&request.log);
+    let (included, excluded) = request.selection.namespaces.describe();
+    log.info(format!("Including namespaces: {included}"));
+    log.info(format!("Excluding namespaces: {excluded}"));
+    for missing in &request.namespace_notes.missing {
+        let about = About { resource: "namespaces", namespace: Some(""), name: missing };
+        log.error(about, "Error getting namespace", format!("namespace {missing} is included by name and does not exist"));
+    }
+    for pattern in &request.namespace_notes.empty_patterns {
+        log.warn(About::default(), format!("No namespace matches the pattern {pattern}"));
+    }
+    let items = collect::collect(
+        &request.client,
+        &request.discovered,
+        &request.selection,
+        request.page_size,
+        &request.folder,
+        &log,
+    )
+    .await?;
+    let tarball = tarball::Writer::create(&request.contents).map_err(|error| RunError::Tarball(Box::new(error)))?;
+    let mut run = Run::new(request, tarball);
+    run.items(&items).await?;
+    run.claims().await?;
+    run.namespaces()?;
+    run.custom_resource_definitions().await?;
+    let outcome = run.finish()?;
+    log.info(format!("Backed up a total of {} items", outcome.total_items));
+    Ok(outcome)
+}
+
+struct Run {
+    request: Arc<Request>,
+    tarball: tarball::Writer,
+    /// Taken, being taken, or given up: never looked at again.
+    seen: BTreeSet<ResourceIdentifier>,
+    written: BTreeSet<ResourceIdentifier>,
+    /// PVCs whose actions run.
+    claims: VecDeque<(ResourceIdentifier, JoinHandle<Result<Prepared, Failure>>)>,
+    snapshots: Arc<Semaphore>,
+    pv_infos: BTreeMap<String, PvInfo>,
+    outcome: Outcome,
+}
+
+impl Run {
+    fn new(request: Request, tarball: tarball::Writer) -> Self {
+        Self {
+            request: Arc::new(request),
+            tarball,
+            seen: BTreeSet::new(),
+            written: BTreeSet::new(),
+            claims: VecDeque::new(),
+            snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_ONCE)),
+            pv_infos: BTreeMap::new(),
+            outcome: Outcome::default(),
+        }
+    }
+
+    async fn items(&mut self, items: &Items) -> Result<(), RunError> {
+        self.add_to_total(items.list.len());
+        for item in items.list.iter().filter(|item| is_claim(&item.id)) {
+            if self.seen.insert(item.id.clone()) {
+                self.start_claim(item.id.clone(), items.read(item)?);
+            }
+        }
+        for item in &items.list {
+            if self.seen.insert(item.id.clone()) {
+                self.item(item.id.clone(), items.read(item)?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn start_claim(&mut self, id: ResourceIdentifier, item: Value) {
+        let (request, snapshots) = (Arc::clone(&self.request), Arc::clone(&self.snapshots));
+        let own_id = id.clone();
+        let work = tokio::spawn(async move {
+            // The semaphore is never closed.
+            let _place = snapshots.acquire_owned().await;
+            prepare(&request, &own_id, item).await
+        });
+        self.claims.push_back((id, work));
+    }
+
+    async fn claims(&mut self) -> Result<(), RunError> {
+        while let Some((id, work)) = self.claims.pop_front() {
+            let prepared = match work.await {
+                Ok(prepared) => prepared,
+                Err(join) => Err(Failure::ended(&join)),
+            };
+            self.settle(id, prepared).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs the actions of an item and writes it, after what it brings along.
+    async fn item(&mut self, id: ResourceIdentifier, item: Value) -> Result<(), RunError> {
+        let prepared = prepare(&self.request, &id, item).await;
+        self.settle(id, prepared).await
+    }
+
+    async fn settle(&mut self, id: ResourceIdentifier, prepared: Result<Prepared, Failure>) -> Result<(), RunError> {
+        let gr = id.group_resource();
+        let mut prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                self.request.log.error(about(&gr, &id), "Error backing up item", failure);
+                return Ok(());
+            }
+        };
+        for additional in std::mem::take(&mut prepared.additional_items) {
+            Box::pin(self.additional(additional.id, additional.must_include)).await?;
+        }
+        if is_claim(&id) {
+            self.outcome.volume_infos.extend(volume_infos::of_claim(&self.request, &prepared));
+        } else if gr == "persistentvolumes" {
+            self.pv_infos.insert(id.name.clone(), volume_infos::pv_info(&prepared.item));
+        }
+        self.outcome.operations.extend(prepared.operations);
+        if prepared.skip {
+            self.request.log.item(about(&gr, &id), "Item is left out, as an action asks");
+            return Ok(());
+        }
+        self.write(&id, &prepared.item)
+    }
+
+    /// An item that another one brings along: fetched, filtered, backed up.
+    async fn additional(&mut self, id: ResourceIdentifier, must_include: bool) -> Result<(), RunError> {
+        if !self.seen.insert(id.clone()) {
+            return Ok(());
+        }
+        let request = Arc::clone(&self.request);
+        let gr = id.group_resource();
+        let Some(resource) = request.discovered.find(&id.group, &id.resource) else {
+            request.log.warn(about(&gr, &id), "Additional item is of a kind that the cluster does not have");
+            return Ok(());
+        };
+        let in_namespaces = !resource.namespaced || request.selection.namespaces.includes(&id.namespace);
+        if !must_include && !(in_namespaces && request.selection.resources.follows(&gr, resource.namespaced)) {
+            request.log.item(about(&gr, &id), "Excluding additional item because the filters leave it out");
+            return Ok(());
+        }
+        let item = match cluster::get(&request.client, &resource.api, &id.namespace, &id.name).await {
+            Ok(Some(item)) => item,
+            Ok(None) => {
+                request.log.warn(about(&gr, &id), "Additional item was not found in Kubernetes API, can't back it up");
+                return Ok(());
+            }
+            Err(error) => {
+                request.log.error(about(&gr, &id), "Error getting additional item", error);
+                return Ok(());
+            }
+        };
+        if let Some(why) = collect::left_out(&item) {
+            request.log.item(about(&gr, &id), format!("Excluding item because {why}"));
+            return Ok(());
+        }
+        self.add_to_total(1);
+        if is_claim(&id) {
+            self.start_claim(id, item);
+            return Ok(());
+        }
+        self.item(id, item).await
+    }
+
+    /// Namespace objects: those selected themselves, and those of every item that was written.
+    fn namespaces(&mut self) -> Result<(), RunError> {
+        let request = Arc::clone(&self.request);
+        let with_items: BTreeSet<&str> = self.written.iter().map(|id| id.namespace.as_str()).collect();
+        let wanted = |object: &&Value| request.selection.takes_namespace(object) || with_items.contains(name(object));
+        let chosen: Vec<&Value> = request.namespaces.iter().filter(wanted).collect();
+        for object in chosen {
+            let id = ResourceIdentifier::new("", "namespaces", "", name(object));
+            let why = match collect::left_out(object) {
+                None if text(object, "/status/phase") == "Terminating" => Some("it's not in Active phase"),
+                other => other,
+            };
+            if let Some(why) = why {
+                request.log.item(about("namespaces", &id), format!("Skip namespace {} because {why}.", id.name));
+            } else if self.seen.insert(id.clone()) {
+                self.add_to_total(1);
+                self.write(&id, object)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The CRD of every custom resource in the backup.
+    async fn custom_resource_definitions(&mut self) -> Result<(), RunError> {
+        let request = Arc::clone(&self.request);
+        let group = "apiextensions.k8s.io";
+        let Some(resource) = request.discovered.find(group, "customresourcedefinitions") else { return Ok(()) };
+        if !request.selection.resources.adds_crds() {
+            return Ok(());
+        }
+        let custom: BTreeSet<String> =
+            self.written.iter().filter(|id| id.group.contains('.')).map(ResourceIdentifier::group_resource).collect();
+        for gr in custom {
+            let id = ResourceIdentifier::new(group, "customresourcedefinitions", "", &gr);
+            if self.seen.contains(&id) {
+                continue;
+            }
+            match cluster::get(&request.client, &resource.api, "", &gr).await {
+                // A group of the API server itself, or an aggregated one.
+                Ok(None) => {}
+                Ok(Some(item)) => {
+                    self.seen.insert(id.clone());
+                    self.add_to_total(1);
+                    self.item(id, item).await?;
+                }
+                Err(error) => request.log.error(about(&id.group_resource(), &id), "Error getting CRD", error),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, id: &ResourceIdentifier, item: &Value) -> Result<(), RunError> {
+        let gr = id.group_resource();
+        let Some(resource) = self.request.discovered.find(&id.group, &id.resource) else { return Ok(()) };
+        self.tarball
+            .append(&gr, &resource.api.version, true, &id.namespace, &id.name, item)
+            .map_err(|error| RunError::Tarball(Box::new(error)))?;
+        self.outcome.resource_list.entry(resource.list_key()).or_default().push(listed_name(id));
+        self.written.insert(id.clone());
+        let done = self.request.progress.done.fetch_add(1, Ordering::Relaxed) + 1;
+        let (total, _) = self.request.progress.get();
+        self.request.log.item(
+            about(&gr, id),
+            format!("Backed up {done} items out of an estimated total of {total} (estimate will change throughout the backup)"),
+        );
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Outcome, RunError> {
+        self.tarball.finish().map_err(|error| RunError::Tarball(Box::new(error)))?;
+        for names in self.outcome.resource_list.values_mut() {
+            names.sort();
+        }
+        for info in &mut self.outcome.volume_infos {
+            info.pv_info = self.pv_infos.remove(&info.pv_name);
+        }
+        let (_, done) = self.request.progress.get();
+        self.request.progress.total.store(done, Ordering::Relaxed);
+        self.outcome.total_items = done;
+        Ok(self.outcome)
+    }
+
+    fn add_to_total(&self, items: usize) {
+        let items = u32::try_from(items).unwrap_or(u32::MAX);
+        self.request.progress.total.fetch_add(items, Ordering::Relaxed);
+    }
+}
+
+fn is_claim(id: &ResourceIdentifier) -> bool {
+    id.group.is_empty() && id.resource == "persistentvolumeclaims"
+}
+
+fn about<'a>(group_resource: &'a str, id: &'a ResourceIdentifier) -> About<'a> {
+    About {
+        resource: group_resource,
+        namespace: Some(&id.namespace),
+        name: &id.name,
+    }
+}
+
+fn listed_name(id: &ResourceIdentifier) -> String {
+    if id.namespace.is_empty() { id.name.clone() } else { format!("{}/{}", id.namespace, id.name) }
+}

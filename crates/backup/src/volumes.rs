@@ -1,0 +1,165 @@
+//! How each selected volume is saved, or why not (guarantee 5; velero-behaviour.md 4.1, 4.6). Pure.
+//!
+//! This version saves volumes in one way: CSI snapshot, then data movement. File system backup, native snapshots and
+//! snapshots that stay in the storage are later issues; a Backup that would need one is refused and names the PVC.
+
+use caravel_api::labels;
+use caravel_api::v1::BackupSpec;
+use serde_json::Value;
+
+use crate::cluster::{metadata_entry, name, namespace, text};
+
+/// What happens to the data of one PVC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VolumePlan {
+    /// Snapshot by the driver, then moved to the repository.
+    Move { driver: String },
+    /// The Backup says that volumes are not wanted.
+    NotWanted,
+    /// No volume exists yet (an unbound PVC): there is nothing to save, the manifest is; a warning says so.
+    NothingYet,
+    /// Wanted, and no method would save it: the Backup is refused.
+    Unsaved { why: String },
+}
+
+/// Decides for one PVC. `volume`: its PV, if it has one.
+pub fn plan(claim: &Value, volume: Option<&Value>, spec: &BackupSpec, enable_csi: bool) -> VolumePlan {
+    if spec.snapshot_volumes == Some(false) {
+        return VolumePlan::NotWanted;
+    }
+    let volume_name = text(claim, "/spec/volumeName");
+    let phase = text(claim, "/status/phase");
+    if volume_name.is_empty() || (phase == "Pending" && volume.is_none()) {
+        return VolumePlan::NothingYet;
+    }
+    let unsaved = |why: String| VolumePlan::Unsaved { why };
+    let Some(volume) = volume else {
+        return unsaved(format!(
+            "its PersistentVolume {volume_name} does not exist (phase {phase}); label the claim {}=true to leave it out",
+            labels::EXCLUDE_FROM_BACKUP
+        ));
+    };
+    let driver = text(volume, "/spec/csi/driver");
+    if driver.is_empty() {
+        return unsaved(format!(
+            "its volume {volume_name} is not a CSI volume, and this version has no other method yet; {}",
+            without_volumes(claim)
+        ));
+    }
+    if !enable_csi {
+        return unsaved(format!(
+            "the server runs without --features=EnableCSI, so that CSI volumes cannot be snapshotted; turn it on, or {}",
+            without_volumes(claim)
+        ));
+    }
+    if spec.snapshot_move_data != Some(true) {
+        return unsaved(format!(
+            "this version can only move snapshot data, and snapshotMoveData is not set; use --snapshot-move-data, or {}",
+            without_volumes(claim)
+        ));
+    }
+    if text(claim, "/spec/storageClassName").is_empty() {
+        return unsaved(format!(
+            "it has no storageClassName, which data movement needs to make a volume of the snapshot; {}",
+            without_volumes(claim)
+        ));
+    }
+    VolumePlan::Move {
+        driver: driver.to_owned(),
+    }
+}
+
+fn without_volumes(claim: &Value) -> String {
+    format!(
+        "use --snapshot-volumes=false to back up without volumes, or leave this one out: kubectl -n {} label pvc {} {}=true",
+        namespace(claim),
+        name(claim),
+        labels::EXCLUDE_FROM_BACKUP
+    )
+}
+
+/// Why a pod asks for something that this version does not have: hooks and file system backup by annotation.
+/// Ignoring them would make a backup that looks whole and is not.
+pub fn unsupported_by_annotation(pod: &Value) -> Option<String> {
+    let annotations = pod.pointer("/metadata/annotations")?.as_object()?;
+    let hook = annotations.keys().find(|key| {
+        key.contains("hook.backup.velero.io/") && key.ends_with("/command")
+    });
+    let pod_name = format!("pod {}/{}", namespace(pod), name(pod));
+    if let Some(key) = hook {
+        return Some(format!("{pod_name} has a backup hook (annotation {key}); this version does not have hooks yet"));
+    }
+    let volumes = metadata_entry(pod, "annotations", labels::BACKUP_VOLUMES).unwrap_or_default();
+    (!volumes.is_empty()).then(|| {
+        format!(
+            "{pod_name} asks for file system backup of {volumes} (annotation {}); this version does not have it yet",
+            labels::BACKUP_VOLUMES
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn claim() -> Value {
+        json!({"metadata": {"name": "data", "namespace": "shop"},
+            "spec": {"volumeName": "pv1", "storageClassName": "fast"}, "status": {"phase": "Bound"}})
+    }
+
+    fn csi_volume() -> Value {
+        json!({"metadata": {"name": "pv1"}, "spec": {"csi": {"driver": "disk.example.com"}}})
+    }
+
+    fn moving() -> BackupSpec {
+        BackupSpec { snapshot_move_data: Some(true), ..BackupSpec::default() }
+    }
+
+    fn why(plan: VolumePlan) -> String {
+        match plan {
+            VolumePlan::Unsaved { why } => why,
+            other => panic!("expected Unsaved, found {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_bound_csi_volume_is_moved() {
+        let plan = plan(&claim(), Some(&csi_volume()), &moving(), true);
+        assert_eq!(plan, VolumePlan::Move { driver: "disk.example.com".into() });
+    }
+
+    #[test]
+    fn guarantee_5_a_volume_that_no_method_saves_is_unsaved_and_says_what_to_do() {
+        let hostpath = json!({"metadata": {"name": "pv1"}, "spec": {"hostPath": {"path": "/x"}}});
+        assert!(why(plan(&claim(), Some(&hostpath), &moving(), true)).contains("not a CSI volume"));
+        let not_moving = BackupSpec::default();
+        assert!(why(plan(&claim(), Some(&csi_volume()), &not_moving, true)).contains("--snapshot-move-data"));
+        assert!(why(plan(&claim(), Some(&csi_volume()), &moving(), false)).contains("EnableCSI"));
+        assert!(why(plan(&claim(), None, &moving(), true)).contains("pv1 does not exist"));
+    }
+
+    #[test]
+    fn guarantee_5_does_not_hold_back_a_backup_that_wants_no_volumes() {
+        let spec = BackupSpec { snapshot_volumes: Some(false), ..BackupSpec::default() };
+        assert_eq!(plan(&claim(), None, &spec, false), VolumePlan::NotWanted);
+    }
+
+    #[test]
+    fn an_unbound_claim_has_nothing_to_save_yet() {
+        let mut pending = claim();
+        pending["spec"]["volumeName"] = Value::Null;
+        pending["status"]["phase"] = "Pending".into();
+        assert_eq!(plan(&pending, None, &moving(), true), VolumePlan::NothingYet);
+    }
+
+    #[test]
+    fn hooks_and_file_system_backup_by_annotation_are_refused() {
+        let pod = |annotation: &str| json!({"metadata": {"name": "db", "namespace": "shop", "annotations": {annotation: "[\"/bin/sync\"]"}}});
+        assert!(unsupported_by_annotation(&pod("pre.hook.backup.velero.io/command")).is_some());
+        assert!(unsupported_by_annotation(&pod("hook.backup.velero.io/command")).is_some());
+        assert!(unsupported_by_annotation(&pod("backup.velero.io/backup-volumes")).is_some());
+        assert!(unsupported_by_annotation(&pod("pre.hook.backup.velero.io/container")).is_none());
+    }
+}
