@@ -36,7 +36,9 @@ impl Writer {
     pub(crate) fn new(repository: &Repository) -> Result<Self> {
         let inner = &repository.inner;
         if inner.format.retention {
-            return Err(RepositoryError::unsupported("object-lock retention for what is written"));
+            return Err(RepositoryError::unsupported(
+                "object-lock retention for what is written",
+            ));
         }
         let parts = WriterParts {
             blobs: inner.blobs.clone(),
@@ -84,13 +86,21 @@ impl Writer {
     /// Adds a manifest to the next commit. `labels` must have a `type`.
     pub fn put_manifest(&self, labels: Labels, payload: &impl Serialize) -> Result<ManifestId> {
         if !labels.contains_key("type") {
-            return Err(RepositoryError::invalid("a manifest without a type label cannot be saved"));
+            return Err(RepositoryError::invalid(
+                "a manifest without a type label cannot be saved",
+            ));
         }
         let json = String::from_utf8(go_json::to_vec(payload)).expect("JSON is UTF-8");
         let data = RawValue::from_string(json).expect("our own JSON is well formed");
         let id = ManifestId::new(&self.repository.inner.environment);
         let modified = self.repository.inner.environment.clock.now();
-        let entry = Entry { id: id.to_string(), labels: Some(labels), modified, deleted: false, data: Some(data) };
+        let entry = Entry {
+            id: id.to_string(),
+            labels: Some(labels),
+            modified,
+            deleted: false,
+            data: Some(data),
+        };
         self.manifests.lock().push(entry);
         Ok(id)
     }
@@ -98,7 +108,13 @@ impl Writer {
     /// Deletes a manifest with the next commit.
     pub fn delete_manifest(&self, id: &ManifestId) {
         let modified = self.repository.inner.environment.clock.now();
-        let entry = Entry { id: id.to_string(), labels: None, modified, deleted: true, data: None };
+        let entry = Entry {
+            id: id.to_string(),
+            labels: None,
+            modified,
+            deleted: true,
+            data: None,
+        };
         self.manifests.lock().push(entry);
     }
 
@@ -116,19 +132,29 @@ impl Writer {
     ///
     /// Errors: `Invalid` when a tag uses the name of a source label or the source is not complete.
     pub fn put_snapshot(&self, snapshot: &SnapshotManifest) -> Result<ManifestId> {
-        if let Some(tag) = RESERVED_LABELS.iter().find(|label| snapshot.tags.contains_key(**label)) {
-            return Err(RepositoryError::invalid(format!("a snapshot's tag cannot be called {tag:?}")));
+        if let Some(tag) = RESERVED_LABELS
+            .iter()
+            .find(|label| snapshot.tags.contains_key(**label))
+        {
+            return Err(RepositoryError::invalid(format!(
+                "a snapshot's tag cannot be called {tag:?}"
+            )));
         }
         let source = &snapshot.source;
         if source.host.is_empty() || source.user_name.is_empty() || source.path.is_empty() {
-            return Err(RepositoryError::invalid("a snapshot needs host, user name and path of its source"));
+            return Err(RepositoryError::invalid(
+                "a snapshot needs host, user name and path of its source",
+            ));
         }
-        let stored = SnapshotManifest { id: String::new(), ..snapshot.clone() };
+        let stored = SnapshotManifest {
+            id: String::new(),
+            ..snapshot.clone()
+        };
         self.put_manifest(stored.labels(), &stored)
     }
 
     /// Default maintenance parameters (kopia-format.md 11.1), owned by `user@host`.
-    pub(crate) fn put_maintenance_parameters(&self, owner: &str) {
+    pub fn put_maintenance_parameters(&self, owner: &str) {
         let parameters = json!({
             "owner": owner,
             "quick": {"enabled": true, "interval": 3_600_000_000_000_u64},
@@ -138,7 +164,8 @@ impl Writer {
             "listParallelism": 0
         });
         let labels = Labels::from([("type".into(), "maintenance".into())]);
-        self.put_manifest(labels, &parameters).expect("labels with a type");
+        self.put_manifest(labels, &parameters)
+            .expect("labels with a type");
     }
 
     /// Makes everything written visible in one step: packs durable first, then one index blob. No other thread
@@ -165,13 +192,22 @@ impl Writer {
         let mut replaced = Vec::new();
         if contents >= COMPACT_MANIFESTS_AT {
             let loaded = self.repository.load_manifests()?;
-            let deleted: Vec<String> = entries.iter().filter(|e| e.deleted).map(|e| e.id.clone()).collect();
-            let kept = loaded.live_entries().into_iter().filter(|e| !deleted.contains(&e.id));
+            let deleted: Vec<String> = entries
+                .iter()
+                .filter(|e| e.deleted)
+                .map(|e| e.id.clone())
+                .collect();
+            let kept = loaded
+                .live_entries()
+                .into_iter()
+                .filter(|e| !deleted.contains(&e.id));
             entries.retain(|e| !e.deleted);
             entries.splice(0..0, kept);
             replaced = loaded.contents;
         }
-        let written = self.contents.write(Some(CONTENT_PREFIX), &load::encode(entries), true)?;
+        let written = self
+            .contents
+            .write(Some(CONTENT_PREFIX), &load::encode(entries), true)?;
         for old in replaced.iter().filter(|old| **old != written) {
             self.contents.delete(old)?;
         }
