@@ -75,6 +75,8 @@ impl Environment {
 
 impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Environment").field("cpu_threads", &self.cpu_threads).finish_non_exhaustive()
+        f.debug_struct("Environment")
+            .field("cpu_threads", &self.cpu_threads)
+            .finish_non_exhaustive()
     }
 }

@@ -42,7 +42,11 @@ pub struct RepositoryError {
 
 impl RepositoryError {
     pub(crate) fn new(kind: RepositoryErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     pub(crate) fn unsupported(what: impl std::fmt::Display) -> Self {
@@ -96,7 +100,8 @@ impl RepositoryError {
 
     /// Whether a blob that the repository refers to is not in the storage.
     pub fn is_missing_blob(&self) -> bool {
-        self.storage().is_some_and(|e| e.kind() == StorageErrorKind::NotFound)
+        self.storage()
+            .is_some_and(|e| e.kind() == StorageErrorKind::NotFound)
     }
 }
 

@@ -50,7 +50,9 @@ pub use object::{
     reader::{Location, ObjectReader},
     writer::ObjectWriter,
 };
-pub use repository::{CreateOptions, CreatedRepository, OpenOptions, Repository, create, open, peek_unique_id};
+pub use repository::{
+    CreateOptions, CreatedRepository, OpenOptions, Repository, create, open, peek_unique_id,
+};
 pub use snapshot::{
     Directory, DirectoryEntry, DirectorySummary, EntryError, EntryType, FileMode, Snapshot, SnapshotFilter,
     SnapshotManifest, SnapshotSource, SnapshotStats,

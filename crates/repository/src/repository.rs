@@ -69,7 +69,10 @@ pub async fn create(
     let (password, options, env) = (password.clone(), options.clone(), environment.clone());
     blob::run(&environment, move || {
         let unique_id = format::create::initialize(&blobs, &password, &env)?;
-        let open = OpenOptions { username: options.username, hostname: options.hostname };
+        let open = OpenOptions {
+            username: options.username,
+            hostname: options.hostname,
+        };
         let owner = format!("{}@{}", open.username, open.hostname);
         let writer = Repository::open_blocking(blobs, &password, open, env)?.write()?;
         writer.put_maintenance_parameters(&owner);
@@ -90,7 +93,10 @@ pub async fn open(
 ) -> Result<Repository> {
     let blobs = Blobs::new(storage, &environment);
     let (password, env) = (password.clone(), environment.clone());
-    blob::run(&environment, move || Repository::open_blocking(blobs, &password, options, env)).await
+    blob::run(&environment, move || {
+        Repository::open_blocking(blobs, &password, options, env)
+    })
+    .await
 }
 
 /// The unique id of the repository in `storage`, without its password; `None` when the storage says that there
@@ -119,7 +125,9 @@ pub(crate) struct Inner {
 
 impl std::fmt::Debug for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Repository").field("unique_id", &hex::encode(self.unique_id())).finish_non_exhaustive()
+        f.debug_struct("Repository")
+            .field("unique_id", &hex::encode(self.unique_id()))
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,17 +139,37 @@ impl Repository {
         environment: Environment,
     ) -> Result<Self> {
         let format = format::load(&blobs, password, &environment)?;
-        let sealer = Sealer::new(&format.config.secret.0, &format.config.master_key.0, environment.clone())
-            .ok_or_else(|| RepositoryError::unsupported("a hash key of this length"))?;
+        let sealer = Sealer::new(
+            &format.config.secret.0,
+            &format.config.master_key.0,
+            environment.clone(),
+        )
+        .ok_or_else(|| RepositoryError::unsupported("a hash key of this length"))?;
         let sealer = Arc::new(sealer);
         let max_reading_secs = format.config.epoch_parameters.epoch_refresh_frequency / 1_000_000_000;
-        let committed =
-            Arc::new(Committed::open(blobs.clone(), sealer.clone(), environment.clone(), max_reading_secs)?);
+        let committed = Arc::new(Committed::open(
+            blobs.clone(),
+            sealer.clone(),
+            environment.clone(),
+            max_reading_secs,
+        )?);
         let contents = ContentReader::new(blobs.clone(), sealer.clone(), committed.clone());
-        let identity = Identity { username: options.username, hostname: options.hostname };
+        let identity = Identity {
+            username: options.username,
+            hostname: options.hostname,
+        };
         let manifests = ManifestCache::default();
         Ok(Self {
-            inner: Arc::new(Inner { blobs, environment, format, sealer, identity, committed, contents, manifests }),
+            inner: Arc::new(Inner {
+                blobs,
+                environment,
+                format,
+                sealer,
+                identity,
+                committed,
+                contents,
+                manifests,
+            }),
         })
     }
 
@@ -168,7 +196,8 @@ impl Repository {
     /// Snapshots that match, oldest first. Reads the storage's present state.
     pub async fn snapshots(&self, filter: &SnapshotFilter) -> Result<Vec<Snapshot>> {
         let filter = filter.clone();
-        self.run(move |repository| repository.find_snapshots(&filter)).await
+        self.run(move |repository| repository.find_snapshots(&filter))
+            .await
     }
 
     /// One snapshot. Errors: `NotFound` when the id is unknown or not a snapshot's.
@@ -210,7 +239,8 @@ impl Repository {
 
     /// Reads the index blobs again, so that what others committed is seen.
     pub async fn refresh(&self) -> Result<()> {
-        self.run(|repository| repository.inner.committed.refresh().map(drop)).await
+        self.run(|repository| repository.inner.committed.refresh().map(drop))
+            .await
     }
 
     // From here on: for the engine's own threads.
@@ -229,7 +259,12 @@ impl Repository {
         let snapshots = found.iter().map(parse_snapshot).collect::<Result<Vec<_>>>()?;
         let wanted = |s: &Snapshot| filter.include_incomplete || s.manifest.incomplete.is_empty();
         let mut wanted: Vec<Snapshot> = snapshots.into_iter().filter(wanted).collect();
-        wanted.sort_by(|a, b| a.manifest.start_time.cmp(&b.manifest.start_time).then_with(|| a.id.cmp(&b.id)));
+        wanted.sort_by(|a, b| {
+            a.manifest
+                .start_time
+                .cmp(&b.manifest.start_time)
+                .then_with(|| a.id.cmp(&b.id))
+        });
         Ok(wanted)
     }
 
@@ -237,7 +272,9 @@ impl Repository {
     pub fn load_snapshot(&self, id: &ManifestId) -> Result<Snapshot> {
         match self.load_manifests()?.get(id.as_str()) {
             Some(found) => parse_snapshot(&found),
-            None => Err(RepositoryError::not_found(format!("snapshot {id} is not in the repository"))),
+            None => Err(RepositoryError::not_found(format!(
+                "snapshot {id} is not in the repository"
+            ))),
         }
     }
 
@@ -276,7 +313,9 @@ impl Repository {
     /// Whether every content of an object is known and not about to be dropped, so that a new snapshot may refer
     /// to it (blocking). Lists are read, file data is not.
     pub fn is_reusable(&self, id: ObjectId) -> Result<bool> {
-        reader::for_each_content(&self.inner.contents, id, &mut |content| self.inner.contents.is_live(content))
+        reader::for_each_content(&self.inner.contents, id, &mut |content| {
+            self.inner.contents.is_live(content)
+        })
     }
 
     /// Reads one content (blocking).
@@ -286,7 +325,13 @@ impl Repository {
 
     /// The ids of all live contents, in order, as of the last reading of the index (blocking).
     pub fn live_contents(&self) -> Vec<ContentId> {
-        self.inner.committed.current().index.live().map(|entry| entry.id).collect()
+        self.inner
+            .committed
+            .current()
+            .index
+            .live()
+            .map(|entry| entry.id)
+            .collect()
     }
 
     /// Whether a content's bytes hash to its name (blocking): more than the authentication that every read does.
@@ -305,5 +350,8 @@ fn parse_snapshot(manifest: &Manifest) -> Result<Snapshot> {
     }
     let parsed: SnapshotManifest = serde_json::from_str(manifest.payload.get())
         .map_err(|e| RepositoryError::damaged(format!("snapshot {} is not well formed: {e}", manifest.id)))?;
-    Ok(Snapshot { id: manifest.id.clone(), manifest: parsed })
+    Ok(Snapshot {
+        id: manifest.id.clone(),
+        manifest: parsed,
+    })
 }

@@ -1,4 +1,5 @@
 //! What a repository promises, on simulated storage: deduplication, freshness, deletion, creation, bad input.
+#![allow(clippy::unwrap_used)]
 
 mod simulated;
 
@@ -28,13 +29,19 @@ fn created(seed: u64) -> (World, Arc<MemoryStorage>, Repository) {
 
 fn names(memory: &MemoryStorage, prefix: &str) -> Vec<String> {
     let listed = memory.list(prefix).now_or_never().unwrap().unwrap();
-    listed.into_iter().map(|blob| blob.id.as_str().to_owned()).collect()
+    listed
+        .into_iter()
+        .map(|blob| blob.id.as_str().to_owned())
+        .collect()
 }
 
 #[test]
 fn everything_written_is_read_back_by_another_client() {
     let (world, memory, repository) = created(1);
-    for (n, length) in [0, 1, 4096, 2 << 20, (2 << 20) + 1, 23 << 20].into_iter().enumerate() {
+    for (n, length) in [0, 1, 4096, 2 << 20, (2 << 20) + 1, 23 << 20]
+        .into_iter()
+        .enumerate()
+    {
         let data = noise(length, n as u64);
         let id = save_file(&repository, &format!("f{n}"), &data).unwrap();
         let other = world.open(memory.clone()).unwrap();
@@ -48,7 +55,18 @@ fn two_runs_of_one_seed_write_the_same_blobs() {
         let (_, memory, repository) = created(5);
         save_file(&repository, "a", &noise(5 << 20, 9)).unwrap();
         let all = names(&memory, "");
-        all.iter().map(|n| (n.clone(), memory.get(&BlobId::from(n.as_str())).now_or_never().unwrap().unwrap())).collect::<Vec<_>>()
+        all.iter()
+            .map(|n| {
+                (
+                    n.clone(),
+                    memory
+                        .get(&BlobId::from(n.as_str()))
+                        .now_or_never()
+                        .unwrap()
+                        .unwrap(),
+                )
+            })
+            .collect::<Vec<_>>()
     };
     assert!(run() == run());
 }
@@ -78,7 +96,11 @@ fn two_writers_at_the_same_time_both_count() {
     ours.commit().unwrap();
     theirs.commit().unwrap();
     assert_eq!(check_whole(&world.open(memory.clone()).unwrap()), 2);
-    assert_eq!(names(&memory, "s"), Vec::<String>::new(), "session markers are gone after the commit");
+    assert_eq!(
+        names(&memory, "s"),
+        Vec::<String>::new(),
+        "session markers are gone after the commit"
+    );
 }
 
 #[test]
@@ -105,7 +127,11 @@ fn deleted_snapshot_is_gone_and_deleting_it_again_is_no_error() {
     for _ in 0..2 {
         repository.delete_snapshot(&id).now_or_never().unwrap().unwrap();
     }
-    let left = world.open(memory).unwrap().find_snapshots(&SnapshotFilter::default()).unwrap();
+    let left = world
+        .open(memory)
+        .unwrap()
+        .find_snapshots(&SnapshotFilter::default())
+        .unwrap();
     assert_eq!(left.iter().map(|s| &s.id).collect::<Vec<_>>(), [&kept]);
     let error = repository.load_snapshot(&id).unwrap_err();
     assert_eq!(error.kind(), RepositoryErrorKind::NotFound);
@@ -126,7 +152,11 @@ fn manifests_are_compacted_and_none_is_lost() {
     let other = world.open(memory).unwrap();
     let found = other.find_snapshots(&SnapshotFilter::default()).unwrap();
     assert_eq!(found.iter().map(|s| s.id.clone()).collect::<BTreeSet<_>>(), kept);
-    let manifest_contents = other.live_contents().iter().filter(|id| id.prefix() == Some(b'm')).count();
+    let manifest_contents = other
+        .live_contents()
+        .iter()
+        .filter(|id| id.prefix() == Some(b'm'))
+        .count();
     assert!(manifest_contents <= 17, "{manifest_contents}");
     let labels = Labels::from([("type".into(), "maintenance".into())]);
     assert_eq!(other.find_manifests(&labels).unwrap().len(), 1);
@@ -161,7 +191,12 @@ impl Storage for MovingOn {
         if let Some(rest) = id.as_str().strip_prefix("xn") {
             let epoch: u64 = rest.split('_').next().unwrap().parse().unwrap();
             if epoch == 0 || self.always.load(std::sync::atomic::Ordering::Relaxed) {
-                self.inner.put(&BlobId::from(format!("xe{}", epoch + 2)), Bytes::from_static(b"epoch-marker")).await?;
+                self.inner
+                    .put(
+                        &BlobId::from(format!("xe{}", epoch + 2)),
+                        Bytes::from_static(b"epoch-marker"),
+                    )
+                    .await?;
             }
         }
         Ok(())
@@ -190,7 +225,10 @@ impl Storage for MovingOn {
 fn commit_overtaken_by_two_epochs_is_written_again_or_refused() {
     let (world, memory, _) = created(9);
     // The maintenance manifest was written in epoch 0; settle it by hand so that only new blobs are at stake.
-    let moving = Arc::new(MovingOn { inner: memory.clone(), always: AtomicBool::new(false) });
+    let moving = Arc::new(MovingOn {
+        inner: memory.clone(),
+        always: AtomicBool::new(false),
+    });
     let repository = world.open(moving.clone()).unwrap();
     save_file(&repository, "late", b"late").unwrap();
     assert!(names(&memory, "xn2_").len() == 1, "{:?}", names(&memory, "x"));
@@ -205,13 +243,19 @@ fn commit_overtaken_by_two_epochs_is_written_again_or_refused() {
 
 #[test]
 fn guarantee_4_of_two_simultaneous_creators_one_wins_and_both_can_open() {
-    for memory in [MemoryStorage::new(), MemoryStorage::new().without_conditional_put()] {
+    for memory in [
+        MemoryStorage::new(),
+        MemoryStorage::new().without_conditional_put(),
+    ] {
         let memory = Arc::new(memory);
         let (ours, theirs) = (World::new(10), World::new(11));
         ours.create(memory.clone()).unwrap();
         let error = theirs.create(memory.clone()).unwrap_err();
         assert_eq!(error.kind(), RepositoryErrorKind::AlreadyInitialized);
-        let (first, second) = (ours.open(memory.clone()).unwrap(), theirs.open(memory.clone()).unwrap());
+        let (first, second) = (
+            ours.open(memory.clone()).unwrap(),
+            theirs.open(memory.clone()).unwrap(),
+        );
         assert_eq!(first.unique_id(), second.unique_id());
         save_file(&first, "a", b"a").unwrap();
         save_file(&second, "b", b"b").unwrap();
@@ -221,32 +265,57 @@ fn guarantee_4_of_two_simultaneous_creators_one_wins_and_both_can_open() {
 
 #[test]
 fn guarantee_4_refusals_and_timeouts_are_never_taken_for_an_empty_storage() {
-    for kind in [StorageErrorKind::Denied, StorageErrorKind::Unavailable, StorageErrorKind::Misconfigured] {
+    for kind in [
+        StorageErrorKind::Denied,
+        StorageErrorKind::Unavailable,
+        StorageErrorKind::Misconfigured,
+    ] {
         let (world, memory, _) = created(12);
         let faulty = FaultyStorage::new(memory).with(Rule::always(Fault::Fail(kind)).on(Operation::Get));
         let error = world.open(Arc::new(faulty.clone())).unwrap_err();
         assert_eq!(error.kind(), RepositoryErrorKind::Storage);
         let listless = faulty.with(Rule::always(Fault::Fail(kind)).on(Operation::List));
-        assert_eq!(world.create(Arc::new(listless)).unwrap_err().kind(), RepositoryErrorKind::Storage);
+        assert_eq!(
+            world.create(Arc::new(listless)).unwrap_err().kind(),
+            RepositoryErrorKind::Storage
+        );
     }
 }
 
 #[test]
 fn wrong_password_and_empty_storage_are_told_apart() {
     let (world, memory, _) = created(13);
-    assert_eq!(world.open_with(memory.clone(), "wrong").unwrap_err().kind(), RepositoryErrorKind::WrongPassword);
+    assert_eq!(
+        world.open_with(memory.clone(), "wrong").unwrap_err().kind(),
+        RepositoryErrorKind::WrongPassword
+    );
     let empty = Arc::new(MemoryStorage::new());
-    assert_eq!(world.open(empty.clone()).unwrap_err().kind(), RepositoryErrorKind::NotInitialized);
-    let id = peek_unique_id(memory, &world.environment).now_or_never().unwrap().unwrap();
+    assert_eq!(
+        world.open(empty.clone()).unwrap_err().kind(),
+        RepositoryErrorKind::NotInitialized
+    );
+    let id = peek_unique_id(memory, &world.environment)
+        .now_or_never()
+        .unwrap()
+        .unwrap();
     assert_eq!(id.map(|id| id.len()), Some(32));
-    assert_eq!(peek_unique_id(empty, &world.environment).now_or_never().unwrap().unwrap(), None);
+    assert_eq!(
+        peek_unique_id(empty, &world.environment)
+            .now_or_never()
+            .unwrap()
+            .unwrap(),
+        None
+    );
 }
 
 #[test]
 fn one_flipped_bit_in_any_blob_is_an_error_that_names_it() {
     let (world, memory, repository) = created(14);
     let id = save_file(&repository, "a", &noise(300_000, 5)).unwrap();
-    for name in names(&memory, "").into_iter().filter(|name| !name.starts_with("kopia.")) {
+    for name in names(&memory, "")
+        .into_iter()
+        .filter(|name| !name.starts_with("kopia."))
+    {
         let blob = BlobId::from(name.as_str());
         let good = memory.get(&blob).now_or_never().unwrap().unwrap();
         let mut bad = good.to_vec();
@@ -272,12 +341,19 @@ fn truncated_pack_and_missing_pack_are_errors_that_name_them() {
     let id = save_file(&repository, "a", &noise(300_000, 5)).unwrap();
     let pack = BlobId::from(names(&memory, "p")[0].as_str());
     let good = memory.get(&pack).now_or_never().unwrap().unwrap();
-    memory.put(&pack, good.slice(..1000)).now_or_never().unwrap().unwrap();
+    memory
+        .put(&pack, good.slice(..1000))
+        .now_or_never()
+        .unwrap()
+        .unwrap();
     let error = read_file(&world.open(memory.clone()).unwrap(), &id).unwrap_err();
     assert!(error.to_string().contains(pack.as_str()), "{error}");
     memory.delete(&pack).now_or_never().unwrap().unwrap();
     let error = read_file(&world.open(memory.clone()).unwrap(), &id).unwrap_err();
-    assert!(error.is_missing_blob() && error.to_string().contains(pack.as_str()), "{error}");
+    assert!(
+        error.is_missing_blob() && error.to_string().contains(pack.as_str()),
+        "{error}"
+    );
 }
 
 #[test]
@@ -290,15 +366,29 @@ fn guarantee_3_reading_back_takes_nothing_from_a_cache() {
     let before = faulty.calls().len();
     repository.read_back_snapshot(&id).unwrap();
     let calls = faulty.calls().split_off(before);
-    let read = |prefix: &str| calls.iter().any(|(op, name)| *op != Operation::List && name.starts_with(prefix));
-    assert!(calls.iter().any(|(op, _)| *op == Operation::List) && read("q"), "{calls:?}");
+    let read = |prefix: &str| {
+        calls
+            .iter()
+            .any(|(op, name)| *op != Operation::List && name.starts_with(prefix))
+    };
+    assert!(
+        calls.iter().any(|(op, _)| *op == Operation::List) && read("q"),
+        "{calls:?}"
+    );
 }
 
 #[test]
 fn guarantee_8_passwords_and_keys_are_in_no_error_or_debug_text() {
     let (world, memory, repository) = created(17);
     let error = world.open_with(memory, "another-secret-word").unwrap_err();
-    for text in [format!("{error:?}{error}"), format!("{repository:?}"), format!("{:?}", world.environment)] {
-        assert!(!text.contains("secret-word") && !text.contains("masterKey"), "{text}");
+    for text in [
+        format!("{error:?}{error}"),
+        format!("{repository:?}"),
+        format!("{:?}", world.environment),
+    ] {
+        assert!(
+            !text.contains("secret-word") && !text.contains("masterKey"),
+            "{text}"
+        );
     }
 }

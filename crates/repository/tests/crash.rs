@@ -1,5 +1,6 @@
 //! A writer that dies between any two writes to storage leaves a repository that opens, verifies, and can be
 //! written on (kopia-format.md 7.10).
+#![allow(clippy::unwrap_used)]
 
 mod kopia_cli;
 mod simulated;
@@ -31,11 +32,26 @@ struct Dying {
 
 impl Dying {
     fn after(inner: Arc<dyn Storage>, writes: i64, loses_last_answer: bool) -> Arc<Self> {
-        Arc::new(Self { inner, writes_left: AtomicI64::new(writes), loses_last_answer })
+        Arc::new(Self {
+            inner,
+            writes_left: AtomicI64::new(writes),
+            loses_last_answer,
+        })
     }
 
-    async fn write<T>(&self, id: &BlobId, done: impl Future<Output = Result<T, StorageError>>) -> Result<T, StorageError> {
-        let dead = || Err(StorageError::new(StorageErrorKind::Unavailable, Operation::Put, id.as_str(), "died"));
+    async fn write<T>(
+        &self,
+        id: &BlobId,
+        done: impl Future<Output = Result<T, StorageError>>,
+    ) -> Result<T, StorageError> {
+        let dead = || {
+            Err(StorageError::new(
+                StorageErrorKind::Unavailable,
+                Operation::Put,
+                id.as_str(),
+                "died",
+            ))
+        };
         match self.writes_left.fetch_sub(1, Ordering::Relaxed) {
             ..=0 => dead(),
             1 if self.loses_last_answer => {
@@ -87,7 +103,10 @@ fn upload_that_dies_after_any_write_leaves_a_whole_repository() {
 
             let repository = world.open(memory.clone()).unwrap();
             let found = check_whole(&repository);
-            assert!((1..=2).contains(&found), "after {writes} writes: {found} snapshots");
+            assert!(
+                (1..=2).contains(&found),
+                "after {writes} writes: {found} snapshots"
+            );
             save_file(&repository, "third", &noise(25 << 20, 2)).unwrap();
             assert_eq!(check_whole(&world.open(memory).unwrap()), found + 1);
             if !died {
@@ -139,17 +158,29 @@ fn pack_that_failed_is_never_committed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kopia_verifies_what_a_dead_writer_left() {
-    let Some(kopia) = kopia_cli::Kopia::find() else { return };
+    let Some(kopia) = kopia_cli::Kopia::find() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
     let storage: Arc<dyn Storage> = Arc::new(FilesystemStorage::open(folder.path()).await.unwrap());
-    let options = CreateOptions { username: "default".into(), hostname: "default".into() };
+    let options = CreateOptions {
+        username: "default".into(),
+        hostname: "default".into(),
+    };
     let password = kopia_cli::PASSWORD.into();
-    create(storage.clone(), &password, &options, Environment::system()).await.unwrap();
+    create(storage.clone(), &password, &options, Environment::system())
+        .await
+        .unwrap();
     kopia.connect(folder.path());
     for writes in 0..MANY {
         let dying = Dying::after(storage.clone(), writes, false);
-        let options = OpenOptions { username: "default".into(), hostname: "default".into() };
-        let repository = open(dying, &password, options, Environment::system()).await.unwrap();
+        let options = OpenOptions {
+            username: "default".into(),
+            hostname: "default".into(),
+        };
+        let repository = open(dying, &password, options, Environment::system())
+            .await
+            .unwrap();
         let data = noise(3 << 20, 7 + writes as u64);
         let died = tokio::task::block_in_place(|| save_file(&repository, "file", &data)).is_err();
         kopia.verify();

@@ -1,5 +1,6 @@
 //! Our repository under the real kopia, at the level of contents, manifests and blobs. Snapshots of trees are
 //! tested in `crates/uploader/tests`.
+#![allow(clippy::unwrap_used)]
 
 mod kopia_cli;
 
@@ -15,11 +16,21 @@ async fn storage(path: &Path) -> Arc<FilesystemStorage> {
 }
 
 async fn create_and_open(path: &Path) -> Repository {
-    let options = CreateOptions { username: "default".into(), hostname: "default".into() };
+    let options = CreateOptions {
+        username: "default".into(),
+        hostname: "default".into(),
+    };
     let password = SecretString::from(PASSWORD);
-    create(storage(path).await, &password, &options, Environment::system()).await.unwrap();
-    let options = OpenOptions { username: "default".into(), hostname: "default".into() };
-    open(storage(path).await, &password, options, Environment::system()).await.unwrap()
+    create(storage(path).await, &password, &options, Environment::system())
+        .await
+        .unwrap();
+    let options = OpenOptions {
+        username: "default".into(),
+        hostname: "default".into(),
+    };
+    open(storage(path).await, &password, options, Environment::system())
+        .await
+        .unwrap()
 }
 
 fn noise(length: usize, seed: u64) -> Vec<u8> {
@@ -38,12 +49,18 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
 fn save_file(repository: &Repository, name: &str, data: &[u8]) -> ManifestId {
     let writer = repository.write().unwrap();
     let mut object = writer.object();
-    data.chunks(1 << 20).for_each(|piece| object.write(piece).unwrap());
+    data.chunks(1 << 20)
+        .for_each(|piece| object.write(piece).unwrap());
     let (id, size) = object.finish().unwrap();
     let mut file = DirectoryEntry::new(EntryType::File, name.as_bytes(), id);
     file.size = size;
     file.mode = FileMode::from_unix(0o644);
-    let summary = DirectorySummary { size, files: 1, dirs: 1, ..Default::default() };
+    let summary = DirectorySummary {
+        size,
+        files: 1,
+        dirs: 1,
+        ..Default::default()
+    };
     let root = writer.write_directory(&mut [file], &summary).unwrap();
     let mut root = DirectoryEntry::new(EntryType::Directory, b"root", root);
     root.mode = FileMode::from_unix(0o755);
@@ -52,7 +69,11 @@ fn save_file(repository: &Repository, name: &str, data: &[u8]) -> ManifestId {
     let id = writer
         .put_snapshot(&SnapshotManifest {
             id: String::new(),
-            source: SnapshotSource { host: "default".into(), user_name: "default".into(), path: format!("/{name}") },
+            source: SnapshotSource {
+                host: "default".into(),
+                user_name: "default".into(),
+                path: format!("/{name}"),
+            },
             description: String::new(),
             start_time: now,
             end_time: now,
@@ -78,11 +99,23 @@ async fn kopia_verifies_a_repository_that_we_created_and_wrote() {
 
     kopia.connect(folder.path());
     let listed = kopia.run(&["snapshot", "list", "--all", "--show-identical"]);
-    assert!(listed.contains("/big") && listed.contains("velero-pin"), "{listed}");
+    assert!(
+        listed.contains("/big") && listed.contains("velero-pin"),
+        "{listed}"
+    );
     kopia.verify();
-    assert!(kopia.run(&["maintenance", "info"]).contains("Owner: default@default"));
+    assert!(
+        kopia
+            .run(&["maintenance", "info"])
+            .contains("Owner: default@default")
+    );
     let status = kopia.run(&["repository", "status"]);
-    for expected in ["DYNAMIC-4M-BUZHASH", "AES256-GCM-HMAC-SHA256", "BLAKE2B-256-128", "Format version:      3"] {
+    for expected in [
+        "DYNAMIC-4M-BUZHASH",
+        "AES256-GCM-HMAC-SHA256",
+        "BLAKE2B-256-128",
+        "Format version:      3",
+    ] {
         assert!(status.contains(expected), "{expected} in {status}");
     }
     assert_eq!(kopia.run(&["session", "list"]), "");
@@ -111,14 +144,22 @@ async fn we_read_what_kopia_compressed_compacted_and_dropped() {
     let set = |name: &str, data: &[u8]| std::fs::write(source.path().join(name), data).unwrap();
     let path = source.path().to_str().unwrap();
     for compressor in ["zstd", "gzip", "deflate-best-speed", "pgzip", "none"] {
-        set(compressor, format!("text under {compressor} ").repeat(50_000).as_bytes());
+        set(
+            compressor,
+            format!("text under {compressor} ").repeat(50_000).as_bytes(),
+        );
         kopia.run(&["policy", "set", path, "--compression", compressor]);
         kopia.run(&["snapshot", "create", path]);
     }
     // Many flushes, snapshots deleted, everything dropped that can be: xs, xr, xw and xe blobs appear.
     kopia.run(&[
-        "repository", "set-parameters", "--epoch-min-duration=10m", "--epoch-refresh-frequency=1m",
-        "--epoch-cleanup-safety-margin=3m", "--epoch-advance-on-count=10", "--epoch-checkpoint-frequency=2",
+        "repository",
+        "set-parameters",
+        "--epoch-min-duration=10m",
+        "--epoch-refresh-frequency=1m",
+        "--epoch-cleanup-safety-margin=3m",
+        "--epoch-advance-on-count=10",
+        "--epoch-checkpoint-frequency=2",
     ]);
     for round in 0..4 {
         for n in 0..11 {
@@ -126,21 +167,46 @@ async fn we_read_what_kopia_compressed_compacted_and_dropped() {
             kopia.run(&["snapshot", "create", path]);
         }
         age_index_blobs(folder.path());
-        kopia.run(&["snapshot", "delete", "--all-snapshots-for-source", path, "--delete"]);
+        kopia.run(&[
+            "snapshot",
+            "delete",
+            "--all-snapshots-for-source",
+            path,
+            "--delete",
+        ]);
         kopia.run(&["snapshot", "create", path]);
         kopia.run(&["maintenance", "run", "--full", "--safety=none"]);
         kopia.run(&["maintenance", "run", "--full", "--safety=none"]);
     }
     let blobs = kopia.run(&["blob", "list"]);
     for prefix in ["xs", "xr", "xw", "xe"] {
-        assert!(blobs.lines().any(|line| line.starts_with(prefix)), "no {prefix} blob in {blobs}");
+        assert!(
+            blobs.lines().any(|line| line.starts_with(prefix)),
+            "no {prefix} blob in {blobs}"
+        );
     }
-    let options = OpenOptions { username: "default".into(), hostname: "default".into() };
-    let repository =
-        open(storage(folder.path()).await, &PASSWORD.into(), options, Environment::system()).await.unwrap();
-    let ours: Vec<String> = repository.live_contents().iter().map(ToString::to_string).collect();
-    let mut theirs: Vec<String> =
-        kopia.run(&["content", "list"]).lines().map(|l| l.split_whitespace().next().unwrap().to_owned()).collect();
+    let options = OpenOptions {
+        username: "default".into(),
+        hostname: "default".into(),
+    };
+    let repository = open(
+        storage(folder.path()).await,
+        &PASSWORD.into(),
+        options,
+        Environment::system(),
+    )
+    .await
+    .unwrap();
+    let ours: Vec<String> = repository
+        .live_contents()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let mut theirs: Vec<String> = kopia
+        .run(&["content", "list"])
+        .lines()
+        .map(|l| l.split_whitespace().next().unwrap().to_owned())
+        .collect();
     theirs.sort_by_key(|id| (id.len(), id.clone()));
     let mut sorted = ours.clone();
     sorted.sort_by_key(|id| (id.len(), id.clone()));
@@ -167,7 +233,9 @@ fn age_index_blobs(root: &Path) {
 }
 
 fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.map(Result::unwrap) {
         match entry.file_type().unwrap().is_dir() {
             true => collect(&entry.path(), files),

@@ -14,7 +14,7 @@ use caravel_storage::{BlobId, BlobMetadata, Storage, StorageError};
 use futures::FutureExt;
 use tokio::runtime::Handle;
 
-use crate::{environment::Environment, error::Result, error::RepositoryError};
+use crate::{environment::Environment, error::RepositoryError, error::Result};
 
 /// Blocking access to one repository's blobs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -53,18 +53,20 @@ impl Blobs {
     fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         match &self.waiting {
             Waiting::Runtime(handle) => handle.block_on(future),
-            Waiting::Inline => {
-                future.now_or_never().expect("cpu_threads is 0, so the storage must answer without waiting")
-            }
+            Waiting::Inline => future
+                .now_or_never()
+                .expect("cpu_threads is 0, so the storage must answer without waiting"),
         }
     }
 
     pub fn get(&self, id: &str) -> Result<Bytes> {
-        self.wait(self.storage.get(&BlobId::from(id))).map_err(|e| reading(id, e))
+        self.wait(self.storage.get(&BlobId::from(id)))
+            .map_err(|e| reading(id, e))
     }
 
     pub fn get_range(&self, id: &str, range: Range<u64>) -> Result<Bytes> {
-        self.wait(self.storage.get_range(&BlobId::from(id), range)).map_err(|e| reading(id, e))
+        self.wait(self.storage.get_range(&BlobId::from(id), range))
+            .map_err(|e| reading(id, e))
     }
 
     /// Reads several blobs, a few at a time; in the order asked for.
@@ -73,7 +75,9 @@ impl Blobs {
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(TOGETHER) {
             let names: Vec<BlobId> = some.iter().map(|id| BlobId::from(*id)).collect();
-            let answers = self.wait(futures::future::join_all(names.iter().map(|id| self.storage.get(id))));
+            let answers = self.wait(futures::future::join_all(
+                names.iter().map(|id| self.storage.get(id)),
+            ));
             for (id, answer) in some.iter().zip(answers) {
                 found.push(((*id).to_owned(), answer.map_err(|e| reading(id, e))?));
             }
@@ -82,7 +86,8 @@ impl Blobs {
     }
 
     pub fn put(&self, id: &str, data: Bytes) -> Result<()> {
-        self.wait(self.storage.put(&BlobId::from(id), data)).map_err(|e| writing(id, e))
+        self.wait(self.storage.put(&BlobId::from(id), data))
+            .map_err(|e| writing(id, e))
     }
 
     pub fn put_if_absent(&self, id: &str, data: Bytes) -> Result<(), StorageError> {
@@ -95,7 +100,8 @@ impl Blobs {
     }
 
     pub fn delete(&self, id: &str) -> Result<()> {
-        self.wait(self.storage.delete(&BlobId::from(id))).map_err(|e| writing(id, e))
+        self.wait(self.storage.delete(&BlobId::from(id)))
+            .map_err(|e| writing(id, e))
     }
 }
 

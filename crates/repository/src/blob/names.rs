@@ -46,7 +46,12 @@ impl PackKind {
 
 /// A new pack's name: `p<32 hex>-<session>`. It says nothing about what is in the pack.
 pub fn pack_name(kind: PackKind, session: &SessionId, environment: &Environment) -> String {
-    format!("{}{}-{}", kind.letter(), hex::encode(environment.random::<16>()), session.as_str())
+    format!(
+        "{}{}-{}",
+        kind.letter(),
+        hex::encode(environment.random::<16>()),
+        session.as_str()
+    )
 }
 
 /// The plaintext of `s<hash>-<session>`: "packs of this session are not garbage yet".
@@ -68,7 +73,10 @@ mod tests {
     fn names_have_kopias_shapes() {
         let environment = Environment::system();
         let session = SessionId::new(&environment);
-        assert!(session.as_str().starts_with('s') && session.as_str().len() == 20, "{session:?}");
+        assert!(
+            session.as_str().starts_with('s') && session.as_str().len() == 20,
+            "{session:?}"
+        );
         let pack = pack_name(PackKind::Metadata, &session, &environment);
         assert_eq!(pack.len(), 1 + 32 + 1 + 20);
         assert!(pack.starts_with('q') && pack.ends_with(session.as_str()));

@@ -49,20 +49,29 @@ struct Running {
 
 impl PackUploads {
     pub fn new(blobs: Blobs) -> Self {
-        Self { blobs, shared: Arc::default(), running: Mutex::new(None) }
+        Self {
+            blobs,
+            shared: Arc::default(),
+            running: Mutex::new(None),
+        }
     }
 
     /// Hands one pack over; waits while the queue is full. An earlier pack's failure is returned here.
     pub fn send(&self, name: String, data: Vec<u8>) -> Result<()> {
         self.check()?;
-        let finished = Finished { name, data: Bytes::from(data) };
+        let finished = Finished {
+            name,
+            data: Bytes::from(data),
+        };
         self.shared.progress.lock().outstanding += 1;
         if self.blobs.is_inline() {
             self.shared.put(&self.blobs, finished);
             return self.check();
         }
         let queue = self.queue();
-        queue.send(finished).expect("the threads receive until the queue is dropped");
+        queue
+            .send(finished)
+            .expect("the threads receive until the queue is dropped");
         Ok(())
     }
 
@@ -105,7 +114,11 @@ impl PackUploads {
 impl Shared {
     fn put(&self, blobs: &Blobs, pack: Finished) {
         let already_failed = self.progress.lock().failed.is_some();
-        let result = if already_failed { Ok(()) } else { blobs.put(&pack.name, pack.data) };
+        let result = if already_failed {
+            Ok(())
+        } else {
+            blobs.put(&pack.name, pack.data)
+        };
         let mut progress = self.progress.lock();
         progress.outstanding -= 1;
         if let Err(error) = result {

@@ -1,11 +1,7 @@
 //! The committed contents: reads the index blobs, merges them, and reads them again when they are too old to
 //! decide on (kopia-format.md 7.6 steps 7 and 8, 11.5 rule c).
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
@@ -53,7 +49,11 @@ impl Committed {
         max_reading_secs: i64,
     ) -> Result<Self> {
         let taken_at = environment.clock.now();
-        let empty = Arc::new(Reading { index: MergedIndex::default(), watermark: 0, taken_at });
+        let empty = Arc::new(Reading {
+            index: MergedIndex::default(),
+            watermark: 0,
+            taken_at,
+        });
         let committed = Self {
             blobs,
             sealer,
@@ -133,10 +133,17 @@ impl Committed {
             true => old.index.parts(),
             false => (Vec::new(), PackNames::default()),
         };
-        let known = if entries.is_empty() { &BTreeSet::new() } else { old.index.blobs() };
+        let known = if entries.is_empty() {
+            &BTreeSet::new()
+        } else {
+            old.index.blobs()
+        };
         let missing: Vec<&str> = wanted.difference(known).map(String::as_str).collect();
         for (name, body) in self.blobs.get_all(&missing)? {
-            let plain = self.sealer.open_blob(&name, &body).ok_or_else(|| cannot_open(&name))?;
+            let plain = self
+                .sealer
+                .open_blob(&name, &body)
+                .ok_or_else(|| cannot_open(&name))?;
             index::decode(&plain, &mut packs, &mut entries)
                 .map_err(|e| e.while_doing(format_args!("cannot read index blob {name}")))?;
         }
@@ -144,10 +151,16 @@ impl Committed {
             return Ok(None);
         }
         let index = MergedIndex::new(entries, packs, state.watermark, wanted);
-        Ok(Some(Reading { index, watermark: state.watermark, taken_at }))
+        Ok(Some(Reading {
+            index,
+            watermark: state.watermark,
+            taken_at,
+        }))
     }
 }
 
 fn cannot_open(name: &str) -> RepositoryError {
-    RepositoryError::damaged(format!("index blob {name} was altered or truncated: it cannot be opened"))
+    RepositoryError::damaged(format!(
+        "index blob {name} was altered or truncated: it cannot be opened"
+    ))
 }

@@ -24,7 +24,9 @@ pub fn compress(plain: &[u8]) -> Option<Vec<u8>> {
 ///
 /// Errors: text without the content's name, which the caller knows; `Unsupported` for S2 and LZ4.
 pub fn decompress(id: u32, payload: &[u8], length: usize) -> Result<Vec<u8>> {
-    let (header, stream) = payload.split_at_checked(4).ok_or_else(|| damaged("it has no compression header"))?;
+    let (header, stream) = payload
+        .split_at_checked(4)
+        .ok_or_else(|| damaged("it has no compression header"))?;
     if header != id.to_be_bytes() {
         return Err(damaged("its compression header is not the one in the index"));
     }
@@ -39,14 +41,20 @@ pub fn decompress(id: u32, payload: &[u8], length: usize) -> Result<Vec<u8>> {
 }
 
 fn zstd_stream(stream: &[u8]) -> Result<impl Read> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(stream).map_err(|e| damaged(&e.to_string()))?;
-    decoder.window_log_max(MAX_WINDOW_LOG).map_err(|e| damaged(&e.to_string()))?;
+    let mut decoder =
+        zstd::stream::read::Decoder::with_buffer(stream).map_err(|e| damaged(&e.to_string()))?;
+    decoder
+        .window_log_max(MAX_WINDOW_LOG)
+        .map_err(|e| damaged(&e.to_string()))?;
     Ok(decoder)
 }
 
 fn read_exactly(stream: impl Read, length: usize) -> Result<Vec<u8>> {
     let mut out = Vec::with_capacity(length.min(16 << 20) + 1);
-    stream.take(length as u64 + 1).read_to_end(&mut out).map_err(|e| damaged(&e.to_string()))?;
+    stream
+        .take(length as u64 + 1)
+        .read_to_end(&mut out)
+        .map_err(|e| damaged(&e.to_string()))?;
     match out.len() == length {
         true => Ok(out),
         false => Err(damaged("its uncompressed length is not the one in the index")),

@@ -71,7 +71,10 @@ impl std::str::FromStr for ContentId {
         }
         let hash = hex::decode(digits).map_err(|_| invalid())?;
         if matches!(hash.len(), 28 | 32) {
-            return Err(RepositoryError::unsupported(format!("content names of {} bytes", hash.len())));
+            return Err(RepositoryError::unsupported(format!(
+                "content names of {} bytes",
+                hash.len()
+            )));
         }
         Ok(Self::new(prefix, hash.try_into().map_err(|_| invalid())?))
     }
@@ -83,10 +86,20 @@ mod tests {
 
     #[test]
     fn text_form_round_trips_and_garbage_is_refused() {
-        for text in ["k00112233445566778899aabbccddeeff", "00112233445566778899aabbccddeeff"] {
+        for text in [
+            "k00112233445566778899aabbccddeeff",
+            "00112233445566778899aabbccddeeff",
+        ] {
             assert_eq!(text.parse::<ContentId>().unwrap().to_string(), text);
         }
-        for text in ["", "k", "kk0", "é", "K00112233445566778899aabbccddeeff", "00112233445566778899AABBCCDDEEFF"] {
+        for text in [
+            "",
+            "k",
+            "kk0",
+            "é",
+            "K00112233445566778899aabbccddeeff",
+            "00112233445566778899AABBCCDDEEFF",
+        ] {
             assert!(text.parse::<ContentId>().is_err(), "{text}");
         }
     }

@@ -32,7 +32,13 @@ impl PackBuilder {
     pub fn new(name: String, kind: PackKind, environment: &Environment, capacity: usize) -> Self {
         let mut data = Vec::with_capacity(capacity);
         data.extend_from_slice(&environment.random::<PREAMBLE>());
-        Self { name, kind, data, entries: Vec::new(), names: PackNames::default() }
+        Self {
+            name,
+            kind,
+            data,
+            entries: Vec::new(),
+            names: PackNames::default(),
+        }
     }
 
     /// Where the next segment will start.
@@ -41,7 +47,7 @@ impl PackBuilder {
     }
 
     /// Bytes so far.
-    pub fn len(&self) -> usize {
+    pub fn length(&self) -> usize {
         self.data.len()
     }
 
@@ -73,7 +79,8 @@ impl PackBuilder {
         let offset = self.data.len();
         sealer.seal_into(&iv, &index, &mut self.data);
         let length = self.data.len() - offset;
-        self.data.extend_from_slice(&postamble(&iv, offset as u64, length as u64));
+        self.data
+            .extend_from_slice(&postamble(&iv, offset as u64, length as u64));
         Ok(self.data)
     }
 }

@@ -40,7 +40,12 @@ type Slot = Arc<Mutex<Option<Bytes>>>;
 
 impl ContentReader {
     pub fn new(blobs: Blobs, sealer: Arc<Sealer>, committed: Arc<Committed>) -> Self {
-        Self { blobs, sealer, committed, cache: Mutex::default() }
+        Self {
+            blobs,
+            sealer,
+            committed,
+            cache: Mutex::default(),
+        }
     }
 
     /// The bytes of a content. When it cannot be found, or its pack is gone, the index is read again once:
@@ -50,8 +55,14 @@ impl ContentReader {
     pub fn read(&self, id: &ContentId) -> Result<Vec<u8>> {
         let mut first_failure = None;
         for refreshed in [false, true] {
-            let reading = if refreshed { self.committed.refresh()? } else { self.committed.current() };
-            let Some(entry) = reading.index.find(id) else { continue };
+            let reading = if refreshed {
+                self.committed.refresh()?
+            } else {
+                self.committed.current()
+            };
+            let Some(entry) = reading.index.find(id) else {
+                continue;
+            };
             let pack = reading.index.pack_name(entry);
             match self.read_entry(entry, pack) {
                 Err(error) if error.is_missing_blob() => first_failure = Some(error),
@@ -65,7 +76,12 @@ impl ContentReader {
 
     /// Whether a content can be referred to by something new: known and not marked for deletion.
     pub fn is_live(&self, id: &ContentId) -> Result<bool> {
-        Ok(self.committed.fresh()?.index.find(id).is_some_and(|entry| !entry.deleted))
+        Ok(self
+            .committed
+            .fresh()?
+            .index
+            .find(id)
+            .is_some_and(|entry| !entry.deleted))
     }
 
     /// Forgets cached packs, so that what is read next comes from storage.
@@ -82,7 +98,10 @@ impl ContentReader {
         if entry.compression == 0 {
             return match payload.len() == entry.original_length as usize {
                 true => Ok(payload),
-                false => Err(RepositoryError::damaged(format!("{} has another length than the index says", at()))),
+                false => Err(RepositoryError::damaged(format!(
+                    "{} has another length than the index says",
+                    at()
+                ))),
             };
         }
         compression::decompress(entry.compression, &payload, entry.original_length as usize)
@@ -130,7 +149,11 @@ impl PackCache {
 
     /// Drops the packs used longest ago until the rest fits; never `newest`, and none that is being fetched.
     fn evict(&mut self, newest: &str) {
-        let size = |slot: &Slot| slot.try_lock().and_then(|s| s.as_ref().map(Bytes::len)).unwrap_or(0);
+        let size = |slot: &Slot| {
+            slot.try_lock()
+                .and_then(|s| s.as_ref().map(Bytes::len))
+                .unwrap_or(0)
+        };
         let mut total: usize = self.packs.values().map(|(_, slot)| size(slot)).sum();
         while total > CACHE_BYTES {
             let oldest = self

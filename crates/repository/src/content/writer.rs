@@ -98,7 +98,10 @@ pub struct WriterParts {
 
 impl ContentWriter {
     pub fn new(parts: WriterParts) -> Self {
-        let session = Session { id: SessionId::new(&parts.environment), marker: None };
+        let session = Session {
+            id: SessionId::new(&parts.environment),
+            marker: None,
+        };
         Self {
             uploads: PackUploads::new(parts.blobs.clone()),
             blobs: parts.blobs,
@@ -127,17 +130,28 @@ impl ContentWriter {
     pub fn write(&self, prefix: Option<u8>, plain: &[u8], compress: bool) -> Result<ContentId> {
         self.uploads.check()?;
         let id = ContentId::new(prefix, self.sealer.hash(plain));
-        let Some(timestamp) = self.claim(&id)? else { return Ok(id) };
+        let Some(timestamp) = self.claim(&id)? else {
+            return Ok(id);
+        };
         self.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
 
-        let packed = if compress { compression::compress(plain) } else { None };
+        let packed = if compress {
+            compression::compress(plain)
+        } else {
+            None
+        };
         let mut segment = self.spare.lock().pop().unwrap_or_default();
-        self.sealer.seal_into(&id.hash(), packed.as_deref().unwrap_or(plain), &mut segment);
+        self.sealer
+            .seal_into(&id.hash(), packed.as_deref().unwrap_or(plain), &mut segment);
         let entry = Entry {
             id,
             deleted: false,
             format_version: self.format_version,
-            compression: if packed.is_some() { compression::ZSTD_FASTEST } else { 0 },
+            compression: if packed.is_some() {
+                compression::ZSTD_FASTEST
+            } else {
+                0
+            },
             timestamp,
             pack: 0,
             pack_offset: 0,
@@ -175,13 +189,17 @@ impl ContentWriter {
 
     /// Adds the segment to its open pack; returns the pack when that filled it.
     fn append(&self, segment: &[u8], mut entry: Entry) -> Option<PackBuilder> {
-        let kind = if entry.id.prefix().is_some() { PackKind::Metadata } else { PackKind::Data };
+        let kind = if entry.id.prefix().is_some() {
+            PackKind::Metadata
+        } else {
+            PackKind::Data
+        };
         let mut state = self.state.lock();
         let open = state.open_pack(kind);
         let pack = open.get_or_insert_with(|| self.new_pack(kind, segment.len()));
         entry.pack_offset = pack.offset();
         pack.append(segment, entry);
-        let (name, full) = (pack.name.clone(), pack.len() >= self.pack_size);
+        let (name, full) = (pack.name.clone(), pack.length() >= self.pack_size);
         let finished = if full { open.take() } else { None };
         entry.pack = state.packs.number(&name);
         state.pending.insert(entry.id, Some(entry));
@@ -201,7 +219,8 @@ impl ContentWriter {
     fn send(&self, pack: PackBuilder) -> Result<()> {
         self.put_session_marker()?;
         let name = pack.name.clone();
-        self.uploads.send(name, pack.finish(&self.sealer, &self.environment)?)
+        self.uploads
+            .send(name, pack.finish(&self.sealer, &self.environment)?)
     }
 
     /// Before the first pack of a session: tells garbage collection that its packs are not garbage yet.

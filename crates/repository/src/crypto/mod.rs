@@ -64,7 +64,8 @@ pub(crate) fn open_aes(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Vec<
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a 32-byte key"));
     let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
     let mut plain = vec![0; plain_length];
-    key.open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, &mut plain).ok()?;
+    key.open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, &mut plain)
+        .ok()?;
     Some(plain)
 }
 

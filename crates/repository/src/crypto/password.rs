@@ -33,9 +33,19 @@ impl KeyDerivation for SlowKeyDerivation {
             }
             PBKDF2 => {
                 let iterations = NonZeroU32::new(600_000).expect("not zero");
-                pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, key.as_mut());
+                pbkdf2::derive(
+                    pbkdf2::PBKDF2_HMAC_SHA256,
+                    iterations,
+                    salt,
+                    password,
+                    key.as_mut(),
+                );
             }
-            other => return Err(RepositoryError::unsupported(format!("the key derivation {other:?}"))),
+            other => {
+                return Err(RepositoryError::unsupported(format!(
+                    "the key derivation {other:?}"
+                )));
+            }
         }
         Ok(key)
     }

@@ -14,12 +14,24 @@ fn sealer() -> Sealer {
 fn passwords_become_kopias_format_keys() {
     let slow = SlowKeyDerivation;
     let scrypt = slow.derive(SCRYPT, b"static-passw0rd", &bytes(0)).unwrap();
-    assert_eq!(hex::encode(scrypt.as_ref()), "ffe609844d93eddf89ad495da77bd83e8cec100e27b03a6257d505de6e36094d");
+    assert_eq!(
+        hex::encode(scrypt.as_ref()),
+        "ffe609844d93eddf89ad495da77bd83e8cec100e27b03a6257d505de6e36094d"
+    );
     let pbkdf2 = slow.derive(PBKDF2, b"static-passw0rd", &bytes(0)).unwrap();
-    assert_eq!(hex::encode(pbkdf2.as_ref()), "518d6d7b82de0409ec8e6ac75d7c8bbffc679b706969d9122bf26bfdccaa034b");
+    assert_eq!(
+        hex::encode(pbkdf2.as_ref()),
+        "518d6d7b82de0409ec8e6ac75d7c8bbffc679b706969d9122bf26bfdccaa034b"
+    );
     let (key, aad) = Envelope::new(&scrypt, &bytes(0)).keys();
-    assert_eq!(key, "40b4dbe53119dcba4a63bfdcda08da6f0c89041d64355962e8a2076796626bc2");
-    assert_eq!(aad, "d0d652b890ca4d62b340f8466bb95997f7a4a61a1c005a5c7153601dea229045");
+    assert_eq!(
+        key,
+        "40b4dbe53119dcba4a63bfdcda08da6f0c89041d64355962e8a2076796626bc2"
+    );
+    assert_eq!(
+        aad,
+        "d0d652b890ca4d62b340f8466bb95997f7a4a61a1c005a5c7153601dea229045"
+    );
 }
 
 #[test]
@@ -32,9 +44,15 @@ fn unknown_key_derivation_is_unsupported_by_name() {
 #[test]
 fn hkdf_gives_kopias_vectors() {
     let own = hkdf_sha256(b"ABCDEFGHIJKLMNOP", b"0123456789012345", b"the-test-purpose");
-    assert_eq!(hex::encode(own.as_ref()), "828769ee8969bc37f11dbaa32838f8db6c19daa6e3ae5f5eed2da2d94d8faddb");
+    assert_eq!(
+        hex::encode(own.as_ref()),
+        "828769ee8969bc37f11dbaa32838f8db6c19daa6e3ae5f5eed2da2d94d8faddb"
+    );
     let secret = hkdf_sha256(&bytes(0x20), b"encryption", b"");
-    assert_eq!(hex::encode(secret.as_ref()), "49cbbd8ec38e25389b29de48aa0a383cb3aa37e0e2aa4e02e75c7894aebfacce");
+    assert_eq!(
+        hex::encode(secret.as_ref()),
+        "49cbbd8ec38e25389b29de48aa0a383cb3aa37e0e2aa4e02e75c7894aebfacce"
+    );
     let maintenance = hkdf_sha256(&bytes(0x20), &bytes(0), b"maintenance schedule");
     assert_eq!(
         hex::encode(maintenance.as_ref()),
@@ -48,10 +66,16 @@ fn abc_is_named_and_sealed_as_kopia_does() {
     let iv = sealer.hash(b"abc");
     assert_eq!(hex::encode(iv), "52cd07d6d5c07fe7b6c0cdb348fbccde");
     let key = sealer.key(&iv);
-    assert_eq!(hex::encode(key.as_ref()), "f4d2b2843c54baf99683a1506a1925dce59b2c3acfaf1795c371124fae49b92e");
+    assert_eq!(
+        hex::encode(key.as_ref()),
+        "f4d2b2843c54baf99683a1506a1925dce59b2c3acfaf1795c371124fae49b92e"
+    );
     let mut segment = Vec::new();
     sealer.seal_with_nonce(&iv, [0; 12], b"abc", &mut segment);
-    assert_eq!(hex::encode(&segment), "000000000000000000000000c780c08568c0f92d36d5e3ad40940b4cf07b52");
+    assert_eq!(
+        hex::encode(&segment),
+        "000000000000000000000000c780c08568c0f92d36d5e3ad40940b4cf07b52"
+    );
     assert_eq!(sealer.open(&iv, &segment).unwrap(), b"abc");
 }
 

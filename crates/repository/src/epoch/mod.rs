@@ -34,8 +34,14 @@ impl EpochState {
         let blobs: Vec<IndexBlob<'a>> = names.filter_map(IndexBlob::parse).collect();
         let last = |kind: Kind| blobs.iter().filter(|b| b.kind == kind).map(|b| b.first).max();
         let write_epoch = last(Kind::Marker).unwrap_or(0);
-        let watermark = last(Kind::Watermark).and_then(|w| i64::try_from(w).ok()).unwrap_or(0);
-        Self { write_epoch, watermark, index_blobs: complete_set(&blobs, write_epoch) }
+        let watermark = last(Kind::Watermark)
+            .and_then(|w| i64::try_from(w).ok())
+            .unwrap_or(0);
+        Self {
+            write_epoch,
+            watermark,
+            index_blobs: complete_set(&blobs, write_epoch),
+        }
     }
 }
 
@@ -58,7 +64,9 @@ fn complete_set(blobs: &[IndexBlob<'_>], write_epoch: u64) -> Vec<String> {
     // Epochs are numbered by markers, so this loop ends; absent epochs cost nothing.
     let settled = |epoch: u64| epoch + 2 <= write_epoch;
     let present = compacted.keys().map(|k| k.0).chain(uncompacted.keys().copied());
-    let mut epochs: Vec<u64> = present.filter(|e| *e >= start && *e <= write_epoch.saturating_add(1)).collect();
+    let mut epochs: Vec<u64> = present
+        .filter(|e| *e >= start && *e <= write_epoch.saturating_add(1))
+        .collect();
     epochs.sort_unstable();
     epochs.dedup();
     for epoch in epochs {
@@ -74,16 +82,26 @@ type Sets<'a> = BTreeMap<(u64, u64), Vec<&'a str>>;
 
 /// The first complete set of each epoch or range: all its `-c<N>` blobs are there.
 fn complete_sets<'a>(blobs: &[IndexBlob<'a>], kind: Kind) -> Sets<'a> {
-    let mut grouped: BTreeMap<(u64, u64), BTreeMap<&'a str, (u64, Vec<&'a str>)>> = BTreeMap::new();
+    /// By set id: how many blobs complete it, and those that are there.
+    type Candidates<'a> = BTreeMap<&'a str, (u64, Vec<&'a str>)>;
+    let mut grouped: BTreeMap<(u64, u64), Candidates<'a>> = BTreeMap::new();
     for blob in blobs.iter().filter(|b| b.kind == kind) {
         let SetMember { id, count } = blob.set();
         let sets = grouped.entry((blob.first, blob.last)).or_default();
-        sets.entry(id).or_insert_with(|| (count, Vec::new())).1.push(blob.name);
+        sets.entry(id)
+            .or_insert_with(|| (count, Vec::new()))
+            .1
+            .push(blob.name);
     }
-    let complete = |sets: BTreeMap<&'a str, (u64, Vec<&'a str>)>| {
-        sets.into_values().find(|(count, names)| names.len() as u64 == *count).map(|(_, names)| names)
+    let complete = |sets: Candidates<'a>| {
+        sets.into_values()
+            .find(|(count, names)| names.len() as u64 == *count)
+            .map(|(_, names)| names)
     };
-    grouped.into_iter().filter_map(|(key, sets)| Some((key, complete(sets)?))).collect()
+    grouped
+        .into_iter()
+        .filter_map(|(key, sets)| Some((key, complete(sets)?)))
+        .collect()
 }
 
 /// The ranges that follow each other from epoch 0 and reach furthest, fewest first on ties.
@@ -92,7 +110,9 @@ fn longest_chain<'s, 'a>(ranges: &'s Sets<'a>) -> Vec<((u64, u64), &'s [&'a str]
     // chain that a range can extend is known when it comes up.
     let mut best: BTreeMap<u64, (usize, Option<(u64, u64)>)> = BTreeMap::from([(0, (0, None))]);
     for key in ranges.keys().filter(|key| key.1 >= key.0) {
-        let (Some((length, _)), Some(next)) = (best.get(&key.0).copied(), key.1.checked_add(1)) else { continue };
+        let (Some((length, _)), Some(next)) = (best.get(&key.0).copied(), key.1.checked_add(1)) else {
+            continue;
+        };
         let known = best.get(&next).map_or(usize::MAX, |(length, _)| *length);
         if length + 1 < known {
             best.insert(next, (length + 1, Some(*key)));

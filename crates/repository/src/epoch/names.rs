@@ -67,17 +67,26 @@ impl<'a> IndexBlob<'a> {
                 range
             }
         };
-        Some(Self { name, kind, first, last })
+        Some(Self {
+            name,
+            kind,
+            first,
+            last,
+        })
     }
 
     /// Blobs with names of another shape complete a set of their own.
     pub fn set(&self) -> SetMember<'a> {
         let mut parts = self.name.split('-').skip(1);
         match (parts.next(), parts.next().and_then(|c| c.strip_prefix('c'))) {
-            (Some(id), Some(count)) if id.starts_with('s') => {
-                SetMember { id, count: number(count).unwrap_or(u64::MAX) }
-            }
-            _ => SetMember { id: self.name, count: 1 },
+            (Some(id), Some(count)) if id.starts_with('s') => SetMember {
+                id,
+                count: number(count).unwrap_or(u64::MAX),
+            },
+            _ => SetMember {
+                id: self.name,
+                count: 1,
+            },
         }
     }
 }

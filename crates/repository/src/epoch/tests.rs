@@ -40,8 +40,19 @@ fn compacted_epoch_replaces_its_blobs_only_when_settled_and_complete() {
 
 #[test]
 fn longest_chain_of_ranges_comes_first() {
-    let names = ["xe9", "xr0_3_a-s1-c1", "xr4_6_b-s2-c1", "xr0_4_c-s3-c1", "xn2_d-s4-c1", "xn7_e-s5-c1", "xn8_f-s6-c1"];
-    assert_eq!(blobs(&names), ["xn7_e-s5-c1", "xn8_f-s6-c1", "xr0_3_a-s1-c1", "xr4_6_b-s2-c1"]);
+    let names = [
+        "xe9",
+        "xr0_3_a-s1-c1",
+        "xr4_6_b-s2-c1",
+        "xr0_4_c-s3-c1",
+        "xn2_d-s4-c1",
+        "xn7_e-s5-c1",
+        "xn8_f-s6-c1",
+    ];
+    assert_eq!(
+        blobs(&names),
+        ["xn7_e-s5-c1", "xn8_f-s6-c1", "xr0_3_a-s1-c1", "xr4_6_b-s2-c1"]
+    );
     let shorter = ["xe9", "xr0_3_a-s1-c1", "xr4_6_b-s2-c1", "xr0_6_c-s3-c1"];
     assert_eq!(blobs(&shorter), ["xr0_6_c-s3-c1"]);
 }

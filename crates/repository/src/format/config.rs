@@ -30,7 +30,9 @@ impl Serialize for Key {
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Zeroizing::new(String::deserialize(deserializer)?);
-        let bytes = BASE64_STANDARD.decode(text.as_bytes()).map_err(|_| D::Error::custom("not base64"))?;
+        let bytes = BASE64_STANDARD
+            .decode(text.as_bytes())
+            .map_err(|_| D::Error::custom("not base64"))?;
         Ok(Self(Zeroizing::new(bytes)))
     }
 }
@@ -74,7 +76,7 @@ pub(crate) struct Config {
 }
 
 /// When epochs advance; durations are nanoseconds.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct EpochParameters {
     pub enabled: bool,
@@ -85,21 +87,6 @@ pub(crate) struct EpochParameters {
     epoch_advance_on_count_threshold: i64,
     epoch_advance_on_total_size_bytes_threshold: i64,
     delete_parallelism: i64,
-}
-
-impl Default for EpochParameters {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            epoch_refresh_frequency: 0,
-            full_checkpoint_frequency: 0,
-            cleanup_safety_margin: 0,
-            min_epoch_duration: 0,
-            epoch_advance_on_count_threshold: 0,
-            epoch_advance_on_total_size_bytes_threshold: 0,
-            delete_parallelism: 0,
-        }
-    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -150,7 +137,10 @@ impl Config {
 
     pub fn parse(plain: &[u8]) -> Result<Self> {
         let wrapped: Wrapped = serde_json::from_slice(plain).map_err(|e| {
-            RepositoryError::damaged(format!("the settings inside {} are not well formed: {e}", super::FORMAT_BLOB))
+            RepositoryError::damaged(format!(
+                "the settings inside {} are not well formed: {e}",
+                super::FORMAT_BLOB
+            ))
         })?;
         Ok(wrapped.format)
     }
@@ -169,9 +159,8 @@ impl Config {
                 "the repository is being upgraded by another client; try again when the upgrade is finished",
             ));
         }
-        let missing = |f: &&RequiredFeature| {
-            !KNOWN_FEATURES.contains(&f.feature.as_str()) && !f.if_not_understood.warn
-        };
+        let missing =
+            |f: &&RequiredFeature| !KNOWN_FEATURES.contains(&f.feature.as_str()) && !f.if_not_understood.warn;
         if let Some(feature) = self.required_features.iter().find(missing) {
             return unsupported(format!("the feature {:?}", feature.feature));
         }

@@ -21,11 +21,17 @@ use crate::{
 ///
 /// Errors: `AlreadyInitialized` when either blob exists, also when another client was faster by a moment.
 pub fn initialize(blobs: &Blobs, password: &SecretString, environment: &Environment) -> Result<Vec<u8>> {
-    if let Some(found) = blobs.list("kopia.")?.iter().find(|b| matches!(b.id.as_str(), FORMAT_BLOB | BLOBCFG_BLOB)) {
+    if let Some(found) = blobs
+        .list("kopia.")?
+        .iter()
+        .find(|b| matches!(b.id.as_str(), FORMAT_BLOB | BLOBCFG_BLOB))
+    {
         return Err(already(found.id.as_str()));
     }
     let unique_id = environment.random::<32>();
-    let key = environment.key_derivation.derive(SCRYPT, password.expose_secret().as_bytes(), &unique_id)?;
+    let key = environment
+        .key_derivation
+        .derive(SCRYPT, password.expose_secret().as_bytes(), &unique_id)?;
     let envelope = Envelope::new(&key, &unique_id);
     let outer = Outer {
         tool: "https://github.com/kopia/kopia".into(),

@@ -53,13 +53,15 @@ pub struct Format {
 /// Errors: `NotInitialized` when the storage says that there is none, `WrongPassword`, `Locked` during an
 /// upgrade, `Unsupported` naming the first thing that this version lacks.
 pub fn load(blobs: &Blobs, password: &SecretString, environment: &Environment) -> Result<Format> {
-    let bytes = blobs.get(FORMAT_BLOB).map_err(|error| match error.is_missing_blob() {
-        true => RepositoryError::new(
-            RepositoryErrorKind::NotInitialized,
-            format!("there is no repository here: {error}"),
-        ),
-        false => error,
-    })?;
+    let bytes = blobs
+        .get(FORMAT_BLOB)
+        .map_err(|error| match error.is_missing_blob() {
+            true => RepositoryError::new(
+                RepositoryErrorKind::NotInitialized,
+                format!("there is no repository here: {error}"),
+            ),
+            false => error,
+        })?;
     let outer = parse_outer(&bytes)?;
     let unique_id = decode_base64(&outer.unique_id, "its unique id")?;
     let envelope = unlock(&outer, &unique_id, password, environment)?;
@@ -73,7 +75,11 @@ pub fn load(blobs: &Blobs, password: &SecretString, environment: &Environment) -
     let config = Config::parse(&plain)?;
     config.check_supported()?;
     let retention = load_retention(blobs, &envelope)?;
-    Ok(Format { unique_id, config, retention })
+    Ok(Format {
+        unique_id,
+        config,
+        retention,
+    })
 }
 
 /// The unique id of the repository, which is readable without the password. `None` when there is none.
@@ -103,13 +109,20 @@ fn unlock(
     environment: &Environment,
 ) -> Result<Envelope> {
     if outer.encryption != "AES256_GCM" {
-        return Err(RepositoryError::unsupported(format!("the format encryption {:?}", outer.encryption)));
+        return Err(RepositoryError::unsupported(format!(
+            "the format encryption {:?}",
+            outer.encryption
+        )));
     }
     if unique_id.len() < 16 {
-        return Err(RepositoryError::damaged(format!("blob {FORMAT_BLOB}: its unique id is too short")));
+        return Err(RepositoryError::damaged(format!(
+            "blob {FORMAT_BLOB}: its unique id is too short"
+        )));
     }
     let password = password.expose_secret().as_bytes();
-    let key: Zeroizing<[u8; 32]> = environment.key_derivation.derive(&outer.key_algo, password, unique_id)?;
+    let key: Zeroizing<[u8; 32]> = environment
+        .key_derivation
+        .derive(&outer.key_algo, password, unique_id)?;
     Ok(Envelope::new(&key, unique_id))
 }
 

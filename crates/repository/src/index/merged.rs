@@ -22,7 +22,12 @@ impl MergedIndex {
         entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| precedence(b, a, &packs)));
         entries.dedup_by_key(|entry| entry.id);
         entries.shrink_to_fit();
-        Self { entries, packs, watermark, blobs }
+        Self {
+            entries,
+            packs,
+            watermark,
+            blobs,
+        }
     }
 
     /// The names of the index blobs this was made from.
@@ -58,6 +63,9 @@ impl MergedIndex {
     /// Live entries whose id has this prefix letter.
     pub fn live_with_prefix(&self, prefix: u8) -> impl Iterator<Item = &Entry> {
         let start = self.entries.partition_point(|entry| entry.id.key()[0] < prefix);
-        self.entries[start..].iter().take_while(move |e| e.id.key()[0] == prefix).filter(|e| !e.deleted)
+        self.entries[start..]
+            .iter()
+            .take_while(move |e| e.id.key()[0] == prefix)
+            .filter(|e| !e.deleted)
     }
 }

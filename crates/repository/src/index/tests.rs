@@ -86,14 +86,21 @@ fn newer_wins_then_live_then_greater_pack_and_the_watermark_hides_tombstones() {
     let (a, b) = (packs.number("pa"), packs.number("pb"));
     let id = "00112233445566778899aabbccddeeff";
     let live = entry(id, a);
-    let dead = Entry { deleted: true, pack: b, ..live };
+    let dead = Entry {
+        deleted: true,
+        pack: b,
+        ..live
+    };
     let merge = |entries: &[Entry], watermark| {
         let merged = MergedIndex::new(entries.to_vec(), packs.clone(), watermark, BTreeSet::new());
         merged.find(&live.id).copied()
     };
     assert_eq!(merge(&[dead, live], 0), Some(live));
     assert_eq!(merge(&[live, Entry { pack: b, ..live }], 0).unwrap().pack, b);
-    let dead_later = Entry { timestamp: live.timestamp + 1, ..dead };
+    let dead_later = Entry {
+        timestamp: live.timestamp + 1,
+        ..dead
+    };
     assert_eq!(merge(&[live, dead_later], 0), Some(dead_later));
     assert_eq!(merge(&[live, dead_later], i64::from(dead_later.timestamp)), None);
     assert_eq!(merge(&[live], i64::MAX), Some(live));

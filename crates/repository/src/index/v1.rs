@@ -29,15 +29,26 @@ pub fn decode(bytes: &[u8], packs: &mut PackNames, entries: &mut Vec<Entry>) -> 
         return Ok(());
     }
     if bytes[1] as usize != KEY_LENGTH || u16::from_be_bytes([bytes[2], bytes[3]]) as usize != VALUE {
-        return Err(RepositoryError::unsupported(format!("index keys of {} bytes", bytes[1])));
+        return Err(RepositoryError::unsupported(format!(
+            "index keys of {} bytes",
+            bytes[1]
+        )));
     }
-    let size = count.checked_mul(KEY_LENGTH + VALUE).ok_or_else(|| damaged("its count"))?;
-    let rows = bytes[HEADER..].get(..size).ok_or_else(|| damaged("entries are cut off"))?;
+    let size = count
+        .checked_mul(KEY_LENGTH + VALUE)
+        .ok_or_else(|| damaged("its count"))?;
+    let rows = bytes[HEADER..]
+        .get(..size)
+        .ok_or_else(|| damaged("entries are cut off"))?;
     for row in rows.chunks_exact(KEY_LENGTH + VALUE) {
         let (key, value) = row.split_at(KEY_LENGTH);
         let at = u32_at(value, 8) as usize;
-        let name = at.checked_add(value[7] as usize).and_then(|end| bytes.get(at..end));
-        let name = name.and_then(|name| std::str::from_utf8(name).ok()).filter(|name| !name.is_empty());
+        let name = at
+            .checked_add(value[7] as usize)
+            .and_then(|end| bytes.get(at..end));
+        let name = name
+            .and_then(|name| std::str::from_utf8(name).ok())
+            .filter(|name| !name.is_empty());
         let packed_length = u32_at(value, 16);
         let seconds = u64::from(u32_at(value, 0)) << 16 | u64::from(value[4]) << 8 | u64::from(value[5]);
         entries.push(Entry {
@@ -49,7 +60,9 @@ pub fn decode(bytes: &[u8], packs: &mut PackNames, entries: &mut Vec<Entry>) -> 
             pack: packs.number(name.ok_or_else(|| damaged("a pack's name"))?),
             pack_offset: u32_at(value, 12) & 0x7fff_ffff,
             packed_length,
-            original_length: packed_length.checked_sub(OVERHEAD as u32).ok_or_else(|| damaged("a length"))?,
+            original_length: packed_length
+                .checked_sub(OVERHEAD as u32)
+                .ok_or_else(|| damaged("a length"))?,
         });
     }
     Ok(())

@@ -46,11 +46,16 @@ impl<'a> Layout<'a> {
             return Err(damaged("it is shorter than its header"));
         }
         if bytes[0] != 2 {
-            return Err(RepositoryError::unsupported(format!("index version {}", bytes[0])));
+            return Err(RepositoryError::unsupported(format!(
+                "index version {}",
+                bytes[0]
+            )));
         }
         let (key_size, value_size) = (bytes[1] as usize, u16_at(bytes, 2) as usize);
         if key_size != KEY_LENGTH {
-            return Err(RepositoryError::unsupported(format!("index keys of {key_size} bytes")));
+            return Err(RepositoryError::unsupported(format!(
+                "index keys of {key_size} bytes"
+            )));
         }
         if !(16..=256 - KEY_LENGTH).contains(&value_size) {
             return Err(damaged("the size of its values"));
@@ -59,7 +64,9 @@ impl<'a> Layout<'a> {
         let (format_count, base) = (bytes[12] as usize, u32_at(bytes, 13));
         let mut rest = &bytes[HEADER..];
         let mut table = |size: Option<usize>, what: &str| {
-            let size = size.filter(|size| *size <= rest.len()).ok_or_else(|| damaged(what))?;
+            let size = size
+                .filter(|size| *size <= rest.len())
+                .ok_or_else(|| damaged(what))?;
             let (table, after) = rest.split_at(size);
             rest = after;
             Ok(table)
@@ -78,11 +85,17 @@ impl<'a> Layout<'a> {
         let name = |row: &[u8]| {
             let (length, at) = (row[0] as usize, u32_at(row, 1) as usize);
             let end = at.checked_add(length)?;
-            std::str::from_utf8(self.bytes.get(at..end)?).ok().filter(|name| !name.is_empty())
+            std::str::from_utf8(self.bytes.get(at..end)?)
+                .ok()
+                .filter(|name| !name.is_empty())
         };
         self.packs
             .chunks_exact(PACK_ROW)
-            .map(|row| name(row).map(|name| packs.number(name)).ok_or_else(|| damaged("a pack's name")))
+            .map(|row| {
+                name(row)
+                    .map(|name| packs.number(name))
+                    .ok_or_else(|| damaged("a pack's name"))
+            })
             .collect()
     }
 
@@ -91,7 +104,9 @@ impl<'a> Layout<'a> {
             .chunks_exact(FORMAT_ROW)
             .map(|row| match row[5] {
                 0 => Ok((u32_at(row, 0), row[4])),
-                key => Err(RepositoryError::unsupported(format!("encryption key number {key}"))),
+                key => Err(RepositoryError::unsupported(format!(
+                    "encryption key number {key}"
+                ))),
             })
             .collect()
     }
@@ -109,15 +124,18 @@ pub fn decode(bytes: &[u8], packs: &mut PackNames, entries: &mut Vec<Entry>) -> 
         let optional = |at: usize| value.get(at).copied().map_or(0, u32::from);
         let location = u32_at(value, 4);
         let pack = u16_at(value, 14) | optional(17) << 16;
-        let (compression, format_version) =
-            *formats.get(optional(16) as usize).ok_or_else(|| damaged("an entry's format"))?;
+        let (compression, format_version) = *formats
+            .get(optional(16) as usize)
+            .ok_or_else(|| damaged("an entry's format"))?;
         entries.push(Entry {
             id: ContentId::from_key(key.try_into().expect("split at the key's length")),
             deleted: location & DELETED != 0,
             format_version,
             compression,
             timestamp: u32_at(value, 0).saturating_add(layout.base),
-            pack: *numbers.get(pack as usize).ok_or_else(|| damaged("an entry's pack"))?,
+            pack: *numbers
+                .get(pack as usize)
+                .ok_or_else(|| damaged("an entry's pack"))?,
             pack_offset: location & !DELETED,
             packed_length: u24_at(value, 11) | (optional(18) & 0x0f) << 24,
             original_length: u24_at(value, 8) | (optional(18) >> 4) << 24,
@@ -132,7 +150,9 @@ pub fn encode(entries: &[Entry], packs: &PackNames) -> Result<Vec<u8>> {
     assert!(!entries.is_empty(), "an empty index cannot be written");
     let mut tables = Tables::default();
     let numbered: Vec<(u32, u8)> = entries.iter().map(|e| tables.number(e)).collect::<Result<_>>()?;
-    let long = entries.iter().any(|e| e.packed_length.max(e.original_length) >= 1 << 24);
+    let long = entries
+        .iter()
+        .any(|e| e.packed_length.max(e.original_length) >= 1 << 24);
     let value_size: usize = if long {
         19
     } else if tables.packs.len() > 1 << 16 {
@@ -173,7 +193,9 @@ impl Tables {
         });
         match u8::try_from(format) {
             Ok(format) if format < 255 && pack < 1 << 24 => Ok((pack, format)),
-            _ => Err(RepositoryError::invalid("one index cannot name so many packs or formats")),
+            _ => Err(RepositoryError::invalid(
+                "one index cannot name so many packs or formats",
+            )),
         }
     }
 }

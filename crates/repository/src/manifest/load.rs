@@ -41,7 +41,9 @@ impl Loaded {
     pub fn find(&self, labels: &Labels) -> Vec<Manifest> {
         let matches = |entry: &&Entry| {
             let own = entry.labels.as_ref();
-            labels.iter().all(|(key, value)| own.and_then(|own| own.get(key)) == Some(value))
+            labels
+                .iter()
+                .all(|(key, value)| own.and_then(|own| own.get(key)) == Some(value))
         };
         let mut found: Vec<Manifest> = self.newest.values().filter(matches).filter_map(live).collect();
         found.sort_by(|a, b| a.modified.cmp(&b.modified).then_with(|| a.id.cmp(&b.id)));
@@ -87,7 +89,11 @@ pub(crate) fn load(reader: &ContentReader, cache: &ManifestCache) -> Result<Load
 
 fn try_load(reader: &ContentReader, cache: &ManifestCache) -> Result<Loaded> {
     let reading = reader.committed.refresh()?;
-    let contents: Vec<ContentId> = reading.index.live_with_prefix(CONTENT_PREFIX).map(|e| e.id).collect();
+    let contents: Vec<ContentId> = reading
+        .index
+        .live_with_prefix(CONTENT_PREFIX)
+        .map(|e| e.id)
+        .collect();
     let mut newest: HashMap<String, Entry> = HashMap::new();
     for id in &contents {
         for entry in read_content(reader, cache, id)?.iter() {
@@ -106,7 +112,8 @@ fn read_content(reader: &ContentReader, cache: &ManifestCache, id: &ContentId) -
         return Ok(known.clone());
     }
     let bytes = reader.read(id)?;
-    let entries = Arc::new(decode(&bytes).map_err(|e| e.while_doing(format_args!("cannot read manifests {id}")))?);
+    let entries =
+        Arc::new(decode(&bytes).map_err(|e| e.while_doing(format_args!("cannot read manifests {id}")))?);
     cache.0.lock().insert(*id, entries.clone());
     Ok(entries)
 }
@@ -114,14 +121,21 @@ fn read_content(reader: &ContentReader, cache: &ManifestCache, id: &ContentId) -
 /// The bytes of an `m` content.
 pub(crate) fn encode(entries: Vec<Entry>) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    serde_json::to_writer(&mut gzip, &Entries { entries: Some(entries) }).expect("manifests are plain JSON");
+    serde_json::to_writer(
+        &mut gzip,
+        &Entries {
+            entries: Some(entries),
+        },
+    )
+    .expect("manifests are plain JSON");
     gzip.write_all(b"\n").expect("memory takes all bytes");
     gzip.finish().expect("memory takes all bytes")
 }
 
 /// The entries of an `m` content's bytes.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Vec<Entry>> {
-    let damaged = |cause: String| RepositoryError::damaged(format!("the manifests are not well formed: {cause}"));
+    let damaged =
+        |cause: String| RepositoryError::damaged(format!("the manifests are not well formed: {cause}"));
     let mut json = Vec::new();
     MultiGzDecoder::new(bytes)
         .take(MAX_PLAIN)
@@ -142,7 +156,13 @@ mod tests {
         let modified = "2026-11-20T21:25:34.294641769Z".parse().unwrap();
         let labels = (!deleted).then(|| Labels::from([("type".into(), "policy".into())]));
         let data = (!deleted).then(|| RawValue::from_string("{\"a\":1.50}".into()).unwrap());
-        Entry { id: "8f".repeat(16), labels, modified, deleted, data }
+        Entry {
+            id: "8f".repeat(16),
+            labels,
+            modified,
+            deleted,
+            data,
+        }
     }
 
     #[test]

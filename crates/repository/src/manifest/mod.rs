@@ -50,7 +50,9 @@ impl std::str::FromStr for ManifestId {
     fn from_str(text: &str) -> Result<Self, RepositoryError> {
         match text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             true => Ok(Self(text.to_owned())),
-            false => Err(RepositoryError::invalid(format!("{text:?} is not the id of a snapshot or manifest"))),
+            false => Err(RepositoryError::invalid(format!(
+                "{text:?} is not the id of a snapshot or manifest"
+            ))),
         }
     }
 }

@@ -26,7 +26,10 @@ impl ObjectId {
 
     /// The object whose list of pieces is this one.
     pub fn indirect(self) -> Self {
-        Self { levels: self.levels + 1, ..self }
+        Self {
+            levels: self.levels + 1,
+            ..self
+        }
     }
 
     /// The object that holds the list of this one's pieces; `None` for one content.
@@ -51,13 +54,18 @@ impl std::str::FromStr for ObjectId {
         let rest = text.trim_start_matches('I');
         let levels = u8::try_from(text.len() - rest.len()).unwrap_or(u8::MAX);
         if levels > MAX_LEVELS {
-            return Err(RepositoryError::invalid(format!("the object name {text:?} has too many levels")));
+            return Err(RepositoryError::invalid(format!(
+                "the object name {text:?} has too many levels"
+            )));
         }
         if rest.starts_with('Z') {
             return Err(RepositoryError::unsupported("compression of whole objects"));
         }
         let content = rest.strip_prefix('D').unwrap_or(rest);
-        Ok(Self { levels, content: content.parse()? })
+        Ok(Self {
+            levels,
+            content: content.parse()?,
+        })
     }
 }
 
@@ -69,7 +77,9 @@ impl Serialize for ObjectId {
 
 impl<'de> Deserialize<'de> for ObjectId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
     }
 }
 
@@ -79,10 +89,15 @@ mod tests {
 
     #[test]
     fn text_round_trips_and_odd_forms_are_told_apart() {
-        for text in ["IIx00112233445566778899aabbccddeeff", "k00112233445566778899aabbccddeeff"] {
+        for text in [
+            "IIx00112233445566778899aabbccddeeff",
+            "k00112233445566778899aabbccddeeff",
+        ] {
             assert_eq!(text.parse::<ObjectId>().unwrap().to_string(), text);
         }
-        let error = "Z00112233445566778899aabbccddeeff".parse::<ObjectId>().unwrap_err();
+        let error = "Z00112233445566778899aabbccddeeff"
+            .parse::<ObjectId>()
+            .unwrap_err();
         assert_eq!(error.kind(), crate::RepositoryErrorKind::Unsupported);
         let deep = "I".repeat(300) + "00112233445566778899aabbccddeeff";
         assert!(deep.parse::<ObjectId>().is_err());

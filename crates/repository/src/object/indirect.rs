@@ -30,7 +30,10 @@ fn is_zero(value: &u64) -> bool {
 
 /// The list's bytes, with Kopia's closing newline.
 pub fn encode(pieces: Vec<Piece>) -> Vec<u8> {
-    let list = List { stream: STREAM.into(), entries: Some(pieces) };
+    let list = List {
+        stream: STREAM.into(),
+        entries: Some(pieces),
+    };
     let mut json = serde_json::to_vec(&list).expect("a list is plain JSON");
     json.push(b'\n');
     json
@@ -38,7 +41,8 @@ pub fn encode(pieces: Vec<Piece>) -> Vec<u8> {
 
 /// The pieces; they must follow each other without gaps from 0.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Piece>> {
-    let damaged = |what: &str| RepositoryError::damaged(format!("a list of an object's pieces is damaged: {what}"));
+    let damaged =
+        |what: &str| RepositoryError::damaged(format!("a list of an object's pieces is damaged: {what}"));
     let list: List = serde_json::from_slice(bytes).map_err(|e| damaged(&e.to_string()))?;
     if list.stream != STREAM {
         return Err(damaged("it is something else"));
@@ -49,7 +53,9 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Piece>> {
         if piece.start != end {
             return Err(damaged("its pieces do not follow each other"));
         }
-        end = end.checked_add(piece.length).ok_or_else(|| damaged("its length"))?;
+        end = end
+            .checked_add(piece.length)
+            .ok_or_else(|| damaged("its length"))?;
     }
     Ok(pieces)
 }
@@ -62,7 +68,18 @@ mod tests {
     #[test]
     fn bytes_are_kopias_and_gaps_are_damage() {
         let object: ObjectId = "00112233445566778899aabbccddeeff".parse().unwrap();
-        let pieces = vec![Piece { start: 0, length: 5, object }, Piece { start: 5, length: 2, object }];
+        let pieces = vec![
+            Piece {
+                start: 0,
+                length: 5,
+                object,
+            },
+            Piece {
+                start: 5,
+                length: 2,
+                object,
+            },
+        ];
         let json = encode(pieces.clone());
         let text = "{\"stream\":\"kopia:indirect\",\"entries\":[{\"l\":5,\"o\":\"00112233445566778899aabbccddeeff\"},\
                     {\"s\":5,\"l\":2,\"o\":\"00112233445566778899aabbccddeeff\"}]}\n";

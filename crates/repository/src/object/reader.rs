@@ -46,9 +46,23 @@ impl<'r> ObjectReader<'r> {
     }
 
     fn open_at(contents: &'r ContentReader, id: ObjectId, depth: usize) -> Result<Self> {
-        let mut reader = Self { contents, id, pending: Vec::new(), length: None, last: None };
+        let mut reader = Self {
+            contents,
+            id,
+            pending: Vec::new(),
+            length: None,
+            last: None,
+        };
         match id.list() {
-            None => reader.pending.push(Pending { piece: Piece { start: 0, length: 0, object: id }, base: 0, depth }),
+            None => reader.pending.push(Pending {
+                piece: Piece {
+                    start: 0,
+                    length: 0,
+                    object: id,
+                },
+                base: 0,
+                depth,
+            }),
             Some(of) => {
                 let pieces = list::read(contents, id, of, depth)?;
                 reader.length = Some(pieces.last().map_or(0, |p| p.start + p.length));
@@ -59,7 +73,12 @@ impl<'r> ObjectReader<'r> {
     }
 
     fn push(&mut self, pieces: Vec<Piece>, base: u64, depth: usize) {
-        self.pending.extend(pieces.into_iter().rev().map(|piece| Pending { piece, base, depth }));
+        self.pending.extend(
+            pieces
+                .into_iter()
+                .rev()
+                .map(|piece| Pending { piece, base, depth }),
+        );
     }
 
     /// The object's length, when it is known without reading it.
@@ -78,7 +97,11 @@ impl<'r> ObjectReader<'r> {
                 }
                 None => {
                     let length = self.length.map(|_| piece.length);
-                    return Ok(Some(Location { start, length, content: piece.object.content }));
+                    return Ok(Some(Location {
+                        start,
+                        length,
+                        content: piece.object.content,
+                    }));
                 }
             }
         }
@@ -90,7 +113,9 @@ impl<'r> ObjectReader<'r> {
     /// Errors: as of reading a content, naming the object; `Damaged` when a piece has another length than its
     /// list says.
     pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>> {
-        let Some(location) = self.next_location()? else { return Ok(None) };
+        let Some(location) = self.next_location()? else {
+            return Ok(None);
+        };
         match &self.last {
             Some((content, bytes)) if *content == location.content => Ok(Some(bytes.to_vec())),
             _ => {
@@ -106,7 +131,10 @@ impl<'r> ObjectReader<'r> {
         let mut all = Vec::new();
         while let Some(piece) = self.next_piece()? {
             if (all.len() + piece.len()) as u64 > limit {
-                return Err(RepositoryError::damaged(format!("object {} is longer than {limit} bytes", self.id)));
+                return Err(RepositoryError::damaged(format!(
+                    "object {} is longer than {limit} bytes",
+                    self.id
+                )));
             }
             all.extend_from_slice(&piece);
         }
@@ -115,7 +143,11 @@ impl<'r> ObjectReader<'r> {
 }
 
 /// The bytes at a location that a reader of `object` gave.
-pub(crate) fn read_location(contents: &ContentReader, object: ObjectId, location: &Location) -> Result<Bytes> {
+pub(crate) fn read_location(
+    contents: &ContentReader,
+    object: ObjectId,
+    location: &Location,
+) -> Result<Bytes> {
     let bytes = contents
         .read(&location.content)
         .map_err(|e| e.while_doing(format_args!("cannot read object {object}")))?;

@@ -74,7 +74,9 @@ impl<'w> ObjectWriter<'w> {
             if length >= whole && self.buffer.is_empty() && self.splitter.at_start_of_zeros() {
                 let id = match self.zeros {
                     Some(id) => id,
-                    None => self.contents.write(self.prefix, &vec![0; whole as usize], self.compress)?,
+                    None => self
+                        .contents
+                        .write(self.prefix, &vec![0; whole as usize], self.compress)?,
                 };
                 self.zeros = Some(id);
                 self.note_piece(ObjectId::direct(id), whole);
@@ -95,7 +97,11 @@ impl<'w> ObjectWriter<'w> {
     }
 
     fn note_piece(&mut self, object: ObjectId, length: u64) {
-        self.pieces.push(Piece { start: self.length, length, object });
+        self.pieces.push(Piece {
+            start: self.length,
+            length,
+            object,
+        });
         self.length += length;
     }
 

@@ -163,8 +163,12 @@ impl DirectoryEntry {
 
     /// The name on disk, byte for byte where we saved it.
     pub fn file_name(&self) -> Vec<u8> {
-        let raw = self.raw_name.as_ref().and_then(|raw| BASE64_STANDARD.decode(raw).ok());
-        raw.filter(|raw| stored_name(raw).0 == self.name).unwrap_or_else(|| self.name.clone().into_bytes())
+        let raw = self
+            .raw_name
+            .as_ref()
+            .and_then(|raw| BASE64_STANDARD.decode(raw).ok());
+        raw.filter(|raw| stored_name(raw).0 == self.name)
+            .unwrap_or_else(|| self.name.clone().into_bytes())
     }
 
     /// Whether the stored name is what the disk said; Kopia restores another name otherwise.
@@ -216,9 +220,15 @@ pub fn decode(bytes: &[u8]) -> Result<Directory> {
     let stored: Stored = serde_json::from_slice(bytes)
         .map_err(|e| RepositoryError::damaged(format!("a directory is not well formed: {e}")))?;
     if stored.stream != STREAM {
-        return Err(RepositoryError::damaged(format!("a directory is something else: {:?}", stored.stream)));
+        return Err(RepositoryError::damaged(format!(
+            "a directory is something else: {:?}",
+            stored.stream
+        )));
     }
-    Ok(Directory { entries: stored.entries.unwrap_or_default(), summary: stored.summary })
+    Ok(Directory {
+        entries: stored.entries.unwrap_or_default(),
+        summary: stored.summary,
+    })
 }
 
 #[cfg(test)]

@@ -80,7 +80,11 @@ impl SnapshotManifest {
 impl SnapshotSource {
     /// The labels of every snapshot of this source.
     pub fn labels(&self) -> Labels {
-        let pairs = [("hostname", &self.host), ("username", &self.user_name), ("path", &self.path)];
+        let pairs = [
+            ("hostname", &self.host),
+            ("username", &self.user_name),
+            ("path", &self.path),
+        ];
         let mut labels: Labels = pairs.map(|(key, value)| (key.to_owned(), value.clone())).into();
         labels.insert("type".into(), "snapshot".into());
         labels

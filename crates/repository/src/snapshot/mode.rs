@@ -60,12 +60,19 @@ mod tests {
 
     #[test]
     fn modes_are_written_with_gos_bits() {
-        for (unix, text) in [(0o4755, "\"040000755\""), (0o1777, "\"04000777\""), (0o644, "\"0644\"")] {
+        for (unix, text) in [
+            (0o4755, "\"040000755\""),
+            (0o1777, "\"04000777\""),
+            (0o644, "\"0644\""),
+        ] {
             let mode = FileMode::from_unix(unix);
             assert_eq!(serde_json::to_string(&mode).unwrap(), text);
             assert_eq!(serde_json::from_str::<FileMode>(text).unwrap().to_unix(), unix);
         }
-        assert_eq!(serde_json::from_str::<FileMode>("\"420\"").unwrap().to_unix(), 0o644);
+        assert_eq!(
+            serde_json::from_str::<FileMode>("\"420\"").unwrap().to_unix(),
+            0o644
+        );
         assert!(serde_json::from_str::<FileMode>("\"+é\"").is_err());
     }
 }

@@ -74,7 +74,13 @@ impl Splitter {
     /// For a new object.
     pub fn new(rule: Rule) -> Self {
         // 64 equal bytes hash to 0 (a rotation by 64 is none), so a window of zeros starts at 0.
-        Self { rule, count: 0, window: [0; WINDOW], oldest: 0, hash: 0 }
+        Self {
+            rule,
+            count: 0,
+            window: [0; WINDOW],
+            oldest: 0,
+            hash: 0,
+        }
     }
 
     /// How many bytes of `data` belong to the current content, when it ends inside `data`; all of `data` is
@@ -101,7 +107,10 @@ impl Splitter {
         let (min, max, mask) = (average / 2, 2 * average, average as u32 - 1);
         let mut at = 0;
         // Bytes that have left the window before a cut is allowed need not be rolled through it.
-        let skippable = (min - 1).saturating_sub(WINDOW).saturating_sub(self.count).min(data.len());
+        let skippable = (min - 1)
+            .saturating_sub(WINDOW)
+            .saturating_sub(self.count)
+            .min(data.len());
         if skippable > 0 {
             self.refill(&data[..skippable]);
             at = skippable;

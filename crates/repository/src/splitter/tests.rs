@@ -33,12 +33,16 @@ fn cuts(rule: Rule, data: &[u8], piece: usize) -> Vec<usize> {
 fn cuts_are_kopias_whatever_the_pieces() {
     let data = vector_input();
     let four = Rule::by_name("DYNAMIC-4M-BUZHASH").unwrap();
-    let expected = [8_388_608, 12_777_056, 20_886_011, 27_464_445, 32_053_976, 34_687_130];
+    let expected = [
+        8_388_608, 12_777_056, 20_886_011, 27_464_445, 32_053_976, 34_687_130,
+    ];
     for piece in [data.len(), 1 << 20, 65_537] {
         assert_eq!(cuts(four, &data, piece), expected, "pieces of {piece}");
     }
     let one = Rule::by_name("DYNAMIC-1M-BUZHASH").unwrap();
-    let expected = [674_347, 2_203_822, 4_300_974, 4_850_119, 6_367_179, 7_455_733, 9_552_885, 10_798_274];
+    let expected = [
+        674_347, 2_203_822, 4_300_974, 4_850_119, 6_367_179, 7_455_733, 9_552_885, 10_798_274,
+    ];
     assert_eq!(cuts(one, &data, 100_003)[..8], expected);
 }
 
@@ -52,7 +56,10 @@ fn zeros_are_cut_at_half_the_average() {
 #[test]
 fn fixed_sizes_cut_at_multiples() {
     let rule = Rule::by_name("FIXED-1M").unwrap();
-    assert_eq!(cuts(rule, &vec![7; (3 << 20) + 5], 300_000), [1 << 20, 2 << 20, 3 << 20]);
+    assert_eq!(
+        cuts(rule, &vec![7; (3 << 20) + 5], 300_000),
+        [1 << 20, 2 << 20, 3 << 20]
+    );
 }
 
 #[test]

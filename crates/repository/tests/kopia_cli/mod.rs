@@ -1,6 +1,6 @@
 //! Runs the real kopia (v0.22.3) against a repository on disk. It is found by the environment variable
 //! `CARAVEL_KOPIA`; a test without it says so and passes, except in CI, where it fails.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +19,10 @@ impl Kopia {
     /// `None` when there is no kopia here and this is not CI.
     pub fn find() -> Option<Self> {
         match std::env::var_os("CARAVEL_KOPIA") {
-            Some(binary) => Some(Self { binary: binary.into(), home: tempfile::tempdir().unwrap() }),
+            Some(binary) => Some(Self {
+                binary: binary.into(),
+                home: tempfile::tempdir().unwrap(),
+            }),
             None if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
                 panic!("CARAVEL_KOPIA must name the kopia binary in CI")
             }
@@ -62,13 +65,29 @@ impl Kopia {
     pub fn connect(&self, path: &Path) {
         let path = path.to_str().unwrap();
         let identity = ["--override-hostname=default", "--override-username=default"];
-        self.run(&["repository", "connect", "filesystem", "--path", path, identity[0], identity[1]]);
+        self.run(&[
+            "repository",
+            "connect",
+            "filesystem",
+            "--path",
+            path,
+            identity[0],
+            identity[1],
+        ]);
     }
 
     pub fn create(&self, path: &Path, more: &[&str]) {
         let path = path.to_str().unwrap();
         let identity = ["--override-hostname=default", "--override-username=default"];
-        let mut args = vec!["repository", "create", "filesystem", "--path", path, identity[0], identity[1]];
+        let mut args = vec![
+            "repository",
+            "create",
+            "filesystem",
+            "--path",
+            path,
+            identity[0],
+            identity[1],
+        ];
         args.extend(more);
         self.run(&args);
     }

@@ -1,6 +1,6 @@
 //! A repository in memory on the calling thread: a clock that stands still until moved, seeded randomness, a key
 //! derivation that costs nothing. Runs of one seed are alike.
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
     collections::BTreeMap,
@@ -78,18 +78,37 @@ impl World {
     }
 
     pub fn create(&self, storage: Arc<dyn Storage>) -> Result<CreatedRepository, RepositoryError> {
-        let options = CreateOptions { username: "default".into(), hostname: "default".into() };
+        let options = CreateOptions {
+            username: "default".into(),
+            hostname: "default".into(),
+        };
         let password = SecretString::from("secret");
-        create(storage, &password, &options, self.environment.clone()).now_or_never().unwrap()
+        create(storage, &password, &options, self.environment.clone())
+            .now_or_never()
+            .unwrap()
     }
 
     pub fn open(&self, storage: Arc<dyn Storage>) -> Result<Repository, RepositoryError> {
         self.open_with(storage, "secret")
     }
 
-    pub fn open_with(&self, storage: Arc<dyn Storage>, password: &str) -> Result<Repository, RepositoryError> {
-        let options = OpenOptions { username: "default".into(), hostname: "default".into() };
-        open(storage, &SecretString::from(password), options, self.environment.clone()).now_or_never().unwrap()
+    pub fn open_with(
+        &self,
+        storage: Arc<dyn Storage>,
+        password: &str,
+    ) -> Result<Repository, RepositoryError> {
+        let options = OpenOptions {
+            username: "default".into(),
+            hostname: "default".into(),
+        };
+        open(
+            storage,
+            &SecretString::from(password),
+            options,
+            self.environment.clone(),
+        )
+        .now_or_never()
+        .unwrap()
     }
 }
 
@@ -114,14 +133,23 @@ pub fn put_file(writer: &Writer, name: &str, data: &[u8]) -> Result<ManifestId, 
     let (id, size) = object.finish()?;
     let mut file = DirectoryEntry::new(EntryType::File, name.as_bytes(), id);
     file.size = size;
-    let summary = DirectorySummary { size, files: 1, dirs: 1, ..Default::default() };
+    let summary = DirectorySummary {
+        size,
+        files: 1,
+        dirs: 1,
+        ..Default::default()
+    };
     let root = writer.write_directory(&mut [file], &summary)?;
     let mut root = DirectoryEntry::new(EntryType::Directory, b"root", root);
     root.summary = Some(summary);
     let now = writer.repository().environment().clock.now();
     writer.put_snapshot(&SnapshotManifest {
         id: String::new(),
-        source: SnapshotSource { host: "h".into(), user_name: "u".into(), path: format!("/{name}") },
+        source: SnapshotSource {
+            host: "h".into(),
+            user_name: "u".into(),
+            path: format!("/{name}"),
+        },
         description: String::new(),
         start_time: now,
         end_time: now,

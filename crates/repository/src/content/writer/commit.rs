@@ -20,12 +20,19 @@ impl ContentWriter {
     /// Marks a content as deleted with the next commit. Its bytes stay readable until maintenance has come by.
     pub fn delete(&self, id: &ContentId) -> Result<()> {
         let committed = self.committed.fresh()?;
-        let Some(entry) = committed.index.find(id).filter(|entry| !entry.deleted) else { return Ok(()) };
+        let Some(entry) = committed.index.find(id).filter(|entry| !entry.deleted) else {
+            return Ok(());
+        };
         let pack = committed.index.pack_name(entry);
         let now = u32::try_from(self.environment.now_secs()).unwrap_or(u32::MAX);
         let timestamp = now.max(entry.timestamp.saturating_add(1));
         let mut state = self.state.lock();
-        let tombstone = Entry { deleted: true, timestamp, pack: state.packs.number(pack), ..*entry };
+        let tombstone = Entry {
+            deleted: true,
+            timestamp,
+            pack: state.packs.number(pack),
+            ..*entry
+        };
         if let Some(open) = &mut state.metadata {
             open.note(tombstone, pack);
         }
@@ -71,7 +78,10 @@ impl ContentWriter {
     fn write_index(&self, entries: &[Entry], packs: &PackNames) -> Result<()> {
         let session = self.session.lock().id.clone();
         let shards = shards(entries);
-        let plain: Vec<Vec<u8>> = shards.iter().map(|shard| v2::encode(shard, packs)).collect::<Result<_>>()?;
+        let plain: Vec<Vec<u8>> = shards
+            .iter()
+            .map(|shard| v2::encode(shard, packs))
+            .collect::<Result<_>>()?;
         for _ in 0..ATTEMPTS {
             let epoch = self.write_epoch()?;
             let mut written = Vec::new();
@@ -109,7 +119,10 @@ impl ContentWriter {
         {
             tracing::warn!(marker, %error, "cannot delete a session marker; maintenance will");
         }
-        *session = Session { id: SessionId::new(&self.environment), marker: None };
+        *session = Session {
+            id: SessionId::new(&self.environment),
+            marker: None,
+        };
     }
 }
 
@@ -128,5 +141,7 @@ fn shards(entries: &[Entry]) -> Vec<Vec<Entry>> {
 }
 
 fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }

@@ -13,9 +13,16 @@ const MAX_DEPTH: usize = 16;
 const MAX_BYTES: u64 = 256 << 20;
 
 /// The pieces of `whole`, whose list is the object `list`.
-pub(super) fn read(contents: &ContentReader, whole: ObjectId, list: ObjectId, depth: usize) -> Result<Vec<Piece>> {
+pub(super) fn read(
+    contents: &ContentReader,
+    whole: ObjectId,
+    list: ObjectId,
+    depth: usize,
+) -> Result<Vec<Piece>> {
     if depth >= MAX_DEPTH {
-        return Err(RepositoryError::damaged(format!("object {whole} is nested more than {MAX_DEPTH} levels deep")));
+        return Err(RepositoryError::damaged(format!(
+            "object {whole} is nested more than {MAX_DEPTH} levels deep"
+        )));
     }
     let bytes = ObjectReader::open_at(contents, list, depth + 1)?.read_to_end(MAX_BYTES)?;
     indirect::decode(&bytes).map_err(|e| e.while_doing(format_args!("cannot read object {whole}")))
@@ -36,7 +43,9 @@ fn walk(
     depth: usize,
     visit: &mut dyn FnMut(&ContentId) -> Result<bool>,
 ) -> Result<bool> {
-    let Some(list) = id.list() else { return visit(&id.content) };
+    let Some(list) = id.list() else {
+        return visit(&id.content);
+    };
     if !walk(contents, list, depth + 1, visit)? {
         return Ok(false);
     }

@@ -19,7 +19,10 @@ fn bytes(entries: &mut [DirectoryEntry], summary: &DirectorySummary) -> Vec<u8> 
 
 #[test]
 fn empty_directory_has_null_entries() {
-    let summary = DirectorySummary { dirs: 1, ..Default::default() };
+    let summary = DirectorySummary {
+        dirs: 1,
+        ..Default::default()
+    };
     let json = bytes(&mut [], &summary);
     assert_eq!(
         std::str::from_utf8(&json).unwrap(),
@@ -36,7 +39,10 @@ fn directories_come_first_fields_are_in_kopias_order_and_zeros_are_left_out() {
     file.size = 12;
     file.mtime = "2026-11-20T21:25:34.2946Z".parse().unwrap();
     file.uid = 7;
-    let json = bytes(&mut [file, entry(EntryType::Directory, b"z")], &DirectorySummary::default());
+    let json = bytes(
+        &mut [file, entry(EntryType::Directory, b"z")],
+        &DirectorySummary::default(),
+    );
     let text = std::str::from_utf8(&json).unwrap();
     let expected = "[{\"name\":\"z\",\"type\":\"d\",\"obj\":\"00112233445566778899aabbccddeeff\"},\
                     {\"name\":\"a\\u003cb\\u003e.txt\",\"type\":\"f\",\"mode\":\"0644\",\"size\":12,\
