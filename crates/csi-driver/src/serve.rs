@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::path::Path;
 
-use futures::Stream;
+use futures::{Stream, TryStreamExt};
 use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::Server;
 
+use crate::authority;
 use crate::csi::controller_server::ControllerServer;
 use crate::csi::identity_server::IdentityServer;
 use crate::csi::node_server::NodeServer;
@@ -30,8 +31,8 @@ pub async fn serve(driver: Driver, shutdown: impl Future<Output = ()>) -> Result
         .serve_with_incoming_shutdown(incoming(&config.endpoint)?, until_stopped(stopped.clone()));
     let registration = async {
         let Some(folder) = &config.registration_dir else { return Ok(()) };
-        let socket = folder.join(format!("{}-reg.sock", config.driver_name));
-        let served = Server::builder().add_service(RegistrationServer::new(driver.clone())).serve_with_incoming_shutdown(incoming(&socket)?, until_stopped(stopped)).await;
+        let socket = folder.join(registration_socket(&config.driver_name));
+        let served = Server::builder().add_service(RegistrationServer::new(driver.clone())).serve_with_incoming_shutdown(incoming(&socket)?.map_ok(authority::corrected), until_stopped(stopped)).await;
         remove_file(&socket)?;
         served.map_err(|e| failed(&socket, e))
     };
@@ -46,6 +47,12 @@ pub async fn serve(driver: Driver, shutdown: impl Future<Output = ()>) -> Result
     remove_file(&config.endpoint)
 }
 
+/// Name of the socket for the kubelet, which sends its percent-encoded path as the request's `:authority`. The HTTP library
+/// here refuses `%` in a host and resets the stream (PROTOCOL_ERROR), but allows it before an `@`, as in a user's name.
+fn registration_socket(driver_name: &str) -> String {
+    format!("reg@{driver_name}.sock")
+}
+
 /// Connections to a socket made anew; the one of an earlier driver is removed.
 fn incoming(socket: &Path) -> Result<impl Stream<Item = std::io::Result<UnixStream>> + use<>> {
     if let Some(folder) = socket.parent() {
@@ -58,4 +65,17 @@ fn incoming(socket: &Path) -> Result<impl Stream<Item = std::io::Result<UnixStre
 
 fn failed(socket: &Path, cause: tonic::transport::Error) -> Error {
     Error::io("serve", socket)(std::io::Error::other(cause))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kubelets_authority_for_the_registration_socket_is_a_valid_one() {
+        let path = format!("/var/lib/kubelet/plugins_registry/{}", registration_socket("csi.caravel.dev"));
+        let authority = path.replace('/', "%2F");
+        let parsed: tonic::codegen::http::uri::Authority = authority.parse().unwrap();
+        assert_eq!(parsed.host(), "csi.caravel.dev.sock");
+    }
 }
