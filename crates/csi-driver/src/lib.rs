@@ -10,7 +10,6 @@
 //! records    JSON files         store    XFS with reflinks   filesystem, loop_device, mounts, freeze: the machine
 //! ```
 
-mod authority;
 mod command;
 mod controller;
 mod driver;

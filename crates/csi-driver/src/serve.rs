@@ -3,11 +3,10 @@
 use std::future::Future;
 use std::path::Path;
 
-use futures::{Stream, TryStreamExt};
+use futures::Stream;
 use tokio::net::{UnixListener, UnixStream};
 use tonic::transport::Server;
 
-use crate::authority;
 use crate::csi::controller_server::ControllerServer;
 use crate::csi::identity_server::IdentityServer;
 use crate::csi::node_server::NodeServer;
@@ -32,7 +31,7 @@ pub async fn serve(driver: Driver, shutdown: impl Future<Output = ()>) -> Result
     let registration = async {
         let Some(folder) = &config.registration_dir else { return Ok(()) };
         let socket = folder.join(registration_socket(&config.driver_name));
-        let served = Server::builder().add_service(RegistrationServer::new(driver.clone())).serve_with_incoming_shutdown(incoming(&socket)?.map_ok(authority::corrected), until_stopped(stopped)).await;
+        let served = Server::builder().add_service(RegistrationServer::new(driver.clone())).serve_with_incoming_shutdown(incoming(&socket)?, until_stopped(stopped)).await;
         remove_file(&socket)?;
         served.map_err(|e| failed(&socket, e))
     };
