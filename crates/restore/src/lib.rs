@@ -19,7 +19,6 @@ mod namespaces;
 pub mod operations;
 pub mod plan;
 pub mod priority;
-pub mod results;
 pub mod run;
 pub mod saved_volumes;
 pub mod selection;

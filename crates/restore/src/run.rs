@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use caravel_api::v1::{Backup, Restore};
+use caravel_backup_store::results::{ResultSet, Results};
 use caravel_item_action::RestoreItemAction;
 use futures::StreamExt;
 use kube::Client;
@@ -24,7 +25,6 @@ use crate::item_name::ItemName;
 use crate::log::{Level, RestoreLog};
 use crate::plan::{Plan, PlannedResource, plan};
 use crate::priority::Priorities;
-use crate::results::Results;
 use crate::saved_volumes::SavedVolumes;
 use crate::selection::{InvalidSelector, Selection};
 
@@ -244,11 +244,21 @@ impl Engine {
 
     fn into_outcome(self) -> Outcome {
         let mut outcome = self.state.into_inner().outcome;
-        outcome.results.errors.sort();
-        outcome.results.warnings.sort();
+        sort(&mut outcome.results.errors);
+        sort(&mut outcome.results.warnings);
         outcome.resource_list.values_mut().for_each(|names| names.sort());
         outcome.claims.sort();
         outcome.operations.sort_by(|a, b| a.item.cmp(&b.item));
         outcome
     }
+}
+
+/// Objects are created side by side; the results file shall not depend on which came first.
+fn sort(messages: &mut ResultSet) {
+    messages.velero.sort();
+    messages.cluster.sort();
+    messages
+        .namespaces
+        .values_mut()
+        .for_each(|messages| messages.sort());
 }

@@ -1,76 +1,39 @@
 //! How the backup saved each claim's volume: `<backup>-volumeinfo.json.gz` by claim and by volume
 //! (velero-behaviour.md 2.3). Reads only the members that the restore decides by.
 
-use std::collections::BTreeMap;
-
 use caravel_api::labels;
-use serde::Deserialize;
+use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod};
 use serde_json::Value;
 
 use crate::metadata::annotation;
 use crate::volumes::Saved;
 
-/// What the volume info says that matters here.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SavedVolume {
-    /// Claim's name; may be empty.
-    pub pvc_name: String,
-    /// Claim's namespace.
-    pub pvc_namespace: String,
-    /// Volume's name.
-    pub pv_name: String,
-    /// `CSISnapshot`, `NativeSnapshot`, `PodVolumeBackup`, or empty when skipped.
-    pub backup_method: String,
-    /// True when a data mover took it to the bucket.
-    pub snapshot_data_moved: bool,
-    /// True when nothing saved it.
-    pub skipped: bool,
-    /// The volume's own settings, for the finalizer.
-    pub pv_info: Option<VolumeSettings>,
-}
-
-/// What the finalizer gives back to a newly provisioned volume.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct VolumeSettings {
-    /// `Delete` or `Retain`.
-    pub reclaim_policy: String,
-    /// Labels of the old volume; JSON null when it had none.
-    pub labels: Option<BTreeMap<String, String>>,
-}
-
-impl SavedVolume {
-    fn saved(&self) -> Saved {
-        match self.backup_method.as_str() {
-            _ if self.skipped => Saved::Not,
-            _ if self.snapshot_data_moved => Saved::Moved,
-            "CSISnapshot" => Saved::Unsupported("a CSI snapshot that stayed in the storage system"),
-            "NativeSnapshot" => Saved::Unsupported("a native snapshot"),
-            "PodVolumeBackup" => Saved::Unsupported("file system backup"),
-            _ => Saved::Not,
-        }
+fn saved(volume: &BackupVolumeInfo) -> Saved {
+    if volume.skipped {
+        return Saved::Not;
+    }
+    match volume.backup_method {
+        _ if volume.snapshot_data_moved => Saved::Moved,
+        VolumeMethod::CsiSnapshot => Saved::Unsupported("a CSI snapshot that stayed in the storage system"),
+        VolumeMethod::NativeSnapshot => Saved::Unsupported("a native snapshot"),
+        VolumeMethod::PodVolumeBackup => Saved::Unsupported("file system backup"),
+        _ => Saved::Not,
     }
 }
 
 /// All of a backup.
 #[derive(Clone, Debug, Default)]
 pub struct SavedVolumes {
-    volumes: Vec<SavedVolume>,
+    volumes: Vec<BackupVolumeInfo>,
+}
+
+impl From<Vec<BackupVolumeInfo>> for SavedVolumes {
+    fn from(volumes: Vec<BackupVolumeInfo>) -> Self {
+        Self { volumes }
+    }
 }
 
 impl SavedVolumes {
-    /// Reads the JSON array; an empty slice (old backups have no such file) is no volumes.
-    pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
-        if json.is_empty() {
-            return Ok(Self::default());
-        }
-        let volumes: Option<Vec<SavedVolume>> = serde_json::from_slice(json)?;
-        Ok(Self {
-            volumes: volumes.unwrap_or_default(),
-        })
-    }
-
     /// How a claim's volume was saved. The claim's own annotation counts where the file is missing.
     pub fn of_claim(&self, namespace: &str, name: &str, claim: &Value) -> Saved {
         if annotation(claim, labels::DATA_UPLOAD_NAME).is_some() {
@@ -80,7 +43,7 @@ impl SavedVolumes {
             .volumes
             .iter()
             .find(|volume| volume.pvc_namespace == namespace && volume.pvc_name == name);
-        found.map_or(Saved::Not, SavedVolume::saved)
+        found.map_or(Saved::Not, saved)
     }
 
     /// How a volume was saved.
@@ -88,16 +51,14 @@ impl SavedVolumes {
         self.volumes
             .iter()
             .find(|volume| volume.pv_name == name)
-            .map_or(Saved::Not, SavedVolume::saved)
+            .map_or(Saved::Not, saved)
     }
 
-    /// The settings of a claim's old volume.
-    pub fn settings(&self, namespace: &str, claim: &str) -> Option<&VolumeSettings> {
-        let found = self
-            .volumes
+    /// All that the backup says about a claim's old volume.
+    pub fn info(&self, namespace: &str, claim: &str) -> Option<&BackupVolumeInfo> {
+        self.volumes
             .iter()
-            .find(|volume| volume.pvc_namespace == namespace && volume.pvc_name == claim)?;
-        found.pv_info.as_ref()
+            .find(|volume| volume.pvc_namespace == namespace && volume.pvc_name == claim)
     }
 }
 
@@ -108,7 +69,7 @@ mod tests {
 
     #[test]
     fn each_method_of_the_volume_info_is_known() {
-        let volumes = SavedVolumes::from_json(
+        let volumes = serde_json::from_value::<Vec<BackupVolumeInfo>>(
             json!([
                 {"pvcName": "a", "pvcNamespace": "s", "pvName": "pv-a", "backupMethod": "CSISnapshot", "snapshotDataMoved": true,
                     "pvInfo": {"reclaimPolicy": "Delete", "labels": null}},
@@ -116,9 +77,8 @@ mod tests {
                 {"pvcName": "c", "pvcNamespace": "s", "backupMethod": "PodVolumeBackup"},
                 {"pvcName": "d", "pvcNamespace": "s", "skipped": true},
             ])
-            .to_string()
-            .as_bytes(),
         )
+        .map(SavedVolumes::from)
         .unwrap();
         let claim = json!({});
         assert_eq!(volumes.of_claim("s", "a", &claim), Saved::Moved);
@@ -144,9 +104,6 @@ mod tests {
     #[test]
     fn a_claim_that_names_its_upload_counts_as_moved_without_volume_info() {
         let claim = json!({"metadata": {"annotations": {"velero.io/data-upload-name": "velero/b1-x"}}});
-        assert_eq!(
-            SavedVolumes::from_json(b"").unwrap().of_claim("s", "a", &claim),
-            Saved::Moved
-        );
+        assert_eq!(SavedVolumes::default().of_claim("s", "a", &claim), Saved::Moved);
     }
 }

@@ -1,1 +1,201 @@
-//! The restore controller.
+//! The restore controller: New → FailedValidation, or InProgress, a run, and on to operations or the finalizer
+//! (velero-behaviour.md 8.1). Mirrors Velero's `pkg/controller/restore_controller.go`.
+//!
+//! [`decide`] says what to do, [`status`] writes it, [`attempt`] downloads the backup, runs [`caravel_restore::run`] and
+//! uploads what came of it. Restores run one after the other, as in Velero. Neighbours:
+//! [`crate::restore_operations`] waits for the DataDownloads, [`crate::restore_finalizer`] ends the Restore.
+
+mod attempt;
+pub mod decide;
+mod log;
+mod status;
+#[cfg(test)]
+mod tests;
+mod volume_info;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use caravel_api::labels;
+use caravel_api::v1::{Backup, BackupStorageLocation, Restore};
+use caravel_api::v2alpha1::DataDownload;
+use caravel_restore::priority::Priorities;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::reconcile::{self, Error, Key, Next, Reconciler, Source};
+use decide::{Decision, Observed, decide};
+use status::{Change, write};
+
+/// The server's flags that matter here.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `--default-item-operation-timeout`.
+    pub item_operation_timeout: Duration,
+    /// `--resource-timeout`.
+    pub resource_timeout: Duration,
+    /// `--terminating-resource-timeout`.
+    pub terminating_timeout: Duration,
+    /// `--restore-resource-priorities`.
+    pub priorities: Priorities,
+    /// Where backups are unpacked; must be writable.
+    pub scratch_dir: PathBuf,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            item_operation_timeout: Duration::from_secs(4 * 60 * 60),
+            resource_timeout: Duration::from_secs(10 * 60),
+            terminating_timeout: Duration::from_secs(10 * 60),
+            priorities: Priorities::default(),
+            scratch_dir: std::env::var_os("VELERO_SCRATCH_DIR")
+                .map_or_else(std::env::temp_dir, PathBuf::from),
+        }
+    }
+}
+
+/// Starts the controller.
+pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
+    let sources = vec![Source::objects(
+        context.api::<Restore>(),
+        watcher::Config::default(),
+    )];
+    let controller = RestoreController {
+        context,
+        settings: Arc::new(settings),
+    };
+    tokio::spawn(reconcile::run(controller, sources, 1, shutdown))
+}
+
+struct RestoreController {
+    context: Context,
+    settings: Arc<Settings>,
+}
+
+#[async_trait]
+impl Reconciler for RestoreController {
+    fn name(&self) -> &'static str {
+        "restore"
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let Some(observed) = self.observe(key).await? else {
+            return Ok(Next::Done);
+        };
+        let decision = decide(&observed, self.settings.item_operation_timeout.into());
+        if decision != Decision::Nothing {
+            tracing::info!(restore = %key, ?decision, "decided");
+        }
+        self.act(observed, decision).await?;
+        Ok(Next::Done)
+    }
+}
+
+impl RestoreController {
+    async fn observe(&self, key: &Key) -> Result<Option<Observed>, kube::Error> {
+        let restores: Api<Restore> = self.context.api();
+        let Some(restore) = restores.get_opt(&key.name).await? else {
+            return Ok(None);
+        };
+        let backup = match restore.spec.backup_name.as_str() {
+            "" => None,
+            name => self.context.api::<Backup>().get_opt(name).await?,
+        };
+        let location = match backup
+            .as_ref()
+            .map(|backup| backup.spec.storage_location.as_str())
+        {
+            None | Some("") => None,
+            Some(name) => self.context.api::<BackupStorageLocation>().get_opt(name).await?,
+        };
+        Ok(Some(Observed {
+            restore,
+            backup,
+            location,
+        }))
+    }
+
+    async fn act(&self, observed: Observed, decision: Decision) -> Result<(), Error> {
+        let context = &self.context;
+        match decision {
+            Decision::Nothing => {}
+            Decision::ForgetFinalizer => {
+                write(context, &observed.restore, Change::WithoutFinalizer).await?;
+            }
+            Decision::Refuse(reasons) => {
+                write(context, &observed.restore, Change::FailedValidation(reasons)).await?;
+            }
+            Decision::Abandon => self.abandon(&observed.restore).await?,
+            Decision::Run(start) => {
+                let restore = write(context, &observed.restore, Change::Started(start)).await?;
+                let (Some(backup), Some(location)) = (observed.backup, observed.location) else {
+                    return Ok(());
+                };
+                attempt::run(context, &self.settings, restore, backup, &location).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The server that ran it is gone: nobody knows how far it came, so it is Failed, and its downloads end.
+    async fn abandon(&self, restore: &Restore) -> Result<(), Error> {
+        cancel_downloads(&self.context, restore).await?;
+        delete_result_maps(&self.context, restore).await?;
+        let reason = "found a restore with status \"InProgress\" during the server starting, mark it as \"Failed\"; delete what it created and restore again";
+        write(
+            &self.context,
+            restore,
+            Change::Failed {
+                reason: reason.to_owned(),
+            },
+        )
+        .await?;
+        Ok(())
+    }
+}
+
+/// Asks every DataDownload of a Restore to end.
+pub(crate) async fn cancel_downloads(context: &Context, restore: &Restore) -> Result<(), kube::Error> {
+    let api: Api<DataDownload> = context.api();
+    let selector = format!("{}={}", labels::RESTORE_UID, restore.uid().unwrap_or_default());
+    for download in api.list(&ListParams::default().labels(&selector)).await? {
+        let finished = download
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_ref())
+            .is_some_and(|p| p.is_finished());
+        if !finished && !download.spec.cancel {
+            let patch = json!({"spec": {"cancel": true}});
+            api.patch(
+                &download.name_any(),
+                &PatchParams::default(),
+                &Patch::Merge(&patch),
+            )
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the DataUploadResult ConfigMaps of a Restore.
+pub(crate) async fn delete_result_maps(context: &Context, restore: &Restore) -> Result<(), kube::Error> {
+    let api: Api<ConfigMap> = context.api();
+    let uid = restore.uid().unwrap_or_default();
+    let selector = caravel_restore::item_actions::data_upload::result_selector(&uid);
+    for map in api.list(&ListParams::default().labels(&selector)).await? {
+        match api.delete(&map.name_any(), &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}

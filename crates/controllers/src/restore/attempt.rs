@@ -1,0 +1,338 @@
+//! One attempt at a Restore: download, unpack, run, upload what came of it, write the end. Whatever fails, the Restore
+//! leaves InProgress, and nothing of the attempt stays on the scratch volume.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use caravel_api::phase::RestorePhase;
+use caravel_api::v1::{Backup, BackupStorageLocation, Restore};
+use caravel_backup_store::item_operations::{OperationPhase, RestoreOperation};
+use caravel_backup_store::{BackupStore, RestoreArtifacts, tarball};
+use caravel_restore::contents::BackupContents;
+use caravel_restore::log::{Level, RestoreLog};
+use caravel_restore::run::{self, Outcome, Progress, RestoreRun, StartedOperation};
+use caravel_restore::saved_volumes::SavedVolumes;
+use kube::ResourceExt;
+
+use super::log::LogrusLog;
+use super::status::{Change, write};
+use super::volume_info::restored_volumes;
+use super::{Settings, cancel_downloads, delete_result_maps};
+use crate::context::Context;
+use crate::reconcile::{Error, chain, is_conflict};
+
+/// How often progress is written, at most.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Waits between tries to write the end; some ten minutes in all, then the next server start gives the Restore up.
+const END_TRIES: u32 = 20;
+
+/// Runs `restore` (InProgress by now) to the end of its run.
+///
+/// # Errors
+/// Only when the end could not be written; the Restore is then given up at the next look.
+pub(super) async fn run(
+    context: &Context,
+    settings: &Settings,
+    restore: Restore,
+    backup: Backup,
+    location: &BackupStorageLocation,
+) -> Result<(), Error> {
+    let log = Arc::new(LogrusLog::new(format!(
+        "{}/{}",
+        context.namespace,
+        restore.name_any()
+    )));
+    let progress = Arc::new(Progress::default());
+    let attempt = Attempt {
+        context,
+        settings,
+        restore: &restore,
+        backup,
+        log: Arc::clone(&log),
+        progress: Arc::clone(&progress),
+    };
+    let ended = {
+        let work = Box::pin(attempt.run(location));
+        with_progress(context, &restore, &progress, work).await
+    };
+    if let Err(error) = delete_result_maps(context, &restore).await {
+        tracing::warn!(restore = %restore.name_any(), error = %chain(&error), "DataUploadResult ConfigMaps stay, the finalizer deletes them");
+    }
+    let change = match ended {
+        Ok(change) => change,
+        Err(error) => {
+            cancel_downloads(context, &restore).await?;
+            Change::Failed {
+                reason: chain(&*error),
+            }
+        }
+    };
+    write_end(context, &restore, change).await
+}
+
+struct Attempt<'a> {
+    context: &'a Context,
+    settings: &'a Settings,
+    restore: &'a Restore,
+    backup: Backup,
+    log: Arc<LogrusLog>,
+    progress: Arc<Progress>,
+}
+
+impl Attempt<'_> {
+    async fn run(self, location: &BackupStorageLocation) -> Result<Change, Error> {
+        let store = self.context.locations.backup_store(location).await?;
+        let scratch = Scratch::create(
+            &self.settings.scratch_dir,
+            &self.restore.uid().unwrap_or_default(),
+        )?;
+        let ended = self.restore_from(&store, &scratch).await;
+        if let Err(error) = &ended {
+            self.log
+                .line(Level::Error, &format!("restore failed: {}", chain(&**error)), &[]);
+        }
+        // The log of a failed restore is what the user needs most; its own failure must not hide the first.
+        let uploaded = self.put_log(&store, &scratch).await;
+        let change = ended?;
+        uploaded?;
+        Ok(change)
+    }
+
+    async fn restore_from(&self, store: &BackupStore, scratch: &Scratch) -> Result<Change, Error> {
+        let saved = store
+            .get_volume_info(&self.backup.name_any())
+            .await?
+            .unwrap_or_default();
+        let contents = self.unpack(store, scratch).await?;
+        self.log.line(
+            Level::Info,
+            "starting restore",
+            &[("backup", &self.backup.name_any())],
+        );
+        let outcome = run::run(RestoreRun {
+            client: self.context.client.clone(),
+            restore: Arc::new(self.restore.clone()),
+            backup: Arc::new(self.backup.clone()),
+            contents,
+            saved_volumes: SavedVolumes::from(saved.clone()),
+            priorities: self.settings.priorities.clone(),
+            resource_timeout: self.settings.resource_timeout,
+            terminating_timeout: self.settings.terminating_timeout,
+            log: Arc::clone(&self.log) as Arc<dyn RestoreLog>,
+            progress: Arc::clone(&self.progress),
+        })
+        .await?;
+        self.log.line(Level::Info, "restore completed", &[]);
+        let artifacts = RestoreArtifacts {
+            log: None,
+            results: Some(outcome.results.clone()),
+            resource_list: Some(outcome.resource_list.clone()),
+            item_operations: Some(self.operations(&outcome.operations)),
+            volume_info: Some(restored_volumes(&SavedVolumes::from(saved), &outcome.claims)),
+        };
+        store.put_restore(&self.restore.name_any(), &artifacts).await?;
+        Ok(self.ran(&outcome))
+    }
+
+    async fn unpack(&self, store: &BackupStore, scratch: &Scratch) -> Result<BackupContents, Error> {
+        let (archive, folder) = (scratch.path("backup.tar.gz"), scratch.path("backup"));
+        store
+            .get_backup_contents(&self.backup.name_any(), &archive)
+            .await?;
+        std::fs::create_dir_all(&folder)?;
+        let contents = tokio::task::spawn_blocking(move || -> Result<BackupContents, Error> {
+            tarball::unpack(&archive, &folder)?;
+            std::fs::remove_file(&archive)?;
+            Ok(BackupContents::read(&folder)?)
+        });
+        contents.await?
+    }
+
+    async fn put_log(&self, store: &BackupStore, scratch: &Scratch) -> Result<(), Error> {
+        let file = scratch.path("log.gz");
+        write_gzip(&file, self.log.text().as_bytes())?;
+        Ok(store.put_restore_log(&self.restore.name_any(), &file).await?)
+    }
+
+    fn operations(&self, started: &[StartedOperation]) -> Vec<RestoreOperation> {
+        let now = self.context.now();
+        let operation = |started: &StartedOperation| {
+            let mut operation = RestoreOperation::default();
+            operation.spec.restore_name = self.restore.name_any();
+            operation.spec.restore_uid = self.restore.uid().unwrap_or_default();
+            operation.spec.restore_item_action.clone_from(&started.action);
+            operation.spec.operation_id.clone_from(&started.operation_id);
+            let id = started.item.identifier();
+            operation.spec.resource_identifier.group = id.group;
+            operation.spec.resource_identifier.resource = id.resource;
+            operation.spec.resource_identifier.namespace = id.namespace;
+            operation.spec.resource_identifier.name = id.name;
+            operation.status.phase = OperationPhase::New;
+            operation.status.created = Some(now.clone());
+            operation
+        };
+        started.iter().map(operation).collect()
+    }
+
+    fn ran(&self, outcome: &Outcome) -> Change {
+        let (restored, total) = self.progress.now();
+        let errors = outcome.results.errors.count();
+        Change::Ran {
+            phase: phase_after(errors, outcome.operations.len()),
+            warnings: outcome.results.warnings.count(),
+            errors,
+            operations: outcome.operations.len(),
+            restored,
+            total,
+        }
+    }
+}
+
+/// Where a Restore goes after its run.
+fn phase_after(errors: usize, operations: usize) -> RestorePhase {
+    match (operations > 0, errors > 0) {
+        (true, false) => RestorePhase::WaitingForPluginOperations,
+        (true, true) => RestorePhase::WaitingForPluginOperationsPartiallyFailed,
+        (false, false) => RestorePhase::Finalizing,
+        (false, true) => RestorePhase::FinalizingPartiallyFailed,
+    }
+}
+
+/// Drives `work`, and writes its progress at most once a second and only when it moved.
+async fn with_progress<T>(
+    context: &Context,
+    restore: &Restore,
+    progress: &Progress,
+    mut work: std::pin::Pin<Box<impl Future<Output = T>>>,
+) -> T {
+    let mut current = restore.clone();
+    let mut written = (0, 0);
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            ended = &mut work => return ended,
+            _ = ticks.tick() => {}
+        }
+        let (restored, total) = progress.now();
+        if (restored, total) == written {
+            continue;
+        }
+        // The write runs beside the work; a failed one is made good by the next.
+        let change = Change::Progress { restored, total };
+        let patched = tokio::select! {
+            ended = &mut work => return ended,
+            patched = write(context, &current, change) => patched,
+        };
+        match patched {
+            Ok(newer) => (current, written) = (newer, (restored, total)),
+            Err(error) if is_conflict(&error) => {
+                if let Ok(newer) = context.api::<Restore>().get(&restore.name_any()).await {
+                    current = newer;
+                }
+            }
+            Err(error) => tracing::debug!(error = %chain(&error), "progress is not written"),
+        }
+    }
+}
+
+/// Writes the end of the run, whatever the API server's mood.
+async fn write_end(context: &Context, restore: &Restore, change: Change) -> Result<(), Error> {
+    let mut last: Error = "not tried".into();
+    for attempt in 0..END_TRIES {
+        let newest = match context.api::<Restore>().get_opt(&restore.name_any()).await {
+            // Deleted, or another of the same name: nobody waits for this end.
+            Ok(None) => return Ok(()),
+            Ok(Some(newest)) if newest.uid() != restore.uid() => return Ok(()),
+            Ok(Some(newest)) => newest,
+            Err(error) => {
+                last = error.into();
+                tokio::time::sleep(end_wait(attempt)).await;
+                continue;
+            }
+        };
+        match write(context, &newest, change.clone()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if is_conflict(&error) => last = error.into(),
+            Err(error) => {
+                tracing::warn!(restore = %restore.name_any(), error = %chain(&error), "the end of the run is not written yet");
+                last = error.into();
+                tokio::time::sleep(end_wait(attempt)).await;
+            }
+        }
+    }
+    Err(last)
+}
+
+fn end_wait(attempt: u32) -> Duration {
+    Duration::from_millis(500)
+        .saturating_mul(1 << attempt.min(6))
+        .min(Duration::from_secs(30))
+}
+
+/// A folder of one attempt; gone when it is dropped.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn create(below: &Path, uid: &str) -> Result<Self, Error> {
+        let folder = below.join(format!("restore-{uid}"));
+        // Left by a server that was killed.
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).map_err(|error| {
+            format!(
+                "creating {}: {error}; check the server's scratch volume",
+                folder.display()
+            )
+        })?;
+        Ok(Self(folder))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(folder = %self.0.display(), %error, "scratch folder stays");
+        }
+    }
+}
+
+fn write_gzip(to: &Path, data: &[u8]) -> Result<(), Error> {
+    let mut encoder =
+        flate2::write::GzEncoder::new(std::fs::File::create(to)?, flate2::Compression::default());
+    encoder.write_all(data)?;
+    encoder.finish()?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_and_operations_say_where_a_restore_goes_after_its_run() {
+        assert_eq!(phase_after(0, 0), RestorePhase::Finalizing);
+        assert_eq!(phase_after(1, 0), RestorePhase::FinalizingPartiallyFailed);
+        assert_eq!(phase_after(0, 2), RestorePhase::WaitingForPluginOperations);
+        assert_eq!(
+            phase_after(1, 2),
+            RestorePhase::WaitingForPluginOperationsPartiallyFailed
+        );
+    }
+
+    #[test]
+    fn a_scratch_folder_goes_with_its_attempt() {
+        let below = std::env::temp_dir();
+        let uid = format!("test-{}", std::process::id());
+        let scratch = Scratch::create(&below, &uid).unwrap();
+        let file = scratch.path("log.gz");
+        write_gzip(&file, b"line").unwrap();
+        drop(scratch);
+        assert!(!file.exists() && !below.join(format!("restore-{uid}")).exists());
+    }
+}

@@ -1,0 +1,227 @@
+//! What to do with a Restore: velero-behaviour.md 8.1. Pure; the table tests below are the specification.
+//!
+//! ```text
+//! New ──► FailedValidation                          (refused, with every reason at once)
+//!  └────► InProgress ──► (run) ──► WaitingForPluginOperations… ─► restore_operations
+//!             │                └─► Finalizing… ─► restore_finalizer
+//!             └────► Failed        (the server died or could not write the end)
+//! ```
+
+use caravel_api::labels;
+use caravel_api::phase::{BackupPhase, BackupStorageLocationPhase, RestorePhase};
+use caravel_api::v1::{Backup, BackupStorageLocation, Restore, RestoreSpec};
+use caravel_restore::selection::{NEVER_RESTORABLE, list_errors};
+use kube::ResourceExt;
+use kube::core::Selector;
+
+/// Velero's finalizer on Restores; one that a Velero server set is taken off when the Restore is deleted.
+pub const FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
+
+/// Everything that the decision looks at.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The Restore.
+    pub restore: Restore,
+    /// The Backup it names.
+    pub backup: Option<Backup>,
+    /// The Backup's location.
+    pub location: Option<BackupStorageLocation>,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Another controller's turn, or nobody's.
+    Nothing,
+    /// It is deleted: take the finalizer off.
+    ForgetFinalizer,
+    /// FailedValidation with these reasons.
+    Refuse(Vec<String>),
+    /// Run it.
+    Run(Box<Start>),
+    /// InProgress, but no run is going on: an earlier one ended with the server, or could not write its end.
+    Abandon,
+}
+
+/// What is written into the Restore when it starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// `spec.excludedResources` with the never restorable ones.
+    pub excluded_resources: Vec<String>,
+    /// `spec.itemOperationTimeout`.
+    pub item_operation_timeout: caravel_api::Duration,
+    /// Label `velero.io/schedule-name`, copied from the Backup.
+    pub schedule_name: Option<String>,
+}
+
+/// Decides. `default_timeout` is `--item-operation-timeout`.
+pub fn decide(observed: &Observed, default_timeout: caravel_api::Duration) -> Decision {
+    let restore = &observed.restore;
+    if restore.metadata.deletion_timestamp.is_some() {
+        let has = restore.finalizers().iter().any(|name| name == FINALIZER);
+        return if has {
+            Decision::ForgetFinalizer
+        } else {
+            Decision::Nothing
+        };
+    }
+    match restore
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.clone())
+        .unwrap_or_default()
+    {
+        RestorePhase::New => {}
+        RestorePhase::InProgress => return Decision::Abandon,
+        _ => return Decision::Nothing,
+    }
+    let mut reasons = spec_errors(&restore.spec);
+    if reasons.is_empty() {
+        reasons = source_errors(observed);
+    }
+    if reasons.is_empty() {
+        Decision::Run(Box::new(start(observed, default_timeout)))
+    } else {
+        Decision::Refuse(reasons)
+    }
+}
+
+fn start(observed: &Observed, default_timeout: caravel_api::Duration) -> Start {
+    let spec = &observed.restore.spec;
+    let mut excluded_resources = spec.excluded_resources.clone();
+    for name in NEVER_RESTORABLE {
+        if !excluded_resources.iter().any(|excluded| excluded == name) {
+            excluded_resources.push((*name).to_owned());
+        }
+    }
+    let asked = spec.item_operation_timeout.filter(|timeout| !timeout.is_zero());
+    Start {
+        excluded_resources,
+        item_operation_timeout: asked.unwrap_or(default_timeout),
+        schedule_name: observed
+            .backup
+            .as_ref()
+            .and_then(|backup| backup.labels().get(labels::SCHEDULE_NAME).cloned()),
+    }
+}
+
+/// What is wrong with the Restore itself.
+fn spec_errors(spec: &RestoreSpec) -> Vec<String> {
+    let mut errors = Vec::new();
+    match (spec.backup_name.is_empty(), spec.schedule_name.is_empty()) {
+        (false, true) => {}
+        (true, false) => errors.push(not_yet(
+            "spec.scheduleName (restore from a schedule)",
+            "name a backup in spec.backupName",
+        )),
+        _ => errors.push(
+            "Either a backup or schedule must be specified as a source for the restore, but not both"
+                .to_owned(),
+        ),
+    }
+    for name in spec
+        .included_resources
+        .iter()
+        .filter(|name| NEVER_RESTORABLE.contains(&name.as_str()))
+    {
+        errors.push(format!("{name} are non-restorable resources"));
+    }
+    errors.extend(list_errors(
+        "resource",
+        &spec.included_resources,
+        &spec.excluded_resources,
+    ));
+    errors.extend(list_errors(
+        "namespace",
+        &spec.included_namespaces,
+        &spec.excluded_namespaces,
+    ));
+    if spec.label_selector.is_some() && !spec.or_label_selectors.is_empty() {
+        errors.push(
+            "encountered labelSelector as well as orLabelSelectors in restore spec, only one can be specified".to_owned(),
+        );
+    }
+    for selector in spec.label_selector.iter().chain(&spec.or_label_selectors) {
+        if let Err(error) = Selector::try_from(selector.clone()) {
+            errors.push(format!("invalid label selector: {error}"));
+        }
+    }
+    errors.extend(unsupported(spec));
+    errors
+}
+
+/// Fields of Velero that this version refuses instead of ignoring.
+fn unsupported(spec: &RestoreSpec) -> Vec<String> {
+    let mut errors = Vec::new();
+    match spec.existing_resource_policy.as_str() {
+        "" | "none" => {}
+        "update" => errors.push(not_yet("spec.existingResourcePolicy=update", "use none")),
+        other => errors.push(format!(
+            "Invalid ExistingResourcePolicy {other:?}: only none is possible in this version"
+        )),
+    }
+    if spec
+        .hooks
+        .as_ref()
+        .is_some_and(|hooks| !hooks.resources.is_empty())
+    {
+        errors.push(not_yet("spec.hooks (restore hooks)", "leave them out"));
+    }
+    if spec.resource_modifier.is_some() {
+        errors.push(not_yet("spec.resourceModifier", "leave it out"));
+    }
+    if spec.resource_policy.is_some() {
+        errors.push(not_yet("spec.resourcePolicy", "leave it out"));
+    }
+    let status = spec.restore_status.clone().unwrap_or_default();
+    if !status.included_resources.is_empty() {
+        errors.push(not_yet("spec.restoreStatus", "leave it out"));
+    }
+    errors
+}
+
+fn not_yet(what: &str, instead: &str) -> String {
+    format!("this version does not have {what} yet; {instead}")
+}
+
+/// What is wrong with the backup or its location.
+fn source_errors(observed: &Observed) -> Vec<String> {
+    let name = &observed.restore.spec.backup_name;
+    let Some(backup) = &observed.backup else {
+        return vec![format!(
+            "Error retrieving backup: backups.velero.io {name:?} not found; see `velero backup get`"
+        )];
+    };
+    let phase = backup
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.clone())
+        .unwrap_or_default();
+    let mut errors = Vec::new();
+    let restorable = matches!(phase, BackupPhase::Completed | BackupPhase::PartiallyFailed);
+    if !restorable || backup.metadata.deletion_timestamp.is_some() {
+        errors.push(format!(
+            "backup {name:?} is {phase}; only a Completed or PartiallyFailed backup can be restored, see `velero backup describe {name}`"
+        ));
+    }
+    let location = &backup.spec.storage_location;
+    match &observed.location {
+        None => errors.push(format!(
+            "BackupStorageLocation {location:?} of backup {name:?} does not exist"
+        )),
+        Some(bsl) => {
+            let status = bsl.status.clone().unwrap_or_default();
+            if status.phase != Some(BackupStorageLocationPhase::Available) {
+                let why = if status.message.is_empty() {
+                    "it was not validated yet"
+                } else {
+                    status.message.as_str()
+                };
+                errors.push(format!(
+                    "The BSL {location} is unavailable, cannot retrieve the backup: {why}; see `velero backup-location get`"
+                ));
+            }
+        }
+    }
+    errors
+}

@@ -1,0 +1,98 @@
+//! The one place where this controller writes a Restore: merge patches of single fields, with the resourceVersion of
+//! the object that was decided on, so that a change in between is a conflict and not lost.
+
+use caravel_api::phase::RestorePhase;
+use caravel_api::v1::Restore;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+
+use super::decide::{FINALIZER, Start};
+use crate::context::Context;
+
+/// A change of a Restore's fields.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Refused.
+    FailedValidation(Vec<String>),
+    /// It starts.
+    Started(Box<Start>),
+    /// So far.
+    Progress { restored: usize, total: usize },
+    /// The run is over; operations or the finalizer go on.
+    Ran {
+        phase: RestorePhase,
+        warnings: usize,
+        errors: usize,
+        operations: usize,
+        restored: usize,
+        total: usize,
+    },
+    /// It cannot go on.
+    Failed { reason: String },
+    /// Velero's finalizer goes.
+    WithoutFinalizer,
+}
+
+/// Writes, and returns the Restore as it is then.
+///
+/// # Errors
+/// kube's; 409 when the Restore was changed meanwhile.
+pub async fn write(context: &Context, restore: &Restore, change: Change) -> Result<Restore, kube::Error> {
+    let api: Api<Restore> = context.api();
+    let mut patch = patch(context, restore, change);
+    patch["metadata"]["resourceVersion"] = json!(restore.resource_version());
+    api.patch(
+        &restore.name_any(),
+        &PatchParams::default(),
+        &Patch::Merge(&patch),
+    )
+    .await
+}
+
+fn patch(context: &Context, restore: &Restore, change: Change) -> Value {
+    let now = context.now();
+    match change {
+        Change::FailedValidation(reasons) => {
+            json!({"status": {"phase": RestorePhase::FailedValidation, "validationErrors": reasons}})
+        }
+        Change::Started(start) => {
+            let mut patch = json!({
+                "spec": {"excludedResources": start.excluded_resources, "itemOperationTimeout": start.item_operation_timeout},
+                "status": {"phase": RestorePhase::InProgress, "startTimestamp": now},
+            });
+            if let Some(schedule) = start.schedule_name {
+                patch["metadata"] = json!({"labels": {caravel_api::labels::SCHEDULE_NAME: schedule}});
+            }
+            patch
+        }
+        Change::Progress { restored, total } => {
+            json!({"status": {"progress": {"itemsRestored": restored, "totalItems": total}}})
+        }
+        Change::Ran {
+            phase,
+            warnings,
+            errors,
+            operations,
+            restored,
+            total,
+        } => json!({"status": {
+            "phase": phase,
+            "warnings": warnings,
+            "errors": errors,
+            "restoreItemOperationsAttempted": operations,
+            "progress": {"itemsRestored": restored, "totalItems": total},
+        }}),
+        Change::Failed { reason } => json!({"status": {
+            "phase": RestorePhase::Failed, "failureReason": reason, "completionTimestamp": now,
+        }}),
+        Change::WithoutFinalizer => {
+            let left: Vec<&String> = restore
+                .finalizers()
+                .iter()
+                .filter(|name| *name != FINALIZER)
+                .collect();
+            json!({"metadata": {"finalizers": left}})
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Table tests of [`super::decide`].
+
+use caravel_api::Duration;
+use caravel_api::v1::Restore;
+use serde_json::{Value, json};
+
+use super::decide::{Decision, Observed, decide};
+
+/// A Restore that would run; cases merge-patch one thing.
+fn observed(patch: Value) -> Observed {
+    let mut world = json!({
+        "restore": {"apiVersion": "velero.io/v1", "kind": "Restore", "metadata": {"name": "r1", "namespace": "velero"},
+            "spec": {"backupName": "b1", "hooks": {}, "includedNamespaces": ["*"]}},
+        "backup": {"apiVersion": "velero.io/v1", "kind": "Backup", "metadata": {"name": "b1"},
+            "spec": {"storageLocation": "default"}, "status": {"phase": "Completed"}},
+        "location": {"apiVersion": "velero.io/v1", "kind": "BackupStorageLocation", "metadata": {"name": "default"},
+            "spec": {"provider": "aws", "objectStorage": {"bucket": "b"}}, "status": {"phase": "Available"}},
+    });
+    merge(&mut world, &patch);
+    Observed {
+        restore: serde_json::from_value(world["restore"].clone()).unwrap(),
+        backup: serde_json::from_value(world["backup"].clone()).unwrap(),
+        location: serde_json::from_value(world["location"].clone()).unwrap(),
+    }
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    match (target, patch) {
+        (Value::Object(target), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(target.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (target, patch) => *target = patch.clone(),
+    }
+}
+
+fn decision(patch: Value) -> Decision {
+    decide(&observed(patch), Duration::from_hours(4))
+}
+
+#[test]
+fn a_valid_restore_runs_with_veleros_defaults_written_into_it() {
+    let Decision::Run(start) =
+        decision(json!({"backup": {"metadata": {"labels": {"velero.io/schedule-name": "daily"}}}}))
+    else {
+        panic!("runs");
+    };
+    // As in samples/objects/restore-b1-r.yaml.
+    assert_eq!(
+        start.excluded_resources,
+        [
+            "nodes",
+            "events",
+            "events.events.k8s.io",
+            "backups.velero.io",
+            "restores.velero.io",
+            "resticrepositories.velero.io",
+            "csinodes.storage.k8s.io",
+            "volumeattachments.storage.k8s.io",
+            "backuprepositories.velero.io",
+        ]
+    );
+    assert_eq!(start.item_operation_timeout.to_string(), "4h0m0s");
+    assert_eq!(start.schedule_name.as_deref(), Some("daily"));
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_and_said_never_ignored() {
+    for (patch, words) in [
+        (
+            json!({"restore": {"spec": {"backupName": ""}}}),
+            "Either a backup or schedule",
+        ),
+        (
+            json!({"restore": {"spec": {"scheduleName": "s"}}}),
+            "but not both",
+        ),
+        (
+            json!({"restore": {"spec": {"backupName": "", "scheduleName": "s"}}}),
+            "does not have spec.scheduleName",
+        ),
+        (
+            json!({"restore": {"spec": {"includedResources": ["nodes"]}}}),
+            "nodes are non-restorable",
+        ),
+        (
+            json!({"restore": {"spec": {"includedNamespaces": ["*", "a"]}}}),
+            "namespace lists",
+        ),
+        (
+            json!({"restore": {"spec": {"excludedResources": ["*"]}}}),
+            "resource lists",
+        ),
+        (
+            json!({"restore": {"spec": {"existingResourcePolicy": "update"}}}),
+            "does not have spec.existingResourcePolicy=update",
+        ),
+        (
+            json!({"restore": {"spec": {"existingResourcePolicy": "overwrite"}}}),
+            "Invalid ExistingResourcePolicy",
+        ),
+        (
+            json!({"restore": {"spec": {"hooks": {"resources": [{"name": "h"}]}}}}),
+            "does not have spec.hooks",
+        ),
+        (
+            json!({"restore": {"spec": {"resourceModifier": {"kind": "configmap", "name": "m"}}}}),
+            "does not have spec.resourceModifier",
+        ),
+        (
+            json!({"restore": {"spec": {"restoreStatus": {"includedResources": ["pods"]}}}}),
+            "does not have spec.restoreStatus",
+        ),
+        (
+            json!({"restore": {"spec": {"labelSelector": {"matchLabels": {"a": "b"}}, "orLabelSelectors": [{}]}}}),
+            "only one can be specified",
+        ),
+        (json!({"backup": null}), "\"b1\" not found"),
+        (
+            json!({"backup": {"status": {"phase": "InProgress"}}}),
+            "backup \"b1\" is InProgress",
+        ),
+        (
+            json!({"backup": {"status": {"phase": "Failed"}}}),
+            "backup \"b1\" is Failed",
+        ),
+        (
+            json!({"backup": {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}}),
+            "can be restored",
+        ),
+        (
+            json!({"location": null}),
+            "BackupStorageLocation \"default\" of backup \"b1\" does not exist",
+        ),
+        (
+            json!({"location": {"status": {"phase": "Unavailable", "message": "bucket backups does not exist"}}}),
+            "bucket backups does not exist",
+        ),
+        (json!({"location": {"status": null}}), "not validated yet"),
+    ] {
+        match decision(patch.clone()) {
+            Decision::Refuse(reasons) => {
+                assert!(
+                    reasons.iter().any(|reason| reason.contains(words)),
+                    "{patch}: {reasons:?}"
+                );
+            }
+            other => panic!("{patch}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn every_reason_is_given_at_once() {
+    let Decision::Refuse(reasons) = decision(
+        json!({"restore": {"spec": {"existingResourcePolicy": "update", "resourceModifier": {"kind": "configmap", "name": "m"}}}}),
+    ) else {
+        panic!("refused");
+    };
+    assert_eq!(reasons.len(), 2, "{reasons:?}");
+}
+
+#[test]
+fn a_partially_failed_backup_can_be_restored() {
+    assert!(matches!(
+        decision(json!({"backup": {"status": {"phase": "PartiallyFailed"}}})),
+        Decision::Run(_)
+    ));
+}
+
+#[test]
+fn only_new_restores_are_started_and_an_unattended_one_in_progress_is_given_up() {
+    for (phase, wanted) in [
+        ("InProgress", Decision::Abandon),
+        ("WaitingForPluginOperations", Decision::Nothing),
+        ("Finalizing", Decision::Nothing),
+        ("Completed", Decision::Nothing),
+        ("PartiallyFailed", Decision::Nothing),
+        ("Failed", Decision::Nothing),
+        ("FailedValidation", Decision::Nothing),
+        ("SomethingNewer", Decision::Nothing),
+    ] {
+        assert_eq!(
+            decision(json!({"restore": {"status": {"phase": phase}}})),
+            wanted,
+            "{phase}"
+        );
+    }
+}
+
+#[test]
+fn a_deleted_restore_loses_the_finalizer_that_velero_gave_it_and_never_starts() {
+    let deleted = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+    assert_eq!(
+        decision(json!({"restore": {"metadata": deleted}})),
+        Decision::Nothing
+    );
+    let mut with_finalizer = deleted;
+    with_finalizer["finalizers"] = json!(["restores.velero.io/external-resources-finalizer"]);
+    assert_eq!(
+        decision(json!({"restore": {"metadata": with_finalizer}})),
+        Decision::ForgetFinalizer
+    );
+}
+
+#[test]
+fn the_sample_of_a_real_velero_restore_is_understood() {
+    let restore: Restore = serde_json::from_value(json!({
+        "apiVersion": "velero.io/v1", "kind": "Restore", "metadata": {"name": "b1-r"},
+        "spec": {"backupName": "b1", "hooks": {}, "uploaderConfig": {}, "includedNamespaces": ["*"], "itemOperationTimeout": "4h0m0s"},
+    }))
+    .unwrap();
+    let mut observed = observed(json!({}));
+    observed.restore = restore;
+    assert!(matches!(
+        decide(&observed, Duration::from_hours(4)),
+        Decision::Run(_)
+    ));
+}
