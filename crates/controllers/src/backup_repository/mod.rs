@@ -1,1 +1,188 @@
-//! The backup_repository controller.
+//! BackupRepository: connects or creates the Kopia repository that the object stands for, and says whether it is Ready.
+//!
+//! Runs in the server. Node agents create the object when a movement needs it (`data_movement/act.rs`) and wait for its
+//! phase. Prepared again every five minutes while NotReady, and at once when its location, the location's credential
+//! or the password changes. A repository that cannot be opened is never created over (guarantee 4, in
+//! `crates/backup-repository`). Maintenance is not done yet; its room is `maintenance_job.rs` here.
+//! Source: velero-behaviour.md 6, Velero `pkg/controller/backup_repository_controller.go`.
+
+mod decide;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use caravel_api::phase::{BackupStorageLocationAccessMode, UploaderType};
+use caravel_api::v1::{BackupRepository, BackupStorageLocation};
+use caravel_backup_repository::{Environment, Prepare};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::watcher;
+use kube::ResourceExt;
+use parking_lot::Mutex;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::data_movement::Interests;
+use crate::reconcile::{self, Error, Key, Next, Reconciler, Source, chain};
+use decide::{Decision, LastTry, decide};
+
+/// Secret and key of the repository password.
+const PASSWORD_SECRET: &str = "velero-repo-credentials";
+const PASSWORD_KEY: &str = "repository-password";
+/// Velero's default for repositories that name no frequency of their own.
+const MAINTENANCE_FREQUENCY: &str = "1h0m0s";
+/// Repositories prepared side by side: each costs a key derivation of 64 MiB.
+const WORKERS: usize = 2;
+
+/// Starts the controller in the server.
+pub fn spawn(context: Context, shutdown: CancellationToken) -> JoinHandle<()> {
+    let controller = Controller { context: context.clone(), interests: std::sync::Arc::default(), tries: Mutex::default() };
+    let by_location = std::sync::Arc::clone(&controller.interests);
+    let by_secret = std::sync::Arc::clone(&controller.interests);
+    let sources = vec![
+        Source::objects(context.api::<BackupRepository>(), watcher::Config::default()),
+        Source::watch(context.api::<BackupStorageLocation>(), watcher::Config::default(), move |location| {
+            by_location.keys("BackupStorageLocation", &Key::of(location))
+        }),
+        Source::watch(context.api::<Secret>(), watcher::Config::default(), move |secret| {
+            by_secret.keys("Secret", &Key::of(secret))
+        }),
+    ];
+    tokio::spawn(reconcile::run(controller, sources, WORKERS, shutdown))
+}
+
+struct Controller {
+    context: Context,
+    interests: std::sync::Arc<Interests>,
+    tries: Mutex<BTreeMap<Key, LastTry>>,
+}
+
+/// What a repository rests on, read once.
+struct Inputs {
+    location: Option<BackupStorageLocation>,
+    password: Option<Secret>,
+    /// Changes when anything does that could make another try end differently.
+    fingerprint: String,
+}
+
+#[async_trait]
+impl Reconciler for Controller {
+    fn name(&self) -> &'static str {
+        "backup-repository"
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let Some(repository) = self.context.api::<BackupRepository>().get_opt(&key.name).await? else {
+            self.interests.forget(key);
+            self.tries.lock().remove(key);
+            return Ok(Next::Done);
+        };
+        let inputs = self.inputs(key, &repository).await?;
+        let now = self.context.clock.now();
+        let last_try = self.tries.lock().get(key).cloned();
+        match decide(&repository.phase(), last_try.as_ref(), &inputs.fingerprint, now) {
+            Decision::Prepare => {
+                let prepared = self.prepare(&repository, &inputs).await;
+                self.remember(key, &inputs, now);
+                self.write(&repository, prepared).await?;
+                Ok(Next::Done)
+            }
+            Decision::Remember => {
+                self.remember(key, &inputs, now);
+                Ok(Next::Done)
+            }
+            Decision::Wait { until } => {
+                Ok(Next::After(std::time::Duration::try_from(until.duration_since(now)).unwrap_or_default()))
+            }
+            Decision::Leave => Ok(Next::Done),
+        }
+    }
+}
+
+impl Controller {
+    fn remember(&self, key: &Key, inputs: &Inputs, at: Timestamp) {
+        self.tries.lock().insert(key.clone(), LastTry { fingerprint: inputs.fingerprint.clone(), at });
+    }
+
+    async fn inputs(&self, key: &Key, repository: &BackupRepository) -> Result<Inputs, Error> {
+        let namespace = &self.context.namespace;
+        let secrets = self.context.api::<Secret>();
+        let name = &repository.spec.backup_storage_location;
+        self.interests.register("BackupStorageLocation", Key::new(namespace.clone(), name.clone()), key);
+        self.interests.register("Secret", Key::new(namespace.clone(), PASSWORD_SECRET), key);
+        let location = self.context.api::<BackupStorageLocation>().get_opt(name).await?;
+        let password = secrets.get_opt(PASSWORD_SECRET).await?;
+        let version = |secret: &Option<Secret>| secret.as_ref().and_then(|secret| secret.resource_version()).unwrap_or_default();
+        let mut fingerprint = format!("password {}", version(&password));
+        if let Some(location) = &location {
+            fingerprint.push_str(&serde_json::to_string(&location.spec)?);
+            if let Some(credential) = &location.spec.credential {
+                self.interests.register("Secret", Key::new(namespace.clone(), credential.name.clone()), key);
+                fingerprint.push_str(&version(&secrets.get_opt(&credential.name).await?));
+            }
+        }
+        Ok(Inputs { location, password, fingerprint })
+    }
+
+    /// Connects, or creates where the prefix is empty. The text of an error is the user's.
+    async fn prepare(&self, repository: &BackupRepository, inputs: &Inputs) -> Result<(), String> {
+        let spec = &repository.spec;
+        if matches!(spec.repository_type, Some(UploaderType::Restic | UploaderType::Other(_))) {
+            return Err("only repositoryType kopia can be opened".into());
+        }
+        let Some(location) = &inputs.location else {
+            return Err(format!("BackupStorageLocation {} does not exist", spec.backup_storage_location));
+        };
+        let password = password(inputs.password.as_ref())?;
+        let resolved = self.context.locations.resolve(location).await.map_err(|error| chain(&error))?;
+        let storage = resolved
+            .location
+            .repository_storage(resolved.credentials.as_ref(), &spec.volume_namespace)
+            .map_err(|error| chain(&error))?;
+        let read_only = location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly);
+        let mode = if read_only { Prepare::ConnectOnly } else { Prepare::ConnectOrCreate };
+        caravel_backup_repository::prepare(storage, &password, mode, Environment::system())
+            .await
+            .map(drop)
+            .map_err(|error| chain(&error))
+    }
+
+    async fn write(&self, repository: &BackupRepository, prepared: Result<(), String>) -> Result<(), Error> {
+        let name = repository.name_any();
+        match &prepared {
+            Ok(()) => tracing::info!(repository = %name, "backup repository is ready"),
+            Err(why) => tracing::warn!(repository = %name, error = %why, next_try = "in 5 minutes or on change", "backup repository is not ready"),
+        }
+        let patch = outcome_patch(repository, &prepared);
+        self.context.api::<BackupRepository>().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        Ok(())
+    }
+}
+
+/// Phase, message and, on a repository that nobody has filled in yet, the maintenance frequency.
+fn outcome_patch(repository: &BackupRepository, prepared: &Result<(), String>) -> Value {
+    let status = match prepared {
+        Ok(()) => json!({"phase": "Ready", "message": null}),
+        Err(why) => json!({"phase": "NotReady", "message": why}),
+    };
+    let mut patch = json!({"metadata": {"resourceVersion": repository.metadata.resource_version}, "status": status});
+    if repository.spec.maintenance_frequency.is_zero() {
+        patch["spec"] = json!({"maintenanceFrequency": MAINTENANCE_FREQUENCY});
+    }
+    patch
+}
+
+fn password(secret: Option<&Secret>) -> Result<SecretString, String> {
+    let missing = || {
+        format!("Secret {PASSWORD_SECRET} with key {PASSWORD_KEY} is missing: it holds the password of every backup repository; create it, or restart the server, which creates it with Velero's default")
+    };
+    let value = secret.and_then(|secret| secret.data.as_ref()?.get(PASSWORD_KEY)).ok_or_else(missing)?;
+    let text = std::str::from_utf8(&value.0).map_err(|_| format!("Secret {PASSWORD_SECRET}: {PASSWORD_KEY} is not text"))?;
+    Ok(SecretString::from(text.trim().to_owned()))
+}

@@ -171,6 +171,29 @@ impl<M: Movement> Controller<M> {
     }
 }
 
+/// Lets every movement that runs on this node already take its slot, before any new one may.
+///
+/// # Errors
+/// DataUploads or DataDownloads cannot be listed.
+pub async fn hold_running(shared: &Shared) -> Result<(), Error> {
+    hold::<crate::data_upload::Upload>(shared).await?;
+    hold::<crate::data_download::Download>(shared).await
+}
+
+async fn hold<M: Movement>(shared: &Shared) -> Result<(), Error> {
+    use state::State;
+    let objects = shared.context.api::<M::Object>().list(&kube::api::ListParams::default()).await?;
+    for object in &objects {
+        let facts = M::facts(object);
+        if let State::InProgress { node, .. } | State::Canceling { node, .. } = State::parse(&facts) {
+            if node == shared.policy.node && facts.is_ours() {
+                shared.slots.hold(M::DIRECTION, &Key::of(object));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The owner reference that makes a temporary object go with its movement.
 pub(crate) fn owner_reference<K: Resource<DynamicType = ()>>(object: &K) -> OwnerReference {
     OwnerReference {

@@ -55,21 +55,21 @@ impl<M: Movement> Controller<M> {
                 None
             }
             State::Accepted { .. } => {
-                observed.mover = self.mover(object, &observed.facts).await?;
+                observed.mover = self.mover(&observed.facts).await?;
                 if mine {
                     observed.repository = self.repository(key, &observed.facts).await?;
                 }
                 mine.then_some(Activity::Expose)
             }
             State::Prepared { .. } if mine => {
-                observed.mover = self.mover(object, &observed.facts).await?;
+                observed.mover = self.mover(&observed.facts).await?;
                 observed.repository = self.repository(key, &observed.facts).await?;
                 observed.slot = self.shared.slots.look(M::DIRECTION, key);
                 None
             }
             State::InProgress { .. } | State::Canceling { .. } if mine => {
                 self.shared.slots.hold(M::DIRECTION, key);
-                observed.mover = self.mover(object, &observed.facts).await?;
+                observed.mover = self.mover(&observed.facts).await?;
                 self.rebinding(object, &mut observed)
             }
             State::Finished { .. } if observed.facts.has_finalizer() => Some(Activity::CleanUp),
@@ -100,10 +100,10 @@ impl<M: Movement> Controller<M> {
     }
 
     /// The pod first, then the Event: the Event is written before the pod ends, so an ended pod cannot hide it.
-    async fn mover(&self, object: &M::Object, facts: &Facts) -> Result<Mover, Error> {
+    async fn mover(&self, facts: &Facts) -> Result<Mover, Error> {
         let context = &self.shared.context;
         let pod = context.api::<Pod>().get_opt(&facts.name).await?;
-        let pod = pod.filter(|pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == object.meta().uid.as_ref()));
+        let pod = pod.filter(|pod| pod.owner_references().iter().any(|owner| owner.uid == facts.uid));
         let word = context.api::<Event>().get_opt(&protocol::final_event_name(&facts.uid)).await?;
         if let Some(event) = word {
             let word = LastWord::of_event(event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
