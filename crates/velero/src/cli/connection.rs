@@ -1,0 +1,89 @@
+//! Which cluster and which namespace a command talks to.
+//!
+//! Order for the namespace, as Velero's `pkg/client/config.go`: `--namespace`, the client configuration file
+//! (`$HOME/.config/velero/config.json`, key `namespace`), the environment variable `VELERO_NAMESPACE`, then `velero`.
+
+use std::path::PathBuf;
+
+use caravel_api::labels::DEFAULT_NAMESPACE;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use super::failure::{Failure, Outcome, chain};
+
+/// Flags that every command has.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Global {
+    /// Path to the kubeconfig file; else the environment variable KUBECONFIG, ~/.kube/config, or the pod's own account.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+
+    /// Context of the kubeconfig to use; else its current one.
+    #[arg(long, global = true, value_name = "CONTEXT")]
+    pub kubecontext: Option<String>,
+
+    /// Namespace in which Velero runs [default: velero].
+    #[arg(short, long, global = true)]
+    pub namespace: Option<String>,
+
+    /// Colours in a terminal [default: true].
+    #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = super::flags::boolean)]
+    pub colorized: Option<bool>,
+}
+
+impl Global {
+    /// The namespace of Velero.
+    pub fn namespace(&self) -> String {
+        self.namespace
+            .clone()
+            .or_else(|| client_configuration("namespace"))
+            .or_else(|| std::env::var("VELERO_NAMESPACE").ok())
+            .filter(|namespace| !namespace.is_empty())
+            .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned())
+    }
+
+    /// True when text for people may hold colours.
+    pub fn colours(&self) -> bool {
+        use std::io::IsTerminal;
+        let wanted = self
+            .colorized
+            .or_else(|| client_configuration("colorized").and_then(|text| super::flags::boolean(&text).ok()));
+        wanted.unwrap_or(true) && std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+    }
+
+    /// A client for the chosen cluster. Nothing is sent yet.
+    pub async fn client(&self) -> Outcome<Client> {
+        let options = KubeConfigOptions {
+            context: self.kubecontext.clone(),
+            ..KubeConfigOptions::default()
+        };
+        let config = match &self.kubeconfig {
+            Some(path) => {
+                let file = Kubeconfig::read_from(path).map_err(|error| no_cluster(&error))?;
+                kube::Config::from_custom_kubeconfig(file, &options)
+                    .await
+                    .map_err(|error| no_cluster(&error))?
+            }
+            None if options.context.is_some() => kube::Config::from_kubeconfig(&options)
+                .await
+                .map_err(|error| no_cluster(&error))?,
+            None => kube::Config::infer().await.map_err(|error| no_cluster(&error))?,
+        };
+        Client::try_from(config).map_err(|error| no_cluster(&error))
+    }
+}
+
+fn no_cluster(error: &dyn std::error::Error) -> Failure {
+    Failure::new(format!("finding the cluster: {}", chain(error)))
+        .next("kubectl config view    (or give --kubeconfig FILE)")
+}
+
+/// A value of the client configuration file; a missing or unreadable file holds nothing.
+pub fn client_configuration(key: &str) -> Option<String> {
+    let path = PathBuf::from(std::env::var_os("HOME")?).join(".config/velero/config.json");
+    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    match value.get(key)? {
+        serde_json::Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}

@@ -1,0 +1,76 @@
+//! `velero install`: flags (`options.rs`) → objects (`objects.rs`) → print, or create (`apply.rs`) and wait
+//! (`wait.rs`).
+
+mod apply;
+pub(crate) mod data_mover_role;
+mod node_agent;
+mod objects;
+mod options;
+mod plugins;
+mod server;
+mod wait;
+
+#[cfg(test)]
+mod tests;
+
+pub use options::Args;
+
+use self::options::Options;
+use super::connection::Global;
+use super::failure::Outcome;
+use super::output;
+
+/// Runs the command.
+pub async fn run(args: &Args, global: &Global) -> Outcome {
+    let crds = objects::crds();
+    let options = if args.crds_only.unwrap_or(false) {
+        None
+    } else {
+        Some(Options::from_args(args, global.namespace())?)
+    };
+    let others = options.as_ref().map(objects::objects).unwrap_or_default();
+    for note in options.iter().flat_map(|options| &options.notes) {
+        eprintln!("{note}");
+    }
+    if let Some(format) = args.output {
+        return output::print(&output::list([crds, others].concat()), format);
+    }
+    if args.dry_run.unwrap_or(false) {
+        return Ok(());
+    }
+    let client = global.client().await?;
+    for crd in &crds {
+        apply::create(&client, crd).await?;
+    }
+    println!("Waiting for resources to be ready in cluster...");
+    apply::established(&client, &crds).await?;
+    for object in &others {
+        apply::create(&client, object).await?;
+    }
+    let Some(options) = options else { return Ok(()) };
+    if args.wait.unwrap_or(false) {
+        wait::server(&client, &options.namespace).await?;
+        if options.use_node_agent {
+            wait::node_agent(&client, &options.namespace).await?;
+        }
+    }
+    closing_words(&options);
+    Ok(())
+}
+
+fn closing_words(options: &Options) {
+    let namespace = &options.namespace;
+    if options.credentials.is_none() && options.location.is_some() {
+        println!("\nNo secret file was specified, no Secret created.\n");
+    }
+    if options.location.is_none() {
+        println!("\nNo bucket and provider were specified, no default backup storage location created.\n");
+    }
+    println!(
+        "Velero is installed! ⛵ Use 'kubectl logs deployment/velero -n {namespace}' to view the status."
+    );
+    eprintln!(
+        "Note: repositories are encrypted with Velero's published default password until you set your own in Secret \
+         {namespace}/velero-repo-credentials, key repository-password."
+    );
+}

@@ -1,0 +1,121 @@
+//! The objects of an installation, in the order in which they are created (velero-behaviour.md section 11).
+//!
+//! Neighbours: `server.rs` and `node_agent.rs` hold the two workloads, `data_mover_role.rs` what the data mover pods
+//! may do. Mirrors `pkg/install/resources.go`, `AllResources`.
+
+use caravel_api::labels::{COMPONENT, COMPONENT_VELERO, DEFAULT_NAMESPACE};
+use caravel_api::v1::{
+    BackupStorageLocation, BackupStorageLocationSpec, ObjectStorageLocation, VolumeSnapshotLocation,
+    VolumeSnapshotLocationSpec,
+};
+use k8s_openapi::ByteString;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::options::{Location, Options, SnapshotLocation};
+use super::{data_mover_role, node_agent, server};
+
+/// Name and key of the Secret with the provider's credentials.
+pub const CREDENTIALS_SECRET: &str = "cloud-credentials";
+/// Key in [`CREDENTIALS_SECRET`], and the file's name in the pods.
+pub const CREDENTIALS_KEY: &str = "cloud";
+/// ServiceAccount of server and node agent.
+pub const SERVICE_ACCOUNT: &str = "velero";
+
+/// The CustomResourceDefinitions.
+pub fn crds() -> Vec<Value> {
+    caravel_api::crds().iter().map(to_value).collect()
+}
+
+/// Everything else.
+pub fn objects(options: &Options) -> Vec<Value> {
+    let namespace = options.namespace.as_str();
+    let mut objects = vec![
+        self::namespace(namespace),
+        cluster_role_binding(namespace),
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(SERVICE_ACCOUNT, namespace)}),
+    ];
+    objects.extend(data_mover_role::objects(namespace));
+    if let Some(credentials) = &options.credentials {
+        objects.push(json!({
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": metadata(CREDENTIALS_SECRET, namespace),
+            "data": {CREDENTIALS_KEY: to_value(&ByteString(credentials.clone()))},
+        }));
+    }
+    if let Some(location) = &options.location {
+        objects.push(backup_storage_location(namespace, location));
+    }
+    if let Some(location) = &options.snapshot_location {
+        objects.push(volume_snapshot_location(namespace, location));
+    }
+    objects.push(server::deployment(options));
+    if options.use_node_agent {
+        objects.push(node_agent::daemon_set(options));
+    }
+    objects
+}
+
+/// Name, namespace and the label that every object of an installation has.
+pub fn metadata(name: &str, namespace: &str) -> Value {
+    json!({"name": name, "namespace": namespace, "labels": {COMPONENT: COMPONENT_VELERO}})
+}
+
+/// An object of our own types as JSON.
+fn to_value(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).expect("API objects hold only string keys")
+}
+
+fn namespace(name: &str) -> Value {
+    let mut labels = json!({COMPONENT: COMPONENT_VELERO});
+    for mode in ["enforce", "audit", "warn"] {
+        labels[format!("pod-security.kubernetes.io/{mode}")] = "privileged".into();
+        labels[format!("pod-security.kubernetes.io/{mode}-version")] = "latest".into();
+    }
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}, "spec": {}})
+}
+
+/// The server reads and creates every kind of object, so it needs every right; as Velero's.
+fn cluster_role_binding(namespace: &str) -> Value {
+    let name = if namespace == DEFAULT_NAMESPACE {
+        DEFAULT_NAMESPACE.to_owned()
+    } else {
+        format!("{DEFAULT_NAMESPACE}-{namespace}")
+    };
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": name, "labels": {COMPONENT: COMPONENT_VELERO}},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace}],
+    })
+}
+
+fn backup_storage_location(namespace: &str, location: &Location) -> Value {
+    let spec = BackupStorageLocationSpec {
+        provider: location.provider.clone(),
+        default: true,
+        config: location.config.clone(),
+        object_storage: ObjectStorageLocation {
+            bucket: location.bucket.clone(),
+            prefix: location.prefix.clone(),
+            ca_cert: location.ca_cert.clone().map(ByteString),
+            ca_cert_ref: None,
+        },
+        ..BackupStorageLocationSpec::default()
+    };
+    labelled(to_value(&BackupStorageLocation::new("default", spec)), namespace)
+}
+
+fn volume_snapshot_location(namespace: &str, location: &SnapshotLocation) -> Value {
+    let spec = VolumeSnapshotLocationSpec {
+        provider: location.provider.clone(),
+        config: location.config.clone(),
+        ..VolumeSnapshotLocationSpec::default()
+    };
+    labelled(to_value(&VolumeSnapshotLocation::new("default", spec)), namespace)
+}
+
+fn labelled(mut object: Value, namespace: &str) -> Value {
+    object["metadata"] = metadata(object["metadata"]["name"].as_str().unwrap_or_default(), namespace);
+    object
+}

@@ -1,0 +1,224 @@
+//! Our objects against those of Velero 1.18.3 for the same flags, and the files in `deploy/` against our objects.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::objects;
+use super::options::{Args, Options};
+use crate::cli::output;
+
+/// The flags that the sample was made with:
+/// `velero install --provider aws --plugins velero/velero-plugin-for-aws:v1.14.3 --bucket b --no-secret
+/// --backup-location-config region=us-east-1 --use-node-agent --features=EnableCSI --dry-run -o yaml`.
+fn sample_args() -> Args {
+    Args {
+        provider: Some("aws".into()),
+        plugins: vec!["velero/velero-plugin-for-aws:v1.14.3".into()],
+        bucket: Some("b".into()),
+        no_secret: Some(true),
+        backup_location_config: vec!["region=us-east-1".into()],
+        use_node_agent: Some(true),
+        image: "velero/velero:v1.18.3".into(),
+        ..Args::default()
+    }
+}
+
+fn install(args: &Args) -> Vec<Value> {
+    objects::objects(
+        &Options::from_args(args, "velero".into())
+            .ok()
+            .expect("these flags are right"),
+    )
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn velero_objects() -> Option<Vec<Value>> {
+    let samples =
+        std::env::var_os("CARAVEL_SAMPLES").map_or_else(|| root().join("../shared/samples"), PathBuf::from);
+    let path = samples.join("objects/install.yaml");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        assert!(std::env::var("CI").is_err(), "{} is missing", path.display());
+        eprintln!("skipped: {} is missing", path.display());
+        return None;
+    };
+    let list: Value = serde_saphyr::from_str(&text).expect("the sample is YAML");
+    let objects = list["items"].as_array().expect("a List").clone();
+    Some(
+        objects
+            .into_iter()
+            .filter(|object| object["kind"] != "CustomResourceDefinition")
+            .map(without_nulls)
+            .collect(),
+    )
+}
+
+/// Go prints `creationTimestamp: null`, empty statuses and empty strategies; the API server reads them as absent.
+fn without_nulls(mut value: Value) -> Value {
+    if let Value::Object(object) = &mut value {
+        let taken = std::mem::take(object);
+        *object = taken
+            .into_iter()
+            .filter(|(key, value)| !value.is_null() && key != "status")
+            .map(|(key, value)| (key, without_nulls(value)))
+            .collect();
+    } else if let Value::Array(list) = &mut value {
+        *list = std::mem::take(list).into_iter().map(without_nulls).collect();
+    }
+    value
+}
+
+fn find<'a>(objects: &'a mut [Value], kind: &str) -> &'a mut Value {
+    objects
+        .iter_mut()
+        .find(|object| object["kind"] == kind)
+        .unwrap_or_else(|| panic!("{kind} is there"))
+}
+
+#[test]
+fn objects_equal_veleros_but_for_the_differences_listed_here() {
+    let Some(mut theirs) = velero_objects() else {
+        return;
+    };
+    let ours = install(&sample_args());
+
+    // 1. Data mover pods have a ServiceAccount and a Role of their own.
+    let (movers, ours): (Vec<Value>, Vec<Value>) = ours
+        .into_iter()
+        .partition(|object| object["metadata"]["name"] == "velero-data-mover");
+    assert_eq!(
+        movers
+            .iter()
+            .map(|object| object["kind"].as_str().unwrap())
+            .collect::<Vec<_>>(),
+        ["ServiceAccount", "Role", "RoleBinding"]
+    );
+    // 2. An old and a new server never run at once. 3. Built-in stores need no init container. 4. Least privilege.
+    let server = &mut find(&mut theirs, "Deployment")["spec"];
+    server["strategy"] = json!({"type": "Recreate"});
+    server["template"]["spec"]
+        .as_object_mut()
+        .unwrap()
+        .remove("initContainers");
+    server["template"]["spec"]["containers"][0]["securityContext"] = json!({
+        "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true, "runAsNonRoot": true, "runAsUser": 65532,
+    });
+    find(&mut theirs, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] =
+        true.into();
+    // 5. `--features=EnableCSI` was given for the sample and is our default: no difference in the objects.
+
+    assert_eq!(ours.len(), theirs.len());
+    for (ours, theirs) in ours.iter().zip(&theirs) {
+        assert_eq!(&without_nulls(ours.clone()), theirs, "{} differs", theirs["kind"]);
+    }
+}
+
+#[test]
+fn the_data_mover_may_only_report() {
+    let mut objects = install(&sample_args());
+    assert_eq!(
+        find(&mut objects, "Role")["rules"],
+        json!([
+            {"apiGroups": ["velero.io"], "resources": ["datauploads", "datadownloads"], "verbs": ["get", "list", "watch", "patch"]},
+            {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+        ])
+    );
+}
+
+#[test]
+fn credentials_are_mounted_and_named_in_the_environment() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[default]\n").unwrap();
+    let mut objects = install(&Args {
+        no_secret: None,
+        secret_file: Some(file.path().into()),
+        ..sample_args()
+    });
+    assert_eq!(find(&mut objects, "Secret")["data"]["cloud"], "W2RlZmF1bHRdCg==");
+    for kind in ["Deployment", "DaemonSet"] {
+        let pod = find(&mut objects, kind)["spec"]["template"]["spec"].clone();
+        assert!(
+            pod["volumes"].to_string().contains(r#""defaultMode":292"#),
+            "{pod}"
+        );
+        assert!(
+            pod["containers"][0]["env"]
+                .to_string()
+                .contains(r#"{"name":"AWS_SHARED_CREDENTIALS_FILE","value":"/credentials/cloud"}"#),
+            "{pod}"
+        );
+    }
+}
+
+#[test]
+fn a_certificate_lands_in_the_backup_location() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "-----BEGIN CERTIFICATE-----\n").unwrap();
+    let mut objects = install(&Args {
+        cacert: Some(file.path().into()),
+        ..sample_args()
+    });
+    assert_eq!(
+        find(&mut objects, "BackupStorageLocation")["spec"]["objectStorage"]["caCert"],
+        "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="
+    );
+}
+
+#[test]
+fn another_namespace_gets_a_cluster_role_binding_of_its_own() {
+    let objects = objects::objects(&Options::from_args(&sample_args(), "dr".into()).ok().unwrap());
+    assert_eq!(objects[1]["metadata"]["name"], "velero-dr");
+    assert!(
+        objects
+            .iter()
+            .skip(2)
+            .all(|object| object["metadata"]["namespace"] == "dr")
+    );
+}
+
+#[test]
+fn yaml_reads_back_as_the_same_objects() {
+    let objects = Value::from([objects::crds(), install(&sample_args())].concat());
+    let text = output::yaml(&objects).ok().unwrap();
+    assert_eq!(serde_saphyr::from_str::<Value>(&text).unwrap(), objects);
+}
+
+/// `deploy/` holds what `install` would create. `CARAVEL_BLESS=1 cargo test -p caravel-velero deploy` writes it anew.
+#[test]
+fn deploy_holds_what_install_creates() {
+    let mut files = Vec::new();
+    for crd in objects::crds() {
+        files.push((
+            format!("crds/{}.yaml", crd["metadata"]["name"].as_str().unwrap()),
+            crd,
+        ));
+    }
+    let args = Args {
+        bucket: Some("backups".into()),
+        image: super::options::DEFAULT_IMAGE.into(),
+        ..sample_args()
+    };
+    files.push(("velero.yaml".to_owned(), output::list(install(&args))));
+    let mut stale = Vec::new();
+    for (name, object) in files {
+        let path = root().join("deploy").join(&name);
+        let text = format!(
+            "# Written by `CARAVEL_BLESS=1 cargo test -p caravel-velero deploy`; do not edit.\n{}",
+            output::yaml(&object).ok().unwrap()
+        );
+        if std::env::var_os("CARAVEL_BLESS").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &text).unwrap();
+        }
+        if std::fs::read_to_string(&path).unwrap_or_default() != text {
+            stale.push(name);
+        }
+    }
+    assert!(
+        stale.is_empty(),
+        "stale in deploy/: {stale:?}; run CARAVEL_BLESS=1 cargo test -p caravel-velero deploy"
+    );
+}

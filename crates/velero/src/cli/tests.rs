@@ -1,0 +1,166 @@
+//! The command line as a whole: what parses, what is refused and how, and the tables.
+
+use clap::{CommandFactory, Parser};
+use serde_json::json;
+
+use super::{Cli, backup, not_yet, restore};
+
+fn refusal(line: &str) -> (Option<String>, i32) {
+    let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+    let error = Cli::try_parse_from(&args).expect_err(line);
+    (not_yet::explain(&args, &error), error.exit_code())
+}
+
+#[test]
+fn the_command_line_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_session_of_the_documentation_parses() {
+    for line in [
+        "velero install --provider aws --plugins velero/velero-plugin-for-aws:v1.14.3 --bucket backups --secret-file ./credentials --backup-location-config region=us-east-1,s3ForcePathStyle=true,s3Url=https://n:7070 --cacert ./ca.crt --use-node-agent --features=EnableCSI --image x --wait",
+        "velero install --use-volume-snapshots=false --no-secret --dry-run -o yaml",
+        "velero backup create b1 --include-namespaces shop --snapshot-move-data --wait",
+        "velero backup create b1 --snapshot-move-data=false -w -n other",
+        "velero -n other backup create b1 --include-namespaces a --include-namespaces b,c --ttl 24h0m0s -l app=x",
+        "velero restore create r1 --from-backup b1 --wait",
+        "velero restore create --from-backup b1",
+        "velero backup describe b1 --details",
+        "velero backup logs b1",
+        "velero backup get",
+        "velero backup get -o json",
+        "velero restore get",
+        "velero restore describe r1",
+        "velero restore logs r1 --timeout 5m",
+        "velero version --client-only",
+        // pflag: the last one wins.
+        "velero backup create b1 --ttl 1h --ttl 2h",
+    ] {
+        Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn verbs_and_flags_of_velero_that_are_missing_are_refused_as_such() {
+    for (line, expected) in [
+        (
+            "velero schedule create daily --schedule=@daily",
+            "velero schedule create: this version does not have this command yet",
+        ),
+        (
+            "velero backup delete b1",
+            "velero backup delete: this version does not have this command yet",
+        ),
+        (
+            "velero uninstall",
+            "velero uninstall: this version does not have this command yet",
+        ),
+        (
+            "velero -n x backup-location get",
+            "velero backup-location get: this version does not have this command yet",
+        ),
+        (
+            "velero get backups",
+            "velero get backups: this version does not have this command yet; use `velero backup get`",
+        ),
+        (
+            "velero create backup b1",
+            "velero create backup: this version does not have this command yet; use `velero backup create`",
+        ),
+        (
+            "velero backup create b1 --ordered-resources pods=a",
+            "velero backup create: this version does not have the flag --ordered-resources yet",
+        ),
+        (
+            "velero backup create b1 --default-volumes-to-fs-backup=true",
+            "velero backup create: this version does not have the flag --default-volumes-to-fs-backup yet",
+        ),
+        (
+            "velero backup get -l a=b",
+            "velero backup get: this version does not have the flag -l yet",
+        ),
+        (
+            "velero restore create --from-schedule s",
+            "velero restore create: this version does not have the flag --from-schedule yet",
+        ),
+        (
+            "velero install --privileged-node-agent",
+            "velero install: this version does not have the flag --privileged-node-agent yet",
+        ),
+        (
+            "velero backup get --log_dir x",
+            "velero backup get: this version does not have the flag --log_dir yet",
+        ),
+    ] {
+        let (text, code) = refusal(line);
+        assert_eq!(text.as_deref(), Some(expected), "{line}");
+        assert_eq!(code, 2, "{line}");
+    }
+}
+
+#[test]
+fn what_nobody_has_is_plainly_unknown() {
+    for line in [
+        "velero bakup",
+        "velero backup create b1 --colour",
+        "velero backup create b1 --snapshot-move-data=perhaps",
+        "velero backup create b1 --ttl 5",
+    ] {
+        let (text, code) = refusal(line);
+        assert_eq!((text, code), (None, 2), "{line}");
+    }
+}
+
+#[test]
+fn the_backup_table_is_veleros() {
+    let backup = |name: &str, phase: &str, location: &str| {
+        serde_json::from_value(json!({
+            "metadata": {"name": name}, "spec": {"storageLocation": location},
+            "status": {"phase": phase, "startTimestamp": "2026-11-21T03:29:56Z", "expiration": "2026-12-21T03:29:56Z"},
+        }))
+        .unwrap()
+    };
+    let now = "2026-11-21T04:00:00Z".parse().unwrap();
+    assert_eq!(
+        backup::table(
+            &[
+                backup("b1", "Completed", "default"),
+                backup("fix1", "Completed", "fix")
+            ],
+            now
+        ),
+        "NAME   STATUS      ERRORS   WARNINGS   CREATED                         EXPIRES   STORAGE LOCATION   QUEUE POSITION   SELECTOR\n\
+         b1     Completed   0        0          2026-11-21 03:29:56 +0000 UTC   29d       default                             <none>\n\
+         fix1   Completed   0        0          2026-11-21 03:29:56 +0000 UTC   29d       fix                                 <none>\n"
+    );
+    assert_eq!(backup::table(&[], now), "No backups found\n");
+}
+
+#[test]
+fn the_restore_table_is_veleros() {
+    let restore = serde_json::from_value(json!({
+        "metadata": {"name": "b1-r", "creationTimestamp": "2026-11-21T03:30:57Z"}, "spec": {"backupName": "b1"},
+        "status": {"phase": "Completed", "startTimestamp": "2026-11-21T03:30:57Z", "completionTimestamp": "2026-11-21T03:31:23Z", "warnings": 1},
+    }))
+    .unwrap();
+    assert_eq!(
+        restore::table(&[restore]),
+        "NAME   BACKUP   STATUS      STARTED                         COMPLETED                       ERRORS   WARNINGS   CREATED                         SELECTOR\n\
+         b1-r   b1       Completed   2026-11-21 03:30:57 +0000 UTC   2026-11-21 03:31:23 +0000 UTC   0        1          2026-11-21 03:30:57 +0000 UTC   <none>\n"
+    );
+}
+
+#[test]
+fn schedules_backups_are_newest_first_under_one_name() {
+    let mut backups: Vec<caravel_api::v1::Backup> =
+        ["z", "daily-20260101000000", "daily-20260201000000", "a"]
+            .map(|name| caravel_api::v1::Backup::new(name, caravel_api::v1::BackupSpec::default()))
+            .into();
+    backup::sort(&mut backups);
+    let names: Vec<_> = backups
+        .iter()
+        .map(|backup| backup.metadata.name.clone().unwrap())
+        .collect();
+    assert_eq!(names, ["a", "daily-20260201000000", "daily-20260101000000", "z"]);
+}
