@@ -119,7 +119,7 @@ pub(crate) struct Inner {
     pub sealer: Arc<Sealer>,
     pub identity: Identity,
     pub committed: Arc<Committed>,
-    pub contents: ContentReader,
+    pub contents: Arc<ContentReader>,
     pub manifests: ManifestCache,
 }
 
@@ -153,7 +153,11 @@ impl Repository {
             environment.clone(),
             max_reading_secs,
         )?);
-        let contents = ContentReader::new(blobs.clone(), sealer.clone(), committed.clone());
+        let contents = Arc::new(ContentReader::new(
+            blobs.clone(),
+            sealer.clone(),
+            committed.clone(),
+        ));
         let identity = Identity {
             username: options.username,
             hostname: options.hostname,

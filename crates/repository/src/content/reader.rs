@@ -14,6 +14,7 @@ use crate::{
     crypto::Sealer,
     error::{RepositoryError, Result},
     index::Entry,
+    object::reader::ahead::InFlight,
 };
 
 /// Packs kept in memory, in bytes: four full ones and some.
@@ -27,6 +28,7 @@ pub struct ContentReader {
     sealer: Arc<Sealer>,
     pub(crate) committed: Arc<Committed>,
     cache: Mutex<PackCache>,
+    pub(crate) in_flight: InFlight,
 }
 
 #[derive(Default)]
@@ -45,6 +47,7 @@ impl ContentReader {
             sealer,
             committed,
             cache: Mutex::default(),
+            in_flight: InFlight::default(),
         }
     }
 
@@ -82,6 +85,11 @@ impl ContentReader {
             .index
             .find(id)
             .is_some_and(|entry| !entry.deleted))
+    }
+
+    /// Whether everything runs on the calling thread (simulation).
+    pub(crate) fn is_inline(&self) -> bool {
+        self.blobs.is_inline()
     }
 
     /// Forgets cached packs, so that what is read next comes from storage.

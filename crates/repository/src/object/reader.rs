@@ -1,6 +1,10 @@
-//! Object id in, bytes out (kopia-format.md 9). Neighbour: `list.rs` (reading the lists of long objects).
+//! Object id in, bytes out (kopia-format.md 9). Neighbours: `list.rs` (reading the lists of long objects),
+//! `ahead.rs` (fetching what comes next).
 
+pub(crate) mod ahead;
 mod list;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -21,16 +25,18 @@ pub struct Location {
     content: ContentId,
 }
 
-/// Walks over one object in order; lists are read as they come up. Several threads may share the walk and read
-/// the locations themselves. Memory: the lists, and the last content.
+/// Reads one object in order, with [`ObjectReader::next_piece`], or walks over its locations, which several threads
+/// may then read, with [`ObjectReader::next_location`]; not both. Memory: the lists, the last content, and four to
+/// come.
 pub struct ObjectReader<'r> {
-    contents: &'r ContentReader,
+    contents: &'r Arc<ContentReader>,
     id: ObjectId,
     /// What is still to come, the next one last.
     pending: Vec<Pending>,
     length: Option<u64>,
     /// Long runs of zeros refer to one content again and again.
     last: Option<(ContentId, Bytes)>,
+    ahead: ahead::Ahead,
 }
 
 struct Pending {
@@ -41,17 +47,18 @@ struct Pending {
 }
 
 impl<'r> ObjectReader<'r> {
-    pub(crate) fn open(contents: &'r ContentReader, id: ObjectId) -> Result<Self> {
+    pub(crate) fn open(contents: &'r Arc<ContentReader>, id: ObjectId) -> Result<Self> {
         Self::open_at(contents, id, 0)
     }
 
-    fn open_at(contents: &'r ContentReader, id: ObjectId, depth: usize) -> Result<Self> {
+    fn open_at(contents: &'r Arc<ContentReader>, id: ObjectId, depth: usize) -> Result<Self> {
         let mut reader = Self {
             contents,
             id,
             pending: Vec::new(),
             length: None,
             last: None,
+            ahead: ahead::Ahead::default(),
         };
         match id.list() {
             None => reader.pending.push(Pending {
@@ -113,17 +120,32 @@ impl<'r> ObjectReader<'r> {
     /// Errors: as of reading a content, naming the object; `Damaged` when a piece has another length than its
     /// list says.
     pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>> {
-        let Some(location) = self.next_location()? else {
-            return Ok(None);
-        };
-        match &self.last {
-            Some((content, bytes)) if *content == location.content => Ok(Some(bytes.to_vec())),
-            _ => {
-                let bytes = read_location(self.contents, self.id, &location)?;
-                self.last = Some((location.content, bytes.clone()));
-                Ok(Some(bytes.into()))
-            }
+        let reads_ahead =
+            self.length.is_some_and(|length| length >= ahead::FROM_BYTES) && !self.contents.is_inline();
+        while reads_ahead && !self.ahead.is_full() {
+            let Some(location) = self.next_location()? else {
+                break;
+            };
+            self.ahead.add(self.contents, self.id, location);
         }
+        let (location, read) = match self.ahead.pop() {
+            Some(next) => next,
+            None => match self.next_location()? {
+                Some(location) => (location, None),
+                None => return Ok(None),
+            },
+        };
+        let known = self
+            .last
+            .take()
+            .filter(|(content, _)| *content == location.content);
+        let bytes = match (known, read) {
+            (Some((_, bytes)), _) => bytes,
+            (None, Some(read)) => read?,
+            (None, None) => read_location(self.contents, self.id, &location)?,
+        };
+        self.last = Some((location.content, bytes.clone()));
+        Ok(Some(bytes.into()))
     }
 
     /// All remaining bytes; at most `limit`, or the object is called damaged.

@@ -1,5 +1,7 @@
 //! The lists of long objects, which are objects themselves and may name further lists.
 
+use std::sync::Arc;
+
 use super::{ObjectReader, Piece};
 use crate::{
     content::{ContentId, reader::ContentReader},
@@ -14,7 +16,7 @@ const MAX_BYTES: u64 = 256 << 20;
 
 /// The pieces of `whole`, whose list is the object `list`.
 pub(super) fn read(
-    contents: &ContentReader,
+    contents: &Arc<ContentReader>,
     whole: ObjectId,
     list: ObjectId,
     depth: usize,
@@ -30,7 +32,7 @@ pub(super) fn read(
 
 /// Visits every content that an object consists of, its lists included, until a visit says `false`.
 pub(crate) fn for_each_content(
-    contents: &ContentReader,
+    contents: &Arc<ContentReader>,
     id: ObjectId,
     visit: &mut dyn FnMut(&ContentId) -> Result<bool>,
 ) -> Result<bool> {
@@ -38,7 +40,7 @@ pub(crate) fn for_each_content(
 }
 
 fn walk(
-    contents: &ContentReader,
+    contents: &Arc<ContentReader>,
     id: ObjectId,
     depth: usize,
     visit: &mut dyn FnMut(&ContentId) -> Result<bool>,

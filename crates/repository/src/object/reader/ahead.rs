@@ -1,0 +1,89 @@
+//! Read-ahead for long objects: the next contents are fetched, opened and decompressed by threads of their own
+//! while the caller is busy with this one. Without it every 5 MB wait for one answer of the storage.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+};
+
+use bytes::Bytes;
+
+use super::{Location, read_location};
+use crate::{content::reader::ContentReader, error::Result, object::ObjectId};
+
+/// Contents of one object that are fetched ahead.
+pub(super) const DEPTH: usize = 4;
+/// Shorter objects are not worth a thread.
+pub(super) const FROM_BYTES: u64 = 16 << 20;
+/// Contents in flight for all objects together: bounds memory to 64 MiB whatever the number of readers.
+const IN_FLIGHT: usize = 8;
+
+/// Counts the contents in flight of one repository.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight(Arc<AtomicUsize>);
+
+struct Permit(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn permit(&self) -> Option<Permit> {
+        let taken = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+            (n < IN_FLIGHT).then_some(n + 1)
+        });
+        taken.is_ok().then(|| Permit(self.0.clone()))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Locations in order, some of them being read.
+#[derive(Default)]
+pub(super) struct Ahead {
+    queue: VecDeque<(Location, Option<JoinHandle<Result<Bytes>>>)>,
+}
+
+impl Ahead {
+    /// Whether no more should be added for now.
+    pub fn is_full(&self) -> bool {
+        self.queue.len() >= DEPTH
+    }
+
+    /// Adds the next location and starts to read it, unless it repeats the one before (a long run of zeros) or
+    /// too much is in flight already: then the caller reads it when it is due.
+    pub fn add(&mut self, contents: &Arc<ContentReader>, object: ObjectId, location: Location) {
+        let repeats = self
+            .queue
+            .back()
+            .is_some_and(|(before, _)| before.content == location.content);
+        let permit = if repeats {
+            None
+        } else {
+            contents.in_flight.permit()
+        };
+        let reading = permit.map(|permit| {
+            let contents = contents.clone();
+            thread::spawn(move || {
+                let _held = permit;
+                read_location(&contents, object, &location)
+            })
+        });
+        self.queue.push_back((location, reading));
+    }
+
+    /// The first location, and its bytes if they were read ahead.
+    pub fn pop(&mut self) -> Option<(Location, Option<Result<Bytes>>)> {
+        let (location, reading) = self.queue.pop_front()?;
+        let read = reading.map(|thread| match thread.join() {
+            Ok(read) => read,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        Some((location, read))
+    }
+}
