@@ -10,6 +10,8 @@
 mod backup_store;
 mod credentials;
 pub mod item_operations;
+#[cfg(test)]
+mod golden;
 mod layout;
 mod location;
 mod object_store;

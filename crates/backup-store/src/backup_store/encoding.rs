@@ -26,7 +26,7 @@ pub(super) fn gzip_json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
     gzip(&text).map_err(|e| unwritable(e.to_string()))
 }
 
-fn gzip(data: &[u8]) -> std::io::Result<Vec<u8>> {
+pub(super) fn gzip(data: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(data)?;
     encoder.finish()

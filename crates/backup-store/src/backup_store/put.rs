@@ -49,6 +49,13 @@ pub struct BackupArtifacts {
     pub volume_info: Option<Vec<BackupVolumeInfo>>,
 }
 
+/// Whose backup has the name.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    Ours,
+}
+
 /// How velero-backup.json came to be ours.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Claim {
@@ -66,12 +73,18 @@ impl BackupStore {
     /// was touched. After another failure only what this call wrote is taken back.
     pub async fn put_backup(&self, name: &str, artifacts: BackupArtifacts) -> Result<()> {
         let uid = uid_of(name, &artifacts.metadata_json)?;
-        let claim = self.claim(name, &uid, &artifacts.metadata_json).await?;
+        let found = self.look(name, &uid).await?;
+        let claim = self.claim(name, &uid, &artifacts.metadata_json, found).await;
+        if let Err(conflict @ BackupStoreError::Conflict { .. }) = claim {
+            return Err(conflict);
+        }
+        // Also when velero-backup.json cannot be written: the log may say why.
         if let Some(log) = &artifacts.log
             && let Err(error) = self.put_log(name, log).await
         {
             tracing::warn!(backup = name, %error, "the backup's log cannot be saved");
         }
+        let claim = claim?;
         let written = match self.put_rest(name, &artifacts).await {
             Ok(()) if claim == Claim::Looked => self.confirm(name, &uid).await,
             written => written,
@@ -88,20 +101,26 @@ impl BackupStore {
     /// Errors: [`BackupStoreError::Conflict`] when the one that is there has another UID.
     pub async fn put_backup_metadata(&self, name: &str, metadata_json: &[u8]) -> Result<()> {
         let uid = uid_of(name, metadata_json)?;
-        self.claim(name, &uid, metadata_json).await.map(drop)
+        let found = self.look(name, &uid).await?;
+        self.claim(name, &uid, metadata_json, found).await.map(drop)
+    }
+
+    /// Who has the name: nobody, or we.
+    async fn look(&self, name: &str, uid: &str) -> Result<Found> {
+        match self.uid_in_bucket(name).await? {
+            None => Ok(Found::Nothing),
+            Some(theirs) if theirs == uid => Ok(Found::Ours),
+            Some(theirs) => Err(conflict(name, uid, theirs)),
+        }
     }
 
     /// Makes velero-backup.json ours with this content.
-    async fn claim(&self, name: &str, uid: &str, metadata: &[u8]) -> Result<Claim> {
+    async fn claim(&self, name: &str, uid: &str, metadata: &[u8], found: Found) -> Result<Claim> {
         let key = self.layout.backup_metadata(name);
         let body = || Body::from(metadata.to_vec());
-        match self.uid_in_bucket(name).await? {
-            Some(theirs) if theirs != uid => return Err(conflict(name, uid, theirs)),
-            Some(_) => {
-                self.store.put_object(&key, body(), PutMode::Replace).await?;
-                return Ok(Claim::Certain);
-            }
-            None => {}
+        if found == Found::Ours {
+            self.store.put_object(&key, body(), PutMode::Replace).await?;
+            return Ok(Claim::Certain);
         }
         match self.store.put_object(&key, body(), PutMode::Create).await {
             Ok(()) => Ok(Claim::Certain),
