@@ -64,6 +64,14 @@ pub fn plan(claim: &Value, volume: Option<&Value>, spec: &BackupSpec, enable_csi
             without_volumes(claim)
         ));
     }
+    let group_key = &spec.volume_group_snapshot_label_key;
+    if !group_key.is_empty() && metadata_entry(claim, "labels", group_key).is_some() {
+        return unsaved(format!(
+            "its label {group_key} puts it into a volume group, and this version does not have group snapshots yet; \
+             remove the label to have it snapshotted by itself, or {}",
+            without_volumes(claim)
+        ));
+    }
     VolumePlan::Move {
         driver: driver.to_owned(),
     }

@@ -1,1 +1,347 @@
-//! `velero server`.
+//! `velero server`: the list of controllers it starts, one line each.
+//!
+//! Flags are Velero's (velero-behaviour.md 9.1). A flag of something that this version does not have is accepted only
+//! when ignoring it changes nothing (a connection limit, the interval of a job that does not exist yet); otherwise it
+//! is refused. Start-up: namespace, repository password, the data mover's rights, what a former server left behind
+//! (`backup::recover`), controllers, metrics.
+
+mod ensure;
+mod metrics;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use caravel_api::labels;
+use caravel_controllers::context::Context;
+use caravel_controllers::{
+    backup, backup_finalizer, backup_operations, backup_queue, backup_repository, backup_storage_location,
+    download_request, restore, restore_finalizer, restore_operations,
+};
+use kube::Client;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::node_agent::{Logging, stopped};
+
+/// Flags of `velero server`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    logging: Logging,
+    /// The address to expose prometheus metrics.
+    #[arg(long, default_value = ":8085")]
+    metrics_address: String,
+    /// List of feature flags.
+    #[arg(long, default_value = "", value_delimiter = ',')]
+    features: Vec<String>,
+    /// List of controllers to disable on startup.
+    #[arg(long, value_delimiter = ',')]
+    disable_controllers: Vec<String>,
+    /// Name of the default backup storage location (deprecated: set spec.default of the location).
+    #[arg(long, default_value = "default")]
+    default_backup_storage_location: String,
+    /// How often to verify if the storage is valid.
+    #[arg(long, default_value = "1m0s")]
+    store_validation_frequency: caravel_api::Duration,
+    /// Page size of requests by the server to the Kubernetes API when listing objects during a backup; 0 for no paging.
+    #[arg(long, default_value_t = 500)]
+    client_page_size: u32,
+    /// How long to wait on persistent volumes and namespaces to terminate during a restore before timing out.
+    #[arg(long, default_value = "10m0s")]
+    terminating_resource_timeout: caravel_api::Duration,
+    /// How long to wait by default before backups can be garbage collected.
+    #[arg(long, default_value = "720h0m0s")]
+    default_backup_ttl: caravel_api::Duration,
+    /// Label key that groups PVCs into a volume group snapshot.
+    #[arg(long, default_value = labels::VOLUME_GROUP)]
+    volume_group_snapshot_label_key: String,
+    /// At least how long between two saves of the progress of running item operations; 0 for 10s.
+    #[arg(long, default_value = "0s")]
+    item_operation_sync_frequency: caravel_api::Duration,
+    /// How long to wait on asynchronous item operations to complete before timing out.
+    #[arg(long, default_value = "4h0m0s")]
+    default_item_operation_timeout: caravel_api::Duration,
+    /// How long to wait for resource processes which are not covered by other specific timeout parameters.
+    #[arg(long, default_value = "10m0s")]
+    resource_timeout: caravel_api::Duration,
+    /// Move data by default for all snapshots supporting data movement.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    default_snapshot_move_data: bool,
+    /// Number of backups that run at the same time.
+    #[arg(long, default_value = "1")]
+    concurrent_backups: NonZeroUsize,
+    /// Type of uploader to handle the transfer of data of pod volumes; only kopia.
+    #[arg(long, default_value = "kopia", value_parser = ["kopia"])]
+    uploader_type: String,
+    #[command(flatten)]
+    without_effect: WithoutEffect,
+    #[command(flatten)]
+    not_yet: NotYet,
+}
+
+/// Accepted, because ignoring them changes nothing here.
+#[derive(clap::Args, Debug)]
+#[allow(dead_code)]
+struct WithoutEffect {
+    /// Accepted without effect: the stores are built in.
+    #[arg(long, default_value = "/plugins")]
+    plugin_dir: String,
+    /// Accepted without effect: there is no pprof.
+    #[arg(long, default_value = "localhost:6060")]
+    profiler_address: String,
+    /// Accepted without effect: this version does not sync backups from the store yet.
+    #[arg(long, default_value = "1m0s")]
+    backup_sync_period: caravel_api::Duration,
+    /// Accepted without effect: this version does not have file system backup yet.
+    #[arg(long, default_value = "4h0m0s")]
+    fs_backup_timeout: caravel_api::Duration,
+    /// Accepted without effect: requests are not limited here, the API server's own fairness is.
+    #[arg(long, default_value_t = 100.0)]
+    client_qps: f32,
+    /// Accepted without effect, as --client-qps.
+    #[arg(long, default_value_t = 100)]
+    client_burst: u32,
+    /// Accepted without effect, as --client-qps.
+    #[arg(long, default_value_t = 30)]
+    max_concurrent_k8s_connections: u32,
+    /// Accepted without effect: this version does not maintain repositories yet.
+    #[arg(long, default_value = "0s")]
+    default_repo_maintain_frequency: caravel_api::Duration,
+    /// Accepted without effect: this version does not collect expired backups yet.
+    #[arg(long, default_value = "0s")]
+    garbage_collection_frequency: caravel_api::Duration,
+    /// Accepted without effect: there is no informer cache.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    disable_informer_cache: bool,
+    /// Accepted without effect: this version does not have schedules yet.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    schedule_skip_immediately: bool,
+    /// Accepted without effect: snapshots are taken at once, other items one after another.
+    #[arg(long, default_value_t = 1)]
+    item_block_worker_count: u32,
+    /// Accepted without effect: output has no colours.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true")]
+    colorized: bool,
+}
+
+/// Known, and refused when used: ignoring them would change what a backup holds or what a server does.
+#[derive(clap::Args, Debug)]
+struct NotYet {
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    restore_only: bool,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    default_volumes_to_fs_backup: bool,
+    #[arg(long, hide = true, default_value = "")]
+    default_volume_snapshot_locations: String,
+    #[arg(long, hide = true, default_value = "")]
+    backup_repository_configmap: String,
+    #[arg(long, hide = true, default_value = "")]
+    repo_maintenance_job_configmap: String,
+    #[arg(long, hide = true, default_value = "")]
+    restore_resource_priorities: String,
+}
+
+impl NotYet {
+    fn used(&self) -> Option<&'static str> {
+        let flags = [
+            (self.restore_only, "--restore-only"),
+            (
+                self.default_volumes_to_fs_backup,
+                "--default-volumes-to-fs-backup",
+            ),
+            (
+                !self.default_volume_snapshot_locations.is_empty(),
+                "--default-volume-snapshot-locations",
+            ),
+            (
+                !self.backup_repository_configmap.is_empty(),
+                "--backup-repository-configmap",
+            ),
+            (
+                !self.repo_maintenance_job_configmap.is_empty(),
+                "--repo-maintenance-job-configmap",
+            ),
+            (
+                !self.restore_resource_priorities.is_empty(),
+                "--restore-resource-priorities",
+            ),
+        ];
+        flags.into_iter().find(|(used, _)| *used).map(|(_, flag)| flag)
+    }
+}
+
+/// Velero's names; those that this version does not have can be disabled all the same.
+const CONTROLLERS: [&str; 14] = [
+    "backup",
+    "backup-operations",
+    "backup-deletion",
+    "backup-finalizer",
+    "backup-sync",
+    "backup-queue",
+    "download-request",
+    "gc",
+    "backup-repo",
+    "restore",
+    "restore-operations",
+    "restore-finalizer",
+    "schedule",
+    "server-status-request",
+];
+
+/// The running process may take this long to end: Kubernetes kills it after 30 s.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(args: Args) -> anyhow::Result<()> {
+    args.logging.start();
+    if let Some(flag) = args.not_yet.used() {
+        bail!("{flag}: this version does not have it yet; remove the flag");
+    }
+    if let Some(unknown) = args
+        .disable_controllers
+        .iter()
+        .find(|name| !CONTROLLERS.contains(&name.as_str()))
+    {
+        bail!(
+            "--disable-controllers: unknown controller {unknown:?}; known are {}",
+            CONTROLLERS.join(", ")
+        );
+    }
+    let namespace =
+        std::env::var("VELERO_NAMESPACE").unwrap_or_else(|_| labels::DEFAULT_NAMESPACE.to_owned());
+    let client = Client::try_default()
+        .await
+        .context("cannot reach the Kubernetes API")?;
+    ensure::namespace(&client, &namespace).await?;
+    ensure::repository_password(&client, &namespace).await?;
+    ensure::data_mover_rights(&client, &namespace).await?;
+    let context = Context::new(client, namespace.clone());
+    backup::recover(&context)
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot take over from a former server: {error}"))?;
+    let shutdown = CancellationToken::new();
+    tracing::info!(%namespace, features = %args.features.join(","), "server starts");
+    let controllers = start(&args, &context, &shutdown);
+    let metrics = metrics::serve(&context, &args.metrics_address, shutdown.clone()).await?;
+    stopped().await?;
+    tracing::info!("server stops");
+    shutdown.cancel();
+    let ended = async {
+        for controller in controllers {
+            controller.await.context("a controller ended abnormally")?;
+        }
+        metrics.await.context("the metrics server ended abnormally")
+    };
+    match tokio::time::timeout(STOP_TIMEOUT, ended).await {
+        Ok(ended) => ended,
+        Err(_) => {
+            tracing::warn!(
+                "some controllers still work; they are cut off, and their objects are taken up again at the next start"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Starts the controllers that are not disabled.
+fn start(args: &Args, context: &Context, shutdown: &CancellationToken) -> Vec<JoinHandle<()>> {
+    let enabled = |name: &str| !args.disable_controllers.iter().any(|disabled| disabled == name);
+    let with = || (context.clone(), shutdown.clone());
+    let mut running = Vec::new();
+    let mut add = |name: &'static str, spawn: &dyn Fn(Context, CancellationToken) -> JoinHandle<()>| {
+        if enabled(name) {
+            let (context, shutdown) = with();
+            running.push(spawn(context, shutdown));
+        } else {
+            tracing::info!(controller = name, "controller is disabled");
+        }
+    };
+    // Cannot be disabled: nothing works without locations.
+    add("backup-storage-location", &|c, s| {
+        backup_storage_location::spawn(c, location_settings(args), s)
+    });
+    add("backup-queue", &|c, s| {
+        backup_queue::spawn(c, queue_settings(args), s)
+    });
+    add("backup", &|c, s| backup::spawn(c, backup_settings(args), s));
+    add("backup-operations", &|c, s| {
+        backup_operations::spawn(c, operations_settings(args), s)
+    });
+    add("backup-finalizer", &|c, s| {
+        backup_finalizer::spawn(c, scratch(), s)
+    });
+    add("backup-repo", &backup_repository::spawn);
+    add("download-request", &download_request::spawn);
+    add("restore", &|c, s| restore::spawn(c, restore_settings(args), s));
+    add("restore-operations", &restore_operations::spawn);
+    add("restore-finalizer", &|c, s| {
+        restore_finalizer::spawn(c, finalizer_settings(args), s)
+    });
+    running
+}
+
+fn location_settings(args: &Args) -> backup_storage_location::Settings {
+    backup_storage_location::Settings {
+        validation_frequency: *args.store_validation_frequency,
+    }
+}
+
+fn queue_settings(args: &Args) -> backup_queue::Settings {
+    backup_queue::Settings {
+        concurrent_backups: args.concurrent_backups,
+    }
+}
+
+fn backup_settings(args: &Args) -> backup::Settings {
+    backup::Settings {
+        defaults: backup::defaults::Defaults {
+            ttl: *args.default_backup_ttl,
+            item_operation_timeout: *args.default_item_operation_timeout,
+            resource_timeout: *args.resource_timeout,
+            snapshot_move_data: args.default_snapshot_move_data,
+            volumes_to_fs_backup: false,
+            volume_group_label_key: args.volume_group_snapshot_label_key.clone(),
+        },
+        default_location: args.default_backup_storage_location.clone(),
+        enable_csi: args
+            .features
+            .iter()
+            .any(|feature| feature == labels::FEATURE_ENABLE_CSI),
+        page_size: args.client_page_size,
+        concurrent_backups: args.concurrent_backups.get(),
+        scratch: scratch(),
+    }
+}
+
+fn operations_settings(args: &Args) -> backup_operations::Settings {
+    backup_operations::Settings {
+        sync_frequency: args
+            .item_operation_sync_frequency
+            .or(backup_operations::DEFAULT_SYNC_FREQUENCY),
+        item_operation_timeout: *args.default_item_operation_timeout,
+    }
+}
+
+fn restore_settings(args: &Args) -> restore::Settings {
+    restore::Settings {
+        item_operation_timeout: *args.default_item_operation_timeout,
+        resource_timeout: *args.resource_timeout,
+        terminating_timeout: *args.terminating_resource_timeout,
+        scratch_dir: scratch(),
+        ..restore::Settings::default()
+    }
+}
+
+fn finalizer_settings(args: &Args) -> restore_finalizer::Settings {
+    restore_finalizer::Settings {
+        resource_timeout: *args.resource_timeout,
+        ..restore_finalizer::Settings::default()
+    }
+}
+
+/// The only folder that the image can write to.
+fn scratch() -> PathBuf {
+    std::env::var_os("VELERO_SCRATCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
+}

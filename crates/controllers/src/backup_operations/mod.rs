@@ -1,1 +1,257 @@
-//! The backup_operations controller.
+//! The `backup-operations` controller: follows what the item actions left running (the DataUploads), and moves the
+//! backup on when all of it has ended. Upstream: `pkg/controller/backup_operations_controller.go`, which asks every
+//! 10 s; here every change of a DataUpload wakes its backup.
+
+pub mod decide;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use caravel_api::labels;
+use caravel_api::v1::{Backup, BackupPhase, BackupStorageLocation, BackupStorageLocationAccessMode};
+use caravel_api::v2alpha1::DataUpload;
+use caravel_backup::item_actions::pvc::progress_of;
+use caravel_backup_store::item_operations::BackupOperation;
+use caravel_backup_store::{BackupStore, encode_metadata};
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::runtime::watcher;
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::decide::{Decision, Observed, counters, decide};
+use crate::backup::status::StatusWriter;
+use crate::context::Context;
+use crate::reconcile::{Error, Key, Next, Reconciler, Source, run};
+
+/// How often progress alone is saved in the bucket: Velero's `--item-operation-sync-frequency`.
+pub const DEFAULT_SYNC_FREQUENCY: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The server's flags, as far as operations care.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `--item-operation-sync-frequency`: at least this long between two saves of mere progress.
+    pub sync_frequency: std::time::Duration,
+    /// `--default-item-operation-timeout`.
+    pub item_operation_timeout: std::time::Duration,
+}
+
+/// Starts the controller.
+pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
+    let namespace = context.namespace.clone();
+    let uploads = Source::watch(context.api::<DataUpload>(), watcher::Config::default(), move |upload: &DataUpload| {
+        owner(upload).map(|backup| Key::new(&namespace, backup)).into_iter().collect()
+    });
+    let backups = Source::objects(context.api::<Backup>(), watcher::Config::default());
+    let controller = BackupOperations {
+        context,
+        settings,
+        saved: Mutex::default(),
+    };
+    tokio::spawn(run(controller, vec![uploads, backups], 4, shutdown))
+}
+
+/// The Backup's own name: the label's may be shortened.
+fn owner(upload: &DataUpload) -> Option<String> {
+    let owners = upload.owner_references().iter();
+    owners.filter(|owner| owner.kind == "Backup").map(|owner| owner.name.clone()).next()
+}
+
+struct BackupOperations {
+    context: Context,
+    settings: Settings,
+    /// What the bucket has, by Backup UID; read once, ours from then on.
+    saved: Mutex<BTreeMap<String, Saved>>,
+}
+
+#[derive(Clone)]
+struct Saved {
+    operations: Vec<BackupOperation>,
+    at: Timestamp,
+}
+
+#[async_trait]
+impl Reconciler for BackupOperations {
+    fn name(&self) -> &'static str {
+        "backup-operations"
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let Some(backup) = self.context.api::<Backup>().get_opt(&key.name).await? else { return Ok(Next::Done) };
+        let uid = backup.uid().unwrap_or_default();
+        if !is_waiting(&backup.phase()) {
+            self.saved.lock().remove(&uid);
+            return Ok(Next::Done);
+        }
+        let location = self.location(&backup).await?;
+        let store = match &location {
+            Ok(location) => Some(self.context.locations.backup_store(location).await?),
+            Err(_) => None,
+        };
+        let saved = self.saved(&backup, store.as_ref()).await?;
+        let observed = Observed {
+            phase: backup.phase(),
+            operations: saved.operations.clone(),
+            progress: self.progress(&uid).await?,
+            timeout: backup.spec.item_operation_timeout.unwrap_or_default().or(self.settings.item_operation_timeout),
+            location_error: location.err(),
+        };
+        let decision = decide(&observed, self.context.clock.now());
+        tracing::debug!(backup = %key, ?decision, "operations looked at");
+        self.act(backup, store, saved, decision).await
+    }
+}
+
+impl BackupOperations {
+    async fn act(
+        &self,
+        backup: Backup,
+        store: Option<BackupStore>,
+        saved: Saved,
+        decision: Decision,
+    ) -> Result<Next, Error> {
+        let Some(store) = store else {
+            let Decision::GiveUp { reason } = decision else { return Err("the backup has no location".into()) };
+            return self.give_up(backup, &reason).await;
+        };
+        let (operations, cancel, phase, next) = match decision {
+            Decision::GiveUp { reason } => return self.give_up(backup, &reason).await,
+            Decision::Wait { operations, next_deadline } => {
+                let wait = self.save_progress(&backup, &store, saved, operations).await?;
+                return Ok(Next::After(wait.map_or(next_deadline, |wait| wait.min(next_deadline))));
+            }
+            Decision::Update { operations, cancel, phase, next_deadline } => {
+                (operations, cancel, phase, Next::After(next_deadline))
+            }
+            Decision::Finalize { operations, cancel, phase } => (operations, cancel, phase, Next::Done),
+        };
+        self.cancel(&backup, &cancel).await?;
+        let (attempted, completed, failed) = counters(&operations);
+        let status = json!({
+            "phase": phase,
+            "backupItemOperationsAttempted": attempted,
+            "backupItemOperationsCompleted": completed,
+            "backupItemOperationsFailed": failed,
+        });
+        let mut later = backup.clone();
+        let later_status = later.status.get_or_insert_default();
+        later_status.phase = Some(phase.clone());
+        later_status.backup_item_operations_attempted = i32::try_from(attempted)?;
+        later_status.backup_item_operations_completed = i32::try_from(completed)?;
+        later_status.backup_item_operations_failed = i32::try_from(failed)?;
+        self.save(&backup, &store, operations).await?;
+        store.put_backup_metadata(&backup.name_any(), &encode_metadata(&later)?).await?;
+        tracing::info!(backup = %backup.name_any(), %phase, completed, failed, attempted, "operations of a backup ended");
+        StatusWriter::new(&self.context.client, backup).write(json!({"status": status})).await?;
+        Ok(next)
+    }
+
+    /// Saves mere progress if the last save is old enough; else says when it will be. None: nothing to save.
+    async fn save_progress(
+        &self,
+        backup: &Backup,
+        store: &BackupStore,
+        saved: Saved,
+        operations: Vec<BackupOperation>,
+    ) -> Result<Option<std::time::Duration>, Error> {
+        if saved.operations == operations {
+            return Ok(None);
+        }
+        let age = self.context.clock.now().duration_since(saved.at);
+        let age = std::time::Duration::try_from(age).unwrap_or_default();
+        match self.settings.sync_frequency.checked_sub(age) {
+            Some(wait) if !wait.is_zero() => Ok(Some(wait)),
+            _ => {
+                self.save(backup, store, operations).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn save(&self, backup: &Backup, store: &BackupStore, operations: Vec<BackupOperation>) -> Result<(), Error> {
+        store.put_item_operations(&backup.name_any(), &operations).await?;
+        self.remember(backup, operations);
+        Ok(())
+    }
+
+    fn remember(&self, backup: &Backup, operations: Vec<BackupOperation>) -> Saved {
+        let saved = Saved {
+            operations,
+            at: self.context.clock.now(),
+        };
+        self.saved.lock().insert(backup.uid().unwrap_or_default(), saved.clone());
+        saved
+    }
+
+    async fn saved(&self, backup: &Backup, store: Option<&BackupStore>) -> Result<Saved, Error> {
+        let known = self.saved.lock().get(&backup.uid().unwrap_or_default()).cloned();
+        match (known, store) {
+            (Some(saved), _) => Ok(saved),
+            (None, Some(store)) => {
+                let operations = store.get_item_operations(&backup.name_any()).await?;
+                Ok(self.remember(backup, operations))
+            }
+            (None, None) => Ok(Saved { operations: Vec::new(), at: self.context.clock.now() }),
+        }
+    }
+
+    /// The backup's location, or why nothing can be saved there any more. One that is only unavailable is waited for.
+    async fn location(&self, backup: &Backup) -> Result<Result<BackupStorageLocation, String>, Error> {
+        let name = &backup.spec.storage_location;
+        let found = self.context.api::<BackupStorageLocation>().get_opt(name).await?;
+        Ok(match found {
+            None => Err(format!("BackupStorageLocation {name} does not exist any more")),
+            Some(location) if location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly) => {
+                Err(format!("BackupStorageLocation {name} is read-only now"))
+            }
+            Some(location) => Ok(location),
+        })
+    }
+
+    async fn progress(
+        &self,
+        uid: &str,
+    ) -> Result<BTreeMap<String, caravel_item_action::OperationProgress>, Error> {
+        let selector = format!("{}={uid}", labels::BACKUP_UID);
+        let uploads = self.context.api::<DataUpload>().list(&ListParams::default().labels(&selector)).await?;
+        let by_id = uploads.items.iter().filter_map(|upload| {
+            let id = upload.labels().get(labels::ASYNC_OPERATION_ID)?;
+            Some((id.clone(), progress_of(upload)))
+        });
+        Ok(by_id.collect())
+    }
+
+    async fn cancel(&self, backup: &Backup, operation_ids: &[String]) -> Result<(), Error> {
+        let api: Api<DataUpload> = self.context.api();
+        for id in operation_ids {
+            tracing::warn!(backup = %backup.name_any(), operation = %id, "operation timed out, its DataUpload is canceled");
+            let selector = format!("{}={id}", labels::ASYNC_OPERATION_ID);
+            for upload in api.list(&ListParams::default().labels(&selector)).await?.items {
+                let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
+                api.patch(&upload.name_any(), &PatchParams::default(), &patch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn give_up(&self, backup: Backup, reason: &str) -> Result<Next, Error> {
+        tracing::error!(backup = %backup.name_any(), reason, "operations of a backup cannot be saved, it ends here");
+        let status = json!({
+            "phase": BackupPhase::PartiallyFailed,
+            "failureReason": reason,
+            "completionTimestamp": self.context.now(),
+        });
+        StatusWriter::new(&self.context.client, backup).write(json!({"status": status})).await?;
+        Ok(Next::Done)
+    }
+}
+
+fn is_waiting(phase: &BackupPhase) -> bool {
+    matches!(
+        phase,
+        BackupPhase::WaitingForPluginOperations | BackupPhase::WaitingForPluginOperationsPartiallyFailed
+    )
+}

@@ -1,0 +1,206 @@
+//! Whether a Backup may start (velero-behaviour.md 3.2), and how it ends. Pure: this file is the specification.
+
+use caravel_api::v1::{
+    Backup, BackupPhase, BackupStorageLocation, BackupStorageLocationAccessMode, BackupStorageLocationPhase,
+};
+use caravel_backup::filter;
+use kube::ResourceExt;
+
+/// What is known before a backup starts.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// With all defaults applied.
+    pub backup: Backup,
+    /// The location it names, if that exists.
+    pub location: Option<BackupStorageLocation>,
+    /// `spec.volumeSnapshotLocations` that do not exist.
+    pub missing_snapshot_locations: Vec<String>,
+    /// Selected volumes that no method would save, and pods that ask for what this version does not have
+    /// (`caravel_backup::preflight`).
+    pub volume_errors: Vec<String>,
+}
+
+/// What to do with a backup that is `ReadyToStart`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// `FailedValidation`, with these errors.
+    Refuse { errors: Vec<String> },
+    /// `InProgress`, and run.
+    Start,
+}
+
+/// Decides whether a backup starts.
+pub fn decide(observed: &Observed) -> Decision {
+    let mut errors = filter::spec_errors(&observed.backup.spec);
+    errors.extend(location_error(&observed.backup.spec.storage_location, observed.location.as_ref()));
+    errors.extend(observed.missing_snapshot_locations.iter().map(|name| {
+        format!("a VolumeSnapshotLocation CRD for the location {name} with the name specified in the backup spec needs to be created before this snapshot can be executed")
+    }));
+    errors.extend(not_yet(&observed.backup));
+    errors.extend(observed.volume_errors.iter().cloned());
+    if errors.is_empty() { Decision::Start } else { Decision::Refuse { errors } }
+}
+
+fn location_error(name: &str, location: Option<&BackupStorageLocation>) -> Option<String> {
+    let Some(location) = location else {
+        return Some(format!(
+            "BackupStorageLocation {name} does not exist; name an existing one with --storage-location (see `velero backup-location get`)"
+        ));
+    };
+    if location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly) {
+        return Some(format!("backup can't be created because backup storage location {name} is currently in read-only mode"));
+    }
+    let status = location.status.clone().unwrap_or_default();
+    match status.phase {
+        Some(BackupStorageLocationPhase::Available) => None,
+        Some(BackupStorageLocationPhase::Unavailable) => Some(format!(
+            "backup can't be created because BackupStorageLocation {name} is in Unavailable status: {}. Correct it and create a new backup",
+            status.message
+        )),
+        _ => Some(format!(
+            "backup can't be created because BackupStorageLocation {name} has not been validated yet; create a new backup in a moment"
+        )),
+    }
+}
+
+/// What a spec asks for that this version does not have: refused, never ignored.
+fn not_yet(backup: &Backup) -> Vec<String> {
+    let spec = &backup.spec;
+    let asked = [
+        (spec.hooks.as_ref().is_some_and(|hooks| !hooks.resources.is_empty()), "spec.hooks"),
+        (spec.resource_policy.is_some(), "spec.resourcePolicy"),
+        (!spec.ordered_resources.is_empty(), "spec.orderedResources"),
+        (spec.default_volumes_to_fs_backup == Some(true), "spec.defaultVolumesToFsBackup"),
+    ];
+    let asked = asked.into_iter().filter(|(asked, _)| *asked);
+    asked.map(|(_, field)| format!("{field}: this version does not have it yet")).collect()
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Error lines in the backup log.
+    pub errors: usize,
+    /// Operations that go on.
+    pub operations: usize,
+}
+
+/// The phase after a run whose results are in the bucket.
+pub fn phase_after(ended: Ended) -> BackupPhase {
+    match (ended.operations > 0, ended.errors > 0) {
+        (true, false) => BackupPhase::WaitingForPluginOperations,
+        (true, true) => BackupPhase::WaitingForPluginOperationsPartiallyFailed,
+        (false, false) => BackupPhase::Finalizing,
+        (false, true) => BackupPhase::FinalizingPartiallyFailed,
+    }
+}
+
+/// The location a Backup goes to: its own choice, else the default one, else the server's flag.
+pub fn location_name(backup: &Backup, locations: &[BackupStorageLocation], server_default: &str) -> String {
+    if !backup.spec.storage_location.is_empty() {
+        return backup.spec.storage_location.clone();
+    }
+    let default = locations.iter().filter(|location| location.spec.default).max_by_key(|location| {
+        (location.creation_timestamp().map(|time| time.0), location.name_any())
+    });
+    default.map_or_else(|| server_default.to_owned(), ResourceExt::name_any)
+}
+
+#[cfg(test)]
+mod tests {
+    use caravel_api::v1::{BackupHooks, BackupResourceHookSpec, BackupStorageLocationStatus};
+
+    use super::*;
+
+    fn location(phase: Option<&str>) -> BackupStorageLocation {
+        let mut location = BackupStorageLocation::new("default", Default::default());
+        location.status = Some(BackupStorageLocationStatus {
+            phase: phase.map(BackupStorageLocationPhase::from),
+            message: "bucket backups does not exist".into(),
+            ..Default::default()
+        });
+        location
+    }
+
+    fn observed() -> Observed {
+        let mut backup = Backup::new("b1", Default::default());
+        backup.spec.storage_location = "default".into();
+        Observed {
+            backup,
+            location: Some(location(Some("Available"))),
+            missing_snapshot_locations: Vec::new(),
+            volume_errors: Vec::new(),
+        }
+    }
+
+    fn errors(observed: &Observed) -> String {
+        match decide(observed) {
+            Decision::Refuse { errors } => errors.join("\n"),
+            Decision::Start => String::new(),
+        }
+    }
+
+    #[test]
+    fn a_backup_of_an_available_location_starts() {
+        assert_eq!(decide(&observed()), Decision::Start);
+    }
+
+    #[test]
+    fn a_backup_is_refused_with_the_reason_of_its_location() {
+        let with = |location| Observed { location, ..observed() };
+        assert!(errors(&with(None)).contains("does not exist"));
+        assert!(errors(&with(Some(location(Some("Unavailable"))))).contains("bucket backups does not exist"));
+        assert!(errors(&with(Some(location(None)))).contains("not been validated"));
+        let mut read_only = location(Some("Available"));
+        read_only.spec.access_mode = Some(BackupStorageLocationAccessMode::ReadOnly);
+        assert!(errors(&with(Some(read_only))).contains("read-only"));
+    }
+
+    #[test]
+    fn what_this_version_does_not_have_is_refused_and_never_ignored() {
+        let mut all = observed();
+        let spec = &mut all.backup.spec;
+        spec.hooks = Some(BackupHooks { resources: vec![BackupResourceHookSpec::default()] });
+        spec.resource_policy = Some(Default::default());
+        spec.ordered_resources = [("pods".to_owned(), "shop/a".to_owned())].into();
+        spec.default_volumes_to_fs_backup = Some(true);
+        let errors = errors(&all);
+        for field in ["spec.hooks", "spec.resourcePolicy", "spec.orderedResources", "spec.defaultVolumesToFsBackup"] {
+            assert!(errors.contains(&format!("{field}: this version does not have it yet")), "{field}: {errors}");
+        }
+    }
+
+    #[test]
+    fn empty_hooks_ask_for_nothing() {
+        let mut plain = observed();
+        plain.backup.spec.hooks = Some(BackupHooks::default());
+        assert_eq!(decide(&plain), Decision::Start);
+    }
+
+    #[test]
+    fn guarantee_5_a_volume_that_no_method_saves_refuses_the_backup() {
+        let unsaved = Observed { volume_errors: vec!["PersistentVolumeClaim shop/data would not be saved".into()], ..observed() };
+        assert!(errors(&unsaved).contains("shop/data"));
+    }
+
+    #[test]
+    fn the_phase_after_a_run_follows_errors_and_operations() {
+        let phase = |errors, operations| phase_after(Ended { errors, operations });
+        assert_eq!(phase(0, 0), BackupPhase::Finalizing);
+        assert_eq!(phase(1, 0), BackupPhase::FinalizingPartiallyFailed);
+        assert_eq!(phase(0, 2), BackupPhase::WaitingForPluginOperations);
+        assert_eq!(phase(1, 2), BackupPhase::WaitingForPluginOperationsPartiallyFailed);
+    }
+
+    #[test]
+    fn the_location_is_the_named_one_then_the_default_one_then_the_flag() {
+        let mut default = location(None);
+        default.spec.default = true;
+        default.metadata.name = Some("main".into());
+        let mut backup = Backup::new("b", Default::default());
+        assert_eq!(location_name(&backup, &[location(None), default.clone()], "flag"), "main");
+        assert_eq!(location_name(&backup, &[location(None)], "flag"), "flag");
+        backup.spec.storage_location = "own".into();
+        assert_eq!(location_name(&backup, &[default], "flag"), "own");
+    }
+}

@@ -1,0 +1,171 @@
+//! Runs one backup and puts it into the bucket.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use caravel_api::v1::{Backup, BackupPhase, BackupProgress, BackupStatus};
+use caravel_backup::log::BackupLog;
+use caravel_backup::run::{Outcome, Progress, RunError};
+use caravel_backup::{Request, item_actions};
+use caravel_backup_store::results::Results;
+use caravel_backup_store::{BackupArtifacts, BackupStore, encode_metadata};
+use kube::ResourceExt;
+use serde_json::json;
+
+use super::decide::{Ended, phase_after};
+use super::observe::Seen;
+use super::status::StatusWriter;
+use super::{Settings, display_name, recover};
+use crate::context::Context;
+use crate::reconcile::{Error, chain};
+
+/// Velero's own interval; more often would only load the API server.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The Backup is `InProgress`; at the end it is not.
+pub(super) async fn run(
+    context: &Context,
+    settings: &Settings,
+    seen: Seen,
+    mut writer: StatusWriter,
+) -> Result<(), Error> {
+    let failure = match attempt(context, settings, seen, &mut writer).await {
+        Ok(()) => return Ok(()),
+        Err(failure) => chain(&*failure),
+    };
+    tracing::error!(backup = %display_name(&writer.current), error = %failure, "backup failed");
+    recover::cancel_uploads(context, &writer.current).await;
+    let status = json!({"phase": BackupPhase::Failed, "failureReason": failure, "completionTimestamp": context.now()});
+    writer.write(json!({"status": status})).await?;
+    Ok(())
+}
+
+async fn attempt(
+    context: &Context,
+    settings: &Settings,
+    seen: Seen,
+    writer: &mut StatusWriter,
+) -> Result<(), Error> {
+    let name = writer.current.name_any();
+    let location = seen.observed.location.as_ref().ok_or("the backup has no location")?;
+    let store = context.locations.backup_store(location).await?;
+    if store.backup_exists(&name).await? {
+        let location = location.name_any();
+        return Err(format!("backup already exists in object storage (location {location}); use another name").into());
+    }
+    let folder = tempfile::Builder::new().prefix("backup-").tempdir_in(&settings.scratch)?;
+    let log_path = folder.path().join("log.gz");
+    let contents = folder.path().join("contents.tar.gz");
+    let log = Arc::new(BackupLog::create(&log_path, display_name(&writer.current))?);
+    let progress = Arc::new(Progress::default());
+    let (selection, namespace_notes) = seen.selection.ok_or("the backup's filters are not valid")?;
+    let request = Request {
+        client: context.client.clone(),
+        backup: writer.current.clone(),
+        discovered: seen.discovered,
+        selection,
+        namespace_notes,
+        namespaces: seen.namespaces,
+        actions: item_actions::built_in(&context.client, &context.namespace, settings.enable_csi),
+        folder: folder.path().to_owned(),
+        contents: contents.clone(),
+        page_size: settings.page_size,
+        log: Arc::clone(&log),
+        progress: Arc::clone(&progress),
+    };
+    let outcome = with_progress(writer, &progress, caravel_backup::run(request)).await;
+    let fatal = outcome.as_ref().err().map(|error| chain(error));
+    if let Some(fatal) = &fatal {
+        log.error(Default::default(), "backup failed", fatal);
+    }
+    let outcome = outcome.unwrap_or_default();
+    let closed = Arc::try_unwrap(log).map_err(|_| "the backup's log is still written to")?.close()?;
+    let results = Results {
+        errors: closed.errors,
+        warnings: closed.warnings,
+    };
+    let status = status_after(&writer.current, &outcome, &results, fatal.as_deref());
+    let contents = fatal.is_none().then_some(contents);
+    upload(&store, &writer.current, &status, outcome, results, contents.as_deref(), &log_path).await?;
+    match fatal {
+        Some(fatal) => Err(fatal.into()),
+        None => Ok(writer.write(json!({"status": status})).await?),
+    }
+}
+
+/// Waits for the run and writes its progress meanwhile. A progress that cannot be written is not worth a backup.
+async fn with_progress(
+    writer: &mut StatusWriter,
+    progress: &Progress,
+    run: impl Future<Output = Result<Outcome, RunError>>,
+) -> Result<Outcome, RunError> {
+    let mut run = Box::pin(run);
+    let mut written = (0, 0);
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+    ticks.tick().await;
+    loop {
+        tokio::select! {
+            outcome = &mut run => return outcome,
+            _ = ticks.tick() => {}
+        }
+        let now = progress.get();
+        if now != written {
+            let patch = json!({"status": {"progress": {"totalItems": now.0, "itemsBackedUp": now.1}}});
+            match writer.write(patch).await {
+                Ok(()) => written = now,
+                Err(error) => tracing::warn!(%error, "progress of a backup is not written"),
+            }
+        }
+    }
+}
+
+fn status_after(backup: &Backup, outcome: &Outcome, results: &Results, fatal: Option<&str>) -> BackupStatus {
+    let ended = Ended {
+        errors: results.errors.count(),
+        operations: outcome.operations.len(),
+    };
+    let items = i32_of(outcome.total_items as usize);
+    BackupStatus {
+        phase: Some(if fatal.is_some() { BackupPhase::Failed } else { phase_after(ended) }),
+        failure_reason: fatal.unwrap_or_default().to_owned(),
+        errors: i32_of(ended.errors),
+        warnings: i32_of(results.warnings.count()),
+        backup_item_operations_attempted: i32_of(ended.operations),
+        progress: Some(BackupProgress {
+            total_items: items,
+            items_backed_up: items,
+        }),
+        ..backup.status.clone().unwrap_or_default()
+    }
+}
+
+fn i32_of(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+async fn upload(
+    store: &BackupStore,
+    backup: &Backup,
+    status: &BackupStatus,
+    outcome: Outcome,
+    results: Results,
+    contents: Option<&Path>,
+    log: &Path,
+) -> Result<(), Error> {
+    let mut backup = backup.clone();
+    backup.status = Some(status.clone());
+    let artifacts = BackupArtifacts {
+        metadata_json: encode_metadata(&backup)?,
+        contents: contents.map(Path::to_owned),
+        log: Some(log.to_owned()),
+        pod_volume_backups: Some(Vec::new()),
+        volume_snapshots: Some(Vec::new()),
+        item_operations: Some(outcome.operations),
+        resource_list: Some(outcome.resource_list),
+        results: Some(results),
+        volume_info: Some(outcome.volume_infos),
+    };
+    store.put_backup(&backup.name_any(), artifacts).await?;
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! How a finalized backup ends, from what its DataUploads say. Pure.
+
+use std::collections::BTreeMap;
+
+use caravel_api::v1::BackupPhase;
+use caravel_api::v2alpha1::DataUpload;
+use caravel_backup::run::volume_infos::complete;
+use caravel_backup_store::volume_info::BackupVolumeInfo;
+
+/// What is known of a backup whose operations have ended.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    pub phase: BackupPhase,
+    pub volume_infos: Vec<BackupVolumeInfo>,
+    /// DataUploads of the backup, by operation id.
+    pub uploads: BTreeMap<String, DataUpload>,
+}
+
+/// A volume of which something is not in the backup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    pub namespace: String,
+    pub claim: String,
+    /// `a/pipe (named pipe)`.
+    pub entry: String,
+}
+
+/// How the backup ends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// `Completed` or `PartiallyFailed`.
+    pub phase: BackupPhase,
+    pub volume_infos: Vec<BackupVolumeInfo>,
+    /// Warnings: said in the log, in the results and counted, but the backup is complete.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Lines of a DataUpload's message that begin with this name an entry that is not in the snapshot (a fifo, a socket).
+const LEFT_OUT: &str = "left out: ";
+
+/// Decides for one backup in `Finalizing[PartiallyFailed]`.
+pub fn decide(observed: &Observed) -> Decision {
+    let mut volume_infos = observed.volume_infos.clone();
+    let mut left_out = Vec::new();
+    for info in &mut volume_infos {
+        let Some(moved) = &info.snapshot_data_movement_info else { continue };
+        if let Some(upload) = observed.uploads.get(&moved.operation_id) {
+            complete(info, upload);
+            left_out.extend(left_out_of(upload));
+        }
+    }
+    let phase = match observed.phase {
+        BackupPhase::Finalizing => BackupPhase::Completed,
+        _ => BackupPhase::PartiallyFailed,
+    };
+    Decision { phase, volume_infos, left_out }
+}
+
+fn left_out_of(upload: &DataUpload) -> Vec<LeftOut> {
+    let message = upload.status.as_ref().map(|status| status.message.as_str()).unwrap_or_default();
+    let entries = message.lines().filter_map(|line| line.trim().strip_prefix(LEFT_OUT));
+    entries
+        .map(|entry| LeftOut {
+            namespace: upload.spec.source_namespace.clone(),
+            claim: upload.spec.source_pvc.clone(),
+            entry: entry.to_owned(),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use caravel_api::v2alpha1::{DataUploadPhase, DataUploadSpec, DataUploadStatus};
+    use caravel_backup_store::volume_info::{SnapshotDataMovementInfo, VolumeResult};
+
+    use super::*;
+
+    fn observed(phase: BackupPhase, upload_phase: DataUploadPhase, message: &str) -> Observed {
+        let spec = DataUploadSpec { source_namespace: "shop".into(), source_pvc: "data".into(), ..Default::default() };
+        let mut upload = DataUpload::new("u", spec);
+        upload.status = Some(DataUploadStatus {
+            phase: Some(upload_phase),
+            snapshot_id: "812e89df".into(),
+            incremental_bytes: 7,
+            message: message.into(),
+            ..Default::default()
+        });
+        let moved = SnapshotDataMovementInfo { operation_id: "du-1".into(), ..Default::default() };
+        let info = BackupVolumeInfo { snapshot_data_movement_info: Some(moved), ..Default::default() };
+        Observed { phase, volume_infos: vec![info], uploads: [("du-1".to_owned(), upload)].into() }
+    }
+
+    #[test]
+    fn a_backup_whose_volumes_were_moved_is_completed_and_says_where_they_are() {
+        let decision = decide(&observed(BackupPhase::Finalizing, DataUploadPhase::Completed, ""));
+        let moved = decision.volume_infos[0].snapshot_data_movement_info.clone().unwrap();
+        assert_eq!(decision.phase, BackupPhase::Completed);
+        assert_eq!((moved.snapshot_handle.as_str(), moved.incremental_size, moved.phase.as_str()), ("812e89df", 7, "Completed"));
+        assert_eq!(decision.volume_infos[0].result, VolumeResult::Succeeded);
+    }
+
+    #[test]
+    fn a_failed_volume_leaves_the_backup_partially_failed() {
+        let decision = decide(&observed(BackupPhase::FinalizingPartiallyFailed, DataUploadPhase::Failed, "no pod"));
+        assert_eq!(decision.phase, BackupPhase::PartiallyFailed);
+        assert_eq!(decision.volume_infos[0].result, VolumeResult::Failed);
+    }
+
+    #[test]
+    fn entries_that_were_left_out_are_warnings_and_the_backup_stays_completed() {
+        let message = "left out: a/pipe (named pipe)\nleft out: and 3 more";
+        let decision = decide(&observed(BackupPhase::Finalizing, DataUploadPhase::Completed, message));
+        let entries: Vec<&str> = decision.left_out.iter().map(|left_out| left_out.entry.as_str()).collect();
+        assert_eq!(entries, ["a/pipe (named pipe)", "and 3 more"]);
+        assert_eq!((decision.phase, decision.left_out[0].claim.as_str()), (BackupPhase::Completed, "data"));
+    }
+
+    #[test]
+    fn velero_s_own_message_of_an_empty_volume_is_no_warning() {
+        let message = "volume was empty so no data was upload";
+        let decision = decide(&observed(BackupPhase::Finalizing, DataUploadPhase::Completed, message));
+        assert!(decision.left_out.is_empty());
+    }
+}
