@@ -396,18 +396,30 @@ fn guarantee_8_passwords_and_keys_are_in_no_error_or_debug_text() {
 #[tokio::test(flavor = "multi_thread")]
 async fn long_objects_come_back_in_order_whatever_was_read_ahead() {
     let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let options = CreateOptions { username: "u".into(), hostname: "h".into() };
+    let options = CreateOptions {
+        username: "u".into(),
+        hostname: "h".into(),
+    };
     let environment = World::new(20).environment;
-    let environment = Environment { cpu_threads: 2, ..environment };
-    create(memory.clone(), &"x".into(), &options, environment.clone()).await.unwrap();
-    let options = OpenOptions { username: "u".into(), hostname: "h".into() };
+    let environment = Environment {
+        cpu_threads: 2,
+        ..environment
+    };
+    create(memory.clone(), &"x".into(), &options, environment.clone())
+        .await
+        .unwrap();
+    let options = OpenOptions {
+        username: "u".into(),
+        hostname: "h".into(),
+    };
     let repository = open(memory, &"x".into(), options, environment).await.unwrap();
     let mut data = noise(40 << 20, 1);
     data[5 << 20..25 << 20].fill(0);
     tokio::task::spawn_blocking(move || {
         let writer = repository.write().unwrap();
         let mut object = writer.object();
-        data.chunks(700_001).for_each(|piece| object.write(piece).unwrap());
+        data.chunks(700_001)
+            .for_each(|piece| object.write(piece).unwrap());
         let (id, _) = object.finish().unwrap();
         writer.commit().unwrap();
         assert!(repository.open_object(id).unwrap().read_to_end(u64::MAX).unwrap() == data);

@@ -24,8 +24,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// One reading of the index blobs.
 pub struct Reading {
-    pub index: MergedIndex,
-    pub watermark: i64,
+    pub index: Arc<MergedIndex>,
     taken_at: Timestamp,
 }
 
@@ -50,8 +49,7 @@ impl Committed {
     ) -> Result<Self> {
         let taken_at = environment.clock.now();
         let empty = Arc::new(Reading {
-            index: MergedIndex::default(),
-            watermark: 0,
+            index: Arc::default(),
             taken_at,
         });
         let committed = Self {
@@ -129,6 +127,12 @@ impl Committed {
         let state = EpochState::of(listing.iter().map(|blob| blob.id.as_str()));
         let wanted: BTreeSet<String> = state.index_blobs.into_iter().collect();
         let old = self.current();
+        if *old.index.blobs() == wanted && old.index.watermark() == state.watermark {
+            return Ok(Some(Reading {
+                index: old.index.clone(),
+                taken_at,
+            }));
+        }
         let (mut entries, mut packs) = match old.index.blobs().is_subset(&wanted) {
             true => old.index.parts(),
             false => (Vec::new(), PackNames::default()),
@@ -150,12 +154,8 @@ impl Committed {
         if self.environment.now_secs() - taken_at.as_second() > self.max_reading_secs {
             return Ok(None);
         }
-        let index = MergedIndex::new(entries, packs, state.watermark, wanted);
-        Ok(Some(Reading {
-            index,
-            watermark: state.watermark,
-            taken_at,
-        }))
+        let index = Arc::new(MergedIndex::new(entries, packs, state.watermark, wanted));
+        Ok(Some(Reading { index, taken_at }))
     }
 }
 

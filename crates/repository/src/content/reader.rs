@@ -1,12 +1,14 @@
 //! A content by its id: look it up, fetch its segment, open it, decompress it (kopia-format.md 6).
 //!
-//! Metadata packs (`q`) and packs of small contents are fetched whole and kept in a bounded cache; large file
-//! contents are fetched as ranges and not kept.
+//! Metadata packs (`q`) are fetched whole, small file contents with their neighbours, and kept in a bounded cache
+//! (`cache.rs`); large file contents are fetched as ranges and not kept.
 
-use std::{collections::HashMap, sync::Arc};
+mod cache;
 
-use bytes::Bytes;
-use parking_lot::Mutex;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use cache::PackCache;
 
 use super::{ContentId, committed::Committed, compression};
 use crate::{
@@ -17,28 +19,21 @@ use crate::{
     object::reader::ahead::InFlight,
 };
 
-/// Packs kept in memory, in bytes: four full ones and some.
-const CACHE_BYTES: usize = 96 << 20;
-/// Below this many bytes a content's whole pack is fetched: its neighbours are wanted next.
+/// Below this many bytes a content's neighbourhood is fetched with it: in a data pack files lie in the order of
+/// their directory, so the next ones are wanted next.
 const SMALL: u32 = 256 << 10;
+/// What is fetched around a small content: large enough to hide an answer's delay, small enough when the
+/// neighbours are not wanted after all.
+const WINDOW: u64 = 2 << 20;
 
 /// Reads committed contents. Everything returned was authenticated.
 pub struct ContentReader {
     blobs: Blobs,
     sealer: Arc<Sealer>,
     pub(crate) committed: Arc<Committed>,
-    cache: Mutex<PackCache>,
+    cache: PackCache,
     pub(crate) in_flight: InFlight,
 }
-
-#[derive(Default)]
-struct PackCache {
-    packs: HashMap<Arc<str>, (u64, Slot)>,
-    clock: u64,
-}
-
-/// Empty until the first reader has fetched the pack; others wait for it.
-type Slot = Arc<Mutex<Option<Bytes>>>;
 
 impl ContentReader {
     pub fn new(blobs: Blobs, sealer: Arc<Sealer>, committed: Arc<Committed>) -> Self {
@@ -46,7 +41,7 @@ impl ContentReader {
             blobs,
             sealer,
             committed,
-            cache: Mutex::default(),
+            cache: PackCache::default(),
             in_flight: InFlight::default(),
         }
     }
@@ -67,7 +62,7 @@ impl ContentReader {
                 continue;
             };
             let pack = reading.index.pack_name(entry);
-            match self.read_entry(entry, pack) {
+            match self.read_entry(entry, pack, reading.index.pack_end(entry)) {
                 Err(error) if error.is_missing_blob() => first_failure = Some(error),
                 done => return done.map_err(|e| e.while_doing(format_args!("cannot read content {id}"))),
             }
@@ -94,12 +89,12 @@ impl ContentReader {
 
     /// Forgets cached packs, so that what is read next comes from storage.
     pub fn forget_cached(&self) {
-        self.cache.lock().packs.clear();
+        self.cache.clear();
     }
 
-    fn read_entry(&self, entry: &Entry, pack: &Arc<str>) -> Result<Vec<u8>> {
+    fn read_entry(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Vec<u8>> {
         let at = || format!("the segment at {} of pack {pack}", entry.pack_offset);
-        let segment = self.segment(entry, pack)?;
+        let segment = self.segment(entry, pack, pack_end)?;
         let payload = self.sealer.open(&entry.id.hash(), &segment).ok_or_else(|| {
             RepositoryError::damaged(format!("{} was altered: its authentication failed", at()))
         })?;
@@ -116,63 +111,31 @@ impl ContentReader {
             .map_err(|e| e.while_doing(at()))
     }
 
-    fn segment(&self, entry: &Entry, pack: &Arc<str>) -> Result<Bytes> {
+    fn segment(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Bytes> {
         let (start, length) = (u64::from(entry.pack_offset), u64::from(entry.packed_length));
-        if !pack.starts_with('q') && entry.packed_length >= SMALL {
-            return self.blobs.get_range(pack, start..start + length);
+        let end = start + length;
+        if pack.starts_with('q') {
+            let whole = self.cache.get(pack, 0, || self.blobs.get(pack))?;
+            return match whole.len() as u64 >= end {
+                true => Ok(whole.slice(start as usize..end as usize)),
+                false => Err(RepositoryError::damaged(format!(
+                    "pack {pack} is truncated: it has {} bytes, a content needs {end}",
+                    whole.len()
+                ))),
+            };
         }
-        let whole = self.whole_pack(pack)?;
-        let range = start as usize..(start + length) as usize;
-        if range.end > whole.len() {
-            return Err(RepositoryError::damaged(format!(
-                "pack {pack} is truncated: it has {} bytes, a content needs {}",
-                whole.len(),
-                range.end
-            )));
+        if entry.packed_length >= SMALL {
+            return self.blobs.get_range(pack, start..end);
         }
-        Ok(whole.slice(range))
-    }
-
-    fn whole_pack(&self, pack: &Arc<str>) -> Result<Bytes> {
-        let slot = self.cache.lock().slot(pack);
-        let mut fetched = slot.lock();
-        if let Some(bytes) = &*fetched {
-            return Ok(bytes.clone());
+        let mut segment = BytesMut::with_capacity(length as usize);
+        for window in cache::windows(start..end, WINDOW, pack_end) {
+            let bytes = self
+                .cache
+                .get(pack, window.start, || self.blobs.get_range(pack, window.clone()))?;
+            let from = start.max(window.start) - window.start;
+            let to = end.min(window.end) - window.start;
+            segment.extend_from_slice(&bytes[from as usize..to as usize]);
         }
-        let bytes = self.blobs.get(pack)?;
-        *fetched = Some(bytes.clone());
-        drop(fetched);
-        self.cache.lock().evict(pack);
-        Ok(bytes)
-    }
-}
-
-impl PackCache {
-    fn slot(&mut self, pack: &Arc<str>) -> Slot {
-        self.clock += 1;
-        let (used, slot) = self.packs.entry(pack.clone()).or_default();
-        *used = self.clock;
-        slot.clone()
-    }
-
-    /// Drops the packs used longest ago until the rest fits; never `newest`, and none that is being fetched.
-    fn evict(&mut self, newest: &str) {
-        let size = |slot: &Slot| {
-            slot.try_lock()
-                .and_then(|s| s.as_ref().map(Bytes::len))
-                .unwrap_or(0)
-        };
-        let mut total: usize = self.packs.values().map(|(_, slot)| size(slot)).sum();
-        while total > CACHE_BYTES {
-            let oldest = self
-                .packs
-                .iter()
-                .filter(|(name, (_, slot))| &***name != newest && size(slot) > 0)
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(name, (_, slot))| (name.clone(), size(slot)));
-            let Some((name, bytes)) = oldest else { return };
-            self.packs.remove(&name);
-            total -= bytes;
-        }
+        Ok(segment.freeze())
     }
 }

@@ -244,3 +244,6 @@ impl ContentWriter {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

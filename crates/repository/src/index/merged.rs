@@ -14,6 +14,8 @@ pub struct MergedIndex {
     /// Unix seconds; tombstones up to it no longer count, their packs may be gone.
     watermark: i64,
     blobs: BTreeSet<String>,
+    /// By pack number: where the last content of the pack ends.
+    pack_ends: Vec<u32>,
 }
 
 impl MergedIndex {
@@ -22,11 +24,17 @@ impl MergedIndex {
         entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| precedence(b, a, &packs)));
         entries.dedup_by_key(|entry| entry.id);
         entries.shrink_to_fit();
+        let mut pack_ends = vec![0; packs.len()];
+        for entry in &entries {
+            let end: &mut u32 = &mut pack_ends[entry.pack as usize];
+            *end = (*end).max(entry.pack_offset.saturating_add(entry.packed_length));
+        }
         Self {
             entries,
             packs,
             watermark,
             blobs,
+            pack_ends,
         }
     }
 
@@ -53,6 +61,16 @@ impl MergedIndex {
     /// The name of the pack that holds an entry of this index.
     pub fn pack_name(&self, entry: &Entry) -> &std::sync::Arc<str> {
         self.packs.name(entry.pack)
+    }
+
+    /// Where the last known content of the entry's pack ends, in bytes.
+    pub fn pack_end(&self, entry: &Entry) -> u64 {
+        self.pack_ends[entry.pack as usize].into()
+    }
+
+    /// Tombstones up to this second do not count (0: none).
+    pub fn watermark(&self) -> i64 {
+        self.watermark
     }
 
     /// Live entries, in order.

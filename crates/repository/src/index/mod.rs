@@ -51,6 +51,16 @@ impl PackNames {
         number
     }
 
+    /// How many there are; numbers are smaller.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
     /// The name behind a number that this table gave.
     pub fn name(&self, number: u32) -> &Arc<str> {
         &self.names[number as usize]
