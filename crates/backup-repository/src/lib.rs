@@ -25,5 +25,9 @@ use caravel_repository::{ManifestId, RepositoryError};
 ///
 /// Errors: those of the repository; nothing was deleted then.
 pub async fn forget(repository: &Repository, snapshot_ids: &[ManifestId]) -> Result<(), RepositoryError> {
-    if snapshot_ids.is_empty() { Ok(()) } else { repository.delete_snapshots(snapshot_ids).await }
+    if snapshot_ids.is_empty() {
+        Ok(())
+    } else {
+        repository.delete_snapshots(snapshot_ids).await
+    }
 }

@@ -27,7 +27,9 @@ pub enum MarkerError {
 /// Reads the marker; none only if the store says that there is none.
 pub async fn read(storage: &Arc<dyn Storage>) -> Result<Option<Marker>, MarkerError> {
     match storage.get(&BlobId::from(MARKER)).await {
-        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(MarkerError::NotJson),
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(MarkerError::NotJson),
         Err(error) if error.is_not_found() => Ok(None),
         Err(error) => Err(MarkerError::Storage(error)),
     }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use caravel_repository::{
-    CreateOptions, Environment, Labels, OpenOptions, Repository, RepositoryError, RepositoryErrorKind, create, open,
-    peek_unique_id,
+    CreateOptions, Environment, Labels, OpenOptions, Repository, RepositoryError, RepositoryErrorKind,
+    create, open, peek_unique_id,
 };
 use caravel_storage::{Storage, StorageError, StorageErrorKind};
 use secrecy::SecretString;
@@ -70,7 +70,11 @@ pub struct PrepareError {
 
 impl PrepareError {
     fn new(kind: PrepareErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// What the user can do.
@@ -82,7 +86,11 @@ impl PrepareError {
 impl From<StorageError> for PrepareError {
     fn from(error: StorageError) -> Self {
         let message = format!("the backup repository cannot be reached: {error}");
-        Self { kind: kind_of(&error), message, source: Some(Box::new(error)) }
+        Self {
+            kind: kind_of(&error),
+            message,
+            source: Some(Box::new(error)),
+        }
     }
 }
 
@@ -93,7 +101,9 @@ impl From<RepositoryError> for PrepareError {
             RepositoryErrorKind::NotInitialized => PrepareErrorKind::NotInitialized,
             RepositoryErrorKind::Unsupported | RepositoryErrorKind::Locked => PrepareErrorKind::Unsupported,
             RepositoryErrorKind::Storage => error.storage().map_or(PrepareErrorKind::Unreachable, kind_of),
-            RepositoryErrorKind::TooSlow | RepositoryErrorKind::AlreadyInitialized => PrepareErrorKind::Unreachable,
+            RepositoryErrorKind::TooSlow | RepositoryErrorKind::AlreadyInitialized => {
+                PrepareErrorKind::Unreachable
+            }
             _ => PrepareErrorKind::Damaged,
         };
         let message = match kind {
@@ -105,7 +115,11 @@ impl From<RepositoryError> for PrepareError {
             ),
             _ => format!("the backup repository cannot be opened: {error}"),
         };
-        Self { kind, message, source: Some(Box::new(error)) }
+        Self {
+            kind,
+            message,
+            source: Some(Box::new(error)),
+        }
     }
 }
 
@@ -145,7 +159,10 @@ pub async fn prepare(
         }
     }
     check_marker(&storage, &environment).await?;
-    let options = OpenOptions { username: USER.to_owned(), hostname: HOST.to_owned() };
+    let options = OpenOptions {
+        username: USER.to_owned(),
+        hostname: HOST.to_owned(),
+    };
     let repository = open(storage.clone(), password, options, environment.clone()).await?;
     if mode == Prepare::ConnectOrCreate && !holds(MARKER) {
         finish(&storage, &repository).await?;
@@ -153,7 +170,8 @@ pub async fn prepare(
         check_marker(&storage, &environment).await?;
         let now = peek_unique_id(storage, &environment).await?;
         if now.as_deref() != Some(repository.unique_id()) {
-            let message = "another install created the backup repository at the same moment; it is opened next time";
+            let message =
+                "another install created the backup repository at the same moment; it is opened next time";
             return Err(PrepareError::new(PrepareErrorKind::Unreachable, message));
         }
     }
@@ -166,7 +184,10 @@ async fn create_or_lose(
     password: &SecretString,
     environment: &Environment,
 ) -> Result<(), PrepareError> {
-    let options = CreateOptions { username: USER.to_owned(), hostname: HOST.to_owned() };
+    let options = CreateOptions {
+        username: USER.to_owned(),
+        hostname: HOST.to_owned(),
+    };
     match create(storage.clone(), password, &options, environment.clone()).await {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == RepositoryErrorKind::AlreadyInitialized => Ok(()),
@@ -181,9 +202,13 @@ async fn check_marker(storage: &Arc<dyn Storage>, environment: &Environment) -> 
         Ok(Some(marker)) => marker,
         Ok(None) => return Ok(()),
         Err(MarkerError::Storage(error)) => return Err(error.into()),
-        Err(MarkerError::NotJson(error)) => return Err(damaged(format!("blob {MARKER} is not valid JSON: {error}"))),
+        Err(MarkerError::NotJson(error)) => {
+            return Err(damaged(format!("blob {MARKER} is not valid JSON: {error}")));
+        }
     };
-    let id = peek_unique_id(storage.clone(), environment).await?.map(|id| BASE64_STANDARD.encode(id));
+    let id = peek_unique_id(storage.clone(), environment)
+        .await?
+        .map(|id| BASE64_STANDARD.encode(id));
     match id {
         Some(id) if id == marker.unique_id => Ok(()),
         _ => Err(damaged(format!(
@@ -216,7 +241,13 @@ async fn finish(storage: &Arc<dyn Storage>, repository: &Repository) -> Result<(
             }
         }
     }
-    marker::write(storage, &Marker { unique_id: BASE64_STANDARD.encode(repository.unique_id()) }).await?;
+    marker::write(
+        storage,
+        &Marker {
+            unique_id: BASE64_STANDARD.encode(repository.unique_id()),
+        },
+    )
+    .await?;
     Ok(())
 }
 

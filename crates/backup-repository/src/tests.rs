@@ -43,7 +43,11 @@ impl KeyDerivation for QuickKeys {
 }
 
 fn environment() -> Environment {
-    Environment { cpu_threads: 1, key_derivation: Arc::new(QuickKeys), ..Environment::system() }
+    Environment {
+        cpu_threads: 1,
+        key_derivation: Arc::new(QuickKeys),
+        ..Environment::system()
+    }
 }
 
 fn secret(text: &str) -> SecretString {
@@ -51,7 +55,13 @@ fn secret(text: &str) -> SecretString {
 }
 
 async fn connect(storage: impl Storage) -> Result<Repository, PrepareError> {
-    prepare(Arc::new(storage), &secret(DEFAULT_PASSWORD), Prepare::ConnectOrCreate, environment()).await
+    prepare(
+        Arc::new(storage),
+        &secret(DEFAULT_PASSWORD),
+        Prepare::ConnectOrCreate,
+        environment(),
+    )
+    .await
 }
 
 async fn content(storage: &MemoryStorage) -> Vec<(BlobMetadata, Bytes)> {
@@ -65,16 +75,32 @@ async fn content(storage: &MemoryStorage) -> Vec<(BlobMetadata, Bytes)> {
 
 async fn assert_finished(storage: &MemoryStorage, repository: &Repository) {
     let marker = storage.get(&BlobId::from(marker::MARKER)).await.unwrap();
-    let expected = format!("{{\"uniqueID\":\"{}\"}}", BASE64_STANDARD.encode(repository.unique_id()));
-    assert_eq!(std::str::from_utf8(&marker).unwrap(), expected, "compact, as Velero reads it");
-    let (repository, labels) = (repository.clone(), Labels::from([("type".into(), "maintenance".into())]));
+    let expected = format!(
+        "{{\"uniqueID\":\"{}\"}}",
+        BASE64_STANDARD.encode(repository.unique_id())
+    );
+    assert_eq!(
+        std::str::from_utf8(&marker).unwrap(),
+        expected,
+        "compact, as Velero reads it"
+    );
+    let (repository, labels) = (
+        repository.clone(),
+        Labels::from([("type".into(), "maintenance".into())]),
+    );
     let manifests = tokio::task::spawn_blocking(move || {
-        tokio::runtime::Handle::current().block_on(repository.refresh()).unwrap();
+        tokio::runtime::Handle::current()
+            .block_on(repository.refresh())
+            .unwrap();
         repository.find_manifests(&labels).unwrap()
     });
     let manifests = manifests.await.unwrap();
     assert!(!manifests.is_empty(), "somebody owns maintenance");
-    assert!(manifests.iter().all(|m| m.payload.get().contains("\"default@default\"")));
+    assert!(
+        manifests
+            .iter()
+            .all(|m| m.payload.get().contains("\"default@default\""))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +121,13 @@ async fn an_empty_prefix_becomes_a_repository_with_velero_s_marker() {
 async fn connect_only_creates_nothing_and_finishes_nothing() {
     let storage = MemoryStorage::new();
     let only = |storage: MemoryStorage| async move {
-        prepare(Arc::new(storage), &secret(DEFAULT_PASSWORD), Prepare::ConnectOnly, environment()).await
+        prepare(
+            Arc::new(storage),
+            &secret(DEFAULT_PASSWORD),
+            Prepare::ConnectOnly,
+            environment(),
+        )
+        .await
     };
     let error = only(storage.clone()).await.unwrap_err();
     assert_eq!(error.kind(), PrepareErrorKind::NotInitialized);
@@ -103,7 +135,9 @@ async fn connect_only_creates_nothing_and_finishes_nothing() {
     connect(storage.clone()).await.unwrap();
     storage.delete(&BlobId::from(marker::MARKER)).await.unwrap();
     let before = content(&storage).await;
-    only(storage.clone()).await.expect("a repository without marker can be read");
+    only(storage.clone())
+        .await
+        .expect("a repository without marker can be read");
     assert!(content(&storage).await == before);
 }
 
@@ -111,7 +145,10 @@ async fn connect_only_creates_nothing_and_finishes_nothing() {
 async fn guarantee_4_a_prefix_with_anything_else_is_never_initialised() {
     for name in ["kopia.blobcfg", "udmrepo.Repository", "pabc", "readme.txt"] {
         let storage = MemoryStorage::new();
-        storage.put(&BlobId::from(name), Bytes::from_static(b"{}")).await.unwrap();
+        storage
+            .put(&BlobId::from(name), Bytes::from_static(b"{}"))
+            .await
+            .unwrap();
         let before = content(&storage).await;
         let error = connect(storage.clone()).await.unwrap_err();
         assert_eq!(error.kind(), PrepareErrorKind::NotEmpty, "{name}");
@@ -130,12 +167,20 @@ async fn guarantee_4_a_store_that_does_not_answer_is_never_initialised() {
                 connect(storage.clone()).await.unwrap();
             }
             let before = content(&storage).await;
-            let faulty = FaultyStorage::new(Arc::new(storage.clone())).with(Rule::always(Fault::Fail(kind)).on(operation));
+            let faulty = FaultyStorage::new(Arc::new(storage.clone()))
+                .with(Rule::always(Fault::Fail(kind)).on(operation));
             let error = connect(faulty.clone()).await.unwrap_err();
-            assert_ne!(error.kind(), PrepareErrorKind::NotInitialized, "{kind:?} {operation:?}: {error}");
+            assert_ne!(
+                error.kind(),
+                PrepareErrorKind::NotInitialized,
+                "{kind:?} {operation:?}: {error}"
+            );
             assert!(content(&storage).await == before);
             let wrote = |(operation, _): &(Operation, String)| {
-                matches!(operation, Operation::Put | Operation::PutIfAbsent | Operation::Delete)
+                matches!(
+                    operation,
+                    Operation::Put | Operation::PutIfAbsent | Operation::Delete
+                )
             };
             assert!(!faulty.calls().iter().any(wrote), "{:?}", faulty.calls());
         }
@@ -151,8 +196,13 @@ async fn a_wrong_password_says_so_and_overwrites_nothing() {
             storage.delete(&BlobId::from(marker::MARKER)).await.unwrap();
         }
         let before = content(&storage).await;
-        let opened =
-            prepare(Arc::new(storage.clone()), &secret("another"), Prepare::ConnectOrCreate, environment()).await;
+        let opened = prepare(
+            Arc::new(storage.clone()),
+            &secret("another"),
+            Prepare::ConnectOrCreate,
+            environment(),
+        )
+        .await;
         let error = opened.unwrap_err();
         assert_eq!(error.kind(), PrepareErrorKind::WrongPassword);
         assert!(error.to_string().contains("velero-repo-credentials"), "{error}");
@@ -167,10 +217,19 @@ async fn a_marker_of_another_repository_is_damage() {
     connect(storage.clone()).await.unwrap();
     connect(other.clone()).await.unwrap();
     let marker = BlobId::from(marker::MARKER);
-    storage.put(&marker, other.get(&marker).await.unwrap()).await.unwrap();
-    assert_eq!(connect(storage.clone()).await.unwrap_err().kind(), PrepareErrorKind::Damaged);
+    storage
+        .put(&marker, other.get(&marker).await.unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        connect(storage.clone()).await.unwrap_err().kind(),
+        PrepareErrorKind::Damaged
+    );
     storage.put(&marker, Bytes::from_static(b"half")).await.unwrap();
-    assert_eq!(connect(storage).await.unwrap_err().kind(), PrepareErrorKind::Damaged);
+    assert_eq!(
+        connect(storage).await.unwrap_err().kind(),
+        PrepareErrorKind::Damaged
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,7 +248,9 @@ async fn a_creation_that_broke_off_anywhere_is_finished_by_the_next_try() {
             faulty.add(Rule::always(Fault::Fail(StorageErrorKind::Unavailable)).nth(nth.div_ceil(2) + later));
         }
         let first = connect(faulty.clone()).await;
-        let second = connect(storage.clone()).await.unwrap_or_else(|error| panic!("after {nth}: {error}"));
+        let second = connect(storage.clone())
+            .await
+            .unwrap_or_else(|error| panic!("after {nth}: {error}"));
         assert_finished(&storage, &second).await;
         if let Ok(first) = first {
             assert_eq!(first.unique_id(), second.unique_id());
@@ -211,11 +272,18 @@ struct Gate {
 impl Gate {
     fn new(inner: MemoryStorage, free: usize) -> Self {
         let closed = || Arc::new(Semaphore::new(0));
-        Self { inner, left: Arc::new(AtomicUsize::new(free)), open: closed(), waiting: closed() }
+        Self {
+            inner,
+            left: Arc::new(AtomicUsize::new(free)),
+            open: closed(),
+            waiting: closed(),
+        }
     }
 
     async fn pass(&self) {
-        let free = self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        let free = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if free.is_err() {
             self.waiting.add_permits(1);
             self.open.acquire().await.expect("never closed").forget();
@@ -270,15 +338,32 @@ async fn race(memory: impl Fn() -> MemoryStorage, both_must_open: bool) {
         gate.open.add_permits(1);
         let slow = slow.await.expect("no panic");
         if both_must_open {
-            let (slow, quick) = (slow.as_ref().expect("the slow one opens"), quick.as_ref().expect("the quick one opens"));
-            assert_eq!(slow.unique_id(), quick.unique_id(), "one repository after {free} operations");
+            let (slow, quick) = (
+                slow.as_ref().expect("the slow one opens"),
+                quick.as_ref().expect("the quick one opens"),
+            );
+            assert_eq!(
+                slow.unique_id(),
+                quick.unique_id(),
+                "one repository after {free} operations"
+            );
         }
         let now = connect(storage.clone()).await;
-        let known: Vec<_> = [&slow, &quick].into_iter().flatten().map(|r| r.unique_id().to_vec()).collect();
+        let known: Vec<_> = [&slow, &quick]
+            .into_iter()
+            .flatten()
+            .map(|r| r.unique_id().to_vec())
+            .collect();
         match now {
-            Ok(now) => assert!(known.iter().all(|id| id == now.unique_id()), "after {free} operations"),
+            Ok(now) => assert!(
+                known.iter().all(|id| id == now.unique_id()),
+                "after {free} operations"
+            ),
             // Without conditional puts the difference may be found only afterwards; it must be said then.
-            Err(error) => assert!(!both_must_open && error.kind() == PrepareErrorKind::Damaged, "{free}: {error}"),
+            Err(error) => assert!(
+                !both_must_open && error.kind() == PrepareErrorKind::Damaged,
+                "{free}: {error}"
+            ),
         }
     }
 }
@@ -295,7 +380,10 @@ async fn guarantee_4_without_conditional_puts_a_difference_is_noticed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guarantee_4_two_installs_on_a_real_server_make_one_repository() {
-    let Some(server) = TestServer::start(true, "guarantee_4_two_installs_on_a_real_server_make_one_repository") else {
+    let Some(server) = TestServer::start(
+        true,
+        "guarantee_4_two_installs_on_a_real_server_make_one_repository",
+    ) else {
         return;
     };
     for round in 0..3 {
@@ -303,11 +391,20 @@ async fn guarantee_4_two_installs_on_a_real_server_make_one_repository() {
             let storage = S3Storage::new(server.config(&format!("velero/kopia/race{round}/"))).unwrap();
             tokio::spawn(async move {
                 let password = secret(DEFAULT_PASSWORD);
-                prepare(Arc::new(storage), &password, Prepare::ConnectOrCreate, Environment::system()).await
+                prepare(
+                    Arc::new(storage),
+                    &password,
+                    Prepare::ConnectOrCreate,
+                    Environment::system(),
+                )
+                .await
             })
         });
         let installs = futures::future::join_all(installs).await;
-        let ids: Vec<_> = installs.into_iter().map(|done| done.unwrap().unwrap().unique_id().to_vec()).collect();
+        let ids: Vec<_> = installs
+            .into_iter()
+            .map(|done| done.unwrap().unwrap().unique_id().to_vec())
+            .collect();
         assert_eq!(ids[0], ids[1]);
     }
 }
@@ -316,6 +413,9 @@ async fn guarantee_4_two_installs_on_a_real_server_make_one_repository() {
 fn names_and_passwords_are_velero_s() {
     use secrecy::ExposeSecret as _;
     assert_eq!(name("shop", "default", "kopia"), "shop-default-kopia");
-    assert_eq!(password(b" static-passw0rd\n").unwrap().expose_secret(), DEFAULT_PASSWORD);
+    assert_eq!(
+        password(b" static-passw0rd\n").unwrap().expose_secret(),
+        DEFAULT_PASSWORD
+    );
     assert!(password(b" \n").is_none() && password(&[0xff]).is_none());
 }

@@ -23,9 +23,13 @@ pub enum CredentialsError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("the credentials file has no section [{profile}]; add it, or correct the config's profile")]
     NoProfile { profile: String },
-    #[error("section [{profile}] of the credentials file has no {key}; it must hold aws_access_key_id and aws_secret_access_key")]
+    #[error(
+        "section [{profile}] of the credentials file has no {key}; it must hold aws_access_key_id and aws_secret_access_key"
+    )]
     NoKey { profile: String, key: &'static str },
-    #[error("section [{profile}] of the credentials file uses {key}, which this version does not support; give an access key")]
+    #[error(
+        "section [{profile}] of the credentials file uses {key}, which this version does not support; give an access key"
+    )]
     Unsupported { profile: String, key: &'static str },
 }
 
@@ -58,17 +62,32 @@ impl Credentials {
     /// Errors: [`CredentialsError`].
     pub fn access_key(&self, profile: Option<&str>) -> Result<S3Credentials, CredentialsError> {
         let profile = profile.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_PROFILE);
-        let section = self.section(profile).ok_or_else(|| CredentialsError::NoProfile { profile: profile.to_owned() })?;
+        let section = self.section(profile).ok_or_else(|| CredentialsError::NoProfile {
+            profile: profile.to_owned(),
+        })?;
         let find = |key: &str| {
-            let found = section.iter().rev().find(|(name, _)| name.eq_ignore_ascii_case(key));
-            found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
+            let found = section
+                .iter()
+                .rev()
+                .find(|(name, _)| name.eq_ignore_ascii_case(key));
+            found
+                .map(|(_, value)| value.clone())
+                .filter(|value| !value.is_empty())
         };
         for key in ["credential_process", "sso_session", "role_arn"] {
             if find(key).is_some() && find("aws_access_key_id").is_none() {
-                return Err(CredentialsError::Unsupported { profile: profile.to_owned(), key });
+                return Err(CredentialsError::Unsupported {
+                    profile: profile.to_owned(),
+                    key,
+                });
             }
         }
-        let needed = |key| find(key).ok_or_else(|| CredentialsError::NoKey { profile: profile.to_owned(), key });
+        let needed = |key| {
+            find(key).ok_or_else(|| CredentialsError::NoKey {
+                profile: profile.to_owned(),
+                key,
+            })
+        };
         Ok(S3Credentials {
             access_key_id: needed("aws_access_key_id")?,
             secret_access_key: needed("aws_secret_access_key")?,
@@ -92,8 +111,13 @@ impl Credentials {
                 }
             } else if let (true, Some((key, value))) = (inside, line.split_once('=')) {
                 let value = value.trim();
-                let unquoted = value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value);
-                found.get_or_insert_with(Vec::new).push((key.trim().to_owned(), unquoted.to_owned()));
+                let unquoted = value
+                    .strip_prefix('"')
+                    .and_then(|v| v.strip_suffix('"'))
+                    .unwrap_or(value);
+                found
+                    .get_or_insert_with(Vec::new)
+                    .push((key.trim().to_owned(), unquoted.to_owned()));
             }
         }
         found
@@ -114,10 +138,16 @@ mod tests {
     #[test]
     fn the_section_of_the_profile_is_read() {
         let key = credentials(TWO).access_key(None).unwrap();
-        assert_eq!((key.access_key_id.as_str(), key.secret_access_key.as_str()), ("AKDEFAULT", "s3cret+/="));
+        assert_eq!(
+            (key.access_key_id.as_str(), key.secret_access_key.as_str()),
+            ("AKDEFAULT", "s3cret+/=")
+        );
         assert_eq!(key.session_token, None);
         let key = credentials(TWO).access_key(Some("other")).unwrap();
-        assert_eq!((key.access_key_id.as_str(), key.secret_access_key.as_str()), ("AKOTHER", "t0p"));
+        assert_eq!(
+            (key.access_key_id.as_str(), key.secret_access_key.as_str()),
+            ("AKOTHER", "t0p")
+        );
         assert_eq!(key.session_token.as_deref(), Some("tok"));
     }
 
@@ -135,9 +165,14 @@ mod tests {
         let all = credentials(TWO);
         let key = all.access_key(None).unwrap();
         for shown in [format!("{all:?}"), format!("{key:?}")] {
-            assert!(!shown.contains("AKDEFAULT") && !shown.contains("s3cret"), "{shown}");
+            assert!(
+                !shown.contains("AKDEFAULT") && !shown.contains("s3cret"),
+                "{shown}"
+            );
         }
-        let error = credentials("[default]\naws_access_key_id=AKDEFAULT").access_key(None).unwrap_err();
+        let error = credentials("[default]\naws_access_key_id=AKDEFAULT")
+            .access_key(None)
+            .unwrap_err();
         assert!(!format!("{error} {error:?}").contains("AKDEFAULT"));
     }
 }

@@ -5,12 +5,22 @@ use std::path::PathBuf;
 
 /// `shared/<part>` (or the folder in `variable`), for the test of this name.
 pub fn shared(part: &str, variable: &str, test: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os(variable)
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared").join(part), PathBuf::from);
+    let folder = std::env::var_os(variable).map_or_else(
+        || {
+            PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+                .join("../../../shared")
+                .join(part)
+        },
+        PathBuf::from,
+    );
     if folder.is_dir() {
         return Some(folder);
     }
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} needs {} (or {variable})", folder.display());
+    assert!(
+        std::env::var("CI").as_deref() != Ok("true"),
+        "{test} needs {} (or {variable})",
+        folder.display()
+    );
     eprintln!("{test} is skipped: there is no {}", folder.display());
     None
 }

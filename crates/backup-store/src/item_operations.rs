@@ -14,13 +14,8 @@ open_words! {
         Completed = "Completed",
         Failed = "Failed",
         /// Not set.
+        #[default]
         Unset = "",
-    }
-}
-
-impl Default for OperationPhase {
-    fn default() -> Self {
-        Self::Unset
     }
 }
 

@@ -3,7 +3,8 @@
 use caravel_api::phase::DownloadTargetKind;
 
 /// The first-level folders that may be in a location.
-pub(crate) const LEGAL_DIRECTORIES: [&str; 6] = ["backups", "restores", "restic", "metadata", "plugins", "kopia"];
+pub(crate) const LEGAL_DIRECTORIES: [&str; 6] =
+    ["backups", "restores", "restic", "metadata", "plugins", "kopia"];
 
 /// The keys of one location.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,11 @@ pub struct Layout {
 impl Layout {
     /// The layout below a location's prefix (`""`, `velero` or `a/b/`).
     pub fn new(prefix: &str) -> Self {
-        let root = if prefix.is_empty() || prefix.ends_with('/') { prefix.to_owned() } else { format!("{prefix}/") };
+        let root = if prefix.is_empty() || prefix.ends_with('/') {
+            prefix.to_owned()
+        } else {
+            format!("{prefix}/")
+        };
         Self { root }
     }
 
@@ -74,7 +79,9 @@ impl Layout {
             Kind::BackupResourceList => self.backup_file(name, RESOURCE_LIST),
             Kind::BackupResults => self.backup_file(name, RESULTS),
             Kind::CsiBackupVolumeSnapshots => self.backup_file(name, "-csi-volumesnapshots.json.gz"),
-            Kind::CsiBackupVolumeSnapshotContents => self.backup_file(name, "-csi-volumesnapshotcontents.json.gz"),
+            Kind::CsiBackupVolumeSnapshotContents => {
+                self.backup_file(name, "-csi-volumesnapshotcontents.json.gz")
+            }
             Kind::BackupVolumeInfos => self.backup_file(name, VOLUME_INFO),
             Kind::RestoreLog => self.restore_file(name, LOG),
             Kind::RestoreResults => self.restore_file(name, RESULTS),

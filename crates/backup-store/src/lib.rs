@@ -9,9 +9,9 @@
 
 mod backup_store;
 mod credentials;
-pub mod item_operations;
 #[cfg(test)]
 mod golden;
+pub mod item_operations;
 mod layout;
 mod location;
 mod object_store;
@@ -21,7 +21,8 @@ pub mod volume_info;
 mod wire;
 
 pub use backup_store::{
-    BackupArtifacts, BackupStore, BackupStoreError, DownloadTarget, ResourceList, RestoreArtifacts, encode_metadata,
+    BackupArtifacts, BackupStore, BackupStoreError, DownloadTarget, ResourceList, RestoreArtifacts,
+    encode_metadata,
 };
 pub use credentials::{Credentials, CredentialsError};
 pub use layout::Layout;

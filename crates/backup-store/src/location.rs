@@ -38,12 +38,18 @@ pub enum LocationError {
     BucketWithPath { bucket: String },
     #[error("objectStorage.prefix {prefix:?} must not start with '/' nor hold empty, '.' or '..' parts")]
     BadPrefix { prefix: String },
-    #[error("provider {provider:?} is not built in; built in is aws (also for every S3-compatible store with an s3Url in the config)")]
+    #[error(
+        "provider {provider:?} is not built in; built in is aws (also for every S3-compatible store with an s3Url in the config)"
+    )]
     UnknownProvider { provider: String },
     #[error("config has an unknown key {key:?}; known are {}", KNOWN_KEYS.join(", "))]
     UnknownKey { key: String },
     #[error("config {key}={value:?} {problem}")]
-    BadValue { key: &'static str, value: String, problem: &'static str },
+    BadValue {
+        key: &'static str,
+        value: String,
+        problem: &'static str,
+    },
     #[error("config {key} is not supported by this version; remove it")]
     Unsupported { key: &'static str },
     #[error(transparent)]
@@ -76,7 +82,10 @@ impl Location {
     /// Reads the object; `resolved_ca` is what `caCertRef` names, and is used where `caCert` is not set.
     ///
     /// Errors: [`LocationError`] for settings that cannot work.
-    pub fn from_bsl(bsl: &BackupStorageLocation, resolved_ca: Option<Vec<u8>>) -> Result<Self, LocationError> {
+    pub fn from_bsl(
+        bsl: &BackupStorageLocation,
+        resolved_ca: Option<Vec<u8>>,
+    ) -> Result<Self, LocationError> {
         let storage = &bsl.spec.object_storage;
         let inline = storage.ca_cert.as_ref().map(|bytes| bytes.0.clone());
         let location = Self {
@@ -91,22 +100,36 @@ impl Location {
     }
 
     fn check(&self) -> Result<(), LocationError> {
-        let Self { provider, bucket, prefix, config, .. } = self;
+        let Self {
+            provider,
+            bucket,
+            prefix,
+            config,
+            ..
+        } = self;
         if bucket.is_empty() {
             return Err(LocationError::NoBucket);
         }
         if bucket.contains('/') && !bucket.starts_with("arn:aws:s3:") {
-            return Err(LocationError::BucketWithPath { bucket: bucket.clone() });
+            return Err(LocationError::BucketWithPath {
+                bucket: bucket.clone(),
+            });
         }
         if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
-            return Err(LocationError::BadPrefix { prefix: prefix.clone() });
+            return Err(LocationError::BadPrefix {
+                prefix: prefix.clone(),
+            });
         }
         let name = provider.strip_prefix("velero.io/").unwrap_or(provider);
         if name != "aws" && !config.contains_key("s3Url") {
-            return Err(LocationError::UnknownProvider { provider: provider.clone() });
+            return Err(LocationError::UnknownProvider {
+                provider: provider.clone(),
+            });
         }
         if name == "aws"
-            && let Some(key) = config.keys().find(|key| !KNOWN_KEYS.contains(&key.as_str()) && *key != "prefix")
+            && let Some(key) = config
+                .keys()
+                .find(|key| !KNOWN_KEYS.contains(&key.as_str()) && *key != "prefix")
         {
             return Err(LocationError::UnknownKey { key: key.clone() });
         }
@@ -114,7 +137,10 @@ impl Location {
     }
 
     fn setting(&self, key: &str) -> Option<&str> {
-        self.config.get(key).map(String::as_str).filter(|value| !value.is_empty())
+        self.config
+            .get(key)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
     }
 
     fn flag(&self, key: &'static str) -> Result<bool, LocationError> {
@@ -133,7 +159,11 @@ impl Location {
     /// The S3 settings with this key prefix.
     fn s3_config(&self, credentials: Option<&Credentials>, prefix: &str) -> Result<S3Config, LocationError> {
         self.check()?;
-        for key in ["customerKeyEncryptionFile", "customerKeyEncryptionSecret", "tagging"] {
+        for key in [
+            "customerKeyEncryptionFile",
+            "customerKeyEncryptionSecret",
+            "tagging",
+        ] {
             if self.setting(key).is_some() {
                 return Err(LocationError::Unsupported { key });
             }
@@ -164,7 +194,11 @@ impl Location {
             (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"))
         {
             let session_token = variable("AWS_SESSION_TOKEN");
-            return Ok(Some(S3Credentials { access_key_id, secret_access_key, session_token }));
+            return Ok(Some(S3Credentials {
+                access_key_id,
+                secret_access_key,
+                session_token,
+            }));
         }
         match Credentials::from_default_file()? {
             Some(credentials) => Ok(Some(credentials.access_key(profile)?)),
@@ -176,7 +210,10 @@ impl Location {
     /// (variables, the file that `AWS_SHARED_CREDENTIALS_FILE` names, the pod's role).
     ///
     /// Errors: [`LocationError`].
-    pub fn object_store(&self, credentials: Option<&Credentials>) -> Result<Arc<dyn ObjectStore>, LocationError> {
+    pub fn object_store(
+        &self,
+        credentials: Option<&Credentials>,
+    ) -> Result<Arc<dyn ObjectStore>, LocationError> {
         let config = self.s3_config(credentials, "")?;
         Ok(Arc::new(S3ObjectStore::new(&config, self.setting("publicUrl"))?))
     }

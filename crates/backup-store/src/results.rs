@@ -37,7 +37,11 @@ impl ResultSet {
     pub fn add(&mut self, namespace: &str, message: impl Into<String>) {
         match namespace {
             "" => self.cluster.push(message.into()),
-            _ => self.namespaces.entry(namespace.to_owned()).or_default().push(message.into()),
+            _ => self
+                .namespaces
+                .entry(namespace.to_owned())
+                .or_default()
+                .push(message.into()),
         }
     }
 

@@ -17,24 +17,19 @@ open_words! {
         PodVolumeRestore = "PodVolumeRestore",
         CsiSnapshot = "CSISnapshot",
         /// A skipped volume.
+        #[default]
         None = "",
-    }
-}
-
-impl Default for VolumeMethod {
-    fn default() -> Self {
-        Self::None
     }
 }
 
 open_words! {
     /// Whether it worked. Empty while it is not known.
-    VolumeResult { Succeeded = "succeeded", Failed = "failed", Unknown = "" }
-}
-
-impl Default for VolumeResult {
-    fn default() -> Self {
-        Self::Unknown
+    VolumeResult {
+        Succeeded = "succeeded",
+        Failed = "failed",
+        /// Not known yet.
+        #[default]
+        Unknown = "",
     }
 }
 
@@ -190,5 +185,9 @@ fn empty_map_is_null<S: serde::Serializer>(
     map: &BTreeMap<String, String>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    if map.is_empty() { serializer.serialize_none() } else { map.serialize(serializer) }
+    if map.is_empty() {
+        serializer.serialize_none()
+    } else {
+        map.serialize(serializer)
+    }
 }

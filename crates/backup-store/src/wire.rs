@@ -11,7 +11,11 @@ pub fn null_is_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>
 
 /// Writes an empty list as `null`, as Go writes a nil slice.
 pub fn empty_is_null<S: Serializer, T: Serialize>(list: &[T], serializer: S) -> Result<S::Ok, S::Error> {
-    if list.is_empty() { serializer.serialize_none() } else { list.serialize(serializer) }
+    if list.is_empty() {
+        serializer.serialize_none()
+    } else {
+        list.serialize(serializer)
+    }
 }
 
 /// Whether a value is its type's default (Go's `omitempty`).
@@ -19,11 +23,12 @@ pub fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
-/// An enum over words of which a later Velero may know more: unknown ones survive a round trip.
+/// An enum over words of which a later Velero may know more: unknown ones survive a round trip. The variant for
+/// "not there" is marked `#[default]`.
 macro_rules! open_words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
         #[serde(from = "String", into = "String")]
         pub enum $name {
             $($(#[$variant_doc])* $variant,)+

@@ -75,7 +75,12 @@ pub(crate) fn check_name(operation: Operation, id: &BlobId) -> Result<(), Storag
         return Ok(());
     }
     let cause = "not a name for a blob: it must be printable ASCII without '/' and not start with '.'";
-    Err(StorageError::new(StorageErrorKind::Misconfigured, operation, format!("{id:?}"), cause))
+    Err(StorageError::new(
+        StorageErrorKind::Misconfigured,
+        operation,
+        format!("{id:?}"),
+        cause,
+    ))
 }
 
 /// Refuses a range that reaches past the end of a blob of `length` bytes.
@@ -83,6 +88,14 @@ pub(crate) fn check_range(id: &BlobId, range: &Range<u64>, length: u64) -> Resul
     if range.end <= length {
         return Ok(());
     }
-    let cause = format!("bytes {}..{} were asked for, the blob has {length}", range.start, range.end);
-    Err(StorageError::new(StorageErrorKind::Damaged, Operation::GetRange, id.as_str(), cause))
+    let cause = format!(
+        "bytes {}..{} were asked for, the blob has {length}",
+        range.start, range.end
+    );
+    Err(StorageError::new(
+        StorageErrorKind::Damaged,
+        Operation::GetRange,
+        id.as_str(),
+        cause,
+    ))
 }

@@ -110,7 +110,12 @@ impl StorageError {
     /// A blob that must not have been there.
     pub fn already_exists(id: &BlobId) -> Self {
         let cause = "a blob of this name exists already";
-        Self::new(StorageErrorKind::AlreadyExists, Operation::PutIfAbsent, id.as_str(), cause)
+        Self::new(
+            StorageErrorKind::AlreadyExists,
+            Operation::PutIfAbsent,
+            id.as_str(),
+            cause,
+        )
     }
 
     /// The same failure, told of the blob that was asked for instead of the step inside.

@@ -34,7 +34,14 @@ pub struct Rule {
 impl Rule {
     /// The fault on every call.
     pub fn always(fault: Fault) -> Self {
-        Self { operation: None, prefix: String::new(), from: 1, until: u64::MAX, fault, seen: 0 }
+        Self {
+            operation: None,
+            prefix: String::new(),
+            from: 1,
+            until: u64::MAX,
+            fault,
+            seen: 0,
+        }
     }
 
     /// Only for this operation.
@@ -70,7 +77,9 @@ impl Rule {
             return None;
         }
         self.seen += 1;
-        (self.from..=self.until).contains(&self.seen).then_some(self.fault)
+        (self.from..=self.until)
+            .contains(&self.seen)
+            .then_some(self.fault)
     }
 }
 
@@ -85,7 +94,11 @@ pub struct FaultyStorage {
 impl FaultyStorage {
     /// A wrapper without rules.
     pub fn new(inner: Arc<dyn Storage>) -> Self {
-        Self { inner, rules: Arc::default(), calls: Arc::default() }
+        Self {
+            inner,
+            rules: Arc::default(),
+            calls: Arc::default(),
+        }
     }
 
     /// Adds a rule; of several that apply to a call the first added wins.
@@ -114,7 +127,10 @@ impl FaultyStorage {
         self.calls.lock().push((operation, subject.to_owned()));
         // Every rule counts the call, so that two rules on one operation do not shift each other.
         let mut rules = self.rules.lock();
-        let faults: Vec<_> = rules.iter_mut().map(|rule| rule.applies(operation, subject)).collect();
+        let faults: Vec<_> = rules
+            .iter_mut()
+            .map(|rule| rule.applies(operation, subject))
+            .collect();
         faults.into_iter().flatten().next()
     }
 
@@ -142,18 +158,29 @@ impl FaultyStorage {
 
 impl fmt::Debug for FaultyStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FaultyStorage({:?}, {} rules)", self.inner, self.rules.lock().len())
+        write!(
+            f,
+            "FaultyStorage({:?}, {} rules)",
+            self.inner,
+            self.rules.lock().len()
+        )
     }
 }
 
 #[async_trait]
 impl Storage for FaultyStorage {
     async fn put(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError> {
-        self.run(Operation::Put, id.as_str(), self.inner.put(id, data)).await
+        self.run(Operation::Put, id.as_str(), self.inner.put(id, data))
+            .await
     }
 
     async fn put_if_absent(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError> {
-        self.run(Operation::PutIfAbsent, id.as_str(), self.inner.put_if_absent(id, data)).await
+        self.run(
+            Operation::PutIfAbsent,
+            id.as_str(),
+            self.inner.put_if_absent(id, data),
+        )
+        .await
     }
 
     async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError> {
@@ -161,11 +188,13 @@ impl Storage for FaultyStorage {
     }
 
     async fn get_range(&self, id: &BlobId, range: Range<u64>) -> Result<Bytes, StorageError> {
-        self.run(Operation::GetRange, id.as_str(), self.inner.get_range(id, range)).await
+        self.run(Operation::GetRange, id.as_str(), self.inner.get_range(id, range))
+            .await
     }
 
     async fn metadata(&self, id: &BlobId) -> Result<BlobMetadata, StorageError> {
-        self.run(Operation::Metadata, id.as_str(), self.inner.metadata(id)).await
+        self.run(Operation::Metadata, id.as_str(), self.inner.metadata(id))
+            .await
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<BlobMetadata>, StorageError> {
@@ -173,7 +202,8 @@ impl Storage for FaultyStorage {
     }
 
     async fn delete(&self, id: &BlobId) -> Result<(), StorageError> {
-        self.run(Operation::Delete, id.as_str(), self.inner.delete(id)).await
+        self.run(Operation::Delete, id.as_str(), self.inner.delete(id))
+            .await
     }
 }
 
@@ -190,8 +220,16 @@ mod tests {
     #[tokio::test]
     async fn a_lost_answer_leaves_the_blob_and_the_nth_listing_fails() {
         let storage = FaultyStorage::new(Arc::new(MemoryStorage::new()))
-            .with(Rule::always(Fault::LostAnswer(StorageErrorKind::Unavailable)).on(Operation::Put).nth(1))
-            .with(Rule::always(Fault::Fail(StorageErrorKind::Unavailable)).on(Operation::List).nth(2));
+            .with(
+                Rule::always(Fault::LostAnswer(StorageErrorKind::Unavailable))
+                    .on(Operation::Put)
+                    .nth(1),
+            )
+            .with(
+                Rule::always(Fault::Fail(StorageErrorKind::Unavailable))
+                    .on(Operation::List)
+                    .nth(2),
+            );
         let id = BlobId::from("p1");
         assert!(storage.put(&id, Bytes::from_static(b"x")).await.is_err());
         assert_eq!(storage.list("").await.unwrap().len(), 1);

@@ -47,7 +47,11 @@ struct ShardsOverride {
 impl Default for Shards {
     /// What a current Kopia writes for a new folder.
     fn default() -> Self {
-        Self { default: vec![1, 3], max_non_sharded_length: 20, overrides: Vec::new() }
+        Self {
+            default: vec![1, 3],
+            max_non_sharded_length: 20,
+            overrides: Vec::new(),
+        }
     }
 }
 
@@ -89,7 +93,12 @@ impl FilesystemStorage {
     fn open_now(root: PathBuf) -> Result<Self, StorageError> {
         let shown = root.display().to_string();
         let failed = |cause: String| {
-            StorageError::new(StorageErrorKind::Misconfigured, Operation::Open, shown.clone(), cause)
+            StorageError::new(
+                StorageErrorKind::Misconfigured,
+                Operation::Open,
+                shown.clone(),
+                cause,
+            )
         };
         if !root.is_dir() {
             return Err(failed("there is no such folder; create it first".to_owned()));
@@ -107,7 +116,10 @@ impl FilesystemStorage {
             }
             Err(e) => return Err(failed(format!("cannot read {SHARDS_FILE}: {e}"))),
         };
-        Ok(Self { root: Arc::new(root), shards: Arc::new(shards) })
+        Ok(Self {
+            root: Arc::new(root),
+            shards: Arc::new(shards),
+        })
     }
 
     fn path(&self, id: &BlobId) -> PathBuf {
@@ -140,7 +152,12 @@ async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(e) => {
             let cause = format!("the worker thread ended: {e}");
-            Err(StorageError::new(StorageErrorKind::Unavailable, Operation::Open, "folder", cause))
+            Err(StorageError::new(
+                StorageErrorKind::Unavailable,
+                Operation::Open,
+                "folder",
+                cause,
+            ))
         }
     }
 }
@@ -183,7 +200,11 @@ fn write_whole(path: &Path, data: &[u8], replace: Replace) -> io::Result<()> {
 }
 
 fn write_flushed(path: &Path, data: &[u8]) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(data)?;
     file.sync_all()
 }
@@ -191,7 +212,11 @@ fn write_flushed(path: &Path, data: &[u8]) -> io::Result<()> {
 fn describe(id: BlobId, metadata: &fs::Metadata) -> io::Result<BlobMetadata> {
     let timestamp = Timestamp::try_from(metadata.modified()?)
         .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
-    Ok(BlobMetadata { id, length: metadata.len(), timestamp })
+    Ok(BlobMetadata {
+        id,
+        length: metadata.len(),
+        timestamp,
+    })
 }
 
 /// Adds the blobs in `folder` whose name starts with `prefix`; `above` is the part of their names that the
@@ -205,7 +230,9 @@ fn walk(folder: &Path, above: &str, prefix: &str, found: &mut Vec<BlobMetadata>)
         let entry = entry?;
         let name = entry.file_name();
         // A name that is no UTF-8 or starts with a dot is none of ours.
-        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+        let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else {
+            continue;
+        };
         let is_folder = entry.file_type()?.is_dir();
         let full = format!("{above}{}", name.strip_suffix(SUFFIX).unwrap_or(name));
         if is_folder {
@@ -311,8 +338,14 @@ mod tests {
         };
         assert_eq!(cut("kopia.repository"), "kopia.repository.f");
         let long = "q0fa32cbe00112233445566778899c185a-s4488a8a3654b79ad147";
-        assert_eq!(cut(long), "q/0fa/32cbe00112233445566778899c185a-s4488a8a3654b79ad147.f");
-        assert_eq!(cut("xn0_d56c00112233445566778899"), "x/n0_/d56c00112233445566778899.f");
+        assert_eq!(
+            cut(long),
+            "q/0fa/32cbe00112233445566778899c185a-s4488a8a3654b79ad147.f"
+        );
+        assert_eq!(
+            cut("xn0_d56c00112233445566778899"),
+            "x/n0_/d56c00112233445566778899.f"
+        );
         assert_eq!(cut("_log_20260101010101_abcd"), "_/log/_20260101010101_abcd.f");
     }
 
@@ -328,7 +361,11 @@ mod tests {
     async fn leftovers_of_an_interrupted_write_are_not_blobs() {
         let folder = tempfile::tempdir().unwrap();
         let storage = FilesystemStorage::open(folder.path()).await.unwrap();
-        fs::write(folder.path().join("kopia.repository.f.tmp.0123456789abcdef"), "half").unwrap();
+        fs::write(
+            folder.path().join("kopia.repository.f.tmp.0123456789abcdef"),
+            "half",
+        )
+        .unwrap();
         assert_eq!(storage.list("").await.unwrap(), []);
     }
 

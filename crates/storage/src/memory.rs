@@ -38,7 +38,11 @@ impl MemoryStorage {
 
     /// An empty store whose timestamps come from `clock`.
     pub fn with_clock(clock: Clock) -> Self {
-        Self { blobs: Arc::default(), clock, conditional: true }
+        Self {
+            blobs: Arc::default(),
+            clock,
+            conditional: true,
+        }
     }
 
     /// The same blobs seen through a server that refuses puts with a condition.
@@ -50,11 +54,18 @@ impl MemoryStorage {
 
     /// How many bytes all blobs hold together.
     pub fn total_bytes(&self) -> u64 {
-        self.blobs.lock().values().map(|held| held.data.len() as u64).sum()
+        self.blobs
+            .lock()
+            .values()
+            .map(|held| held.data.len() as u64)
+            .sum()
     }
 
     fn hold(&self, data: Bytes) -> Held {
-        Held { data, timestamp: (self.clock)() }
+        Held {
+            data,
+            timestamp: (self.clock)(),
+        }
     }
 }
 
@@ -100,7 +111,9 @@ impl Storage for MemoryStorage {
 
     async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError> {
         let blobs = self.blobs.lock();
-        let held = blobs.get(id).ok_or_else(|| StorageError::not_found(Operation::Get, id))?;
+        let held = blobs
+            .get(id)
+            .ok_or_else(|| StorageError::not_found(Operation::Get, id))?;
         Ok(held.data.clone())
     }
 
@@ -109,7 +122,9 @@ impl Storage for MemoryStorage {
             return Ok(Bytes::new());
         }
         let blobs = self.blobs.lock();
-        let held = blobs.get(id).ok_or_else(|| StorageError::not_found(Operation::GetRange, id))?;
+        let held = blobs
+            .get(id)
+            .ok_or_else(|| StorageError::not_found(Operation::GetRange, id))?;
         let length = held.data.len() as u64;
         check_range(id, &range, length)?;
         Ok(held.data.slice(range.start as usize..range.end as usize))
@@ -117,7 +132,9 @@ impl Storage for MemoryStorage {
 
     async fn metadata(&self, id: &BlobId) -> Result<BlobMetadata, StorageError> {
         let blobs = self.blobs.lock();
-        let held = blobs.get(id).ok_or_else(|| StorageError::not_found(Operation::Metadata, id))?;
+        let held = blobs
+            .get(id)
+            .ok_or_else(|| StorageError::not_found(Operation::Metadata, id))?;
         Ok(describe(id, held))
     }
 
@@ -135,7 +152,11 @@ impl Storage for MemoryStorage {
 }
 
 fn describe(id: &BlobId, held: &Held) -> BlobMetadata {
-    BlobMetadata { id: id.clone(), length: held.data.len() as u64, timestamp: held.timestamp }
+    BlobMetadata {
+        id: id.clone(),
+        length: held.data.len() as u64,
+        timestamp: held.timestamp,
+    }
 }
 
 #[cfg(test)]
@@ -153,6 +174,9 @@ mod tests {
         let now = Timestamp::from_second(1_800_000_000).unwrap();
         let storage = MemoryStorage::with_clock(Arc::new(move || now));
         storage.put(&BlobId::from("p1"), Bytes::new()).await.unwrap();
-        assert_eq!(storage.metadata(&BlobId::from("p1")).await.unwrap().timestamp, now);
+        assert_eq!(
+            storage.metadata(&BlobId::from("p1")).await.unwrap().timestamp,
+            now
+        );
     }
 }

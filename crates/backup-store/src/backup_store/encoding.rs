@@ -20,7 +20,10 @@ pub fn encode_metadata(backup: &Backup) -> Result<Vec<u8>> {
 }
 
 pub(super) fn gzip_json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
-    let unwritable = |cause: String| BackupStoreError::Unreadable { key: "(being written)".to_owned(), cause };
+    let unwritable = |cause: String| BackupStoreError::Unreadable {
+        key: "(being written)".to_owned(),
+        cause,
+    };
     let mut text = serde_json::to_vec(value).map_err(|e| unwritable(e.to_string()))?;
     text.push(b'\n');
     gzip(&text).map_err(|e| unwritable(e.to_string()))
@@ -33,8 +36,13 @@ pub(super) fn gzip(data: &[u8]) -> std::io::Result<Vec<u8>> {
 }
 
 pub(super) fn parse_gzip<T: DeserializeOwned>(key: &str, data: &[u8]) -> Result<T> {
-    let unreadable = |cause: String| BackupStoreError::Unreadable { key: key.to_owned(), cause };
+    let unreadable = |cause: String| BackupStoreError::Unreadable {
+        key: key.to_owned(),
+        cause,
+    };
     let mut text = Vec::new();
-    MultiGzDecoder::new(data).read_to_end(&mut text).map_err(|e| unreadable(e.to_string()))?;
+    MultiGzDecoder::new(data)
+        .read_to_end(&mut text)
+        .map_err(|e| unreadable(e.to_string()))?;
     serde_json::from_slice(&text).map_err(|e| unreadable(e.to_string()))
 }

@@ -18,7 +18,11 @@ pub enum BackupStoreError {
         "backup {name} in the bucket belongs to another Backup (UID {theirs}, not {ours}): another cluster uses \
          this location; choose another name or prefix"
     )]
-    Conflict { name: String, ours: String, theirs: String },
+    Conflict {
+        name: String,
+        ours: String,
+        theirs: String,
+    },
     /// The given Backup object cannot be saved.
     #[error("the Backup object of {name} cannot be saved: {cause}")]
     BadMetadata { name: String, cause: String },
@@ -33,7 +37,10 @@ pub enum BackupStoreError {
     UnknownTarget(String),
     /// An upload failed, and so did removing what it had written.
     #[error("{failure}; and cleaning up failed too: {cleanup}")]
-    Leftovers { failure: Box<BackupStoreError>, cleanup: Box<BackupStoreError> },
+    Leftovers {
+        failure: Box<BackupStoreError>,
+        cleanup: Box<BackupStoreError>,
+    },
 }
 
 impl BackupStoreError {

@@ -73,7 +73,10 @@ pub struct BackupStore {
 impl BackupStore {
     /// The backups below `prefix` of a bucket.
     pub fn new(store: Arc<dyn ObjectStore>, prefix: impl AsRef<str>) -> Self {
-        Self { store, layout: Layout::new(prefix.as_ref()) }
+        Self {
+            store,
+            layout: Layout::new(prefix.as_ref()),
+        }
     }
 
     /// The keys.
@@ -87,9 +90,18 @@ impl BackupStore {
     pub async fn check(&self) -> Result<()> {
         let root = self.layout.root();
         let found = self.store.list_common_prefixes(root).await?;
-        let names = found.iter().map(|folder| folder.strip_prefix(root).unwrap_or(folder).trim_end_matches('/'));
-        let invalid: Vec<_> = names.filter(|name| !LEGAL_DIRECTORIES.contains(name)).map(str::to_owned).collect();
-        if invalid.is_empty() { Ok(()) } else { Err(BackupStoreError::InvalidDirectories(invalid)) }
+        let names = found
+            .iter()
+            .map(|folder| folder.strip_prefix(root).unwrap_or(folder).trim_end_matches('/'));
+        let invalid: Vec<_> = names
+            .filter(|name| !LEGAL_DIRECTORIES.contains(name))
+            .map(str::to_owned)
+            .collect();
+        if invalid.is_empty() {
+            Ok(())
+        } else {
+            Err(BackupStoreError::InvalidDirectories(invalid))
+        }
     }
 
     /// The names of all backups: of every folder below `backups/` that has a `velero-backup.json`, sorted.
@@ -99,7 +111,11 @@ impl BackupStore {
         let root = self.layout.backups();
         let mut names = Vec::new();
         for folder in self.store.list_common_prefixes(&root).await? {
-            let name = folder.strip_prefix(&root).unwrap_or(&folder).trim_end_matches('/').to_owned();
+            let name = folder
+                .strip_prefix(&root)
+                .unwrap_or(&folder)
+                .trim_end_matches('/')
+                .to_owned();
             if self.backup_exists(&name).await? {
                 names.push(name);
             }
@@ -112,7 +128,10 @@ impl BackupStore {
     ///
     /// Errors: [`BackupStoreError::Storage`]; a refusal or timeout is one, and not "no".
     pub async fn backup_exists(&self, name: &str) -> Result<bool> {
-        Ok(self.store.object_exists(&self.layout.backup_metadata(name)).await?)
+        Ok(self
+            .store
+            .object_exists(&self.layout.backup_metadata(name))
+            .await?)
     }
 
     /// The Backup object as it was saved.
@@ -121,7 +140,10 @@ impl BackupStore {
     pub async fn get_backup_metadata(&self, name: &str) -> Result<Backup> {
         let key = self.layout.backup_metadata(name);
         let text = self.read(&key).await?;
-        serde_json::from_slice(&text).map_err(|source| BackupStoreError::Unreadable { key, cause: source.to_string() })
+        serde_json::from_slice(&text).map_err(|source| BackupStoreError::Unreadable {
+            key,
+            cause: source.to_string(),
+        })
     }
 
     /// Writes the tarball to the file `to`, which is created or emptied.
@@ -129,7 +151,10 @@ impl BackupStore {
     /// Errors: [`BackupStoreError::is_not_found`] where there is none.
     pub async fn get_backup_contents(&self, name: &str, to: &Path) -> Result<()> {
         let key = self.layout.backup_contents(name);
-        let failed = |source| BackupStoreError::File { path: to.to_owned(), source };
+        let failed = |source| BackupStoreError::File {
+            path: to.to_owned(),
+            source,
+        };
         let mut contents = self.store.get_object(&key).await?;
         let mut file = tokio::fs::File::create(to).await.map_err(failed)?;
         while let Some(part) = contents.try_next().await? {
@@ -140,7 +165,8 @@ impl BackupStore {
 
     /// The backup's operations; empty where none were saved.
     pub async fn get_item_operations(&self, name: &str) -> Result<Vec<BackupOperation>> {
-        self.read_list(self.layout.backup_file(name, ITEM_OPERATIONS)).await
+        self.read_list(self.layout.backup_file(name, ITEM_OPERATIONS))
+            .await
     }
 
     /// What happened to each volume; none where the backup has no such file (before Velero 1.13).
@@ -155,32 +181,38 @@ impl BackupStore {
 
     /// The backup's items by kind; none where they were not saved.
     pub async fn get_resource_list(&self, name: &str) -> Result<Option<ResourceList>> {
-        self.read_json(&self.layout.backup_file(name, RESOURCE_LIST)).await
+        self.read_json(&self.layout.backup_file(name, RESOURCE_LIST))
+            .await
     }
 
     /// The PodVolumeBackups that were part of the backup, as JSON objects.
     pub async fn get_pod_volume_backups(&self, name: &str) -> Result<Vec<serde_json::Value>> {
-        self.read_list(self.layout.backup_file(name, POD_VOLUME_BACKUPS)).await
+        self.read_list(self.layout.backup_file(name, POD_VOLUME_BACKUPS))
+            .await
     }
 
     /// Replaces the backup's operations.
     pub async fn put_item_operations(&self, name: &str, operations: &[BackupOperation]) -> Result<()> {
-        self.write_json(&self.layout.backup_file(name, ITEM_OPERATIONS), operations).await
+        self.write_json(&self.layout.backup_file(name, ITEM_OPERATIONS), operations)
+            .await
     }
 
     /// Replaces what happened to each volume.
     pub async fn put_volume_info(&self, name: &str, volumes: &[BackupVolumeInfo]) -> Result<()> {
-        self.write_json(&self.layout.backup_file(name, VOLUME_INFO), volumes).await
+        self.write_json(&self.layout.backup_file(name, VOLUME_INFO), volumes)
+            .await
     }
 
     /// Replaces the backup's errors and warnings.
     pub async fn put_results(&self, name: &str, results: &Results) -> Result<()> {
-        self.write_json(&self.layout.backup_file(name, RESULTS), results).await
+        self.write_json(&self.layout.backup_file(name, RESULTS), results)
+            .await
     }
 
     /// Replaces the backup's items by kind.
     pub async fn put_resource_list(&self, name: &str, resources: &ResourceList) -> Result<()> {
-        self.write_json(&self.layout.backup_file(name, RESOURCE_LIST), resources).await
+        self.write_json(&self.layout.backup_file(name, RESOURCE_LIST), resources)
+            .await
     }
 
     /// Puts the log (a gzip'd file).
@@ -223,22 +255,30 @@ impl BackupStore {
 
     /// Replaces a restore's errors and warnings.
     pub async fn put_restore_results(&self, name: &str, results: &Results) -> Result<()> {
-        self.write_json(&self.layout.restore_file(name, RESULTS), results).await
+        self.write_json(&self.layout.restore_file(name, RESULTS), results)
+            .await
     }
 
     /// Replaces a restore's items by kind.
     pub async fn put_restore_resource_list(&self, name: &str, resources: &ResourceList) -> Result<()> {
-        self.write_json(&self.layout.restore_file(name, RESOURCE_LIST), resources).await
+        self.write_json(&self.layout.restore_file(name, RESOURCE_LIST), resources)
+            .await
     }
 
     /// Replaces a restore's operations.
-    pub async fn put_restore_item_operations(&self, name: &str, operations: &[RestoreOperation]) -> Result<()> {
-        self.write_json(&self.layout.restore_file(name, ITEM_OPERATIONS), operations).await
+    pub async fn put_restore_item_operations(
+        &self,
+        name: &str,
+        operations: &[RestoreOperation],
+    ) -> Result<()> {
+        self.write_json(&self.layout.restore_file(name, ITEM_OPERATIONS), operations)
+            .await
     }
 
     /// Replaces what a restore did to each volume.
     pub async fn put_restore_volume_info(&self, name: &str, volumes: &[RestoreVolumeInfo]) -> Result<()> {
-        self.write_json(&self.layout.restore_volume_info(name), volumes).await
+        self.write_json(&self.layout.restore_volume_info(name), volumes)
+            .await
     }
 
     /// A restore's errors and warnings; none where they were not saved.
@@ -248,12 +288,14 @@ impl BackupStore {
 
     /// A restore's items by kind; none where they were not saved.
     pub async fn get_restore_resource_list(&self, name: &str) -> Result<Option<ResourceList>> {
-        self.read_json(&self.layout.restore_file(name, RESOURCE_LIST)).await
+        self.read_json(&self.layout.restore_file(name, RESOURCE_LIST))
+            .await
     }
 
     /// A restore's operations; empty where none were saved.
     pub async fn get_restore_item_operations(&self, name: &str) -> Result<Vec<RestoreOperation>> {
-        self.read_list(self.layout.restore_file(name, ITEM_OPERATIONS)).await
+        self.read_list(self.layout.restore_file(name, ITEM_OPERATIONS))
+            .await
     }
 
     /// What a restore did to each volume; none where it was not saved.
@@ -272,7 +314,10 @@ impl BackupStore {
     }
 
     async fn put_file(&self, key: &str, file: &Path) -> Result<()> {
-        Ok(self.store.put_object(key, Body::File(file.to_owned()), PutMode::Replace).await?)
+        Ok(self
+            .store
+            .put_object(key, Body::File(file.to_owned()), PutMode::Replace)
+            .await?)
     }
 
     async fn write_json<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Result<()> {
@@ -298,6 +343,10 @@ impl BackupStore {
 
     /// A list; a missing file and Go's `null` are empty ones.
     async fn read_list<T: DeserializeOwned>(&self, key: String) -> Result<Vec<T>> {
-        Ok(self.read_json::<Option<Vec<T>>>(&key).await?.flatten().unwrap_or_default())
+        Ok(self
+            .read_json::<Option<Vec<T>>>(&key)
+            .await?
+            .flatten()
+            .unwrap_or_default())
     }
 }

@@ -141,7 +141,11 @@ impl BackupStore {
     /// Lists and reads velero-backup.json again: it must be there and ours.
     async fn confirm(&self, name: &str, uid: &str) -> Result<()> {
         let key = self.layout.backup_metadata(name);
-        let listed = self.store.list_objects(&self.layout.backup(name)).await?.contains(&key);
+        let listed = self
+            .store
+            .list_objects(&self.layout.backup(name))
+            .await?
+            .contains(&key);
         match self.uid_in_bucket(name).await? {
             Some(theirs) if theirs == uid && listed => Ok(()),
             Some(theirs) if theirs == uid => {
@@ -175,10 +179,14 @@ impl BackupStore {
         if let Some(contents) = &artifacts.contents {
             self.put_backup_contents(name, contents).await?;
         }
-        self.put_optional(name, POD_VOLUME_BACKUPS, &artifacts.pod_volume_backups).await?;
-        self.put_optional(name, VOLUME_SNAPSHOTS, &artifacts.volume_snapshots).await?;
-        self.put_optional(name, ITEM_OPERATIONS, &artifacts.item_operations).await?;
-        self.put_optional(name, RESOURCE_LIST, &artifacts.resource_list).await?;
+        self.put_optional(name, POD_VOLUME_BACKUPS, &artifacts.pod_volume_backups)
+            .await?;
+        self.put_optional(name, VOLUME_SNAPSHOTS, &artifacts.volume_snapshots)
+            .await?;
+        self.put_optional(name, ITEM_OPERATIONS, &artifacts.item_operations)
+            .await?;
+        self.put_optional(name, RESOURCE_LIST, &artifacts.resource_list)
+            .await?;
         self.put_optional(name, RESULTS, &artifacts.results).await?;
         self.put_optional(name, VOLUME_INFO, &artifacts.volume_info).await
     }
@@ -198,7 +206,9 @@ impl BackupStore {
                 return Ok(());
             }
             let log = self.layout.backup_file(name, LOG);
-            self.store.delete_object(&self.layout.backup_metadata(name)).await?;
+            self.store
+                .delete_object(&self.layout.backup_metadata(name))
+                .await?;
             for key in self.store.list_objects(&self.layout.backup(name)).await? {
                 if key != log {
                     self.store.delete_object(&key).await?;
@@ -208,20 +218,28 @@ impl BackupStore {
         };
         match removed.await {
             Ok(()) => failure,
-            Err(cleanup) => {
-                BackupStoreError::Leftovers { failure: Box::new(failure), cleanup: Box::new(cleanup) }
-            }
+            Err(cleanup) => BackupStoreError::Leftovers {
+                failure: Box::new(failure),
+                cleanup: Box::new(cleanup),
+            },
         }
     }
 }
 
 fn conflict(name: &str, ours: &str, theirs: String) -> BackupStoreError {
-    BackupStoreError::Conflict { name: name.to_owned(), ours: ours.to_owned(), theirs }
+    BackupStoreError::Conflict {
+        name: name.to_owned(),
+        ours: ours.to_owned(),
+        theirs,
+    }
 }
 
 /// `metadata.uid` of a Backup object.
 fn uid_of(name: &str, metadata: &[u8]) -> Result<String> {
-    let bad = |cause: String| BackupStoreError::BadMetadata { name: name.to_owned(), cause };
+    let bad = |cause: String| BackupStoreError::BadMetadata {
+        name: name.to_owned(),
+        cause,
+    };
     let object: Value = serde_json::from_slice(metadata).map_err(|e| bad(e.to_string()))?;
     match object["metadata"]["uid"].as_str() {
         Some(uid) if !uid.is_empty() => Ok(uid.to_owned()),

@@ -50,17 +50,25 @@ impl Made {
 
 #[tokio::test]
 async fn put_backup_writes_velero_s_keys() {
-    let Some(cases) = golden::cases("pkg_persistence/TestPutBackup.json", "put_backup_writes_velero_s_keys") else {
+    let Some(cases) = golden::cases(
+        "pkg_persistence/TestPutBackup.json",
+        "put_backup_writes_velero_s_keys",
+    ) else {
         return;
     };
     for case in &cases {
         let name = case["name"].as_str().unwrap();
         let memory = MemoryObjectStore::new();
-        let store = BackupStore::new(Arc::new(memory.clone()), case["input"]["prefix"].as_str().unwrap_or_default());
+        let store = BackupStore::new(
+            Arc::new(memory.clone()),
+            case["input"]["prefix"].as_str().unwrap_or_default(),
+        );
         let fail = |end: &str, operation| memory.fail(operation, end, StorageErrorKind::Denied);
         match name {
             "normal case" | "normal case with backup store prefix" => {}
-            "error on metadata upload does not upload data" => fail("velero-backup.json", Operation::PutIfAbsent),
+            "error on metadata upload does not upload data" => {
+                fail("velero-backup.json", Operation::PutIfAbsent)
+            }
             "error on data upload deletes metadata" => fail(".tar.gz", Operation::Put),
             "error on log upload is ok" => fail("-logs.gz", Operation::Put),
             // Left out: a backup without velero-backup.json cannot be asked for here.
@@ -68,8 +76,17 @@ async fn put_backup_writes_velero_s_keys() {
             other => panic!("unknown case {other:?}"),
         }
         let result = store.put_backup("backup-1", Made::new().artifacts("u1")).await;
-        assert_eq!(result.is_err(), case["want"]["expectedErr"] != "", "{name}: {result:?}");
-        let mut expected: Vec<_> = case["want"]["expectedKeys"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert_eq!(
+            result.is_err(),
+            case["want"]["expectedErr"] != "",
+            "{name}: {result:?}"
+        );
+        let mut expected: Vec<_> = case["want"]["expectedKeys"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         expected.sort_unstable();
         assert_eq!(memory.keys(), expected, "{name}");
     }
@@ -77,7 +94,10 @@ async fn put_backup_writes_velero_s_keys() {
 
 #[tokio::test]
 async fn a_location_is_valid_where_velero_says_so() {
-    let Some(cases) = golden::cases("pkg_persistence/TestIsValid.json", "a_location_is_valid_where_velero_says_so") else {
+    let Some(cases) = golden::cases(
+        "pkg_persistence/TestIsValid.json",
+        "a_location_is_valid_where_velero_says_so",
+    ) else {
         return;
     };
     for case in &cases {
@@ -87,46 +107,76 @@ async fn a_location_is_valid_where_velero_says_so() {
         }
         let store = BackupStore::new(Arc::new(memory), case["input"]["prefix"].as_str().unwrap());
         let valid = store.check().await;
-        assert_eq!(valid.is_err(), case["want"]["expectErr"] == true, "{}: {valid:?}", case["name"]);
+        assert_eq!(
+            valid.is_err(),
+            case["want"]["expectErr"] == true,
+            "{}: {valid:?}",
+            case["name"]
+        );
     }
 }
 
 #[tokio::test]
 async fn backups_are_listed_where_velero_lists_them() {
     let test = "backups_are_listed_where_velero_lists_them";
-    let Some(cases) = golden::cases("pkg_persistence/TestListBackups.json", test) else { return };
+    let Some(cases) = golden::cases("pkg_persistence/TestListBackups.json", test) else {
+        return;
+    };
     for case in &cases {
         let memory = MemoryObjectStore::new();
         for (key, data) in case["input"]["storageData"].as_object().into_iter().flatten() {
             memory.insert(key, data.as_str().unwrap_or_default().to_owned());
         }
-        let store = BackupStore::new(Arc::new(memory.clone()), case["input"]["prefix"].as_str().unwrap());
+        let store = BackupStore::new(
+            Arc::new(memory.clone()),
+            case["input"]["prefix"].as_str().unwrap(),
+        );
         memory.insert(&format!("{}half/half-logs.gz", store.layout().backups()), "log");
-        assert_eq!(json!(store.list_backups().await.unwrap()), case["want"]["expectedRes"], "{}", case["name"]);
+        assert_eq!(
+            json!(store.list_backups().await.unwrap()),
+            case["want"]["expectedRes"],
+            "{}",
+            case["name"]
+        );
     }
 }
 
 #[tokio::test]
 async fn downloads_are_velero_s_keys() {
     let test = "downloads_are_velero_s_keys";
-    let Some(cases) = golden::cases("pkg_persistence/TestGetDownloadURL.json", test) else { return };
+    let Some(cases) = golden::cases("pkg_persistence/TestGetDownloadURL.json", test) else {
+        return;
+    };
     for case in &cases {
         let layout = Layout::new(case["input"]["prefix"].as_str().unwrap());
         let name = case["input"]["targetName"].as_str().unwrap();
         for (kind, key) in case["want"]["expectedKeyByKind"].as_object().unwrap() {
             let kind: DownloadTargetKind = serde_json::from_value(json!(kind)).unwrap();
-            assert_eq!(layout.download_target(&kind, name).as_deref(), key.as_str(), "{}", case["name"]);
+            assert_eq!(
+                layout.download_target(&kind, name).as_deref(),
+                key.as_str(),
+                "{}",
+                case["name"]
+            );
         }
     }
     let unknown = serde_json::from_value(json!("Horoscope")).unwrap();
-    let target = DownloadTarget { kind: unknown, name: "b1".to_owned() };
-    let error = store(&MemoryObjectStore::new()).signed_url(&target, Duration::from_secs(600)).await.unwrap_err();
+    let target = DownloadTarget {
+        kind: unknown,
+        name: "b1".to_owned(),
+    };
+    let error = store(&MemoryObjectStore::new())
+        .signed_url(&target, Duration::from_secs(600))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("Horoscope"));
 }
 
 #[tokio::test]
 async fn what_velero_wrote_is_read_and_written_the_same() {
-    let Some(samples) = golden::samples("what_velero_wrote_is_read_and_written_the_same") else { return };
+    let Some(samples) = golden::samples("what_velero_wrote_is_read_and_written_the_same") else {
+        return;
+    };
     let memory = MemoryObjectStore::new();
     let store = store(&memory);
     for name in ["fix1", "fix3"] {
@@ -138,7 +188,10 @@ async fn what_velero_wrote_is_read_and_written_the_same() {
             std::io::read_to_string(flate2::read::GzDecoder::new(data.as_ref())).unwrap()
         };
         let text = |file: &str| String::from_utf8(sample(file)).unwrap();
-        memory.insert(&store.layout.backup_metadata(name), fs::read(folder.join("velero-backup.json")).unwrap());
+        memory.insert(
+            &store.layout.backup_metadata(name),
+            fs::read(folder.join("velero-backup.json")).unwrap(),
+        );
         for (rest, file) in [
             (ITEM_OPERATIONS, "itemoperations.json"),
             (RESULTS, "results"),
@@ -150,15 +203,30 @@ async fn what_velero_wrote_is_read_and_written_the_same() {
         }
         let backup = store.get_backup_metadata(name).await.unwrap();
         assert_eq!(backup.metadata.name.as_deref(), Some(name));
-        store.put_item_operations(name, &store.get_item_operations(name).await.unwrap()).await.unwrap();
-        store.put_results(name, &store.get_results(name).await.unwrap().unwrap()).await.unwrap();
-        store.put_resource_list(name, &store.get_resource_list(name).await.unwrap().unwrap()).await.unwrap();
-        store.put_volume_info(name, &store.get_volume_info(name).await.unwrap().unwrap()).await.unwrap();
+        store
+            .put_item_operations(name, &store.get_item_operations(name).await.unwrap())
+            .await
+            .unwrap();
+        store
+            .put_results(name, &store.get_results(name).await.unwrap().unwrap())
+            .await
+            .unwrap();
+        store
+            .put_resource_list(name, &store.get_resource_list(name).await.unwrap().unwrap())
+            .await
+            .unwrap();
+        store
+            .put_volume_info(name, &store.get_volume_info(name).await.unwrap().unwrap())
+            .await
+            .unwrap();
         assert_eq!(written(ITEM_OPERATIONS), text("itemoperations.json"));
         assert_eq!(written(RESULTS), text("results"));
         assert_eq!(written(RESOURCE_LIST), text("resource-list.json"));
         assert_eq!(written(VOLUME_INFO), text("volumeinfo.json"));
-        assert!(store.get_pod_volume_backups(name).await.unwrap().is_empty(), "Go's null is an empty list");
+        assert!(
+            store.get_pod_volume_backups(name).await.unwrap().is_empty(),
+            "Go's null is an empty list"
+        );
     }
     assert_eq!(store.list_backups().await.unwrap(), ["fix1", "fix3"]);
 }
@@ -185,22 +253,43 @@ async fn guarantee_4_another_uid_s_backup_is_not_touched() {
         }
         let store = store(&memory);
         store.put_backup("b1", made.artifacts("theirs")).await.unwrap();
-        let before: Vec<_> = memory.keys().into_iter().map(|key| (memory.object(&key), key)).collect();
+        let before: Vec<_> = memory
+            .keys()
+            .into_iter()
+            .map(|key| (memory.object(&key), key))
+            .collect();
         fs::write(made.folder.path().join("log"), "another log").unwrap();
         let error = store.put_backup("b1", made.artifacts("ours")).await.unwrap_err();
-        assert!(matches!(&error, BackupStoreError::Conflict { theirs, .. } if theirs == "theirs"), "{error}");
+        assert!(
+            matches!(&error, BackupStoreError::Conflict { theirs, .. } if theirs == "theirs"),
+            "{error}"
+        );
         assert!(store.put_backup_metadata("b1", &metadata("ours")).await.is_err());
-        let after: Vec<_> = memory.keys().into_iter().map(|key| (memory.object(&key), key)).collect();
+        let after: Vec<_> = memory
+            .keys()
+            .into_iter()
+            .map(|key| (memory.object(&key), key))
+            .collect();
         assert_eq!(before, after);
-        store.put_backup("b1", made.artifacts("theirs")).await.expect("our own from before a restart is written again");
+        store
+            .put_backup("b1", made.artifacts("theirs"))
+            .await
+            .expect("our own from before a restart is written again");
     }
 }
 
 #[tokio::test]
 async fn guarantee_4_a_store_that_cannot_be_looked_at_is_not_written_to() {
     let memory = MemoryObjectStore::new();
-    memory.fail(Operation::Get, "velero-backup.json", StorageErrorKind::Unavailable);
-    let error = store(&memory).put_backup("b1", Made::new().artifacts("ours")).await.unwrap_err();
+    memory.fail(
+        Operation::Get,
+        "velero-backup.json",
+        StorageErrorKind::Unavailable,
+    );
+    let error = store(&memory)
+        .put_backup("b1", Made::new().artifacts("ours"))
+        .await
+        .unwrap_err();
     assert!(error.is_transient());
     assert_eq!(memory.keys(), Vec::<String>::new());
 }
@@ -224,7 +313,10 @@ async fn guarantee_4_cleaning_up_leaves_what_another_uid_wrote_meanwhile() {
     let made = Made::new();
     let (result, ()) = tokio::join!(store.put_backup("b1", made.artifacts("ours")), racing);
     assert!(result.is_err());
-    assert_eq!(memory.object("backups/b1/velero-backup.json").unwrap().as_ref(), metadata("theirs"));
+    assert_eq!(
+        memory.object("backups/b1/velero-backup.json").unwrap().as_ref(),
+        metadata("theirs")
+    );
     assert!(memory.object("backups/b1/b1.tar.gz").is_some());
 }
 

@@ -42,7 +42,8 @@ async fn read(store: &Arc<dyn ObjectStore>, key: &str) -> Bytes {
 #[test]
 fn prefixes_are_velero_s() {
     let with = |prefix: &str| {
-        let bsl = bsl(json!({"provider": "velero.io/aws", "objectStorage": {"bucket": "b", "prefix": prefix}}));
+        let bsl =
+            bsl(json!({"provider": "velero.io/aws", "objectStorage": {"bucket": "b", "prefix": prefix}}));
         Location::from_bsl(&bsl, None).map(|location| location.repository_prefix("shop"))
     };
     assert_eq!(with("").unwrap(), "kopia/shop/");
@@ -61,9 +62,15 @@ fn settings_that_cannot_work_are_named() {
     };
     let aws = |config: Value| json!({"provider": "aws", "objectStorage": {"bucket": "b"}, "config": config});
     let error = |spec: Value| with(spec).unwrap_err().to_string();
-    with(aws(json!({"region": "eu-west-1", "checksumAlgorithm": "", "signatureVersion": "4"}))).expect("usual keys");
+    with(aws(
+        json!({"region": "eu-west-1", "checksumAlgorithm": "", "signatureVersion": "4"}),
+    ))
+    .expect("usual keys");
     assert!(error(json!({"provider": "aws", "objectStorage": {}})).contains("bucket"));
-    assert!(error(json!({"provider": "aws", "objectStorage": {"bucket": "a/b"}})).contains("objectStorage.prefix"));
+    assert!(
+        error(json!({"provider": "aws", "objectStorage": {"bucket": "a/b"}}))
+            .contains("objectStorage.prefix")
+    );
     assert!(error(json!({"provider": "azure", "objectStorage": {"bucket": "b"}})).contains("azure"));
     assert!(error(aws(json!({"regoin": "x"}))).contains("regoin"));
     assert!(error(aws(json!({"s3ForcePathStyle": "yes"}))).contains("s3ForcePathStyle"));
@@ -90,41 +97,87 @@ fn a_location_survives_its_way_to_the_data_mover() {
 
 #[test]
 fn guarantee_8_a_location_and_its_errors_show_no_key() {
-    let location = Location { provider: "aws".into(), bucket: "b".into(), ..Location::default() };
-    let store = location.object_store(Some(&credentials("AKHIDDENKEY", "hidden-secret"))).unwrap();
-    let storage = location.repository_storage(Some(&credentials("AKHIDDENKEY", "hidden-secret")), "shop").unwrap();
-    let profile = Location { config: BTreeMap::from([("profile".into(), "x".into())]), ..location.clone() };
-    let error = profile.object_store(Some(&credentials("AKHIDDENKEY", "hidden-secret"))).unwrap_err();
-    for shown in [format!("{store:?}"), format!("{storage:?}"), format!("{error} {error:?}"), format!("{location:?}")] {
-        assert!(!shown.contains("AKHIDDENKEY") && !shown.contains("hidden-secret"), "{shown}");
+    let location = Location {
+        provider: "aws".into(),
+        bucket: "b".into(),
+        ..Location::default()
+    };
+    let store = location
+        .object_store(Some(&credentials("AKHIDDENKEY", "hidden-secret")))
+        .unwrap();
+    let storage = location
+        .repository_storage(Some(&credentials("AKHIDDENKEY", "hidden-secret")), "shop")
+        .unwrap();
+    let profile = Location {
+        config: BTreeMap::from([("profile".into(), "x".into())]),
+        ..location.clone()
+    };
+    let error = profile
+        .object_store(Some(&credentials("AKHIDDENKEY", "hidden-secret")))
+        .unwrap_err();
+    for shown in [
+        format!("{store:?}"),
+        format!("{storage:?}"),
+        format!("{error} {error:?}"),
+        format!("{location:?}"),
+    ] {
+        assert!(
+            !shown.contains("AKHIDDENKEY") && !shown.contains("hidden-secret"),
+            "{shown}"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_of_a_real_server_is_read_and_written() {
     for tls in [false, true] {
-        let Some(server) = TestServer::start(tls, "a_bucket_of_a_real_server_is_read_and_written") else { return };
+        let Some(server) = TestServer::start(tls, "a_bucket_of_a_real_server_is_read_and_written") else {
+            return;
+        };
         let location = location(&server, "velero");
         let store = location.object_store(Some(&good())).unwrap();
         let folder = tempfile::tempdir().unwrap();
         // Empty, small, one part exactly, and several parts.
-        for (name, length) in [("empty", 0), ("small", 10), ("part", 16 << 20), ("large", (40 << 20) + 7)] {
+        for (name, length) in [
+            ("empty", 0),
+            ("small", 10),
+            ("part", 16 << 20),
+            ("large", (40 << 20) + 7),
+        ] {
             let data: Vec<u8> = (0..length).map(|i: usize| (i % 251) as u8).collect();
             let (file, key) = (folder.path().join(name), format!("velero/backups/b1/{name}"));
             std::fs::write(&file, &data).unwrap();
-            store.put_object(&key, Body::File(file), PutMode::Replace).await.unwrap();
+            store
+                .put_object(&key, Body::File(file), PutMode::Replace)
+                .await
+                .unwrap();
             assert!(read(&store, &key).await == data, "{name}");
             assert!(store.object_exists(&key).await.unwrap());
         }
         assert!(!store.object_exists("velero/backups/b1/sma").await.unwrap());
         assert!(!store.object_exists("velero/backups/b1/missing").await.unwrap());
-        assert_eq!(store.list_common_prefixes("velero/").await.unwrap(), ["velero/backups/"]);
-        assert_eq!(store.list_common_prefixes("velero/backups/").await.unwrap(), ["velero/backups/b1/"]);
+        assert_eq!(
+            store.list_common_prefixes("velero/").await.unwrap(),
+            ["velero/backups/"]
+        );
+        assert_eq!(
+            store.list_common_prefixes("velero/backups/").await.unwrap(),
+            ["velero/backups/b1/"]
+        );
         assert_eq!(store.list_objects("velero/backups/b1/").await.unwrap().len(), 4);
-        let twice = store.put_object("velero/backups/b1/small", Body::Bytes(Bytes::new()), PutMode::Create).await;
+        let twice = store
+            .put_object(
+                "velero/backups/b1/small",
+                Body::Bytes(Bytes::new()),
+                PutMode::Create,
+            )
+            .await;
         assert_eq!(twice.unwrap_err().kind(), StorageErrorKind::AlreadyExists);
         store.delete_object("velero/backups/b1/small").await.unwrap();
-        store.delete_object("velero/backups/b1/small").await.expect("deleting twice is no error");
+        store
+            .delete_object("velero/backups/b1/small")
+            .await
+            .expect("deleting twice is no error");
         let gone = store.get_object("velero/backups/b1/small").await;
         assert!(gone.err().expect("it is gone").is_not_found());
     }
@@ -132,7 +185,10 @@ async fn a_bucket_of_a_real_server_is_read_and_written() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signed_address_is_read_without_a_key_and_is_not_shown() {
-    let Some(server) = TestServer::start(true, "a_signed_address_is_read_without_a_key_and_is_not_shown") else { return };
+    let Some(server) = TestServer::start(true, "a_signed_address_is_read_without_a_key_and_is_not_shown")
+    else {
+        return;
+    };
     let location = location(&server, "velero");
     let backups = BackupStore::new(location.object_store(Some(&good())).unwrap(), &location.prefix);
     backups.check().await.unwrap();
@@ -140,8 +196,14 @@ async fn a_signed_address_is_read_without_a_key_and_is_not_shown() {
     let log = folder.path().join("log");
     std::fs::write(&log, "a line").unwrap();
     backups.put_log("b1", &log).await.unwrap();
-    let target = DownloadTarget { kind: caravel_api::phase::DownloadTargetKind::BackupLog, name: "b1".to_owned() };
-    let url = backups.signed_url(&target, Duration::from_secs(600)).await.unwrap();
+    let target = DownloadTarget {
+        kind: caravel_api::phase::DownloadTargetKind::BackupLog,
+        name: "b1".to_owned(),
+    };
+    let url = backups
+        .signed_url(&target, Duration::from_secs(600))
+        .await
+        .unwrap();
     assert!(url.to_string().contains("X-Amz-Signature="));
     assert!(!format!("{url:?}").contains("Signature"), "guarantee 8");
     let ca = reqwest::Certificate::from_pem(server.ca_pem().unwrap()).unwrap();
@@ -155,20 +217,46 @@ async fn a_signed_address_is_read_without_a_key_and_is_not_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_location_is_said_in_words() {
-    let Some(server) = TestServer::start(true, "what_is_wrong_with_a_location_is_said_in_words") else { return };
+    let Some(server) = TestServer::start(true, "what_is_wrong_with_a_location_is_said_in_words") else {
+        return;
+    };
     let good_location = location(&server, "velero");
     let check = |location: Location, credentials: Credentials| async move {
         let store = location.object_store(Some(&credentials)).unwrap();
-        BackupStore::new(store, &location.prefix).check().await.unwrap_err().to_string()
+        BackupStore::new(store, &location.prefix)
+            .check()
+            .await
+            .unwrap_err()
+            .to_string()
     };
-    let unknown = check(Location { ca_cert: None, ..good_location.clone() }, good()).await;
-    assert!(unknown.contains("is not trusted") && unknown.contains("--cacert"), "{unknown}");
-    let missing = check(Location { bucket: "nothere".into(), ..good_location.clone() }, good()).await;
+    let unknown = check(
+        Location {
+            ca_cert: None,
+            ..good_location.clone()
+        },
+        good(),
+    )
+    .await;
+    assert!(
+        unknown.contains("is not trusted") && unknown.contains("--cacert"),
+        "{unknown}"
+    );
+    let missing = check(
+        Location {
+            bucket: "nothere".into(),
+            ..good_location.clone()
+        },
+        good(),
+    )
+    .await;
     assert!(missing.contains("bucket nothere does not exist"), "{missing}");
     let wrong = check(good_location.clone(), credentials("AKTESTSERVERKEY", "wrong")).await;
     assert!(wrong.contains("secret access key is wrong"), "{wrong}");
     let storage = good_location.repository_storage(Some(&good()), "shop").unwrap();
-    storage.put(&BlobId::from("pabc"), Bytes::from_static(b"x")).await.unwrap();
+    storage
+        .put(&BlobId::from("pabc"), Bytes::from_static(b"x"))
+        .await
+        .unwrap();
     let store = good_location.object_store(Some(&good())).unwrap();
     assert_eq!(store.list_objects("").await.unwrap(), ["velero/kopia/shop/pabc"]);
 }

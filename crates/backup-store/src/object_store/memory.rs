@@ -58,7 +58,10 @@ impl MemoryObjectStore {
 
     fn check(&self, operation: Operation, key: &str) -> Result<(), StorageError> {
         let failures = self.failures.lock();
-        match failures.iter().find(|(wanted, end, _)| *wanted == operation && key.ends_with(end.as_str())) {
+        match failures
+            .iter()
+            .find(|(wanted, end, _)| *wanted == operation && key.ends_with(end.as_str()))
+        {
             Some((_, _, kind)) => Err(StorageError::new(*kind, operation, key, "made to fail by a test")),
             None => Ok(()),
         }
@@ -68,7 +71,11 @@ impl MemoryObjectStore {
 #[async_trait]
 impl ObjectStore for MemoryObjectStore {
     async fn put_object(&self, key: &str, body: Body, mode: PutMode) -> Result<(), StorageError> {
-        let operation = if mode == PutMode::Create { Operation::PutIfAbsent } else { Operation::Put };
+        let operation = if mode == PutMode::Create {
+            Operation::PutIfAbsent
+        } else {
+            Operation::Put
+        };
         self.check(operation, key)?;
         let data = match body {
             Body::Bytes(data) => data,
@@ -79,7 +86,12 @@ impl ObjectStore for MemoryObjectStore {
         };
         if mode == PutMode::Create && self.refuses_condition {
             let cause = "this store refuses a put with If-None-Match";
-            return Err(StorageError::new(StorageErrorKind::Unsupported, operation, key, cause));
+            return Err(StorageError::new(
+                StorageErrorKind::Unsupported,
+                operation,
+                key,
+                cause,
+            ));
         }
         let mut objects = self.objects.lock();
         if mode == PutMode::Create && objects.contains_key(key) {
@@ -96,14 +108,18 @@ impl ObjectStore for MemoryObjectStore {
 
     async fn get_object(&self, key: &str) -> Result<Contents, StorageError> {
         self.check(Operation::Get, key)?;
-        let found = self.object(key).ok_or_else(|| StorageError::not_found(Operation::Get, &key.into()))?;
+        let found = self
+            .object(key)
+            .ok_or_else(|| StorageError::not_found(Operation::Get, &key.into()))?;
         Ok(futures::stream::iter([Ok(found)]).boxed())
     }
 
     async fn list_common_prefixes(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
         self.check(Operation::List, prefix)?;
         let objects = self.objects.lock();
-        let below = objects.keys().filter_map(|key| key.strip_prefix(prefix)?.split_once('/'));
+        let below = objects
+            .keys()
+            .filter_map(|key| key.strip_prefix(prefix)?.split_once('/'));
         let mut found: Vec<_> = below.map(|(folder, _)| format!("{prefix}{folder}/")).collect();
         found.dedup();
         Ok(found)
@@ -111,7 +127,13 @@ impl ObjectStore for MemoryObjectStore {
 
     async fn list_objects(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
         self.check(Operation::List, prefix)?;
-        Ok(self.objects.lock().keys().filter(|key| key.starts_with(prefix)).cloned().collect())
+        Ok(self
+            .objects
+            .lock()
+            .keys()
+            .filter(|key| key.starts_with(prefix))
+            .cloned()
+            .collect())
     }
 
     async fn delete_object(&self, key: &str) -> Result<(), StorageError> {
@@ -121,6 +143,9 @@ impl ObjectStore for MemoryObjectStore {
     }
 
     async fn create_signed_url(&self, key: &str, ttl: Duration) -> Result<SignedUrl, StorageError> {
-        Ok(SignedUrl::new(format!("memory:///{key}?expires={}&signature=none", ttl.as_secs())))
+        Ok(SignedUrl::new(format!(
+            "memory:///{key}?expires={}&signature=none",
+            ttl.as_secs()
+        )))
     }
 }

@@ -40,10 +40,17 @@ impl S3ObjectStore {
     pub fn new(config: &S3Config, public_url: Option<&str>) -> Result<Self, StorageError> {
         let store = amazon_s3(config)?;
         let signer = match public_url {
-            Some(url) => amazon_s3(&S3Config { endpoint: Some(url.to_owned()), ..config.clone() })?,
+            Some(url) => amazon_s3(&S3Config {
+                endpoint: Some(url.to_owned()),
+                ..config.clone()
+            })?,
             None => store.clone(),
         };
-        Ok(Self { store, signer, place: Place::of(config) })
+        Ok(Self {
+            store,
+            signer,
+            place: Place::of(config),
+        })
     }
 
     async fn put_file(&self, path: &Path, key: &str, file: &std::path::Path) -> Result<(), StorageError> {
@@ -77,10 +84,23 @@ impl S3ObjectStore {
 
     async fn page(&self, prefix: &str, options: PaginatedListOptions) -> Result<Page, StorageError> {
         let page = self.store.list_paginated(Some(prefix), options).await;
-        let page = page.map_err(|e| self.place.explain(Operation::List, &self.place.listing(prefix), &e))?;
+        let page = page.map_err(|e| {
+            self.place
+                .explain(Operation::List, &self.place.listing(prefix), &e)
+        })?;
         Ok(Page {
-            keys: page.result.objects.into_iter().map(|object| object.location.to_string()).collect(),
-            folders: page.result.common_prefixes.into_iter().map(|folder| format!("{folder}/")).collect(),
+            keys: page
+                .result
+                .objects
+                .into_iter()
+                .map(|object| object.location.to_string())
+                .collect(),
+            folders: page
+                .result
+                .common_prefixes
+                .into_iter()
+                .map(|folder| format!("{folder}/"))
+                .collect(),
             next: page.page_token,
         })
     }
@@ -89,7 +109,11 @@ impl S3ObjectStore {
         let mut all = Page::default();
         loop {
             let delimiter = delimiter.map(Into::into);
-            let options = PaginatedListOptions { page_token: all.next.take(), delimiter, ..Default::default() };
+            let options = PaginatedListOptions {
+                page_token: all.next.take(),
+                delimiter,
+                ..Default::default()
+            };
             let page = self.page(prefix, options).await?;
             all.keys.extend(page.keys);
             all.folders.extend(page.folders);
@@ -129,7 +153,11 @@ async fn read_part(input: &mut tokio::fs::File) -> std::io::Result<Bytes> {
 async fn abort(mut upload: Box<dyn MultipartUpload>, key: &str) {
     if let Err(error) = upload.abort().await {
         let cause = Place::default().explain(Operation::Delete, key, &error);
-        tracing::warn!(key, cause = cause.cause(), "the parts of a failed upload stay until the bucket's own clean-up");
+        tracing::warn!(
+            key,
+            cause = cause.cause(),
+            "the parts of a failed upload stay until the bucket's own clean-up"
+        );
     }
 }
 
@@ -141,7 +169,8 @@ impl ObjectStore for S3ObjectStore {
             (Body::Bytes(data), PutMode::Create) => create(&self.store, &self.place, &path, key, data).await,
             (Body::Bytes(data), PutMode::Replace) => {
                 let put = self.store.put(&path, data.into()).await;
-                put.map(drop).map_err(|e| self.place.explain(Operation::Put, key, &e))
+                put.map(drop)
+                    .map_err(|e| self.place.explain(Operation::Put, key, &e))
             }
             (Body::File(file), PutMode::Replace) => self.put_file(&path, key, &file).await,
             (Body::File(_), PutMode::Create) => Err(StorageError::new(
@@ -156,14 +185,20 @@ impl ObjectStore for S3ObjectStore {
     async fn object_exists(&self, key: &str) -> Result<bool, StorageError> {
         // A listing, since the 404 of HEAD does not tell a missing object from a missing bucket.
         let path = key_path(Operation::Metadata, key)?;
-        let options = PaginatedListOptions { max_keys: Some(1), ..Default::default() };
+        let options = PaginatedListOptions {
+            max_keys: Some(1),
+            ..Default::default()
+        };
         let page = self.page(path.as_ref(), options).await?;
         Ok(page.keys.iter().any(|found| found == key))
     }
 
     async fn get_object(&self, key: &str) -> Result<Contents, StorageError> {
         let path = key_path(Operation::Get, key)?;
-        let options = GetOptions { range: Some(GetRange::Bounded(0..PART as u64)), ..Default::default() };
+        let options = GetOptions {
+            range: Some(GetRange::Bounded(0..PART as u64)),
+            ..Default::default()
+        };
         let first = match self.store.get_opts(&path, options).await {
             // An empty object has no first byte.
             Err(e) if self.place.explain(Operation::Get, key, &e).kind() == StorageErrorKind::Damaged => {
@@ -173,21 +208,44 @@ impl ObjectStore for S3ObjectStore {
         };
         let first = first.map_err(|e| self.place.explain(Operation::Get, key, &e))?;
         let (size, tag) = (first.meta.size, first.meta.e_tag.clone());
-        let data = first.bytes().await.map_err(|e| self.place.explain(Operation::Get, key, &e))?;
+        let data = first
+            .bytes()
+            .await
+            .map_err(|e| self.place.explain(Operation::Get, key, &e))?;
 
         let (store, place, key) = (self.store.clone(), self.place.clone(), key.to_owned());
         let offsets = (data.len() as u64..size).step_by(PART);
         let rest = futures::stream::iter(offsets).then(move |offset| {
-            let (store, place, path, key, tag) = (store.clone(), place.clone(), path.clone(), key.clone(), tag.clone());
+            let (store, place, path, key, tag) = (
+                store.clone(),
+                place.clone(),
+                path.clone(),
+                key.clone(),
+                tag.clone(),
+            );
             async move {
                 let range = offset..size.min(offset + PART as u64);
                 let wanted = range.end - range.start;
-                let options = GetOptions { range: Some(GetRange::Bounded(range)), if_match: tag, ..Default::default() };
+                let options = GetOptions {
+                    range: Some(GetRange::Bounded(range)),
+                    if_match: tag,
+                    ..Default::default()
+                };
                 let read = async { store.get_opts(&path, options).await?.bytes().await };
-                let part = read.await.map_err(|e| changed(place.explain(Operation::Get, &key, &e)))?;
+                let part = read
+                    .await
+                    .map_err(|e| changed(place.explain(Operation::Get, &key, &e)))?;
                 if part.len() as u64 != wanted {
-                    let cause = format!("{} bytes came at {offset} where {wanted} were asked for", part.len());
-                    return Err(StorageError::new(StorageErrorKind::Damaged, Operation::Get, key, cause));
+                    let cause = format!(
+                        "{} bytes came at {offset} where {wanted} were asked for",
+                        part.len()
+                    );
+                    return Err(StorageError::new(
+                        StorageErrorKind::Damaged,
+                        Operation::Get,
+                        key,
+                        cause,
+                    ));
                 }
                 Ok(part)
             }

@@ -32,9 +32,17 @@ pub enum TarballError {
     #[error("tarball {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("tarball {}: entry {entry:?} is refused: {problem}", path.display())]
-    UnsafeEntry { path: PathBuf, entry: String, problem: &'static str },
+    UnsafeEntry {
+        path: PathBuf,
+        entry: String,
+        problem: &'static str,
+    },
     #[error("{entry:?} cannot be the path of an item: a part is empty, '.', '..' or holds a '/'")]
     BadItemPath { entry: String },
     #[error("tarball {}: entry {entry} is not valid JSON: {source}", path.display())]
-    NotJson { path: PathBuf, entry: String, source: serde_json::Error },
+    NotJson {
+        path: PathBuf,
+        entry: String,
+        source: serde_json::Error,
+    },
 }

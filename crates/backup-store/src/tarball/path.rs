@@ -26,7 +26,10 @@ impl ItemPath {
     pub fn entry(&self) -> Result<String, TarballError> {
         let mut parts = vec!["resources".to_owned(), self.group_resource.clone()];
         if let Some(version) = &self.version {
-            parts.push(format!("{version}{}", if self.preferred { PREFERRED } else { "" }));
+            parts.push(format!(
+                "{version}{}",
+                if self.preferred { PREFERRED } else { "" }
+            ));
         }
         match self.namespace.as_deref() {
             Some(namespace) => parts.extend(["namespaces".to_owned(), namespace.to_owned()]),
@@ -37,13 +40,19 @@ impl ItemPath {
         if !self.name.is_empty() && parts.iter().all(safe) {
             Ok(parts.join("/"))
         } else {
-            Err(TarballError::BadItemPath { entry: parts.join("/") })
+            Err(TarballError::BadItemPath {
+                entry: parts.join("/"),
+            })
         }
     }
 
     /// Reads an entry's name; none for `metadata/version` and whatever else is no item.
     pub fn parse(entry: &str) -> Option<Self> {
-        let parts: Vec<_> = entry.trim_start_matches("./").strip_prefix("resources/")?.split('/').collect();
+        let parts: Vec<_> = entry
+            .trim_start_matches("./")
+            .strip_prefix("resources/")?
+            .split('/')
+            .collect();
         let (group_resource, rest) = parts.split_first()?;
         let (version, scope) = match rest.first()? {
             &"namespaces" | &"cluster" if rest.len() <= 3 => (None, rest),

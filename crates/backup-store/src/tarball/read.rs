@@ -47,7 +47,10 @@ impl Entry<'_> {
     pub fn json(mut self) -> Result<Value, TarballError> {
         let mut text = Vec::new();
         let read = self.inner.read_to_end(&mut text);
-        read.map_err(|source| TarballError::Io { path: self.tarball.to_owned(), source })?;
+        read.map_err(|source| TarballError::Io {
+            path: self.tarball.to_owned(),
+            source,
+        })?;
         serde_json::from_slice(&text).map_err(|source| TarballError::NotJson {
             path: self.tarball.to_owned(),
             entry: self.path,
@@ -68,8 +71,14 @@ impl Reader {
     /// Errors: [`TarballError::Io`].
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, TarballError> {
         let path = path.into();
-        let file = File::open(&path).map_err(|source| TarballError::Io { path: path.clone(), source })?;
-        Ok(Self { archive: tar::Archive::new(MultiGzDecoder::new(BufReader::new(file))), path })
+        let file = File::open(&path).map_err(|source| TarballError::Io {
+            path: path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            archive: tar::Archive::new(MultiGzDecoder::new(BufReader::new(file))),
+            path,
+        })
     }
 
     /// Gives each regular file to `each`, in order, to the very end of the tarball; a cut-off tarball is an
@@ -81,11 +90,20 @@ impl Reader {
         mut each: impl FnMut(Entry<'_>) -> Result<(), TarballError>,
     ) -> Result<(), TarballError> {
         let tarball = self.path;
-        let failed = |source| TarballError::Io { path: tarball.clone(), source };
+        let failed = |source| TarballError::Io {
+            path: tarball.clone(),
+            source,
+        };
         for entry in self.archive.entries().map_err(failed)? {
             let inner = entry.map_err(failed)?;
-            let Some(path) = safe_path(&inner, &tarball)? else { continue };
-            each(Entry { inner, path, tarball: &tarball })?;
+            let Some(path) = safe_path(&inner, &tarball)? else {
+                continue;
+            };
+            each(Entry {
+                inner,
+                path,
+                tarball: &tarball,
+            })?;
         }
         // tar ends at two empty blocks; gzip's check sum comes after them.
         io::copy(&mut self.archive.into_inner(), &mut io::sink()).map_err(failed)?;
@@ -96,12 +114,18 @@ impl Reader {
     ///
     /// Errors: [`TarballError`]; what was unpacked before stays.
     pub fn unpack_to(self, folder: &Path) -> Result<(), TarballError> {
-        let failed = |source| TarballError::Io { path: folder.to_owned(), source };
+        let failed = |source| TarballError::Io {
+            path: folder.to_owned(),
+            source,
+        };
         fs::create_dir_all(folder).map_err(failed)?;
         self.for_each(|mut entry| {
             // `safe_path` left only plain names, and nothing here makes a symlink, so this stays inside.
             let target = folder.join(entry.path());
-            let failed = |source| TarballError::Io { path: target.clone(), source };
+            let failed = |source| TarballError::Io {
+                path: target.clone(),
+                source,
+            };
             if let Some(parent) = target.parent() {
                 fs::create_dir_all(parent).map_err(failed)?;
             }
@@ -117,7 +141,11 @@ fn safe_path<R: Read>(entry: &tar::Entry<'_, R>, tarball: &Path) -> Result<Optio
     let bytes = entry.path_bytes();
     let shown = String::from_utf8_lossy(&bytes).into_owned();
     let refused = |problem| {
-        Err(TarballError::UnsafeEntry { path: tarball.to_owned(), entry: shown.clone(), problem })
+        Err(TarballError::UnsafeEntry {
+            path: tarball.to_owned(),
+            entry: shown.clone(),
+            problem,
+        })
     };
     match entry.header().entry_type() {
         tar::EntryType::Regular | tar::EntryType::Continuous => {}
@@ -125,7 +153,9 @@ fn safe_path<R: Read>(entry: &tar::Entry<'_, R>, tarball: &Path) -> Result<Optio
         tar::EntryType::XGlobalHeader => return Ok(None),
         _ => return refused("only folders and regular files belong into a backup"),
     }
-    let Ok(name) = std::str::from_utf8(&bytes) else { return refused("its name is not UTF-8") };
+    let Ok(name) = std::str::from_utf8(&bytes) else {
+        return refused("its name is not UTF-8");
+    };
     let mut plain = Vec::new();
     for component in Path::new(name).components() {
         match component {

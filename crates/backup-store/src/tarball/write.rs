@@ -33,9 +33,16 @@ impl Writer {
     }
 
     fn start(path: PathBuf) -> Result<Self, TarballError> {
-        let file = File::create(&path).map_err(|source| TarballError::Io { path: path.clone(), source })?;
+        let file = File::create(&path).map_err(|source| TarballError::Io {
+            path: path.clone(),
+            source,
+        })?;
         let gzip = GzEncoder::new(BufWriter::new(file), Compression::default());
-        Ok(Self { tar: tar::Builder::new(gzip), path, time: None })
+        Ok(Self {
+            tar: tar::Builder::new(gzip),
+            path,
+            time: None,
+        })
     }
 
     /// Entries get this time instead of the current one.
@@ -90,7 +97,10 @@ impl Writer {
     }
 
     fn failed(&self, source: io::Error) -> TarballError {
-        TarballError::Io { path: self.path.clone(), source }
+        TarballError::Io {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     /// Writes the end and flushes to the disk; the size of the file in bytes.
@@ -99,7 +109,11 @@ impl Writer {
     pub fn finish(self) -> Result<u64, TarballError> {
         let Self { tar, path, .. } = self;
         let finish = || -> io::Result<u64> {
-            let file = tar.into_inner()?.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+            let file = tar
+                .into_inner()?
+                .finish()?
+                .into_inner()
+                .map_err(io::IntoInnerError::into_error)?;
             file.sync_all()?;
             Ok(file.metadata()?.len())
         };
@@ -117,7 +131,14 @@ pub fn replace(from: &Path, to: &Path, items: &[(ItemPath, Value)]) -> Result<u6
     for (path, item) in items {
         replacing.insert(path.entry()?, item);
         if path.preferred && path.version.is_some() {
-            replacing.insert(ItemPath { version: None, ..path.clone() }.entry()?, item);
+            replacing.insert(
+                ItemPath {
+                    version: None,
+                    ..path.clone()
+                }
+                .entry()?,
+                item,
+            );
         }
     }
     let mut writer = Writer::start(to.to_owned())?;

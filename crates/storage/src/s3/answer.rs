@@ -26,7 +26,11 @@ impl fmt::Display for Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The store answered with an error.
-    Answer { status: StatusCode, code: String, message: String },
+    Answer {
+        status: StatusCode,
+        code: String,
+        message: String,
+    },
     /// Its certificate is not trusted; the reason of the TLS library.
     Certificate(String),
     /// Nothing came in time.
@@ -40,7 +44,11 @@ pub(super) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Answer { status, code, message } => write!(f, "{status} {code} {message}"),
+            Failure::Answer {
+                status,
+                code,
+                message,
+            } => write!(f, "{status} {code} {message}"),
             Failure::Certificate(cause) | Failure::Transport(cause) => f.write_str(cause),
             Failure::Timeout { limit } => write!(f, "no answer within {} s", limit.as_secs()),
             Failure::PartialListing => f.write_str("the listing is incomplete"),
@@ -61,7 +69,11 @@ impl Failure {
             true if !text.contains('<') => text.trim().chars().take(200).collect(),
             true => String::new(),
         };
-        Failure::Answer { status, code, message }
+        Failure::Answer {
+            status,
+            code,
+            message,
+        }
     }
 
     /// Reads a failure of the HTTP client; one of ours stays as it is.
@@ -86,14 +98,20 @@ impl Failure {
 
 /// The text of the first `<name>`; error documents are flat and small.
 fn element(text: &str, name: &str) -> String {
-    let found = text.split_once(&format!("<{name}>")).and_then(|(_, rest)| rest.split_once('<'));
-    found.map(|(value, _)| value.chars().take(300).collect()).unwrap_or_default()
+    let found = text
+        .split_once(&format!("<{name}>"))
+        .and_then(|(_, rest)| rest.split_once('<'));
+    found
+        .map(|(value, _)| value.chars().take(300).collect())
+        .unwrap_or_default()
 }
 
 impl Place {
     /// Where these settings point.
     pub fn of(config: &S3Config) -> Self {
-        let server = config.address().map_or_else(|_| "S3".to_owned(), |url| url.as_str().to_owned());
+        let server = config
+            .address()
+            .map_or_else(|_| "S3".to_owned(), |url| url.as_str().to_owned());
         Self {
             bucket: config.bucket.clone(),
             server: server.trim_end_matches('/').to_owned(),
@@ -109,7 +127,11 @@ impl Place {
     /// The error for `subject`, with a kind and a cause that say what to do.
     pub fn explain(&self, operation: Operation, subject: &str, error: &object_store::Error) -> StorageError {
         let (kind, cause) = match Failure::of_transport(error) {
-            Failure::Answer { status, code, message } => self.answered(status, &code, &message),
+            Failure::Answer {
+                status,
+                code,
+                message,
+            } => self.answered(status, &code, &message),
             Failure::Certificate(reason) => (
                 StorageErrorKind::Misconfigured,
                 format!(
@@ -124,7 +146,10 @@ impl Place {
             ),
             Failure::PartialListing => (
                 StorageErrorKind::Unavailable,
-                format!("{} answered with something that is not a complete listing", self.server),
+                format!(
+                    "{} answered with something that is not a complete listing",
+                    self.server
+                ),
             ),
             Failure::Transport(cause) => self.unreachable(error, &cause),
         };
@@ -142,7 +167,10 @@ impl Place {
                 StorageErrorKind::Unavailable,
                 format!("the name of {server} cannot be resolved: is s3Url right? ({cause})"),
             ),
-            _ => (StorageErrorKind::Unavailable, format!("no usable answer from {server}: {cause}")),
+            _ => (
+                StorageErrorKind::Unavailable,
+                format!("no usable answer from {server}: {cause}"),
+            ),
         }
     }
 
@@ -150,7 +178,11 @@ impl Place {
         use StorageErrorKind::{
             AlreadyExists, Damaged, Denied, Misconfigured, NotFound, Unavailable, Unsupported,
         };
-        let Self { bucket, server, region } = self;
+        let Self {
+            bucket,
+            server,
+            region,
+        } = self;
         let said = match (code.is_empty(), message.is_empty()) {
             (false, false) => format!("{code}: {message}"),
             (false, true) => code.to_owned(),
@@ -158,10 +190,15 @@ impl Place {
             (true, true) => status.to_string(),
         };
         match (status.as_u16(), code) {
-            (_, "NoSuchKey") => (NotFound, format!("bucket {bucket} at {server} has no such object")),
+            (_, "NoSuchKey") => (
+                NotFound,
+                format!("bucket {bucket} at {server} has no such object"),
+            ),
             (_, "NoSuchBucket") => (
                 Misconfigured,
-                format!("bucket {bucket} does not exist at {server}: create it, or correct objectStorage.bucket"),
+                format!(
+                    "bucket {bucket} does not exist at {server}: create it, or correct objectStorage.bucket"
+                ),
             ),
             // versitygw says it in a word of its own.
             (_, "InvalidAccessKeyId" | "XAdminUserNotFound") => (
@@ -170,33 +207,47 @@ impl Place {
             ),
             (_, "SignatureDoesNotMatch") => (
                 Denied,
-                format!("{server} refuses the signature: the secret access key is wrong; correct the credentials secret"),
+                format!(
+                    "{server} refuses the signature: the secret access key is wrong; correct the credentials secret"
+                ),
             ),
-            (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
-                (Denied, format!("the session token is refused by {server} ({code}): renew the credentials"))
-            }
-            (_, "RequestTimeTooSkewed") => {
-                (Misconfigured, format!("the clocks of this machine and {server} differ too much"))
-            }
+            (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => (
+                Denied,
+                format!("the session token is refused by {server} ({code}): renew the credentials"),
+            ),
+            (_, "RequestTimeTooSkewed") => (
+                Misconfigured,
+                format!("the clocks of this machine and {server} differ too much"),
+            ),
             (_, "AuthorizationHeaderMalformed" | "PermanentRedirect" | "TemporaryRedirect")
             | (301 | 302 | 307 | 308, _) => (
                 Misconfigured,
-                format!("bucket {bucket} is not in region {region} of {server} ({said}): correct the config's region or s3Url"),
+                format!(
+                    "bucket {bucket} is not in region {region} of {server} ({said}): correct the config's region or s3Url"
+                ),
             ),
-            (_, "InvalidRange") | (416, _) => (Damaged, "the object is shorter than the range asked for".to_owned()),
-            (_, "PreconditionFailed") | (412 | 304, _) => {
-                (AlreadyExists, format!("bucket {bucket} at {server} holds an object of this name already"))
-            }
+            (_, "InvalidRange") | (416, _) => (
+                Damaged,
+                "the object is shorter than the range asked for".to_owned(),
+            ),
+            (_, "PreconditionFailed") | (412 | 304, _) => (
+                AlreadyExists,
+                format!("bucket {bucket} at {server} holds an object of this name already"),
+            ),
             (_, "NotImplemented") | (501, _) => (Unsupported, format!("{server} cannot do this ({said})")),
             // Another conditional write is under way; also 5xx and "slow down".
             (409 | 429 | 408 | 500.., _) => (Unavailable, format!("{server} answered {said}")),
             (401 | 403, _) => (
                 Denied,
-                format!("{server} denies access to bucket {bucket} ({said}): check the key and its permissions"),
+                format!(
+                    "{server} denies access to bucket {bucket} ({said}): check the key and its permissions"
+                ),
             ),
             (404 | 405, _) => (
                 Misconfigured,
-                format!("{server} did not answer as S3 does ({said}): check s3Url, s3ForcePathStyle and the bucket {bucket}"),
+                format!(
+                    "{server} did not answer as S3 does ({said}): check s3Url, s3ForcePathStyle and the bucket {bucket}"
+                ),
             ),
             _ => (Misconfigured, format!("{server} refused the request ({said})")),
         }

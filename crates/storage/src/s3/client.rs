@@ -68,13 +68,22 @@ impl S3Config {
             Some(endpoint) => endpoint.clone(),
             None => {
                 let region = self.region.as_deref().unwrap_or(DEFAULT_REGION);
-                let domain = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+                let domain = if region.starts_with("cn-") {
+                    "amazonaws.com.cn"
+                } else {
+                    "amazonaws.com"
+                };
                 format!("https://s3.{region}.{domain}")
             }
         };
         let failed = |cause: &str| {
             // The address may hold a password in its user part: it is not repeated.
-            StorageError::new(StorageErrorKind::Misconfigured, Operation::Open, "the S3 address (s3Url)", cause)
+            StorageError::new(
+                StorageErrorKind::Misconfigured,
+                Operation::Open,
+                "the S3 address (s3Url)",
+                cause,
+            )
         };
         let url = Url::parse(&text).map_err(|e| failed(&format!("not an address: {e}")))?;
         match url.scheme() {
@@ -82,10 +91,14 @@ impl S3Config {
             _ => return Err(failed("it must start with http:// or https:// and name a host")),
         }
         if !matches!(url.path(), "" | "/") || url.query().is_some() {
-            return Err(failed("it must have no path after the host; put a folder in the location's prefix"));
+            return Err(failed(
+                "it must have no path after the host; put a folder in the location's prefix",
+            ));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(failed("it must hold no user name or password; put keys in the credentials secret"));
+            return Err(failed(
+                "it must hold no user name or password; put keys in the credentials secret",
+            ));
         }
         Ok(url)
     }
@@ -97,7 +110,12 @@ impl S3Config {
             let host = format!("{}.{}", self.bucket, url.host_str().unwrap_or_default());
             url.set_host(Some(&host)).map_err(|e| {
                 let cause = format!("not a host name ({e}); set s3ForcePathStyle to \"true\"");
-                StorageError::new(StorageErrorKind::Misconfigured, Operation::Open, host.clone(), cause)
+                StorageError::new(
+                    StorageErrorKind::Misconfigured,
+                    Operation::Open,
+                    host.clone(),
+                    cause,
+                )
             })?;
         }
         Ok(url.as_str().trim_end_matches('/').to_owned())
@@ -138,9 +156,9 @@ pub fn amazon_s3(config: &S3Config) -> Result<AmazonS3, StorageError> {
         (None, None) => builder,
         (Some("AES256"), None) => {
             use object_store::aws::AmazonS3ConfigKey;
-            let key: AmazonS3ConfigKey = "aws_server_side_encryption".parse().map_err(|e| {
-                misconfigured(format!("server side encryption cannot be set: {e}"))
-            })?;
+            let key: AmazonS3ConfigKey = "aws_server_side_encryption"
+                .parse()
+                .map_err(|e| misconfigured(format!("server side encryption cannot be set: {e}")))?;
             builder.with_config(key, "AES256")
         }
         (None | Some("aws:kms"), Some(key)) => builder.with_sse_kms_encryption(key),

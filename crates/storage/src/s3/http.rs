@@ -45,7 +45,10 @@ impl HttpConnector for Connector {
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("caravel/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|e| object_store::Error::Generic { store: "S3", source: Box::new(e.without_url()) })?;
+            .map_err(|e| object_store::Error::Generic {
+                store: "S3",
+                source: Box::new(e.without_url()),
+            })?;
         Ok(HttpClient::new(Watched { client }))
     }
 }
@@ -73,11 +76,16 @@ impl HttpService for Watched {
         let (parts, body) = answer.map_err(|e| asked.lost(e))?.into_parts();
 
         let length = parts.headers.get(http::header::CONTENT_LENGTH);
-        let length = length.and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(EXPECTED_BODY);
+        let length = length
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .unwrap_or(EXPECTED_BODY);
         // HEAD announces a length without a body.
         let limit = time_for(if asked.method == Method::HEAD { 0 } else { length });
         let body = tokio::time::timeout(limit, body.bytes()).await;
-        let body = body.map_err(|_| too_slow(limit)).and_then(|body| body).map_err(|e| asked.lost(e))?;
+        let body = body
+            .map_err(|_| too_slow(limit))
+            .and_then(|body| body)
+            .map_err(|e| asked.lost(e))?;
 
         if parts.status.is_success() {
             asked.check(&body)?;
@@ -122,7 +130,10 @@ impl Asked {
     /// The store said no.
     fn refused(&self, status: StatusCode, body: &Bytes) -> HttpError {
         let transient = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
-            || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT);
+            || matches!(
+                status,
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+            );
         let kind = match transient && !self.creating {
             true => HttpErrorKind::Interrupted,
             false => HttpErrorKind::Unknown,

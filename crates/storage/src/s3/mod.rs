@@ -57,7 +57,11 @@ impl S3Storage {
     /// address, a prefix that S3 keys cannot have).
     pub fn new(config: S3Config) -> Result<Self, StorageError> {
         check_prefix(&config.prefix)?;
-        Ok(Self { store: amazon_s3(&config)?, place: Place::of(&config), prefix: config.prefix })
+        Ok(Self {
+            store: amazon_s3(&config)?,
+            place: Place::of(&config),
+            prefix: config.prefix,
+        })
     }
 
     fn key(&self, operation: Operation, id: &BlobId) -> Result<Path, StorageError> {
@@ -81,7 +85,10 @@ impl S3Storage {
                 ..Default::default()
             };
             let page = self.store.list_paginated(Some(prefix), options).await;
-            let page = page.map_err(|e| self.place.explain(Operation::List, &self.place.listing(prefix), &e))?;
+            let page = page.map_err(|e| {
+                self.place
+                    .explain(Operation::List, &self.place.listing(prefix), &e)
+            })?;
             found.extend(page.result.objects);
             token = page.page_token;
             if token.is_none() || max_keys.is_some() {
@@ -104,7 +111,11 @@ impl S3Storage {
             let cause = "the store's listing has a time that cannot be";
             StorageError::new(StorageErrorKind::Damaged, Operation::List, name, cause)
         })?;
-        Ok(Some(BlobMetadata { id: BlobId::from(name), length: object.size, timestamp }))
+        Ok(Some(BlobMetadata {
+            id: BlobId::from(name),
+            length: object.size,
+            timestamp,
+        }))
     }
 }
 
@@ -121,7 +132,12 @@ fn check_prefix(prefix: &str) -> Result<(), StorageError> {
         return Ok(());
     }
     let cause = "not a usable key prefix: it must not start with '/', and hold no empty, '.' or '..' part";
-    Err(StorageError::new(StorageErrorKind::Misconfigured, Operation::Open, format!("prefix {prefix:?}"), cause))
+    Err(StorageError::new(
+        StorageErrorKind::Misconfigured,
+        Operation::Open,
+        format!("prefix {prefix:?}"),
+        cause,
+    ))
 }
 
 /// `key` as `object_store` addresses it, or an error where that would be another key.
@@ -129,8 +145,14 @@ pub fn key_path(operation: Operation, key: &str) -> Result<Path, StorageError> {
     match Path::parse(key) {
         Ok(path) if path.as_ref() == key && !key.is_empty() => Ok(path),
         _ => {
-            let cause = "the key cannot be addressed: it has an empty, '.' or '..' part or a control character";
-            Err(StorageError::new(StorageErrorKind::Misconfigured, operation, format!("{key:?}"), cause))
+            let cause =
+                "the key cannot be addressed: it has an empty, '.' or '..' part or a control character";
+            Err(StorageError::new(
+                StorageErrorKind::Misconfigured,
+                operation,
+                format!("{key:?}"),
+                cause,
+            ))
         }
     }
 }
@@ -175,7 +197,10 @@ impl Storage for S3Storage {
         // A listing, not HEAD: its 404 has no body, so a missing bucket would look like a missing blob,
         // and its time has other digits than a listing's.
         let key = self.key(Operation::Metadata, id)?;
-        let found = self.pages(key.as_ref(), Some(1)).await.map_err(|e| e.during(Operation::Metadata, id))?;
+        let found = self
+            .pages(key.as_ref(), Some(1))
+            .await
+            .map_err(|e| e.during(Operation::Metadata, id))?;
         match found.into_iter().find(|object| object.location == key) {
             Some(object) => {
                 let described = self.describe(object)?;
@@ -197,7 +222,12 @@ impl Storage for S3Storage {
 
     async fn delete(&self, id: &BlobId) -> Result<(), StorageError> {
         let key = self.key(Operation::Delete, id)?;
-        match self.store.delete(&key).await.map_err(|e| self.explain(Operation::Delete, id, &e)) {
+        match self
+            .store
+            .delete(&key)
+            .await
+            .map_err(|e| self.explain(Operation::Delete, id, &e))
+        {
             Err(e) if e.is_not_found() => Ok(()),
             deleted => deleted,
         }
@@ -209,7 +239,12 @@ fn whole(operation: Operation, id: &BlobId, data: &Bytes, expected: u64) -> Resu
         return Ok(());
     }
     let cause = format!("{} bytes came, the store announced {expected}", data.len());
-    Err(StorageError::new(StorageErrorKind::Damaged, operation, id.as_str(), cause))
+    Err(StorageError::new(
+        StorageErrorKind::Damaged,
+        operation,
+        id.as_str(),
+        cause,
+    ))
 }
 
 /// Creates the object with If-None-Match. When the answer is lost the object is read back: these very bytes
@@ -227,8 +262,13 @@ pub async fn create(
     let mut answer_lost = false;
     let mut attempt = 1;
     loop {
-        let options = PutOptions { mode: PutMode::Create, ..Default::default() };
-        let Err(error) = store.put_opts(key, data.clone().into(), options).await else { return Ok(()) };
+        let options = PutOptions {
+            mode: PutMode::Create,
+            ..Default::default()
+        };
+        let Err(error) = store.put_opts(key, data.clone().into(), options).await else {
+            return Ok(());
+        };
         let error = place.explain(Operation::PutIfAbsent, subject, &error);
         match error.kind() {
             StorageErrorKind::AlreadyExists if !answer_lost => return Err(error),
@@ -237,7 +277,11 @@ pub async fn create(
         }
         answer_lost = true;
         if let Ok(Some(held)) = read_back(store, place, key, subject).await {
-            return if held == data { Ok(()) } else { Err(StorageError::already_exists(&subject.into())) };
+            return if held == data {
+                Ok(())
+            } else {
+                Err(StorageError::already_exists(&subject.into()))
+            };
         }
         if attempt == CREATE_ATTEMPTS {
             return Err(error);

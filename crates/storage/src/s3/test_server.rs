@@ -32,6 +32,20 @@ impl TestServer {
     /// # Panics
     /// With `CI=true` and no `CARAVEL_VERSITYGW`: the gate skips nothing. Also when the server does not start.
     pub fn start(tls: bool, test: &str) -> Option<Self> {
+        let certificate =
+            || rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a plain address");
+        Self::start_with(tls.then(certificate), test)
+    }
+
+    /// The same with TLS by a self-signed certificate that calls itself a CA, as openssl makes them.
+    pub fn start_with_self_signed_ca(test: &str) -> Option<Self> {
+        let mut certificate =
+            rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a plain address");
+        certificate.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        Self::start_with(Some(certificate), test)
+    }
+
+    fn start_with(certificate: Option<rcgen::CertificateParams>, test: &str) -> Option<Self> {
         let Some(program) = std::env::var_os("CARAVEL_VERSITYGW").filter(|path| !path.is_empty()) else {
             assert!(
                 std::env::var("CI").as_deref() != Ok("true"),
@@ -42,15 +56,19 @@ impl TestServer {
         };
         let mut last = None;
         for _ in 0..PORT_ATTEMPTS {
-            match Self::try_start(Path::new(&program), tls) {
+            match Self::try_start(Path::new(&program), certificate.as_ref()) {
                 Ok(server) => return Some(server),
                 Err(error) => last = Some(error),
             }
         }
-        panic!("{test}: {} does not start: {}", Path::new(&program).display(), last.expect("it was tried"));
+        panic!(
+            "{test}: {} does not start: {}",
+            Path::new(&program).display(),
+            last.expect("it was tried")
+        );
     }
 
-    fn try_start(program: &Path, tls: bool) -> io::Result<Self> {
+    fn try_start(program: &Path, params: Option<&rcgen::CertificateParams>) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         fs::create_dir_all(folder.path().join("data/backups"))?;
@@ -62,20 +80,33 @@ impl TestServer {
             .env("ROOT_ACCESS_KEY_ID", credentials.access_key_id)
             .env("ROOT_SECRET_ACCESS_KEY", credentials.secret_access_key);
         let mut ca_pem = None;
-        if tls {
-            let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]);
-            let made = made.map_err(io::Error::other)?;
+        if let Some(params) = params {
+            let key_pair = rcgen::KeyPair::generate().map_err(io::Error::other)?;
+            let made = params.self_signed(&key_pair).map_err(io::Error::other)?;
             let (certificate, key) = (folder.path().join("tls.crt"), folder.path().join("tls.key"));
-            fs::write(&certificate, made.cert.pem())?;
-            fs::write(&key, made.signing_key.serialize_pem())?;
+            fs::write(&certificate, made.pem())?;
+            fs::write(&key, key_pair.serialize_pem())?;
             command.arg("--cert").arg(&certificate).arg("--key").arg(&key);
-            ca_pem = Some(made.cert.pem().into_bytes());
+            ca_pem = Some(made.pem().into_bytes());
         }
         // Its metadata beside the data: not every temporary folder has extended attributes.
-        command.arg("posix").arg("--sidecar").arg(folder.path().join("meta")).arg(folder.path().join("data"));
+        command
+            .arg("posix")
+            .arg("--sidecar")
+            .arg(folder.path().join("meta"))
+            .arg(folder.path().join("data"));
         let log = fs::File::create(folder.path().join("log"))?;
-        let process = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?;
-        let mut server = Self { process, folder, address, ca_pem };
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        let mut server = Self {
+            process,
+            folder,
+            address,
+            ca_pem,
+        };
         server.wait()?;
         Ok(server)
     }

@@ -28,7 +28,9 @@ async fn failure(config: S3Config) -> StorageError {
 #[tokio::test(flavor = "multi_thread")]
 async fn versitygw_behaves_as_a_storage_must() {
     for tls in [false, true] {
-        let Some(server) = TestServer::start(tls, "versitygw_behaves_as_a_storage_must") else { return };
+        let Some(server) = TestServer::start(tls, "versitygw_behaves_as_a_storage_must") else {
+            return;
+        };
         for prefix in ["", "velero/kopia/odd-ns/", "p"] {
             crate::conformance::verify(Arc::new(storage(server.config(prefix)))).await;
         }
@@ -37,37 +39,74 @@ async fn versitygw_behaves_as_a_storage_must() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_of_many_pages_is_complete() {
-    let Some(server) = TestServer::start(false, "a_listing_of_many_pages_is_complete") else { return };
+    let Some(server) = TestServer::start(false, "a_listing_of_many_pages_is_complete") else {
+        return;
+    };
     let storage = storage(server.config("many/"));
     let names: Vec<_> = (0..2345).map(|n| BlobId::from(format!("p{n:05}"))).collect();
     let puts = names.iter().map(|id| storage.put(id, Bytes::from_static(b"x")));
     use futures::StreamExt as _;
     let put: Vec<_> = futures::stream::iter(puts).buffer_unordered(16).collect().await;
     assert!(put.iter().all(Result::is_ok));
-    let listed: Vec<_> = storage.list("p").await.unwrap().into_iter().map(|blob| blob.id).collect();
+    let listed: Vec<_> = storage
+        .list("p")
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|blob| blob.id)
+        .collect();
     assert!(listed == names, "{} of {}", listed.len(), names.len());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_say_what_to_correct() {
-    let Some(server) = TestServer::start(true, "messages_say_what_to_correct") else { return };
+    let Some(server) = TestServer::start(true, "messages_say_what_to_correct") else {
+        return;
+    };
     let good = server.config("");
 
-    let error = failure(S3Config { ca_pem: None, ..good.clone() }).await;
+    let error = failure(S3Config {
+        ca_pem: None,
+        ..good.clone()
+    })
+    .await;
     assert_eq!(error.kind(), StorageErrorKind::Misconfigured, "{error}");
-    assert!(error.to_string().contains("is not trusted") && error.to_string().contains("--cacert"), "{error}");
-    let skipping = S3Config { ca_pem: None, insecure_skip_tls_verify: true, ..good.clone() };
-    storage(skipping).list("").await.expect("insecureSkipTLSVerify trusts anybody");
+    assert!(
+        error.to_string().contains("is not trusted") && error.to_string().contains("--cacert"),
+        "{error}"
+    );
+    let skipping = S3Config {
+        ca_pem: None,
+        insecure_skip_tls_verify: true,
+        ..good.clone()
+    };
+    storage(skipping)
+        .list("")
+        .await
+        .expect("insecureSkipTLSVerify trusts anybody");
 
-    let error = failure(S3Config { bucket: "elsewhere".to_owned(), ..good.clone() }).await;
+    let error = failure(S3Config {
+        bucket: "elsewhere".to_owned(),
+        ..good.clone()
+    })
+    .await;
     assert_eq!(error.kind(), StorageErrorKind::Misconfigured, "{error}");
-    assert!(error.to_string().contains("bucket elsewhere does not exist"), "{error}");
-    let missing = storage(S3Config { bucket: "elsewhere".to_owned(), ..good.clone() });
+    assert!(
+        error.to_string().contains("bucket elsewhere does not exist"),
+        "{error}"
+    );
+    let missing = storage(S3Config {
+        bucket: "elsewhere".to_owned(),
+        ..good.clone()
+    });
     for error in [
         missing.get(&"p1".into()).await.unwrap_err(),
         missing.metadata(&"p1".into()).await.unwrap_err(),
         missing.put(&"p1".into(), Bytes::new()).await.unwrap_err(),
-        missing.put_if_absent(&"p1".into(), Bytes::new()).await.unwrap_err(),
+        missing
+            .put_if_absent(&"p1".into(), Bytes::new())
+            .await
+            .unwrap_err(),
         missing.delete(&"p1".into()).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), StorageErrorKind::Misconfigured, "{error}");
@@ -75,23 +114,77 @@ async fn messages_say_what_to_correct() {
 
     let mut key = test_server::credentials();
     key.secret_access_key = "wrong".to_owned();
-    let error = failure(S3Config { credentials: Some(key), ..good.clone() }).await;
+    let error = failure(S3Config {
+        credentials: Some(key),
+        ..good.clone()
+    })
+    .await;
     assert_eq!(error.kind(), StorageErrorKind::Denied, "{error}");
-    assert!(error.to_string().contains("secret access key is wrong"), "{error}");
+    assert!(
+        error.to_string().contains("secret access key is wrong"),
+        "{error}"
+    );
     let mut key = test_server::credentials();
     key.access_key_id = "AKNOBODY".to_owned();
-    let error = failure(S3Config { credentials: Some(key), ..good.clone() }).await;
+    let error = failure(S3Config {
+        credentials: Some(key),
+        ..good.clone()
+    })
+    .await;
     assert_eq!(error.kind(), StorageErrorKind::Denied, "{error}");
-    assert!(error.to_string().contains("does not know the access key id"), "{error}");
+    assert!(
+        error.to_string().contains("does not know the access key id"),
+        "{error}"
+    );
 
     let http = server.endpoint().replace("https", "http");
-    let error = failure(S3Config { endpoint: Some(http), ..good.clone() }).await;
+    let error = failure(S3Config {
+        endpoint: Some(http),
+        ..good.clone()
+    })
+    .await;
     assert!(!error.is_not_found(), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_self_signed_certificate_that_is_its_own_ca_is_trusted_when_given_as_ca_cert() {
+    let test = "a_self_signed_certificate_that_is_its_own_ca_is_trusted_when_given_as_ca_cert";
+    let Some(server) = TestServer::start_with_self_signed_ca(test) else {
+        return;
+    };
+    storage(server.config(""))
+        .list("")
+        .await
+        .expect("as Go, so Velero, accepts it");
+    let localhost = server.endpoint().replace("127.0.0.1", "localhost");
+    let error = failure(S3Config {
+        endpoint: Some(localhost),
+        ..server.config("")
+    })
+    .await;
+    assert!(
+        error.to_string().contains("is not trusted"),
+        "it is for another name: {error}"
+    );
+    let other = TestServer::start_with_self_signed_ca(test).expect("it started before");
+    let error = failure(S3Config {
+        ca_pem: other.ca_pem().map(<[u8]>::to_vec),
+        ..server.config("")
+    })
+    .await;
+    assert!(
+        error.to_string().contains("is not trusted"),
+        "another's certificate: {error}"
+    );
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable_and_named() {
-    let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let config = S3Config {
         endpoint: Some(format!("http://{port}")),
         bucket: "b".to_owned(),
@@ -113,21 +206,42 @@ fn unusable_settings_are_named() {
     };
     for endpoint in ["nonsense", "ftp://host", "https://host/path", "https://"] {
         let error = S3Storage::new(config(endpoint)).unwrap_err();
-        assert_eq!(error.kind(), StorageErrorKind::Misconfigured, "{endpoint}: {error}");
+        assert_eq!(
+            error.kind(),
+            StorageErrorKind::Misconfigured,
+            "{endpoint}: {error}"
+        );
     }
-    for ca in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-        let error = S3Storage::new(S3Config { ca_pem: Some(ca.into()), ..config("https://host") }).unwrap_err();
+    for ca in [
+        "",
+        "no certificate",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        let error = S3Storage::new(S3Config {
+            ca_pem: Some(ca.into()),
+            ..config("https://host")
+        })
+        .unwrap_err();
         assert!(error.to_string().contains("CA certificate"), "{error}");
     }
     for prefix in ["/a/", "a//b/", "a/../b/", "./"] {
-        let error = S3Storage::new(S3Config { prefix: prefix.to_owned(), ..config("https://host") }).unwrap_err();
+        let error = S3Storage::new(S3Config {
+            prefix: prefix.to_owned(),
+            ..config("https://host")
+        })
+        .unwrap_err();
         assert!(error.to_string().contains("prefix"), "{error}");
     }
 }
 
 #[tokio::test]
 async fn guarantee_8_no_message_holds_a_key_or_a_signature() {
-    let hidden = ["AKTESTSERVERKEY", "test-server-secret", "pass-in-address", "Signature="];
+    let hidden = [
+        "AKTESTSERVERKEY",
+        "test-server-secret",
+        "pass-in-address",
+        "Signature=",
+    ];
     let shown = |text: String| assert!(!hidden.iter().any(|word| text.contains(word)), "{text}");
     let server = Answering::start(|_| Reply::status(403, "<Error><Code>AccessDenied</Code></Error>")).await;
     let config = server.config();
@@ -136,7 +250,10 @@ async fn guarantee_8_no_message_holds_a_key_or_a_signature() {
     shown(format!("{storage:?}"));
     let error = storage.get(&"p1".into()).await.unwrap_err();
     shown(format!("{error} {error:?}"));
-    let config = S3Config { endpoint: Some("https://u:pass-in-address@host".to_owned()), ..server.config() };
+    let config = S3Config {
+        endpoint: Some("https://u:pass-in-address@host".to_owned()),
+        ..server.config()
+    };
     let error = S3Storage::new(config).unwrap_err();
     shown(format!("{error} {error:?}"));
 }
@@ -144,25 +261,54 @@ async fn guarantee_8_no_message_holds_a_key_or_a_signature() {
 #[tokio::test]
 async fn guarantee_4_a_refusal_or_nonsense_is_never_a_missing_blob() {
     let kinds = [
-        (Reply::status(403, "<Error><Code>AccessDenied</Code></Error>"), StorageErrorKind::Denied),
+        (
+            Reply::status(403, "<Error><Code>AccessDenied</Code></Error>"),
+            StorageErrorKind::Denied,
+        ),
         (Reply::status(403, ""), StorageErrorKind::Denied),
-        (Reply::status(404, "<html>no such page</html>"), StorageErrorKind::Misconfigured),
+        (
+            Reply::status(404, "<html>no such page</html>"),
+            StorageErrorKind::Misconfigured,
+        ),
         (Reply::status(404, ""), StorageErrorKind::Misconfigured),
-        (Reply::status(404, "<Error><Code>NoSuchBucket</Code></Error>"), StorageErrorKind::Misconfigured),
-        (Reply::status(301, "<Error><Code>PermanentRedirect</Code></Error>"), StorageErrorKind::Misconfigured),
-        (Reply::status(503, "<Error><Code>SlowDown</Code></Error>"), StorageErrorKind::Unavailable),
+        (
+            Reply::status(404, "<Error><Code>NoSuchBucket</Code></Error>"),
+            StorageErrorKind::Misconfigured,
+        ),
+        (
+            Reply::status(301, "<Error><Code>PermanentRedirect</Code></Error>"),
+            StorageErrorKind::Misconfigured,
+        ),
+        (
+            Reply::status(503, "<Error><Code>SlowDown</Code></Error>"),
+            StorageErrorKind::Unavailable,
+        ),
         (Reply::Close, StorageErrorKind::Unavailable),
     ];
     for (reply, kind) in kinds {
         let shown = format!("{reply:?}");
         let server = Answering::start(move |_| reply.clone()).await;
         let storage = storage(server.config());
-        assert_eq!(storage.get(&"p1".into()).await.unwrap_err().kind(), kind, "get: {shown}");
-        assert_eq!(storage.metadata(&"p1".into()).await.unwrap_err().kind(), kind, "metadata: {shown}");
+        assert_eq!(
+            storage.get(&"p1".into()).await.unwrap_err().kind(),
+            kind,
+            "get: {shown}"
+        );
+        assert_eq!(
+            storage.metadata(&"p1".into()).await.unwrap_err().kind(),
+            kind,
+            "metadata: {shown}"
+        );
         assert_eq!(storage.list("").await.unwrap_err().kind(), kind, "list: {shown}");
     }
     let server = Answering::start(|_| Reply::status(404, "<Error><Code>NoSuchKey</Code></Error>")).await;
-    assert!(storage(server.config()).get(&"p1".into()).await.unwrap_err().is_not_found());
+    assert!(
+        storage(server.config())
+            .get(&"p1".into())
+            .await
+            .unwrap_err()
+            .is_not_found()
+    );
 }
 
 #[tokio::test]
@@ -181,7 +327,13 @@ async fn guarantee_4_half_a_listing_is_an_error() {
         let storage = storage(server.config());
         let error = storage.list("").await.expect_err(&shown);
         assert_eq!(error.kind(), StorageErrorKind::Unavailable, "{shown}: {error}");
-        assert!(!storage.metadata(&"p1".into()).await.expect_err(&shown).is_not_found());
+        assert!(
+            !storage
+                .metadata(&"p1".into())
+                .await
+                .expect_err(&shown)
+                .is_not_found()
+        );
     }
     // The second page fails: the first is not returned alone.
     let server = Answering::start(|request| match request.target.contains("continuation-token") {
@@ -195,7 +347,10 @@ async fn guarantee_4_half_a_listing_is_an_error() {
         ),
     })
     .await;
-    assert_eq!(storage(server.config()).list("").await.unwrap_err().kind(), StorageErrorKind::Denied);
+    assert_eq!(
+        storage(server.config()).list("").await.unwrap_err().kind(),
+        StorageErrorKind::Denied
+    );
 }
 
 #[tokio::test]
@@ -203,14 +358,23 @@ async fn guarantee_4_a_create_whose_answer_was_lost_is_read_back() {
     // The first PUT is done, but its answer is lost.
     let lost = Keeping::start(|puts| puts == 1).await;
     let ours = storage(lost.config());
-    ours.put_if_absent(&"kopia.repository".into(), Bytes::from_static(b"ours")).await.expect("it is ours");
-    let error = ours.put_if_absent(&"kopia.repository".into(), Bytes::from_static(b"theirs")).await.unwrap_err();
+    ours.put_if_absent(&"kopia.repository".into(), Bytes::from_static(b"ours"))
+        .await
+        .expect("it is ours");
+    let error = ours
+        .put_if_absent(&"kopia.repository".into(), Bytes::from_static(b"theirs"))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::AlreadyExists);
 
     // Somebody else's blob is there, and the refusal is lost.
     let lost = Keeping::start(|puts| puts == 1).await;
-    lost.blobs.lock().insert("/b/kopia.repository".to_owned(), b"theirs".to_vec());
-    let error = storage(lost.config()).put_if_absent(&"kopia.repository".into(), Bytes::from_static(b"ours")).await;
+    lost.blobs
+        .lock()
+        .insert("/b/kopia.repository".to_owned(), b"theirs".to_vec());
+    let error = storage(lost.config())
+        .put_if_absent(&"kopia.repository".into(), Bytes::from_static(b"ours"))
+        .await;
     assert_eq!(error.unwrap_err().kind(), StorageErrorKind::AlreadyExists);
     assert_eq!(lost.blobs.lock()["/b/kopia.repository"], b"theirs");
 }
@@ -218,7 +382,10 @@ async fn guarantee_4_a_create_whose_answer_was_lost_is_read_back() {
 #[tokio::test]
 async fn a_store_that_refuses_conditions_is_unsupported() {
     let server = Answering::start(|_| Reply::status(501, "<Error><Code>NotImplemented</Code></Error>")).await;
-    let error = storage(server.config()).put_if_absent(&"p1".into(), Bytes::new()).await.unwrap_err();
+    let error = storage(server.config())
+        .put_if_absent(&"p1".into(), Bytes::new())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Unsupported);
 }
 
@@ -231,7 +398,10 @@ async fn a_busy_store_is_asked_again() {
         _ => Reply::status(200, "content"),
     })
     .await;
-    assert_eq!(storage(server.config()).get(&"p1".into()).await.unwrap().as_ref(), b"content");
+    assert_eq!(
+        storage(server.config()).get(&"p1".into()).await.unwrap().as_ref(),
+        b"content"
+    );
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
@@ -304,14 +474,24 @@ async fn serve(mut stream: TcpStream, answer: &(impl Fn(Request) -> Reply + ?Siz
         }
     };
     let head = String::from_utf8_lossy(&received[..end]).to_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
+        .unwrap_or(0);
     while received.len() < end + length {
         stream.read_buf(&mut received).await.ok()?;
     }
-    let line = String::from_utf8_lossy(&received[..end]).lines().next()?.to_owned();
+    let line = String::from_utf8_lossy(&received[..end])
+        .lines()
+        .next()?
+        .to_owned();
     let mut words = line.split(' ').map(str::to_owned);
-    let request =
-        Request { method: words.next()?, target: words.next()?, head, body: received[end..].to_vec() };
+    let request = Request {
+        method: words.next()?,
+        target: words.next()?,
+        head,
+        body: received[end..].to_vec(),
+    };
     if let Reply::Answer(status, body) = answer(request) {
         let head = format!(
             "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nETag: \"e\"\r\n\
