@@ -6,6 +6,7 @@
 //! | [`go_pieces`] | the binaries that come from Go modules, with pinned versions, built once into the cache |
 //! | [`image`] | container images from folders, without a container daemon |
 //! | [`facts`] | what `up` found out (addresses, files), as JSON; scenarios read nothing else |
+//! | [`scenarios`] | the list of scenarios and what runs them |
 //! | [`scenario`] | the words that scenarios are written in: `velero`, `kubectl`, waiting, the `shop`, digests of a tree |
 //!
 //! Source: reference/test-cluster.md (versions, flags, traps; all tried) and decisions.md sections 4 and 5.
@@ -18,3 +19,4 @@ pub mod image;
 pub mod places;
 pub mod run;
 pub mod scenario;
+pub mod scenarios;

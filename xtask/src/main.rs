@@ -1,7 +1,14 @@
 //! Every task of the project; `cargo xtask` lists them.
 
+mod bench;
+mod ci;
 mod cluster;
+mod e2e;
+mod edges;
 mod image;
+mod pieces;
+mod stages;
+mod tools;
 
 use clap::{Parser, Subcommand};
 
@@ -14,16 +21,48 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Everything that CI checks; with --gate also the scenarios of the gate tier on a real cluster
+    Ci {
+        /// Run the gate scenarios too (as root, on Linux)
+        #[arg(long)]
+        gate: bool,
+    },
+    /// Every test that needs no cluster, with the real kopia and a real S3 server beside them
+    Test,
+    /// Which crate may use which
+    Edges,
+    /// Bans, licences and sources of every dependency
+    Deny,
+    /// Spelling
+    Typos,
     /// The real Kubernetes of the scenarios: up, down, status
     #[command(subcommand)]
     Cluster(cluster::Cluster),
     /// Build the product's image, and load it into the cluster
     Image(image::Image),
+    /// Run scenarios on a real cluster
+    E2e(Box<e2e::E2e>),
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Provide binaries that come from Go modules, and print their paths
+    Pieces {
+        /// Names; without one, the list
+        names: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
+        Task::Ci { gate } => ci::ci(gate),
+        Task::Test => ci::test(),
+        Task::Edges => edges::check(),
+        Task::Deny => tools::install().and_then(|()| tools::deny()),
+        Task::Typos => tools::install().and_then(|()| tools::typos()),
         Task::Cluster(command) => cluster::run(&command),
         Task::Image(image) => image::run(&image),
+        Task::E2e(options) => e2e::run(*options),
+        Task::Bench(bench) => bench::run(&bench),
+        Task::Pieces { names } => pieces::run(&names),
     }
 }

@@ -13,7 +13,7 @@ use super::certificates::NODE;
 use super::control_plane::{apply, kubectl};
 use super::health;
 use super::layout::Layout;
-use super::processes::Recipe;
+use super::processes::{Recipe, Started};
 use crate::go_pieces::{self, Piece};
 use crate::image;
 
@@ -68,6 +68,12 @@ pub fn driver(layout: &Layout, driver: &Path) -> Result<()> {
         .environment("RUST_LOG", "info")
         .ensure(layout)?;
     if started {
+        // The sidecars end by themselves when the driver goes away, but only some time after; new ones start below.
+        for sidecar in ["csi-provisioner", "csi-snapshotter"] {
+            if let Some(earlier) = Started::remembered(layout, sidecar) {
+                earlier.end(layout, Duration::from_secs(5))?;
+            }
+        }
         health::wait_for(layout, "csi-driver", "the CSI driver's socket", || {
             std::os::unix::net::UnixStream::connect(&seen_on_host).is_ok()
         })?;

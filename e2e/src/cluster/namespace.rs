@@ -30,8 +30,11 @@ pub fn ensure(layout: &Layout) -> Result<bool> {
     let mut script = String::from("set -e\nmount --make-rshared /\n");
     for (seen, behind) in BEHIND {
         let behind = layout.folder(behind)?;
-        // The mount point must exist on the host; an empty folder there is all that the cluster ever leaves.
-        fs::create_dir_all(seen).with_context(|| format!("cannot create the mount point {seen}"))?;
+        // The mount point must exist on the host; what is made here goes again with the cluster.
+        if !fs::exists(seen)? {
+            fs::create_dir_all(seen).with_context(|| format!("cannot create the mount point {seen}"))?;
+            layout.write(format!("made/{}", behind.file_name().unwrap_or_default().to_string_lossy()), seen)?;
+        }
         script.push_str(&format!("mount --bind '{}' '{seen}'\n", behind.display()));
     }
     let ready = layout.path("run/mounts.ready");
@@ -47,6 +50,17 @@ pub fn ensure(layout: &Layout) -> Result<bool> {
         bail!("the mount namespace did not come up{}", super::processes::log_tail(layout, HOLDER));
     }
     Ok(started)
+}
+
+/// Removes the mount points that were made for this cluster; one that someone has put something into stays.
+pub fn remove_mount_points(layout: &Layout) {
+    for entry in fs::read_dir(layout.path("made")).into_iter().flatten().flatten() {
+        if let Ok(seen) = fs::read_to_string(entry.path())
+            && BEHIND.iter().any(|(known, _)| *known == seen)
+        {
+            let _ = fs::remove_dir(seen);
+        }
+    }
 }
 
 /// True when the namespace is there.

@@ -16,7 +16,8 @@ use super::{health, namespace, network, node};
 use crate::run;
 
 /// In which order the processes end; those not named follow.
-const ORDER: &[&str] = &["kubelet", "csi-provisioner", "csi-snapshotter", "snapshot-controller", "kube-proxy"];
+const ORDER: &[&str] =
+    &["kubelet", "csi-provisioner", "csi-snapshotter", "snapshot-controller", "kube-proxy", "csi-driver"];
 
 /// Removes the cluster. The caller holds the lock.
 pub fn down(layout: &Layout) -> Result<()> {
@@ -27,6 +28,7 @@ pub fn down(layout: &Layout) -> Result<()> {
         }
     }
     kill_all(&containers(layout));
+    release_volumes(layout);
     let late = |started: &&Started| started.name != "mounts" && !ORDER.contains(&started.name.as_str());
     for started in remembered.iter().filter(late) {
         started.end(layout, Duration::from_secs(5))?;
@@ -48,7 +50,28 @@ pub fn down(layout: &Layout) -> Result<()> {
     detach_loop_devices(layout)?;
     network::remove()?;
     remove_cgroups();
+    namespace::remove_mount_points(layout);
     layout.delete()
+}
+
+/// Lets the CSI driver unmount its volumes and free their loop devices; what it cannot, the steps after it do.
+fn release_volumes(layout: &Layout) {
+    let driver = fs::read_dir(layout.path("bin"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.to_string_lossy().contains("caravel-csi-driver"));
+    if let Some(driver) = driver
+        && let Ok(mut command) = super::inside(layout, &driver.to_string_lossy())
+    {
+        let released = run::said(command.args(["--release", "--state-dir", &layout.text("csi")]));
+        if let Ok(said) = released
+            && !said.succeeded()
+        {
+            println!("the CSI driver could not release everything: {}", said.both().trim());
+        }
+    }
 }
 
 /// Every container's processes: the shims of our containerd with all that descends from them.

@@ -1,1 +1,31 @@
-//! x
+//! The words that scenarios are written in.
+//!
+//! A scenario drives the `velero` command and the Kubernetes API as a user would, never our crates. It reads as a list of
+//! steps; every wait has a deadline, and what failed is said with the object's last state.
+//!
+//! ```no_run
+//! use caravel_e2e::scenario::{Cluster, Installation, Shop, step};
+//!
+//! let cluster = Cluster::connect()?;
+//! let installation = Installation::fresh(&cluster, "example")?;
+//! let shop = Shop::named("shop").create(&cluster)?;
+//! shop.run(&cluster, "echo hello > /data/hello")?;
+//! step("back up", || cluster.velero_ok(&["backup", "create", "b1", "--include-namespaces", "shop", "--wait"]))?;
+//! # anyhow::Ok(())
+//! ```
+
+mod bucket;
+mod connection;
+mod installation;
+mod kinds;
+mod shop;
+mod tree;
+mod wait;
+
+pub use bucket::Bucket;
+pub use connection::Cluster;
+pub use installation::{Installation, NAMESPACE, Options};
+pub use kinds::Kind;
+pub use shop::Shop;
+pub use tree::{Entry, Tree, Unlike};
+pub use wait::{phase, step, until};

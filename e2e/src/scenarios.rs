@@ -1,0 +1,310 @@
+//! The list of scenarios, and `cargo xtask e2e`, which runs them one after another on a cluster.
+//!
+//! A scenario is a file `e2e/tests/<name>.rs` and a line here; a test keeps the two and the README in step.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::facts::{self, Facts, S3};
+use crate::{cluster, image, places};
+
+/// When a scenario runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// In every CI run.
+    Gate,
+    /// With `--full`: peers, kills, latency, large numbers.
+    Full,
+}
+
+/// One scenario.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Its file's name.
+    pub name: &'static str,
+    /// When it runs.
+    pub tier: Tier,
+    /// What it shows.
+    pub shows: &'static str,
+    /// Whether the product takes part, so that its image must be loaded.
+    pub product: bool,
+}
+
+/// Every scenario, in the order in which they run.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "csi_sanity",
+        tier: Tier::Gate,
+        shows: "the CSI driver for tests passes the conformance suite",
+        product: false,
+    },
+    Scenario {
+        name: "snapshot_and_clone",
+        tier: Tier::Gate,
+        shows: "a writer that runs during a snapshot finds an ordered prefix of its writes in the clone",
+        product: false,
+    },
+    Scenario {
+        name: "move_data",
+        tier: Tier::Gate,
+        shows: "a volume with the awkward cases is backed up, lost with its namespace, and comes back equal",
+        product: true,
+    },
+    Scenario {
+        name: "move_data_incremental",
+        tier: Tier::Gate,
+        shows: "a second backup moves only what changed",
+        product: true,
+    },
+    Scenario {
+        name: "kopia_reads_ours",
+        tier: Tier::Gate,
+        shows: "Kopia verifies and restores our repository, and we restore Kopia's snapshot",
+        product: true,
+    },
+    Scenario {
+        name: "bad_input",
+        tier: Tier::Gate,
+        shows: "wrong bucket, credentials, certificate, class, password and an unschedulable mover are refused with their reason",
+        product: true,
+    },
+];
+
+/// Another cluster than our own, as given on the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Elsewhere {
+    /// Kubeconfig of an administrator there.
+    pub kubeconfig: Option<PathBuf>,
+    /// StorageClass.
+    pub storage_class: Option<String>,
+    /// VolumeSnapshotClass.
+    pub snapshot_class: Option<String>,
+    /// CSI driver.
+    pub driver: Option<String>,
+    /// S3 server.
+    pub s3_url: Option<String>,
+    /// Its region.
+    pub s3_region: Option<String>,
+    /// An empty bucket there.
+    pub s3_bucket: Option<String>,
+    /// AWS credentials file.
+    pub s3_credentials: Option<PathBuf>,
+    /// Authority of its certificate.
+    pub s3_ca: Option<PathBuf>,
+    /// The `velero` command to drive.
+    pub velero: Option<PathBuf>,
+    /// The product's image there.
+    pub image: Option<String>,
+    /// An image with busybox there.
+    pub application_image: Option<String>,
+}
+
+/// The scenarios of these names, in the list's order; all of the gate tier when none is named, all there are with `full`.
+pub fn choose(names: &[String], full: bool) -> Result<Vec<Scenario>> {
+    if let Some(unknown) = names.iter().find(|name| !SCENARIOS.iter().any(|scenario| scenario.name == *name)) {
+        bail!("there is no scenario `{unknown}`; `cargo xtask e2e --list` names them");
+    }
+    Ok(SCENARIOS
+        .iter()
+        .filter(|scenario| {
+            if names.is_empty() { full || scenario.tier == Tier::Gate } else { names.iter().any(|name| name == scenario.name) }
+        })
+        .copied()
+        .collect())
+}
+
+/// Runs scenarios; an error when one fails. `profile` is cargo's, for the product's image.
+pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Result<()> {
+    let logs = target()?.join("e2e");
+    fs::create_dir_all(&logs)?;
+    let product = scenarios.iter().any(|scenario| scenario.product);
+    let mut table = Table::default();
+    let mut facts = if elsewhere.kubeconfig.is_some() {
+        elsewhere.facts()?
+    } else {
+        let facts = table.time("cluster up", cluster::up)?;
+        if product && elsewhere.image.is_none() {
+            table.time("image", || cluster::load_image(&image::build_product(profile)?))?;
+        }
+        facts
+    };
+    facts.velero = match (&elsewhere.velero, product) {
+        (Some(velero), _) => Some(velero.clone()),
+        (None, true) => Some(table.time("command", || {
+            image::cargo_build(&["--package", "caravel-velero", "--bin", "velero"], "velero")
+        })?),
+        (None, false) => None,
+    };
+    if let Some(image) = &elsewhere.image {
+        facts.image.clone_from(image);
+    }
+    let facts_file = logs.join("facts.json");
+    facts.write(&facts_file)?;
+    let mut failed = Vec::new();
+    for scenario in scenarios {
+        println!("\n━━ {}: {}", scenario.name, scenario.shows);
+        let log = logs.join(format!("{}.log", scenario.name));
+        let begun = Instant::now();
+        let passed = run_one(scenario, &facts_file, &log)?;
+        table.add(scenario.name, begun.elapsed().as_secs_f64(), if passed { "passed" } else { "FAILED" });
+        if !passed {
+            failed.push(scenario.name);
+        }
+    }
+    table.print();
+    println!("logs: {}", logs.display());
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Prints the list.
+pub fn list() {
+    for scenario in SCENARIOS {
+        println!("{:<24} {:<6} {}", scenario.name, format!("{:?}", scenario.tier).to_lowercase(), scenario.shows);
+    }
+}
+
+/// Runs one scenario, its words both shown and kept.
+fn run_one(scenario: &Scenario, facts_file: &Path, log: &Path) -> Result<bool> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut tee = Command::new("tee")
+        .arg(log)
+        .stdin(Stdio::piped())
+        .spawn()
+        .context("cannot start tee, which keeps the log")?;
+    let pipe = tee.stdin.take().context("tee has no input")?;
+    let status = Command::new(cargo)
+        .args(["test", "--quiet", "--package", "caravel-e2e", "--features", "cluster", "--test", scenario.name])
+        .args(["--", "--nocapture", "--test-threads=1"])
+        .current_dir(places::checkout())
+        .env(facts::VARIABLE, facts_file)
+        .env("RUST_BACKTRACE", "0")
+        .stdout(pipe.try_clone_to_file()?)
+        .stderr(pipe.into_file())
+        .status()
+        .context("cannot run cargo test")?;
+    tee.wait()?;
+    Ok(status.success())
+}
+
+/// A child's input as a file that another child may write to.
+trait AsFile {
+    fn try_clone_to_file(&self) -> std::io::Result<File>;
+    fn into_file(self) -> File;
+}
+
+impl AsFile for std::process::ChildStdin {
+    fn try_clone_to_file(&self) -> std::io::Result<File> {
+        use std::os::fd::AsFd;
+        self.as_fd().try_clone_to_owned().map(File::from)
+    }
+
+    fn into_file(self) -> File {
+        File::from(std::os::fd::OwnedFd::from(self))
+    }
+}
+
+/// Cargo's target folder.
+fn target() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let metadata = crate::run::checked(
+        Command::new(cargo).args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(places::checkout()),
+    )?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    Ok(PathBuf::from(metadata["target_directory"].as_str().context("cargo metadata names no target folder")?))
+}
+
+impl Elsewhere {
+    fn facts(&self) -> Result<Facts> {
+        let need = |value: &Option<String>, flag: &str| {
+            value.clone().with_context(|| format!("--kubeconfig needs {flag} too: nothing is known of that cluster"))
+        };
+        let s3_url = need(&self.s3_url, "--s3-url")?;
+        let host = s3_url.split("://").nth(1).unwrap_or_default().split([':', '/']).next().unwrap_or_default().to_owned();
+        Ok(Facts {
+            kubeconfig: self.kubeconfig.clone().context("--kubeconfig is missing")?,
+            node_address: host,
+            storage_class: need(&self.storage_class, "--storage-class")?,
+            storage_class_waiting: None,
+            snapshot_class: need(&self.snapshot_class, "--snapshot-class")?,
+            driver: need(&self.driver, "--driver")?,
+            image: need(&self.image, "--image")?,
+            application_image: self.application_image.clone().unwrap_or_else(|| "busybox".to_owned()),
+            s3: S3 {
+                url: s3_url,
+                region: self.s3_region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
+                bucket: need(&self.s3_bucket, "--s3-bucket")?,
+                ca_file: self.s3_ca.clone(),
+                other_ca_file: None,
+                credentials_file: self.s3_credentials.clone().context("--kubeconfig needs --s3-credentials too")?,
+                folder: None,
+            },
+            root: None,
+            mounts_pid: None,
+            velero: self.velero.clone(),
+        })
+    }
+}
+
+/// What ran and how long it took.
+#[derive(Default)]
+struct Table(Vec<(String, f64, String)>);
+
+impl Table {
+    fn add(&mut self, name: &str, seconds: f64, result: &str) {
+        self.0.push((name.to_owned(), seconds, result.to_owned()));
+    }
+
+    fn time<T>(&mut self, name: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        let result = action()?;
+        self.add(name, begun.elapsed().as_secs_f64(), "");
+        Ok(result)
+    }
+
+    fn print(&self) {
+        println!("\n{:<28} {:>8}  result", "scenario", "minutes");
+        for (name, seconds, result) in &self.0 {
+            println!("{name:<28} {:>8.1}  {result}", seconds / 60.0);
+        }
+        println!("{:<28} {:>8.1}", "total", self.0.iter().map(|(_, seconds, _)| seconds).sum::<f64>() / 60.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_scenario_has_a_file_a_target_and_a_line_in_the_readme() {
+        let e2e = places::checkout().join("e2e");
+        let manifest = fs::read_to_string(e2e.join("Cargo.toml")).expect("readable");
+        let readme = fs::read_to_string(e2e.join("README.md")).expect("readable");
+        for scenario in SCENARIOS {
+            let name = scenario.name;
+            assert!(e2e.join(format!("tests/{name}.rs")).is_file(), "e2e/tests/{name}.rs is missing");
+            assert!(manifest.contains(&format!("name = \"{name}\"")), "e2e/Cargo.toml has no [[test]] {name}");
+            assert!(readme.contains(&format!("`{name}`")), "e2e/README.md does not tell of {name}");
+        }
+        for entry in fs::read_dir(e2e.join("tests")).expect("readable") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+                assert!(SCENARIOS.iter().any(|scenario| scenario.name == name), "{name} is not in the list");
+            }
+        }
+    }
+
+    #[test]
+    fn without_names_the_gate_runs() {
+        assert_eq!(choose(&[], false).expect("all known").len(), 6);
+        assert_eq!(choose(&["bad_input".to_owned()], false).expect("known").len(), 1);
+        assert!(choose(&["nonsense".to_owned()], false).is_err());
+    }
+}
