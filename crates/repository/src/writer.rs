@@ -171,12 +171,17 @@ impl Writer {
     /// Makes everything written visible in one step: packs durable first, then one index blob. No other thread
     /// may be writing.
     ///
-    /// Errors: nothing became visible; see [`crate::RepositoryErrorKind::TooSlow`] and `Storage`.
+    /// Errors: all of it is visible or nothing; which one is unknown when the storage's answer to the index blob
+    /// was lost. It may be called again, except after a pack has failed. `TooSlow` when others moved on by two
+    /// epochs meanwhile; nothing is visible then.
     pub fn commit(&self) -> Result<()> {
-        let entries = std::mem::take(&mut *self.manifests.lock());
+        let mut entries = self.manifests.lock();
         if !entries.is_empty() {
-            self.write_manifests(entries)?;
+            // They stay noted until they are among the contents that this or a later attempt commits.
+            self.write_manifests(entries.clone())?;
+            entries.clear();
         }
+        drop(entries);
         self.contents.commit()
     }
 

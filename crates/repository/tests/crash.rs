@@ -189,4 +189,11 @@ async fn kopia_verifies_what_a_dead_writer_left() {
         }
     }
     assert!(kopia.run(&["snapshot", "list", "--all"]).contains("/file"));
+    // The dead writers' markers are well formed: kopia lists them, and collects their packs.
+    assert!(kopia.run(&["session", "list"]).contains("default@default"));
+    let packs = || kopia.run(&["blob", "list", "--prefix=p"]).lines().count();
+    let before = packs();
+    kopia.run(&["maintenance", "run", "--full", "--safety=none"]);
+    assert!(packs() < before, "nothing was collected of {before} packs");
+    kopia.verify();
 }

@@ -42,8 +42,7 @@ impl ContentWriter {
 
     /// Makes everything written so far visible to all, in one step. No other thread may write meanwhile.
     ///
-    /// Errors: nothing is visible then, except when only the marker could not be deleted, which is no error.
-    /// `TooSlow` when others moved on by two epochs during the commit.
+    /// Errors: see [`crate::Writer::commit`]. A marker that cannot be deleted afterwards is no error.
     pub fn commit(&self) -> Result<()> {
         let (data, metadata) = {
             let mut state = self.state.lock();
