@@ -16,7 +16,7 @@ use rustls::{
 };
 
 /// The client side of TLS that trusts the public roots and `ca_pem`, or (`skip_verify`) anybody.
-pub(super) fn client_config(ca_pem: Option<&[u8]>, skip_verify: bool) -> Result<ClientConfig, String> {
+pub fn client_config(ca_pem: Option<&[u8]>, skip_verify: bool) -> Result<ClientConfig, String> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = if skip_verify {
         Arc::new(TrustAnybody(provider.clone()))
