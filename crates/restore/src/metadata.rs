@@ -101,10 +101,8 @@ pub fn is_completed(group_resource: &GroupResource, object: &Value) -> bool {
         let phase = object.pointer("/status/phase").and_then(Value::as_str);
         return matches!(phase, Some("Succeeded" | "Failed"));
     }
-    group_resource.is(known::JOBS)
-        && object
-            .pointer("/status/completionTime")
-            .is_some_and(|time| !time.is_null())
+    let completion_time = object.pointer("/status/completionTime").and_then(Value::as_str);
+    group_resource.is(known::JOBS) && completion_time.is_some_and(|time| !time.is_empty())
 }
 
 /// An annotation's value.

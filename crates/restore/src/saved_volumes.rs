@@ -95,8 +95,8 @@ mod tests {
         assert_eq!(volumes.of_claim("s", "unknown", &claim), Saved::Not);
         assert_eq!(
             volumes
-                .settings("s", "a")
-                .map(|settings| settings.reclaim_policy.as_str()),
+                .info("s", "a")
+                .and_then(|info| Some(info.pv_info.as_ref()?.reclaim_policy.as_str())),
             Some("Delete")
         );
     }

@@ -1,3 +1,5 @@
 //! Cases dumped from Velero's own tests, put through ours (`../shared/cases`, or the folder in `CARAVEL_CASES`).
 
+mod actions;
 mod cases;
+mod plans;
