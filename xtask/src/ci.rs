@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::stages::{Stages, run};
-use crate::{edges, tools};
+use crate::{docs, edges, tools};
 
 /// `cargo xtask ci`: everything that needs no cluster, then (with `gate`) the scenarios of the gate tier.
 pub fn ci(gate: bool) -> Result<()> {
@@ -16,6 +16,7 @@ pub fn ci(gate: bool) -> Result<()> {
 fn all(stages: &mut Stages, gate: bool) -> Result<()> {
     stages.run("format", || run("cargo", &["fmt", "--all", "--check"], &[]))?;
     stages.run("edges", edges::check)?;
+    stages.run("docs", docs::check)?;
     stages.run("clippy", || {
         run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
     })?;

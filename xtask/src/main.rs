@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod cluster;
+mod docs;
 mod e2e;
 mod edges;
 mod image;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use caravel_e2e::go_pieces::{Piece, provide};
 
 use crate::stages::run;
 
@@ -45,6 +46,14 @@ pub fn install() -> Result<()> {
 /// Bans, licences and sources of every crate in the tree.
 pub fn deny() -> Result<()> {
     run(&cargo_deny()?.to_string_lossy(), &["check", "bans", "licenses", "sources"], &[])
+}
+
+/// The real programs that tests hold us against, and the environment variables by which tests find them.
+pub fn peers() -> Result<Vec<(&'static str, String)>> {
+    [("CARAVEL_KOPIA", Piece::Kopia), ("CARAVEL_VERSITYGW", Piece::Versitygw)]
+        .into_iter()
+        .map(|(variable, piece)| Ok((variable, provide(piece)?.to_string_lossy().into_owned())))
+        .collect()
 }
 
 /// Spelling, in code and prose.

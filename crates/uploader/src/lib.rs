@@ -11,8 +11,6 @@
 //!
 //! Mirrors `pkg/uploader/kopia` of Velero v1.18 (velero-behaviour.md 5.6) and kopia-format.md sections 10 and 13.
 
-// D: the lead has written this crate (see /work/notes/requests.md, 05:27). Please leave it to the lead.
-
 mod block;
 mod error;
 mod filesystem;

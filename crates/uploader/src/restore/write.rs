@@ -117,7 +117,8 @@ fn reading(path: &str, error: RepositoryError) -> UploaderError {
     UploaderError::repository(format!("reading `{path}` from the repository"), error)
 }
 
-fn is_zero(data: &[u8]) -> bool {
+/// Whether there is nothing but zeros.
+pub(crate) fn is_zero(data: &[u8]) -> bool {
     // Sixteen bytes at a time; the compiler makes wide loads of it.
     let (chunks, rest) = data.as_chunks::<16>();
     chunks.iter().all(|chunk| u128::from_ne_bytes(*chunk) == 0) && rest.iter().all(|byte| *byte == 0)
