@@ -96,11 +96,15 @@ mod tests {
 
     #[test]
     fn windows_cover_the_stretch_and_end_with_the_pack() {
-        let all = |stretch, end| windows(stretch, 10, end).collect::<Vec<_>>();
-        assert_eq!(all(3..7, 100), [0..10]);
-        assert_eq!(all(3..10, 100), [0..10]);
-        assert_eq!(all(8..12, 15), [0..10, 10..15]);
-        assert_eq!(all(20..30, 30), [20..30]);
+        let all = |stretch, end| {
+            windows(stretch, 10, end)
+                .map(|w| (w.start, w.end))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(all(3..7, 100), [(0, 10)]);
+        assert_eq!(all(3..10, 100), [(0, 10)]);
+        assert_eq!(all(8..12, 15), [(0, 10), (10, 15)]);
+        assert_eq!(all(20..30, 30), [(20, 30)]);
     }
 
     #[test]
