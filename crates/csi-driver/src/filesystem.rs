@@ -99,8 +99,8 @@ pub enum Preparation {
     Format(Filesystem),
     /// Mount what is there.
     Mount(Filesystem),
-    /// Mount it, then let it fill the image, which is larger (an expanded volume, or a larger copy of a snapshot).
-    MountAndGrow(Filesystem),
+    /// Let it fill the image, which is larger (an expanded volume, or a larger copy of a snapshot), and mount it.
+    Grow(Filesystem),
 }
 
 /// Decides what staging does with an image of `image_bytes`. A filesystem of another kind than asked for is
@@ -116,7 +116,7 @@ pub fn prepare(id: &str, found: Found, image_bytes: u64, asked: Option<Filesyste
             is.name(), asked.unwrap_or(is).name(), is.name()
         ))),
         // Less than a mebibyte is what rounding to allocation groups leaves over.
-        Found::Formatted(is, bytes) if bytes + (1 << 20) <= image_bytes => Ok(Preparation::MountAndGrow(is)),
+        Found::Formatted(is, bytes) if bytes + (1 << 20) <= image_bytes => Ok(Preparation::Grow(is)),
         Found::Formatted(is, _) => Ok(Preparation::Mount(is)),
     }
 }
@@ -134,8 +134,19 @@ pub fn format(image: &Path, bytes: u64, filesystem: Filesystem) -> Result<()> {
     fs::rename(&temporary, image).map_err(Error::io("rename", &temporary))
 }
 
+/// Lets the ext4 in an image that is not mounted fill it. Staging does it this way because growing a mounted ext4 needs
+/// CAP_SYS_RESOURCE, which root in a container or on our CI machines may lack.
+pub fn grow_unmounted_ext4(image: &Path) -> Result<()> {
+    // resize2fs wants a checked filesystem; 1 from e2fsck means "repaired", such as a replayed journal.
+    match run("e2fsck", ["-f".as_ref(), "-p".as_ref(), image.as_os_str()]) {
+        Err(Error::Command { status, .. }) if status == "exit status: 1" => {}
+        checked => drop(checked?),
+    }
+    run("resize2fs", [image]).map(drop)
+}
+
 /// Lets a mounted filesystem fill its device.
-pub fn grow(filesystem: Filesystem, device: &Path, mount_point: &Path) -> Result<()> {
+pub fn grow_mounted(filesystem: Filesystem, device: &Path, mount_point: &Path) -> Result<()> {
     match filesystem {
         Filesystem::Ext4 => run("resize2fs", [device])?,
         Filesystem::Xfs => run("xfs_growfs", ["-d".as_ref(), mount_point.as_os_str()])?,
@@ -166,6 +177,16 @@ mod tests {
     }
 
     #[test]
+    fn an_ext4_in_a_larger_image_is_grown_without_a_mount() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.img");
+        format(&path, 32 << 20, Filesystem::Ext4).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(80 << 20).unwrap();
+        grow_unmounted_ext4(&path).unwrap();
+        assert_eq!(probe(&path).unwrap(), Found::Formatted(Filesystem::Ext4, 80 << 20));
+    }
+
+    #[test]
     fn data_without_a_filesystem_is_never_formatted() {
         let file = image(1 << 20);
         file.as_file().write_at(b"raw", 900_000).unwrap();
@@ -181,7 +202,7 @@ mod tests {
         assert_eq!(decide(Found::Blank, None).unwrap(), Preparation::Format(Ext4));
         assert_eq!(decide(Found::Blank, Some(Xfs)).unwrap(), Preparation::Format(Xfs));
         assert_eq!(decide(Found::Formatted(Xfs, 100 << 20), None).unwrap(), Preparation::Mount(Xfs));
-        assert_eq!(decide(Found::Formatted(Ext4, 50 << 20), Some(Ext4)).unwrap(), Preparation::MountAndGrow(Ext4));
+        assert_eq!(decide(Found::Formatted(Ext4, 50 << 20), Some(Ext4)).unwrap(), Preparation::Grow(Ext4));
         assert!(decide(Found::Formatted(Ext4, 100 << 20), Some(Xfs)).is_err());
     }
 }

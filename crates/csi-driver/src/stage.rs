@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use crate::error::{Error, Result};
-use crate::filesystem::{self, Preparation};
+use crate::filesystem::{self, Filesystem, Preparation};
 use crate::loop_device::{self, LoopDevice};
 use crate::mounts::{self, Mount};
 use crate::records::VolumeRecord;
@@ -45,23 +45,32 @@ pub fn stage(store: &Store, volume: &VolumeRecord, staging: &Path, access: &Acce
     for device in &devices {
         loop_device::detach(&device.path)?;
     }
-    mount_image(volume, &image, staging, access)
+    mount_image(store, volume, &image, staging, access)
 }
 
-fn mount_image(volume: &VolumeRecord, image: &Path, staging: &Path, access: &Access) -> Result<()> {
+fn mount_image(store: &Store, volume: &VolumeRecord, image: &Path, staging: &Path, access: &Access) -> Result<()> {
     let found = filesystem::probe(image)?;
     let preparation = filesystem::prepare(&volume.id, found, volume.capacity_bytes, access.filesystem, volume.filesystem)?;
-    let (Preparation::Format(is) | Preparation::Mount(is) | Preparation::MountAndGrow(is)) = preparation;
-    if let Preparation::Format(_) = preparation {
-        filesystem::format(image, volume.capacity_bytes, is)?;
+    match preparation {
+        Preparation::Format(is) => filesystem::format(image, volume.capacity_bytes, is)?,
+        // On a copy, which then takes the image's place: interrupted, the image is as it was.
+        Preparation::Grow(Filesystem::Ext4) => {
+            let temporary = image.with_extension("tmp");
+            store.copy_image(image, &temporary)?;
+            filesystem::grow_unmounted_ext4(&temporary)?;
+            fs::rename(&temporary, image).map_err(Error::io("rename", &temporary))?;
+        }
+        Preparation::Grow(Filesystem::Xfs) | Preparation::Mount(_) => {}
     }
+    let (Preparation::Format(is) | Preparation::Mount(is) | Preparation::Grow(is)) = preparation;
     // Writable also for readers: a journal may have to be replayed.
     let device = loop_device::attach(image, false)?;
     let mounted = mounts::mount_filesystem(&device.path, staging, is, &access.mount_flags, access.read_only);
     loop_device::detach(&device.path)?;
     mounted?;
-    if preparation == Preparation::MountAndGrow(is) && !access.read_only {
-        filesystem::grow(is, &device.path, staging)?;
+    if preparation == Preparation::Grow(Filesystem::Xfs) && !access.read_only {
+        // XFS grows only mounted. A stage that failed must not look done when it is repeated.
+        filesystem::grow_mounted(is, &device.path, staging).or_else(|cause| mounts::unmount(staging).and(Err(cause)))?;
     }
     Ok(())
 }
@@ -154,7 +163,7 @@ pub fn grow(store: &Store, volume: &VolumeRecord) -> Result<()> {
     }
     let (Some(mount), Some(device)) = (filesystem_of(&devices)?, devices.first()) else { return Ok(()) };
     match filesystem::probe(&device.path)? {
-        filesystem::Found::Formatted(is, _) => filesystem::grow(is, &device.path, &mount.mount_point),
+        filesystem::Found::Formatted(is, _) => filesystem::grow_mounted(is, &device.path, &mount.mount_point),
         _ => Ok(()),
     }
 }
