@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Bucket, Cluster, Kind, step};
 use crate::run::Said;
@@ -88,8 +88,32 @@ impl Installation {
     }
 
     /// Deletes the product's namespace and what it holds; CRDs stay, as with Velero.
+    ///
+    /// Objects whose controller goes away with them are freed of its finalizer, as `velero uninstall` does.
     pub fn remove(cluster: &Cluster) -> Result<()> {
-        cluster.delete(Kind::NAMESPACE, "", NAMESPACE)
+        Self::remove_from(cluster, NAMESPACE)
+    }
+
+    /// The same for an installation in another namespace.
+    pub fn remove_from(cluster: &Cluster, namespace: &str) -> Result<()> {
+        if cluster.get(Kind::NAMESPACE, "", namespace)?.is_none() {
+            return Ok(());
+        }
+        cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"])?;
+        super::until(&format!("the end of namespace {namespace}"), Duration::from_secs(120), || {
+            let Some(left) = cluster.get(Kind::NAMESPACE, "", namespace)? else { return Ok(Ok(())) };
+            for kind in [Kind::DATA_UPLOAD, Kind::DATA_DOWNLOAD, Kind::RESTORE, Kind::BACKUP] {
+                // Before the first install there are no such kinds.
+                for object in cluster.list(kind, namespace, "").unwrap_or_default() {
+                    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                    if !object["metadata"]["finalizers"].is_null() {
+                        // It may be gone by now, which is the aim.
+                        let _ = cluster.merge(kind, namespace, name, &json!({"metadata": {"finalizers": null}}));
+                    }
+                }
+            }
+            Ok(Err(format!("it still holds something: {}", left["status"]["conditions"])))
+        })
     }
 
     /// The bucket of the default location.
@@ -121,7 +145,10 @@ impl Installation {
             }
             left.extend(names(Kind::POD, &cluster.list(Kind::POD, NAMESPACE, "velero.io/data-upload")?));
             left.extend(names(Kind::POD, &cluster.list(Kind::POD, NAMESPACE, "velero.io/data-download")?));
-            left.extend(names(Kind::VOLUME_SNAPSHOT_CONTENT, &cluster.list(Kind::VOLUME_SNAPSHOT_CONTENT, "", "")?));
+            // Contents are cluster-scoped: one that was moved to the product's namespace names it.
+            let contents = cluster.list(Kind::VOLUME_SNAPSHOT_CONTENT, "", "")?;
+            let ours = |content: &&Value| content["spec"]["volumeSnapshotRef"]["namespace"] == NAMESPACE;
+            left.extend(names(Kind::VOLUME_SNAPSHOT_CONTENT, &contents.iter().filter(ours).cloned().collect::<Vec<_>>()));
             Ok(if left.is_empty() { Ok(()) } else { Err(left.join(", ")) })
         })
     }
