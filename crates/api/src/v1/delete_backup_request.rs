@@ -1,4 +1,6 @@
-//! DeleteBackupRequest.
+//! DeleteBackupRequest: asks the server to delete a Backup and everything of it.
+//!
+//! Mirrors Velero's `pkg/apis/velero/v1/delete_backup_request_types.go`.
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -6,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::phase::DeleteBackupRequestPhase;
 
+/// Which Backup to delete, with its data.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "velero.io",
@@ -23,20 +26,24 @@ use crate::phase::DeleteBackupRequestPhase;
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteBackupRequestSpec {
+    /// Name of the Backup.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub backup_name: String,
 }
 
+/// How the deletion stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeleteBackupRequestStatus {
+    /// What went wrong.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "Vec::is_empty"
     )]
     #[schemars(extend("x-nullable" = true))]
     pub errors: Vec<String>,
+    /// Where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<DeleteBackupRequestPhase>,
 }

@@ -1,4 +1,6 @@
-//! PodVolumeBackup.
+//! PodVolumeBackup: the upload of a volume of a running pod.
+//!
+//! Mirrors Velero's `pkg/apis/velero/v1/pod_volume_backup_types.go`.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +14,7 @@ use crate::phase::{DataMovementPhase, UploaderType};
 use crate::progress::DataMoveOperationProgress;
 use crate::schema;
 
+/// Which volume of which pod to upload.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "velero.io",
@@ -36,75 +39,94 @@ use crate::schema;
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodVolumeBackupSpec {
+    /// Name of the BackupStorageLocation that holds the data.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub backup_storage_location: String,
+    /// Set to true to stop it.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "crate::wire::is_default"
     )]
     pub cancel: bool,
+    /// Node that moves the data.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub node: String,
+    /// The pod whose volume it is.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(schema_with = "schema::object_reference", extend("x-required" = true))]
     pub pod: ObjectReference,
+    /// Address of the repository.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub repo_identifier: String,
+    /// Tags of the snapshot.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     pub tags: BTreeMap<String, String>,
+    /// Settings of the uploader.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     #[schemars(extend("x-nullable" = true))]
     pub uploader_settings: BTreeMap<String, String>,
+    /// What moves the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploader_type: Option<UploaderType>,
+    /// Name of the volume in the pod's spec.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub volume: String,
 }
 
+/// How the upload stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodVolumeBackupStatus {
+    /// When it was accepted; the prepare timeout counts from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub accepted_timestamp: Option<Time>,
+    /// When it ended, well or badly.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub completion_timestamp: Option<Time>,
+    /// Bytes of files that had to be read because they changed.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "crate::wire::is_default"
     )]
     pub incremental_bytes: i64,
+    /// Why it is so, for people.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "String::is_empty"
     )]
     pub message: String,
+    /// Path of the volume in the data mover pod.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "String::is_empty"
     )]
     pub path: String,
+    /// Where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<DataMovementPhase>,
+    /// How far it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<DataMoveOperationProgress>,
+    /// Id of the snapshot in the repository.
     #[serde(
         rename = "snapshotID",
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "String::is_empty"
     )]
     pub snapshot_id: String,
+    /// When it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub start_timestamp: Option<Time>,

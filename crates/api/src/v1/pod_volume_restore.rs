@@ -1,4 +1,6 @@
-//! PodVolumeRestore.
+//! PodVolumeRestore: the download into a volume of a starting pod.
+//!
+//! Mirrors Velero's `pkg/apis/velero/v1/pod_volume_restore_type.go`.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +14,7 @@ use crate::phase::{DataMovementPhase, UploaderType};
 use crate::progress::DataMoveOperationProgress;
 use crate::schema;
 
+/// Which snapshot to write into which volume of which pod.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "velero.io",
@@ -35,67 +38,85 @@ use crate::schema;
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodVolumeRestoreSpec {
+    /// Name of the BackupStorageLocation that holds the data.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub backup_storage_location: String,
+    /// Set to true to stop it.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "crate::wire::is_default"
     )]
     pub cancel: bool,
+    /// The pod whose volume it is.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(schema_with = "schema::object_reference", extend("x-required" = true))]
     pub pod: ObjectReference,
+    /// Address of the repository.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub repo_identifier: String,
+    /// Id of the snapshot in the repository.
     #[serde(rename = "snapshotID", deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub snapshot_id: String,
+    /// Bytes of the data to restore.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "crate::wire::is_default"
     )]
     pub snapshot_size: i64,
+    /// Namespace of the claim when it was backed up.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub source_namespace: String,
+    /// Settings of the uploader.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "BTreeMap::is_empty"
     )]
     #[schemars(extend("x-nullable" = true))]
     pub uploader_settings: BTreeMap<String, String>,
+    /// What moves the data.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub uploader_type: Option<UploaderType>,
+    /// Name of the volume in the pod's spec.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub volume: String,
 }
 
+/// How the download stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PodVolumeRestoreStatus {
+    /// When it was accepted; the prepare timeout counts from here.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub accepted_timestamp: Option<Time>,
+    /// When it ended, well or badly.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub completion_timestamp: Option<Time>,
+    /// Why it is so, for people.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "String::is_empty"
     )]
     pub message: String,
+    /// Node that moves the data.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "String::is_empty"
     )]
     pub node: String,
+    /// Where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<DataMovementPhase>,
+    /// How far it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<DataMoveOperationProgress>,
+    /// When it started.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub start_timestamp: Option<Time>,

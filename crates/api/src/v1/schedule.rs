@@ -1,4 +1,6 @@
-//! Schedule.
+//! Schedule: Backups made by the clock.
+//!
+//! Mirrors Velero's `pkg/apis/velero/v1/schedule_types.go`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
@@ -8,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::BackupSpec;
 use crate::phase::SchedulePhase;
 
+/// When to back up what.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "velero.io",
@@ -28,38 +31,48 @@ use crate::phase::SchedulePhase;
 )]
 #[serde(rename_all = "camelCase", default)]
 pub struct ScheduleSpec {
+    /// True while no backups are made.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "crate::wire::is_default"
     )]
     pub paused: bool,
+    /// Cron expression.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub schedule: String,
+    /// Skip the backup that is due right after creation or unpausing.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "crate::wire::is_default"
     )]
     pub skip_immediately: bool,
+    /// Spec of the Backups to make.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub template: BackupSpec,
+    /// Make the Schedule the owner of its Backups.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub use_owner_references_in_backup: Option<bool>,
 }
 
+/// How a Schedule stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ScheduleStatus {
+    /// When the last backup was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub last_backup: Option<Time>,
+    /// When the last backup was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub last_skipped: Option<Time>,
+    /// Where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<SchedulePhase>,
+    /// Why it was refused.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "Vec::is_empty"

@@ -1,4 +1,6 @@
-//! ServerStatusRequest.
+//! ServerStatusRequest: asks the server for its version and plug-ins.
+//!
+//! Mirrors Velero's `pkg/apis/velero/v1/server_status_request_types.go`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::CustomResource;
@@ -7,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::phase::ServerStatusRequestPhase;
 
+/// Nothing to say.
 #[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
     group = "velero.io",
@@ -24,31 +27,39 @@ use crate::phase::ServerStatusRequestPhase;
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerStatusRequestSpec {}
 
+/// A plug-in of the server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PluginInfo {
+    /// What it is.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub kind: String,
+    /// Its name.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub name: String,
 }
 
+/// The server's answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ServerStatusRequestStatus {
+    /// Where it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phase: Option<ServerStatusRequestPhase>,
+    /// Plug-ins the server knows.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "Vec::is_empty"
     )]
     #[schemars(extend("x-nullable" = true))]
     pub plugins: Vec<PluginInfo>,
+    /// When it was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-nullable" = true))]
     pub processed_timestamp: Option<Time>,
+    /// The server's version.
     #[serde(
         deserialize_with = "crate::wire::null_is_default",
         skip_serializing_if = "String::is_empty"
