@@ -30,13 +30,20 @@ impl Controller for Driver {
             let id = records::id_for::<VolumeRecord>(&asked.name);
             if let Some(existing) = records::find::<VolumeRecord>(store.root(), &id)? {
                 request::same_volume(&existing, range, block, source.as_ref())?;
-                return Ok(CreateVolumeResponse { volume: Some(shown(&existing)) });
+                return Ok(CreateVolumeResponse {
+                    volume: Some(shown(&existing)),
+                });
             }
-            let source_bytes = source.as_ref().map(|s| volume::source_bytes(store, s)).transpose()?;
+            let source_bytes = source
+                .as_ref()
+                .map(|s| volume::source_bytes(store, s))
+                .transpose()?;
             let size = request::size(range, (!block).then_some(filesystem), source_bytes)?;
             let record = volume::record(&asked.name, size, block, filesystem, source);
             volume::create(store, &record)?;
-            Ok(CreateVolumeResponse { volume: Some(shown(&record)) })
+            Ok(CreateVolumeResponse {
+                volume: Some(shown(&record)),
+            })
         })
         .await
     }
@@ -50,28 +57,39 @@ impl Controller for Driver {
         .await
     }
 
-    async fn validate_volume_capabilities(&self, request: Request<ValidateVolumeCapabilitiesRequest>) -> Answer<ValidateVolumeCapabilitiesResponse> {
+    async fn validate_volume_capabilities(
+        &self,
+        request: Request<ValidateVolumeCapabilitiesRequest>,
+    ) -> Answer<ValidateVolumeCapabilitiesResponse> {
         let asked = request.into_inner();
-        self.run("ValidateVolumeCapabilities", asked.volume_id.clone(), move |driver| {
-            given(&asked.volume_id, "volume id")?;
-            if asked.volume_capabilities.is_empty() {
-                return Err(Error::missing("volume capabilities"));
-            }
-            records::get::<VolumeRecord>(driver.store().root(), &asked.volume_id)?;
-            let checked = request::accesses(&asked.volume_capabilities).and_then(|a| request::filesystem(&a, &asked.parameters));
-            Ok(match checked {
-                Ok(_) => ValidateVolumeCapabilitiesResponse {
-                    confirmed: Some(Confirmed {
-                        volume_context: asked.volume_context,
-                        volume_capabilities: asked.volume_capabilities,
-                        parameters: asked.parameters,
-                        ..Confirmed::default()
-                    }),
-                    message: String::new(),
-                },
-                Err(why) => ValidateVolumeCapabilitiesResponse { confirmed: None, message: why.to_string() },
-            })
-        })
+        self.run(
+            "ValidateVolumeCapabilities",
+            asked.volume_id.clone(),
+            move |driver| {
+                given(&asked.volume_id, "volume id")?;
+                if asked.volume_capabilities.is_empty() {
+                    return Err(Error::missing("volume capabilities"));
+                }
+                records::get::<VolumeRecord>(driver.store().root(), &asked.volume_id)?;
+                let checked = request::accesses(&asked.volume_capabilities)
+                    .and_then(|a| request::filesystem(&a, &asked.parameters));
+                Ok(match checked {
+                    Ok(_) => ValidateVolumeCapabilitiesResponse {
+                        confirmed: Some(Confirmed {
+                            volume_context: asked.volume_context,
+                            volume_capabilities: asked.volume_capabilities,
+                            parameters: asked.parameters,
+                            ..Confirmed::default()
+                        }),
+                        message: String::new(),
+                    },
+                    Err(why) => ValidateVolumeCapabilitiesResponse {
+                        confirmed: None,
+                        message: why.to_string(),
+                    },
+                })
+            },
+        )
         .await
     }
 
@@ -79,8 +97,19 @@ impl Controller for Driver {
         let asked = request.into_inner();
         self.run("ListVolumes", String::new(), move |driver| {
             let all = records::list::<VolumeRecord>(driver.store().root())?;
-            let (page, next_token) = request::page(all, Record::id, asked.max_entries, &asked.starting_token, VolumeRecord::PREFIX)?;
-            let entries = page.iter().map(|v| list_volumes_response::Entry { volume: Some(shown(v)) }).collect();
+            let (page, next_token) = request::page(
+                all,
+                Record::id,
+                asked.max_entries,
+                &asked.starting_token,
+                VolumeRecord::PREFIX,
+            )?;
+            let entries = page
+                .iter()
+                .map(|v| list_volumes_response::Entry {
+                    volume: Some(shown(v)),
+                })
+                .collect();
             Ok(ListVolumesResponse { entries, next_token })
         })
         .await
@@ -89,33 +118,59 @@ impl Controller for Driver {
     async fn get_capacity(&self, _: Request<GetCapacityRequest>) -> Answer<GetCapacityResponse> {
         self.run("GetCapacity", String::new(), |driver| {
             let available = signed(driver.store().room()?.available);
-            Ok(GetCapacityResponse { available_capacity: available, maximum_volume_size: Some(available), minimum_volume_size: None })
+            Ok(GetCapacityResponse {
+                available_capacity: available,
+                maximum_volume_size: Some(available),
+                minimum_volume_size: None,
+            })
         })
         .await
     }
 
-    async fn controller_get_capabilities(&self, _: Request<ControllerGetCapabilitiesRequest>) -> Answer<ControllerGetCapabilitiesResponse> {
+    async fn controller_get_capabilities(
+        &self,
+        _: Request<ControllerGetCapabilitiesRequest>,
+    ) -> Answer<ControllerGetCapabilitiesResponse> {
         use rpc::Type::*;
         let served = [
-            CreateDeleteVolume, ListVolumes, GetCapacity, CreateDeleteSnapshot, ListSnapshots, CloneVolume, ExpandVolume, SingleNodeMultiWriter,
+            CreateDeleteVolume,
+            ListVolumes,
+            GetCapacity,
+            CreateDeleteSnapshot,
+            ListSnapshots,
+            CloneVolume,
+            ExpandVolume,
+            SingleNodeMultiWriter,
         ];
-        let capability = |is: rpc::Type| ControllerServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: is.into() })) };
-        Ok(Response::new(ControllerGetCapabilitiesResponse { capabilities: served.map(capability).into() }))
+        let capability = |is: rpc::Type| ControllerServiceCapability {
+            r#type: Some(Type::Rpc(Rpc { r#type: is.into() })),
+        };
+        Ok(Response::new(ControllerGetCapabilitiesResponse {
+            capabilities: served.map(capability).into(),
+        }))
     }
 
-    async fn create_snapshot(&self, request: Request<CreateSnapshotRequest>) -> Answer<CreateSnapshotResponse> {
+    async fn create_snapshot(
+        &self,
+        request: Request<CreateSnapshotRequest>,
+    ) -> Answer<CreateSnapshotResponse> {
         let asked = request.into_inner();
         self.run("CreateSnapshot", asked.source_volume_id.clone(), move |driver| {
             let name = given(&asked.name, "name")?;
             let source = given(&asked.source_volume_id, "source volume id")?;
             request::filesystem(&[], &asked.parameters)?;
             let taken = volume::snapshot(driver.store(), name, source)?;
-            Ok(CreateSnapshotResponse { snapshot: Some(shown_snapshot(&taken)) })
+            Ok(CreateSnapshotResponse {
+                snapshot: Some(shown_snapshot(&taken)),
+            })
         })
         .await
     }
 
-    async fn delete_snapshot(&self, request: Request<DeleteSnapshotRequest>) -> Answer<DeleteSnapshotResponse> {
+    async fn delete_snapshot(
+        &self,
+        request: Request<DeleteSnapshotRequest>,
+    ) -> Answer<DeleteSnapshotResponse> {
         let id = request.into_inner().snapshot_id;
         self.run("DeleteSnapshot", id.clone(), move |driver| {
             volume::delete_snapshot(driver.store(), given(&id, "snapshot id")?)?;
@@ -129,23 +184,45 @@ impl Controller for Driver {
         self.run("ListSnapshots", asked.snapshot_id.clone(), move |driver| {
             let mut all = records::list::<SnapshotRecord>(driver.store().root())?;
             let wanted = |filter: &str, value: &str| filter.is_empty() || filter == value;
-            all.retain(|s| wanted(&asked.snapshot_id, &s.id) && wanted(&asked.source_volume_id, &s.source_volume_id));
-            let (page, next_token) = request::page(all, Record::id, asked.max_entries, &asked.starting_token, SnapshotRecord::PREFIX)?;
-            let entries = page.iter().map(|s| list_snapshots_response::Entry { snapshot: Some(shown_snapshot(s)) }).collect();
+            all.retain(|s| {
+                wanted(&asked.snapshot_id, &s.id) && wanted(&asked.source_volume_id, &s.source_volume_id)
+            });
+            let (page, next_token) = request::page(
+                all,
+                Record::id,
+                asked.max_entries,
+                &asked.starting_token,
+                SnapshotRecord::PREFIX,
+            )?;
+            let entries = page
+                .iter()
+                .map(|s| list_snapshots_response::Entry {
+                    snapshot: Some(shown_snapshot(s)),
+                })
+                .collect();
             Ok(ListSnapshotsResponse { entries, next_token })
         })
         .await
     }
 
-    async fn controller_expand_volume(&self, request: Request<ControllerExpandVolumeRequest>) -> Answer<ControllerExpandVolumeResponse> {
+    async fn controller_expand_volume(
+        &self,
+        request: Request<ControllerExpandVolumeRequest>,
+    ) -> Answer<ControllerExpandVolumeResponse> {
         let asked = request.into_inner();
         self.run("ControllerExpandVolume", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
-            let range = asked.capacity_range.as_ref().ok_or_else(|| Error::missing("capacity range"))?;
+            let range = asked
+                .capacity_range
+                .as_ref()
+                .ok_or_else(|| Error::missing("capacity range"))?;
             let record = records::get::<VolumeRecord>(driver.store().root(), &asked.volume_id)?;
             let size = request::size(Some(range), None, None)?;
             let grown = volume::expand(driver.store(), record, size)?;
-            Ok(ControllerExpandVolumeResponse { capacity_bytes: signed(grown.capacity_bytes), node_expansion_required: true })
+            Ok(ControllerExpandVolumeResponse {
+                capacity_bytes: signed(grown.capacity_bytes),
+                node_expansion_required: true,
+            })
         })
         .await
     }
@@ -153,7 +230,11 @@ impl Controller for Driver {
 
 /// A field that must not be empty.
 pub(crate) fn given<'a>(value: &'a str, field: &str) -> Result<&'a str, Error> {
-    if value.is_empty() { Err(Error::missing(field)) } else { Ok(value) }
+    if value.is_empty() {
+        Err(Error::missing(field))
+    } else {
+        Ok(value)
+    }
 }
 
 /// Sizes are below `i64::MAX` by [`request::size`]; beyond, the largest is near enough.

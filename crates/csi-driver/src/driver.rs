@@ -46,7 +46,13 @@ impl Driver {
     pub fn open(config: Config) -> Result<Self> {
         let store = Store::open(&config.state_dir, config.store_bytes)?;
         volume::thaw_all(&store)?;
-        Ok(Self { shared: Arc::new(Shared { config, store, operation: Mutex::new(()) }) })
+        Ok(Self {
+            shared: Arc::new(Shared {
+                config,
+                store,
+                operation: Mutex::new(()),
+            }),
+        })
     }
 
     /// Takes everything that a state dir's driver mounted off the machine again, the store last. Data stays.
@@ -71,7 +77,12 @@ impl Driver {
     }
 
     /// Runs the work of a call on a thread that may block, and logs what came of it.
-    pub(crate) async fn run<T, W>(&self, call: &'static str, object: String, work: W) -> std::result::Result<Response<T>, Status>
+    pub(crate) async fn run<T, W>(
+        &self,
+        call: &'static str,
+        object: String,
+        work: W,
+    ) -> std::result::Result<Response<T>, Status>
     where
         T: Send + 'static,
         W: FnOnce(&Driver) -> Result<T> + Send + 'static,
@@ -79,7 +90,11 @@ impl Driver {
         let driver = self.clone();
         let task = tokio::task::spawn_blocking(move || {
             // A panicked operation left records whole (they are written atomically), so the next may go on.
-            let _one = driver.shared.operation.lock().unwrap_or_else(PoisonError::into_inner);
+            let _one = driver
+                .shared
+                .operation
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             let started = Instant::now();
             let answer = work(&driver);
             let millis = started.elapsed().as_millis();
@@ -90,7 +105,9 @@ impl Driver {
             }
             answer
         });
-        let answer = task.await.map_err(|panic| Status::internal(format!("{call}: {panic}")))?;
+        let answer = task
+            .await
+            .map_err(|panic| Status::internal(format!("{call}: {panic}")))?;
         answer.map(Response::new).map_err(Status::from)
     }
 }

@@ -71,7 +71,11 @@ impl Error {
     /// For `map_err` on an I/O result.
     pub fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self::Io { operation, path, source }
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
     }
 
     /// A request without a field that it must have.
@@ -88,7 +92,9 @@ impl Error {
             Self::NoSpace(_) => Code::ResourceExhausted,
             Self::FailedPrecondition(_) => Code::FailedPrecondition,
             Self::Aborted(_) => Code::Aborted,
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => Code::ResourceExhausted,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Code::ResourceExhausted
+            }
             Self::Io { .. } | Self::Command { .. } | Self::Damaged { .. } => Code::Internal,
         }
     }

@@ -46,7 +46,9 @@ impl FromStr for Filesystem {
         match name {
             "ext4" => Ok(Self::Ext4),
             "xfs" => Ok(Self::Xfs),
-            other => Err(Error::Invalid(format!("filesystem {other:?} is not supported: this driver makes ext4 and xfs"))),
+            other => Err(Error::Invalid(format!(
+                "filesystem {other:?} is not supported: this driver makes ext4 and xfs"
+            ))),
         }
     }
 }
@@ -79,15 +81,26 @@ pub fn probe(image: &Path) -> Result<Found> {
 
 /// Reads the superblock out of an image's first 4 KiB.
 fn recognise(head: &[u8]) -> Option<Found> {
-    let le32 = |at: usize| head.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes).map(u64::from);
-    let be = |at: usize, n: usize| head.get(at..at + n).map(|b| b.iter().fold(0_u64, |v, byte| v << 8 | u64::from(*byte)));
+    let le32 = |at: usize| {
+        head.get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map(u32::from_le_bytes)
+            .map(u64::from)
+    };
+    let be = |at: usize, n: usize| {
+        head.get(at..at + n)
+            .map(|b| b.iter().fold(0_u64, |v, byte| v << 8 | u64::from(*byte)))
+    };
     if head.starts_with(b"XFSB") {
         return Some(Found::Formatted(Filesystem::Xfs, be(4, 4)? * be(8, 8)?));
     }
     if head.get(0x438..0x43a)? == [0x53, 0xef] {
         let is_64bit = le32(0x460)? & 0x80 != 0;
         let blocks = le32(0x404)? | if is_64bit { le32(0x550)? << 32 } else { 0 };
-        return Some(Found::Formatted(Filesystem::Ext4, blocks.checked_mul(1024 << (le32(0x418)? & 0xf))?));
+        return Some(Found::Formatted(
+            Filesystem::Ext4,
+            blocks.checked_mul(1024 << (le32(0x418)? & 0xf))?,
+        ));
     }
     None
 }
@@ -105,7 +118,13 @@ pub enum Preparation {
 
 /// Decides what staging does with an image of `image_bytes`. A filesystem of another kind than asked for is
 /// refused, and so is data without one: formatting would destroy it.
-pub fn prepare(id: &str, found: Found, image_bytes: u64, asked: Option<Filesystem>, default: Filesystem) -> Result<Preparation> {
+pub fn prepare(
+    id: &str,
+    found: Found,
+    image_bytes: u64,
+    asked: Option<Filesystem>,
+    default: Filesystem,
+) -> Result<Preparation> {
     match found {
         Found::Blank => Ok(Preparation::Format(asked.unwrap_or(default))),
         Found::Other => Err(Error::FailedPrecondition(format!(
@@ -113,7 +132,9 @@ pub fn prepare(id: &str, found: Found, image_bytes: u64, asked: Option<Filesyste
         ))),
         Found::Formatted(is, _) if asked.is_some_and(|a| a != is) => Err(Error::FailedPrecondition(format!(
             "volume {id} holds {} and cannot be mounted as {}; use a StorageClass with csi.storage.k8s.io/fstype: {}",
-            is.name(), asked.unwrap_or(is).name(), is.name()
+            is.name(),
+            asked.unwrap_or(is).name(),
+            is.name()
         ))),
         // Less than a mebibyte is what rounding to allocation groups leaves over.
         Found::Formatted(is, bytes) if bytes + (1 << 20) <= image_bytes => Ok(Preparation::Grow(is)),
@@ -128,7 +149,10 @@ pub fn format(image: &Path, bytes: u64, filesystem: Filesystem) -> Result<()> {
     fresh.map_err(Error::io("create", &temporary))?;
     let path = temporary.as_os_str();
     match filesystem {
-        Filesystem::Ext4 => run("mkfs.ext4", ["-q".as_ref(), "-F".as_ref(), "-m".as_ref(), "0".as_ref(), path])?,
+        Filesystem::Ext4 => run(
+            "mkfs.ext4",
+            ["-q".as_ref(), "-F".as_ref(), "-m".as_ref(), "0".as_ref(), path],
+        )?,
         Filesystem::Xfs => run("mkfs.xfs", ["-q".as_ref(), "-f".as_ref(), path])?,
     };
     fs::rename(&temporary, image).map_err(Error::io("rename", &temporary))
@@ -181,9 +205,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.img");
         format(&path, 32 << 20, Filesystem::Ext4).unwrap();
-        File::options().write(true).open(&path).unwrap().set_len(80 << 20).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(80 << 20)
+            .unwrap();
         grow_unmounted_ext4(&path).unwrap();
-        assert_eq!(probe(&path).unwrap(), Found::Formatted(Filesystem::Ext4, 80 << 20));
+        assert_eq!(
+            probe(&path).unwrap(),
+            Found::Formatted(Filesystem::Ext4, 80 << 20)
+        );
     }
 
     #[test]
@@ -192,7 +224,12 @@ mod tests {
         file.as_file().write_at(b"raw", 900_000).unwrap();
         let found = probe(file.path()).unwrap();
         assert_eq!(found, Found::Other);
-        assert!(prepare("vol-1", found, 1 << 20, None, Filesystem::Ext4).unwrap_err().to_string().contains("vol-1"));
+        assert!(
+            prepare("vol-1", found, 1 << 20, None, Filesystem::Ext4)
+                .unwrap_err()
+                .to_string()
+                .contains("vol-1")
+        );
     }
 
     #[test]
@@ -201,8 +238,14 @@ mod tests {
         let decide = |found, asked| prepare("vol-1", found, 100 << 20, asked, Ext4);
         assert_eq!(decide(Found::Blank, None).unwrap(), Preparation::Format(Ext4));
         assert_eq!(decide(Found::Blank, Some(Xfs)).unwrap(), Preparation::Format(Xfs));
-        assert_eq!(decide(Found::Formatted(Xfs, 100 << 20), None).unwrap(), Preparation::Mount(Xfs));
-        assert_eq!(decide(Found::Formatted(Ext4, 50 << 20), Some(Ext4)).unwrap(), Preparation::Grow(Ext4));
+        assert_eq!(
+            decide(Found::Formatted(Xfs, 100 << 20), None).unwrap(),
+            Preparation::Mount(Xfs)
+        );
+        assert_eq!(
+            decide(Found::Formatted(Ext4, 50 << 20), Some(Ext4)).unwrap(),
+            Preparation::Grow(Ext4)
+        );
         assert!(decide(Found::Formatted(Ext4, 100 << 20), Some(Xfs)).is_err());
     }
 }

@@ -22,7 +22,10 @@ impl Frozen {
     pub fn new(mount_point: &Path) -> Result<Self> {
         let directory = File::open(mount_point).map_err(Error::io("open to freeze", mount_point))?;
         ioctl::freeze(&directory).map_err(|e| Error::io("freeze", mount_point)(e.into()))?;
-        Ok(Self { mount_point: mount_point.to_owned(), directory })
+        Ok(Self {
+            mount_point: mount_point.to_owned(),
+            directory,
+        })
     }
 }
 

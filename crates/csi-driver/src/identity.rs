@@ -12,7 +12,10 @@ use crate::pluginregistration::{InfoRequest, PluginInfo, RegistrationStatus, Reg
 
 #[tonic::async_trait]
 impl Identity for Driver {
-    async fn get_plugin_info(&self, _: Request<GetPluginInfoRequest>) -> Result<Response<GetPluginInfoResponse>, Status> {
+    async fn get_plugin_info(
+        &self,
+        _: Request<GetPluginInfoRequest>,
+    ) -> Result<Response<GetPluginInfoResponse>, Status> {
         Ok(Response::new(GetPluginInfoResponse {
             name: self.config().driver_name.clone(),
             vendor_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -20,10 +23,17 @@ impl Identity for Driver {
         }))
     }
 
-    async fn get_plugin_capabilities(&self, _: Request<GetPluginCapabilitiesRequest>) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
+    async fn get_plugin_capabilities(
+        &self,
+        _: Request<GetPluginCapabilitiesRequest>,
+    ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
         let kinds = [
-            Type::Service(Service { r#type: service::Type::ControllerService.into() }),
-            Type::VolumeExpansion(VolumeExpansion { r#type: volume_expansion::Type::Online.into() }),
+            Type::Service(Service {
+                r#type: service::Type::ControllerService.into(),
+            }),
+            Type::VolumeExpansion(VolumeExpansion {
+                r#type: volume_expansion::Type::Online.into(),
+            }),
         ];
         let capabilities = kinds.map(|kind| PluginCapability { r#type: Some(kind) }).into();
         Ok(Response::new(GetPluginCapabilitiesResponse { capabilities }))
@@ -45,12 +55,22 @@ impl Registration for Driver {
         }))
     }
 
-    async fn notify_registration_status(&self, request: Request<RegistrationStatus>) -> Result<Response<RegistrationStatusResponse>, Status> {
+    async fn notify_registration_status(
+        &self,
+        request: Request<RegistrationStatus>,
+    ) -> Result<Response<RegistrationStatusResponse>, Status> {
         let status = request.into_inner();
         if status.plugin_registered {
-            tracing::info!(driver = self.config().driver_name, "The kubelet has registered the driver");
+            tracing::info!(
+                driver = self.config().driver_name,
+                "The kubelet has registered the driver"
+            );
         } else {
-            tracing::error!(driver = self.config().driver_name, error = status.error, "The kubelet refuses the driver; it tries again when the driver restarts");
+            tracing::error!(
+                driver = self.config().driver_name,
+                error = status.error,
+                "The kubelet refuses the driver; it tries again when the driver restarts"
+            );
         }
         Ok(Response::new(RegistrationStatusResponse {}))
     }

@@ -37,11 +37,16 @@ struct Arguments {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
     let arguments = Arguments::parse();
     let state_dir = std::path::absolute(&arguments.state_dir)?;
     if arguments.release {
-        return Driver::release(&state_dir).with_context(|| format!("releasing the mounts of {}", state_dir.display()));
+        return Driver::release(&state_dir)
+            .with_context(|| format!("releasing the mounts of {}", state_dir.display()));
     }
     std::fs::create_dir_all(&state_dir).with_context(|| format!("creating {}", state_dir.display()))?;
     let config = Config {
@@ -52,7 +57,8 @@ async fn main() -> anyhow::Result<()> {
         driver_name: arguments.driver_name,
         store_bytes: arguments.store_size,
     };
-    let driver = Driver::open(config).context("opening the state dir (the driver needs root, xfsprogs and loop devices)")?;
+    let driver = Driver::open(config)
+        .context("opening the state dir (the driver needs root, xfsprogs and loop devices)")?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shutdown = async move {

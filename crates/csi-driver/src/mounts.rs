@@ -40,16 +40,29 @@ fn parse(line: &str) -> Option<Mount> {
     let root = unescape(fields.next()?);
     let mount_point = PathBuf::from(unescape(fields.next()?));
     let read_only = fields.next()?.split(',').any(|option| option == "ro");
-    Some(Mount { device: (major.parse().ok()?, minor.parse().ok()?), root, mount_point, read_only })
+    Some(Mount {
+        device: (major.parse().ok()?, minor.parse().ok()?),
+        root,
+        mount_point,
+        read_only,
+    })
 }
 
 /// Space, tab, newline and backslash stand in the table as `\040` and so on.
 fn unescape(field: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")].iter().fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 /// Mounts a filesystem. `flags` are mount options as the user wrote them in the StorageClass.
-pub fn mount_filesystem(device: &Path, target: &Path, filesystem: Filesystem, flags: &[String], read_only: bool) -> Result<()> {
+pub fn mount_filesystem(
+    device: &Path,
+    target: &Path,
+    filesystem: Filesystem,
+    flags: &[String],
+    read_only: bool,
+) -> Result<()> {
     let mut options: Vec<&str> = flags.iter().map(String::as_str).collect();
     if filesystem == Filesystem::Xfs {
         // A clone has its source's UUID, and both may be mounted at once.
@@ -58,7 +71,11 @@ pub fn mount_filesystem(device: &Path, target: &Path, filesystem: Filesystem, fl
     options.push(if read_only { "ro" } else { "rw" });
     let options = options.join(",");
     let words = ["-t", filesystem.name(), "-o", &options].map(AsRef::as_ref);
-    run("mount", words.into_iter().chain([device.as_os_str(), target.as_os_str()])).map(drop)
+    run(
+        "mount",
+        words.into_iter().chain([device.as_os_str(), target.as_os_str()]),
+    )
+    .map(drop)
 }
 
 /// Shows `source` (a folder or a device node) at `target` as well, which must exist.
@@ -78,7 +95,8 @@ pub fn bind(source: &Path, target: &Path, read_only: bool) -> Result<()> {
 /// a volume in use must not vanish from under its user.
 pub fn unmount(target: &Path) -> Result<()> {
     while at(target)?.is_some() {
-        rustix::mount::unmount(target, UnmountFlags::NOFOLLOW).map_err(|e| Error::io("unmount", target)(e.into()))?;
+        rustix::mount::unmount(target, UnmountFlags::NOFOLLOW)
+            .map_err(|e| Error::io("unmount", target)(e.into()))?;
     }
     Ok(())
 }
@@ -90,7 +108,15 @@ mod tests {
     #[test]
     fn a_line_of_the_mount_table_is_understood() {
         let mount = parse(r"36 35 7:11 / /var/lib/a\040b ro,noatime shared:1 - ext4 /dev/loop11 rw").unwrap();
-        assert_eq!(mount, Mount { device: (7, 11), root: "/".into(), mount_point: "/var/lib/a b".into(), read_only: true });
+        assert_eq!(
+            mount,
+            Mount {
+                device: (7, 11),
+                root: "/".into(),
+                mount_point: "/var/lib/a b".into(),
+                read_only: true
+            }
+        );
         let node = parse("40 35 0:6 /loop3 /publish/x rw,relatime - devtmpfs udev rw").unwrap();
         assert_eq!((node.root.as_str(), node.read_only), ("/loop3", false));
     }

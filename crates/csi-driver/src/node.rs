@@ -18,7 +18,10 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl Node for Driver {
-    async fn node_stage_volume(&self, request: Request<NodeStageVolumeRequest>) -> Answer<NodeStageVolumeResponse> {
+    async fn node_stage_volume(
+        &self,
+        request: Request<NodeStageVolumeRequest>,
+    ) -> Answer<NodeStageVolumeResponse> {
         let asked = request.into_inner();
         self.run("NodeStageVolume", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
@@ -31,7 +34,10 @@ impl Node for Driver {
         .await
     }
 
-    async fn node_unstage_volume(&self, request: Request<NodeUnstageVolumeRequest>) -> Answer<NodeUnstageVolumeResponse> {
+    async fn node_unstage_volume(
+        &self,
+        request: Request<NodeUnstageVolumeRequest>,
+    ) -> Answer<NodeUnstageVolumeResponse> {
         let asked = request.into_inner();
         self.run("NodeUnstageVolume", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
@@ -43,7 +49,10 @@ impl Node for Driver {
         .await
     }
 
-    async fn node_publish_volume(&self, request: Request<NodePublishVolumeRequest>) -> Answer<NodePublishVolumeResponse> {
+    async fn node_publish_volume(
+        &self,
+        request: Request<NodePublishVolumeRequest>,
+    ) -> Answer<NodePublishVolumeResponse> {
         let asked = request.into_inner();
         self.run("NodePublishVolume", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
@@ -51,7 +60,10 @@ impl Node for Driver {
             let access = request::access(asked.volume_capability.as_ref())?;
             let volume: VolumeRecord = records::get(driver.store().root(), &asked.volume_id)?;
             if asked.staging_target_path.is_empty() {
-                return Err(Error::FailedPrecondition(format!("volume {}: the request has no staging target path", volume.id)));
+                return Err(Error::FailedPrecondition(format!(
+                    "volume {}: the request has no staging target path",
+                    volume.id
+                )));
             }
             let staging = Path::new(&asked.staging_target_path);
             stage::publish(driver.store(), &volume, staging, &target, &access, asked.readonly)?;
@@ -60,7 +72,10 @@ impl Node for Driver {
         .await
     }
 
-    async fn node_unpublish_volume(&self, request: Request<NodeUnpublishVolumeRequest>) -> Answer<NodeUnpublishVolumeResponse> {
+    async fn node_unpublish_volume(
+        &self,
+        request: Request<NodeUnpublishVolumeRequest>,
+    ) -> Answer<NodeUnpublishVolumeResponse> {
         let asked = request.into_inner();
         self.run("NodeUnpublishVolume", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
@@ -72,16 +87,28 @@ impl Node for Driver {
         .await
     }
 
-    async fn node_get_volume_stats(&self, request: Request<NodeGetVolumeStatsRequest>) -> Answer<NodeGetVolumeStatsResponse> {
+    async fn node_get_volume_stats(
+        &self,
+        request: Request<NodeGetVolumeStatsRequest>,
+    ) -> Answer<NodeGetVolumeStatsResponse> {
         let asked = request.into_inner();
         self.run("NodeGetVolumeStats", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
             let place = path(&asked.volume_path, "volume path")?;
             let volume: VolumeRecord = records::get(driver.store().root(), &asked.volume_id)?;
-            crate::mounts::at(&place)?.ok_or(Error::NotFound { what: "published path", id: asked.volume_path })?;
+            crate::mounts::at(&place)?.ok_or(Error::NotFound {
+                what: "published path",
+                id: asked.volume_path,
+            })?;
             if !place.is_dir() {
                 let total = signed(volume.capacity_bytes);
-                return Ok(NodeGetVolumeStatsResponse { usage: vec![VolumeUsage { total, unit: Unit::Bytes.into(), ..VolumeUsage::default() }] });
+                return Ok(NodeGetVolumeStatsResponse {
+                    usage: vec![VolumeUsage {
+                        total,
+                        unit: Unit::Bytes.into(),
+                        ..VolumeUsage::default()
+                    }],
+                });
             }
             let found = rustix::fs::statvfs(&place).map_err(|e| Error::io("measure", &place)(e.into()))?;
             let usage = |total: u64, free: u64, available: u64, unit: Unit| VolumeUsage {
@@ -93,7 +120,12 @@ impl Node for Driver {
             let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
             Ok(NodeGetVolumeStatsResponse {
                 usage: vec![
-                    usage(bytes(found.f_blocks), bytes(found.f_bfree), bytes(found.f_bavail), Unit::Bytes),
+                    usage(
+                        bytes(found.f_blocks),
+                        bytes(found.f_bfree),
+                        bytes(found.f_bavail),
+                        Unit::Bytes,
+                    ),
                     usage(found.f_files, found.f_ffree, found.f_favail, Unit::Inodes),
                 ],
             })
@@ -101,28 +133,51 @@ impl Node for Driver {
         .await
     }
 
-    async fn node_expand_volume(&self, request: Request<NodeExpandVolumeRequest>) -> Answer<NodeExpandVolumeResponse> {
+    async fn node_expand_volume(
+        &self,
+        request: Request<NodeExpandVolumeRequest>,
+    ) -> Answer<NodeExpandVolumeResponse> {
         let asked = request.into_inner();
         self.run("NodeExpandVolume", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
             let place = path(&asked.volume_path, "volume path")?;
             let volume: VolumeRecord = records::get(driver.store().root(), &asked.volume_id)?;
-            crate::mounts::at(&place)?.ok_or(Error::NotFound { what: "published path", id: asked.volume_path })?;
+            crate::mounts::at(&place)?.ok_or(Error::NotFound {
+                what: "published path",
+                id: asked.volume_path,
+            })?;
             stage::grow(driver.store(), &volume)?;
-            Ok(NodeExpandVolumeResponse { capacity_bytes: signed(volume.capacity_bytes) })
+            Ok(NodeExpandVolumeResponse {
+                capacity_bytes: signed(volume.capacity_bytes),
+            })
         })
         .await
     }
 
-    async fn node_get_capabilities(&self, _: Request<NodeGetCapabilitiesRequest>) -> Answer<NodeGetCapabilitiesResponse> {
+    async fn node_get_capabilities(
+        &self,
+        _: Request<NodeGetCapabilitiesRequest>,
+    ) -> Answer<NodeGetCapabilitiesResponse> {
         use rpc::Type::*;
-        let capability = |is: rpc::Type| NodeServiceCapability { r#type: Some(Type::Rpc(Rpc { r#type: is.into() })) };
-        let served = [StageUnstageVolume, GetVolumeStats, ExpandVolume, SingleNodeMultiWriter];
-        Ok(Response::new(NodeGetCapabilitiesResponse { capabilities: served.map(capability).into() }))
+        let capability = |is: rpc::Type| NodeServiceCapability {
+            r#type: Some(Type::Rpc(Rpc { r#type: is.into() })),
+        };
+        let served = [
+            StageUnstageVolume,
+            GetVolumeStats,
+            ExpandVolume,
+            SingleNodeMultiWriter,
+        ];
+        Ok(Response::new(NodeGetCapabilitiesResponse {
+            capabilities: served.map(capability).into(),
+        }))
     }
 
     async fn node_get_info(&self, _: Request<NodeGetInfoRequest>) -> Answer<NodeGetInfoResponse> {
-        Ok(Response::new(NodeGetInfoResponse { node_id: self.config().node_id.clone(), ..NodeGetInfoResponse::default() }))
+        Ok(Response::new(NodeGetInfoResponse {
+            node_id: self.config().node_id.clone(),
+            ..NodeGetInfoResponse::default()
+        }))
     }
 }
 

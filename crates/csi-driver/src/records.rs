@@ -102,12 +102,18 @@ pub fn id_for<R: Record>(name: &str) -> String {
 
 /// FNV-1a, 64 bits: tells names apart whose ends are equal.
 fn fnv(name: &str) -> u64 {
-    name.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// Whether `id` can be part of a file's name without leading anywhere else.
 fn is_file_name(id: &str) -> bool {
-    !id.is_empty() && id.len() <= 220 && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    !id.is_empty()
+        && id.len() <= 220
+        && id
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// The record with this id, or `None`; an id that the driver never gives is simply not there.
@@ -117,7 +123,9 @@ pub fn find<R: Record>(root: &Path, id: &str) -> Result<Option<R>> {
     }
     let path = record_path::<R>(root, id);
     match fs::read(&path) {
-        Ok(json) => serde_json::from_slice(&json).map(Some).map_err(|source| Error::Damaged { path, source }),
+        Ok(json) => serde_json::from_slice(&json)
+            .map(Some)
+            .map_err(|source| Error::Damaged { path, source }),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(Error::io("read", &path)(e)),
     }
@@ -125,7 +133,10 @@ pub fn find<R: Record>(root: &Path, id: &str) -> Result<Option<R>> {
 
 /// As [`find`], an absent record being an error.
 pub fn get<R: Record>(root: &Path, id: &str) -> Result<R> {
-    find(root, id)?.ok_or_else(|| Error::NotFound { what: R::WHAT, id: id.to_owned() })
+    find(root, id)?.ok_or_else(|| Error::NotFound {
+        what: R::WHAT,
+        id: id.to_owned(),
+    })
 }
 
 /// All records of a kind, sorted by id.
@@ -147,8 +158,12 @@ pub fn list<R: Record>(root: &Path) -> Result<Vec<R>> {
 pub fn put<R: Record>(root: &Path, record: &R) -> Result<()> {
     let path = record_path::<R>(root, record.id());
     let temporary = path.with_extension("tmp");
-    let json = serde_json::to_vec(record).map_err(|source| Error::Damaged { path: path.clone(), source })?;
-    let written = File::create(&temporary).and_then(|mut file| file.write_all(&json).and_then(|()| file.sync_all()));
+    let json = serde_json::to_vec(record).map_err(|source| Error::Damaged {
+        path: path.clone(),
+        source,
+    })?;
+    let written =
+        File::create(&temporary).and_then(|mut file| file.write_all(&json).and_then(|()| file.sync_all()));
     written.map_err(Error::io("write", &temporary))?;
     fs::rename(&temporary, &path).map_err(Error::io("rename", &temporary))?;
     sync_folder(&root.join(R::FOLDER))
@@ -169,7 +184,9 @@ pub fn remove_file(path: &Path) -> Result<()> {
 }
 
 fn sync_folder(folder: &Path) -> Result<()> {
-    File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("sync", folder))
+    File::open(folder)
+        .and_then(|f| f.sync_all())
+        .map_err(Error::io("sync", folder))
 }
 
 fn record_path<R: Record>(root: &Path, id: &str) -> PathBuf {
@@ -193,14 +210,25 @@ mod tests {
             assert!(is_file_name(&id), "{id}");
             assert_eq!(id, id_for::<VolumeRecord>(name));
         }
-        assert_ne!(id_for::<VolumeRecord>(&"n".repeat(127)), id_for::<VolumeRecord>(&"n".repeat(128)));
+        assert_ne!(
+            id_for::<VolumeRecord>(&"n".repeat(127)),
+            id_for::<VolumeRecord>(&"n".repeat(128))
+        );
     }
 
     #[test]
     fn an_id_that_points_elsewhere_is_not_found_and_reads_nothing() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("vol-secret.json"), "{}").unwrap();
-        assert!(find::<VolumeRecord>(root.path(), "../vol-secret").unwrap().is_none());
-        assert!(find::<VolumeRecord>(root.path(), "vol-../../vol-secret").unwrap().is_none());
+        assert!(
+            find::<VolumeRecord>(root.path(), "../vol-secret")
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            find::<VolumeRecord>(root.path(), "vol-../../vol-secret")
+                .unwrap()
+                .is_none()
+        );
     }
 }

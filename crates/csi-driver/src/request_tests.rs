@@ -4,36 +4,67 @@ use super::*;
 use crate::csi::volume_capability::{AccessMode, BlockVolume, MountVolume};
 
 fn range(required_bytes: i64, limit_bytes: i64) -> Option<CapacityRange> {
-    Some(CapacityRange { required_bytes, limit_bytes })
+    Some(CapacityRange {
+        required_bytes,
+        limit_bytes,
+    })
 }
 
 fn mounted(fs_type: &str, mode: Mode) -> VolumeCapability {
-    let mount = MountVolume { fs_type: fs_type.to_owned(), ..MountVolume::default() };
-    VolumeCapability { access_mode: Some(AccessMode { mode: mode.into() }), access_type: Some(AccessType::Mount(mount)) }
+    let mount = MountVolume {
+        fs_type: fs_type.to_owned(),
+        ..MountVolume::default()
+    };
+    VolumeCapability {
+        access_mode: Some(AccessMode { mode: mode.into() }),
+        access_type: Some(AccessType::Mount(mount)),
+    }
 }
 
 #[test]
 fn a_size_follows_the_range_the_source_and_the_filesystem() {
     const MIB: u64 = 1 << 20;
-    let decided = |range: Option<CapacityRange>, filesystem, source| size(range.as_ref(), filesystem, source).ok();
+    let decided =
+        |range: Option<CapacityRange>, filesystem, source| size(range.as_ref(), filesystem, source).ok();
     assert_eq!(decided(None, Some(Filesystem::Ext4), None), Some(1 << 30));
-    assert_eq!(decided(range(10_000_000, 0), Some(Filesystem::Ext4), None), Some(10_002_432));
+    assert_eq!(
+        decided(range(10_000_000, 0), Some(Filesystem::Ext4), None),
+        Some(10_002_432)
+    );
     assert_eq!(decided(range(1, 0), Some(Filesystem::Xfs), None), Some(300 * MIB));
     assert_eq!(decided(range(1, 1000), Some(Filesystem::Ext4), None), None);
-    assert_eq!(decided(range(0, 64 << 20), Some(Filesystem::Ext4), None), Some(64 * MIB));
-    assert_eq!(decided(range(0, 0), Some(Filesystem::Ext4), Some(80 * MIB)), Some(80 * MIB));
-    assert_eq!(decided(range(1 << 20, 0), Some(Filesystem::Ext4), Some(80 * MIB)), None);
+    assert_eq!(
+        decided(range(0, 64 << 20), Some(Filesystem::Ext4), None),
+        Some(64 * MIB)
+    );
+    assert_eq!(
+        decided(range(0, 0), Some(Filesystem::Ext4), Some(80 * MIB)),
+        Some(80 * MIB)
+    );
+    assert_eq!(
+        decided(range(1 << 20, 0), Some(Filesystem::Ext4), Some(80 * MIB)),
+        None
+    );
     assert_eq!(decided(range(-1, 0), None, None), None);
     assert_eq!(decided(range(i64::MAX, 0), None, None), None);
 }
 
 #[test]
 fn writers_on_several_nodes_are_refused_and_readers_are_not() {
-    for (mode, read_only) in [(Mode::SingleNodeWriter, false), (Mode::SingleNodeSingleWriter, false), (Mode::MultiNodeReaderOnly, true)] {
+    for (mode, read_only) in [
+        (Mode::SingleNodeWriter, false),
+        (Mode::SingleNodeSingleWriter, false),
+        (Mode::MultiNodeReaderOnly, true),
+    ] {
         assert_eq!(access(Some(&mounted("", mode))).unwrap().read_only, read_only);
     }
-    let refused = access(Some(&mounted("", Mode::MultiNodeMultiWriter))).unwrap_err().to_string();
-    assert!(refused.contains("MULTI_NODE_MULTI_WRITER") && refused.contains("ReadWriteOnce"), "{refused}");
+    let refused = access(Some(&mounted("", Mode::MultiNodeMultiWriter)))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        refused.contains("MULTI_NODE_MULTI_WRITER") && refused.contains("ReadWriteOnce"),
+        "{refused}"
+    );
     assert!(access(None).is_err());
 }
 
@@ -50,7 +81,12 @@ fn the_filesystem_is_the_capabilitys_then_the_classs_then_ext4() {
     let sidecars = HashMap::from([("csi.storage.k8s.io/pvc/name".to_owned(), "data".to_owned())]);
     assert!(filesystem(&plain, &sidecars).is_ok());
     let unknown = HashMap::from([("thin".to_owned(), "yes".to_owned())]);
-    assert!(filesystem(&plain, &unknown).unwrap_err().to_string().contains("thin"));
+    assert!(
+        filesystem(&plain, &unknown)
+            .unwrap_err()
+            .to_string()
+            .contains("thin")
+    );
 }
 
 #[test]
@@ -87,7 +123,9 @@ fn pages_neither_repeat_nor_lose_entries_when_the_last_one_given_is_deleted() {
 #[test]
 fn a_block_capability_needs_no_filesystem() {
     let block = VolumeCapability {
-        access_mode: Some(AccessMode { mode: Mode::SingleNodeWriter.into() }),
+        access_mode: Some(AccessMode {
+            mode: Mode::SingleNodeWriter.into(),
+        }),
         access_type: Some(AccessType::Block(BlockVolume {})),
     };
     let access = access(Some(&block)).unwrap();

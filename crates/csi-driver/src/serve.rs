@@ -29,9 +29,14 @@ pub async fn serve(driver: Driver, shutdown: impl Future<Output = ()>) -> Result
         .add_service(NodeServer::new(driver.clone()))
         .serve_with_incoming_shutdown(incoming(&config.endpoint)?, until_stopped(stopped.clone()));
     let registration = async {
-        let Some(folder) = &config.registration_dir else { return Ok(()) };
+        let Some(folder) = &config.registration_dir else {
+            return Ok(());
+        };
         let socket = folder.join(registration_socket(&config.driver_name));
-        let served = Server::builder().add_service(RegistrationServer::new(driver.clone())).serve_with_incoming_shutdown(incoming(&socket)?, until_stopped(stopped)).await;
+        let served = Server::builder()
+            .add_service(RegistrationServer::new(driver.clone()))
+            .serve_with_incoming_shutdown(incoming(&socket)?, until_stopped(stopped))
+            .await;
         remove_file(&socket)?;
         served.map_err(|e| failed(&socket, e))
     };
@@ -59,7 +64,9 @@ fn incoming(socket: &Path) -> Result<impl Stream<Item = std::io::Result<UnixStre
     }
     remove_file(socket)?;
     let listener = UnixListener::bind(socket).map_err(Error::io("listen on", socket))?;
-    Ok(futures::stream::unfold(listener, |listener| async move { Some((listener.accept().await.map(|(stream, _)| stream), listener)) }))
+    Ok(futures::stream::unfold(listener, |listener| async move {
+        Some((listener.accept().await.map(|(stream, _)| stream), listener))
+    }))
 }
 
 fn failed(socket: &Path, cause: tonic::transport::Error) -> Error {
@@ -72,7 +79,10 @@ mod tests {
 
     #[test]
     fn the_kubelets_authority_for_the_registration_socket_is_a_valid_one() {
-        let path = format!("/var/lib/kubelet/plugins_registry/{}", registration_socket("csi.caravel.dev"));
+        let path = format!(
+            "/var/lib/kubelet/plugins_registry/{}",
+            registration_socket("csi.caravel.dev")
+        );
         let authority = path.replace('/', "%2F");
         let parsed: tonic::codegen::http::uri::Authority = authority.parse().unwrap();
         assert_eq!(parsed.host(), "csi.caravel.dev.sock");

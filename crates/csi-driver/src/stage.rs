@@ -34,12 +34,19 @@ pub fn stage(store: &Store, volume: &VolumeRecord, staging: &Path, access: &Acce
     if let Some(mount) = mounts::at(staging)? {
         return match shows(&mount, &devices)? {
             true => Ok(()),
-            false => Err(Error::AlreadyExists(format!("something other than volume {} is mounted at {}", volume.id, staging.display()))),
+            false => Err(Error::AlreadyExists(format!(
+                "something other than volume {} is mounted at {}",
+                volume.id,
+                staging.display()
+            ))),
         };
     }
     if let Some(elsewhere) = filesystem_of(&devices)? {
         let place = elsewhere.mount_point.display();
-        return Err(Error::FailedPrecondition(format!("volume {} is staged at {place} already", volume.id)));
+        return Err(Error::FailedPrecondition(format!(
+            "volume {} is staged at {place} already",
+            volume.id
+        )));
     }
     // Left by a driver that died between attaching and mounting.
     for device in &devices {
@@ -48,9 +55,21 @@ pub fn stage(store: &Store, volume: &VolumeRecord, staging: &Path, access: &Acce
     mount_image(store, volume, &image, staging, access)
 }
 
-fn mount_image(store: &Store, volume: &VolumeRecord, image: &Path, staging: &Path, access: &Access) -> Result<()> {
+fn mount_image(
+    store: &Store,
+    volume: &VolumeRecord,
+    image: &Path,
+    staging: &Path,
+    access: &Access,
+) -> Result<()> {
     let found = filesystem::probe(image)?;
-    let preparation = filesystem::prepare(&volume.id, found, volume.capacity_bytes, access.filesystem, volume.filesystem)?;
+    let preparation = filesystem::prepare(
+        &volume.id,
+        found,
+        volume.capacity_bytes,
+        access.filesystem,
+        volume.filesystem,
+    )?;
     match preparation {
         Preparation::Format(is) => filesystem::format(image, volume.capacity_bytes, is)?,
         // On a copy, which then takes the image's place: interrupted, the image is as it was.
@@ -70,7 +89,8 @@ fn mount_image(store: &Store, volume: &VolumeRecord, image: &Path, staging: &Pat
     mounted?;
     if preparation == Preparation::Grow(Filesystem::Xfs) && !access.read_only {
         // XFS grows only mounted. A stage that failed must not look done when it is repeated.
-        filesystem::grow_mounted(is, &device.path, staging).or_else(|cause| mounts::unmount(staging).and(Err(cause)))?;
+        filesystem::grow_mounted(is, &device.path, staging)
+            .or_else(|cause| mounts::unmount(staging).and(Err(cause)))?;
     }
     Ok(())
 }
@@ -88,14 +108,24 @@ pub fn unstage(store: &Store, id: &str, staging: &Path) -> Result<()> {
 }
 
 /// Shows a staged volume at a pod's path.
-pub fn publish(store: &Store, volume: &VolumeRecord, staging: &Path, target: &Path, access: &Access, read_only: bool) -> Result<()> {
+pub fn publish(
+    store: &Store,
+    volume: &VolumeRecord,
+    staging: &Path,
+    target: &Path,
+    access: &Access,
+    read_only: bool,
+) -> Result<()> {
     let image = store.image::<VolumeRecord>(&volume.id);
     let devices = attached(&image)?;
     let read_only = read_only || access.read_only;
     if let Some(mount) = mounts::at(target)? {
         return repeated(volume, &mount, &devices, read_only);
     }
-    let others: Vec<Mount> = mounts_of(&image)?.into_iter().filter(|m| !is_at(m, staging)).collect();
+    let others: Vec<Mount> = mounts_of(&image)?
+        .into_iter()
+        .filter(|m| !is_at(m, staging))
+        .collect();
     if let (true, Some(other)) = (access.single_writer, others.first()) {
         return Err(Error::FailedPrecondition(format!(
             "volume {} is for one writer (ReadWriteOncePod) and published at {} already",
@@ -103,21 +133,39 @@ pub fn publish(store: &Store, volume: &VolumeRecord, staging: &Path, target: &Pa
             other.mount_point.display()
         )));
     }
-    let unstaged = || Error::FailedPrecondition(format!("volume {} is not staged at {}", volume.id, staging.display()));
+    let unstaged = || {
+        Error::FailedPrecondition(format!(
+            "volume {} is not staged at {}",
+            volume.id,
+            staging.display()
+        ))
+    };
     if access.block {
         let staged = devices.into_iter().find(|d| !d.read_only);
         return publish_block(&image, staged, target, read_only, unstaged);
     }
-    mounts::at(staging)?.filter(|mount| shows(mount, &devices).unwrap_or(false)).ok_or_else(unstaged)?;
+    mounts::at(staging)?
+        .filter(|mount| shows(mount, &devices).unwrap_or(false))
+        .ok_or_else(unstaged)?;
     create_folder(target)?;
     mounts::bind(staging, target, read_only)
 }
 
-fn publish_block(image: &Path, staged: Option<LoopDevice>, target: &Path, read_only: bool, unstaged: impl FnOnce() -> Error) -> Result<()> {
+fn publish_block(
+    image: &Path,
+    staged: Option<LoopDevice>,
+    target: &Path,
+    read_only: bool,
+    unstaged: impl FnOnce() -> Error,
+) -> Result<()> {
     if let Some(folder) = target.parent() {
         create_folder(folder)?;
     }
-    File::options().create(true).append(true).open(target).map_err(Error::io("create", target))?;
+    File::options()
+        .create(true)
+        .append(true)
+        .open(target)
+        .map_err(Error::io("create", target))?;
     if !read_only {
         return mounts::bind(&staged.ok_or_else(unstaged)?.path, target, false);
     }
@@ -132,10 +180,16 @@ fn publish_block(image: &Path, staged: Option<LoopDevice>, target: &Path, read_o
 fn repeated(volume: &VolumeRecord, mount: &Mount, devices: &[LoopDevice], read_only: bool) -> Result<()> {
     let place = mount.mount_point.display();
     if !shows(mount, devices)? {
-        return Err(Error::AlreadyExists(format!("something other than volume {} is mounted at {place}", volume.id)));
+        return Err(Error::AlreadyExists(format!(
+            "something other than volume {} is mounted at {place}",
+            volume.id
+        )));
     }
     if mount.read_only != read_only {
-        return Err(Error::AlreadyExists(format!("volume {} is published at {place} with another read-only setting", volume.id)));
+        return Err(Error::AlreadyExists(format!(
+            "volume {} is published at {place} with another read-only setting",
+            volume.id
+        )));
     }
     Ok(())
 }
@@ -144,8 +198,17 @@ fn repeated(volume: &VolumeRecord, mount: &Mount, devices: &[LoopDevice], read_o
 pub fn unpublish(store: &Store, id: &str, target: &Path) -> Result<()> {
     let own = mounts::at(target)?.map(|mount| mount.root);
     mounts::unmount(target)?;
-    let shown = |d: &LoopDevice| own.as_deref() == d.path.file_name().map(|name| format!("/{}", name.to_string_lossy())).as_deref();
-    for device in attached_if_present(&store.image::<VolumeRecord>(id))?.iter().filter(|d| d.read_only && shown(d)) {
+    let shown = |d: &LoopDevice| {
+        own.as_deref()
+            == d.path
+                .file_name()
+                .map(|name| format!("/{}", name.to_string_lossy()))
+                .as_deref()
+    };
+    for device in attached_if_present(&store.image::<VolumeRecord>(id))?
+        .iter()
+        .filter(|d| d.read_only && shown(d))
+    {
         loop_device::detach(&device.path)?;
     }
     match fs::symlink_metadata(target) {
@@ -161,7 +224,9 @@ pub fn grow(store: &Store, volume: &VolumeRecord) -> Result<()> {
     for device in &devices {
         loop_device::refresh_size(&device.path)?;
     }
-    let (Some(mount), Some(device)) = (filesystem_of(&devices)?, devices.first()) else { return Ok(()) };
+    let (Some(mount), Some(device)) = (filesystem_of(&devices)?, devices.first()) else {
+        return Ok(());
+    };
     match filesystem::probe(&device.path)? {
         filesystem::Found::Formatted(is, _) => filesystem::grow_mounted(is, &device.path, &mount.mount_point),
         _ => Ok(()),
@@ -171,7 +236,10 @@ pub fn grow(store: &Store, volume: &VolumeRecord) -> Result<()> {
 /// Whether a mount shows what these devices hold.
 fn shows(mount: &Mount, devices: &[LoopDevice]) -> Result<bool> {
     for device in devices {
-        let name = device.path.file_name().map(|name| format!("/{}", name.to_string_lossy()));
+        let name = device
+            .path
+            .file_name()
+            .map(|name| format!("/{}", name.to_string_lossy()));
         if mount.device == device.number()? || Some(&mount.root) == name.as_ref() {
             return Ok(true);
         }
@@ -184,7 +252,11 @@ fn is_at(mount: &Mount, path: &Path) -> bool {
 }
 
 fn attached_if_present(image: &Path) -> Result<Vec<LoopDevice>> {
-    if image.exists() { attached(image) } else { Ok(Vec::new()) }
+    if image.exists() {
+        attached(image)
+    } else {
+        Ok(Vec::new())
+    }
 }
 
 fn create_folder(path: &Path) -> Result<()> {

@@ -50,7 +50,17 @@ impl Store {
                 None => loop_device::attach(&image, false)?,
             };
             // Discards give the room of deleted volumes back to the machine's own disk.
-            let mounted = run("mount", ["-t".as_ref(), "xfs".as_ref(), "-o".as_ref(), "discard,noatime".as_ref(), device.path.as_os_str(), root.as_os_str()]);
+            let mounted = run(
+                "mount",
+                [
+                    "-t".as_ref(),
+                    "xfs".as_ref(),
+                    "-o".as_ref(),
+                    "discard,noatime".as_ref(),
+                    device.path.as_os_str(),
+                    root.as_os_str(),
+                ],
+            );
             // Detached now, the device goes when the store is unmounted, whoever does it.
             loop_device::detach(&device.path)?;
             mounted?;
@@ -78,13 +88,19 @@ impl Store {
 
     /// How much fits.
     pub fn room(&self) -> Result<Room> {
-        let found = rustix::fs::statvfs(&self.root).map_err(|e| Error::io("measure", &self.root)(e.into()))?;
-        Ok(Room { total: found.f_blocks * found.f_frsize, available: found.f_bavail * found.f_frsize })
+        let found =
+            rustix::fs::statvfs(&self.root).map_err(|e| Error::io("measure", &self.root)(e.into()))?;
+        Ok(Room {
+            total: found.f_blocks * found.f_frsize,
+            available: found.f_bavail * found.f_frsize,
+        })
     }
 
     /// A blank image.
     pub fn create_image(&self, image: &Path, bytes: u64) -> Result<()> {
-        File::create(image).and_then(|f| f.set_len(bytes)).map_err(Error::io("create", image))
+        File::create(image)
+            .and_then(|f| f.set_len(bytes))
+            .map_err(Error::io("create", image))
     }
 
     /// Copies an image as it is at one moment, if nobody writes meanwhile: by reflink, else sparsely.
@@ -93,14 +109,19 @@ impl Store {
         let copy = File::create(to).map_err(Error::io("create", to))?;
         match rustix::fs::ioctl_ficlone(&copy, &source) {
             Ok(()) => Ok(()),
-            Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY) => copy_sparsely(source, copy).map_err(Error::io("copy", from)),
+            Err(Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL | Errno::NOTTY) => {
+                copy_sparsely(source, copy).map_err(Error::io("copy", from))
+            }
             Err(cause) => Err(Error::io("reflink", from)(cause.into())),
         }
     }
 
     /// Makes an image at least this large.
     pub fn grow_image(&self, image: &Path, bytes: u64) -> Result<()> {
-        let file = File::options().write(true).open(image).map_err(Error::io("open", image))?;
+        let file = File::options()
+            .write(true)
+            .open(image)
+            .map_err(Error::io("open", image))?;
         if file.metadata().map_err(Error::io("look at", image))?.len() < bytes {
             file.set_len(bytes).map_err(Error::io("grow", image))?;
         }
@@ -111,7 +132,10 @@ impl Store {
     fn sweep<R: Record>(&self) -> Result<()> {
         let folder = self.root.join(R::FOLDER);
         fs::create_dir_all(&folder).map_err(Error::io("create", &folder))?;
-        for entry in fs::read_dir(&folder).map_err(Error::io("list", &folder))?.flatten() {
+        for entry in fs::read_dir(&folder)
+            .map_err(Error::io("list", &folder))?
+            .flatten()
+        {
             let path = entry.path();
             let ending = path.extension().unwrap_or_default();
             if ending == "tmp" || (ending == "img" && !path.with_extension("json").exists()) {
@@ -132,8 +156,19 @@ pub(crate) fn mount_point(state_dir: &Path) -> Result<PathBuf> {
 
 fn create(image: &Path, size: u64) -> Result<()> {
     let temporary = image.with_extension("tmp");
-    File::create(&temporary).and_then(|f| f.set_len(size)).map_err(Error::io("create", &temporary))?;
-    run("mkfs.xfs", ["-q".as_ref(), "-f".as_ref(), "-m".as_ref(), "reflink=1".as_ref(), temporary.as_os_str()])?;
+    File::create(&temporary)
+        .and_then(|f| f.set_len(size))
+        .map_err(Error::io("create", &temporary))?;
+    run(
+        "mkfs.xfs",
+        [
+            "-q".as_ref(),
+            "-f".as_ref(),
+            "-m".as_ref(),
+            "reflink=1".as_ref(),
+            temporary.as_os_str(),
+        ],
+    )?;
     fs::rename(&temporary, image).map_err(Error::io("rename", &temporary))
 }
 
@@ -167,7 +202,12 @@ mod tests {
         let store = Store::folder(folder.path().to_owned()).unwrap();
         let (from, to) = (folder.path().join("a"), folder.path().join("b"));
         store.create_image(&from, 64 << 20).unwrap();
-        File::options().write(true).open(&from).unwrap().write_at(b"in the middle", 40 << 20).unwrap();
+        File::options()
+            .write(true)
+            .open(&from)
+            .unwrap()
+            .write_at(b"in the middle", 40 << 20)
+            .unwrap();
         store.copy_image(&from, &to).unwrap();
         assert_eq!(fs::read(&from).unwrap(), fs::read(&to).unwrap());
         assert!(fs::metadata(&to).unwrap().blocks() * 512 < 1 << 20);

@@ -27,11 +27,15 @@ pub fn create(store: &Store, record: &VolumeRecord) -> Result<()> {
 
 /// Deletes a volume; a missing one is fine, one in use is refused.
 pub fn delete(store: &Store, id: &str) -> Result<()> {
-    let Some(record) = records::find::<VolumeRecord>(store.root(), id)? else { return Ok(()) };
+    let Some(record) = records::find::<VolumeRecord>(store.root(), id)? else {
+        return Ok(());
+    };
     let image = store.image::<VolumeRecord>(&record.id);
     if let Some(mount) = mounts_of(&image)?.first() {
         let place = mount.mount_point.display();
-        return Err(Error::FailedPrecondition(format!("volume {id} is in use at {place}; unpublish and unstage it first")));
+        return Err(Error::FailedPrecondition(format!(
+            "volume {id} is in use at {place}; unpublish and unstage it first"
+        )));
     }
     for device in attached(&image)? {
         loop_device::detach(&device.path)?;
@@ -47,7 +51,10 @@ pub fn expand(store: &Store, record: VolumeRecord, bytes: u64) -> Result<VolumeR
     }
     reserve(store, bytes - record.capacity_bytes)?;
     store.grow_image(&store.image::<VolumeRecord>(&record.id), bytes)?;
-    let grown = VolumeRecord { capacity_bytes: bytes, ..record };
+    let grown = VolumeRecord {
+        capacity_bytes: bytes,
+        ..record
+    };
     records::put(store.root(), &grown)?;
     Ok(grown)
 }
@@ -60,13 +67,22 @@ pub fn snapshot(store: &Store, name: &str, volume: &str) -> Result<SnapshotRecor
         if taken.source_volume_id == volume {
             return Ok(taken);
         }
-        return Err(Error::AlreadyExists(format!("snapshot {name:?} exists already, of volume {}", taken.source_volume_id)));
+        return Err(Error::AlreadyExists(format!(
+            "snapshot {name:?} exists already, of volume {}",
+            taken.source_volume_id
+        )));
     }
     let source: VolumeRecord = records::get(store.root(), volume)?;
     let image = store.image::<SnapshotRecord>(&id);
     let created = copy_live(store, volume, &image)?;
     store.grow_image(&image, 0)?;
-    let record = SnapshotRecord { id, name: name.to_owned(), source_volume_id: source.id, size_bytes: source.capacity_bytes, created };
+    let record = SnapshotRecord {
+        id,
+        name: name.to_owned(),
+        source_volume_id: source.id,
+        size_bytes: source.capacity_bytes,
+        created,
+    };
     records::put(store.root(), &record)?;
     Ok(record)
 }
@@ -84,7 +100,9 @@ pub fn delete_snapshot(store: &Store, id: &str) -> Result<()> {
 fn copy_live(store: &Store, volume: &str, to: &Path) -> Result<SystemTime> {
     let image = store.image::<VolumeRecord>(volume);
     let devices = attached(&image)?;
-    let frozen = filesystem_of(&devices)?.map(|mount| Frozen::new(&mount.mount_point)).transpose()?;
+    let frozen = filesystem_of(&devices)?
+        .map(|mount| Frozen::new(&mount.mount_point))
+        .transpose()?;
     if frozen.is_none() {
         // A block volume: what its writers wrote may still be in the device's own cache.
         for device in devices.iter().filter(|d| !d.read_only) {
@@ -103,10 +121,16 @@ fn copy_live(store: &Store, volume: &str, to: &Path) -> Result<SystemTime> {
 fn reserve(store: &Store, bytes: u64) -> Result<()> {
     let room = store.room()?;
     if bytes > room.total {
-        return Err(Error::OutOfRange(format!("{bytes} bytes are asked for; the whole store has {}", room.total)));
+        return Err(Error::OutOfRange(format!(
+            "{bytes} bytes are asked for; the whole store has {}",
+            room.total
+        )));
     }
     if bytes > room.available {
-        return Err(Error::NoSpace(format!("{bytes} bytes are asked for; the store has {} left: delete volumes or snapshots", room.available)));
+        return Err(Error::NoSpace(format!(
+            "{bytes} bytes are asked for; the store has {} left: delete volumes or snapshots",
+            room.available
+        )));
     }
     Ok(())
 }
@@ -118,24 +142,51 @@ pub(crate) fn attached(image: &Path) -> Result<Vec<LoopDevice>> {
 
 /// Where the filesystem on one of these devices is mounted, if anywhere.
 pub(crate) fn filesystem_of(devices: &[LoopDevice]) -> Result<Option<Mount>> {
-    let numbers = devices.iter().map(LoopDevice::number).collect::<Result<Vec<_>>>()?;
-    Ok(mounts::table()?.into_iter().find(|mount| numbers.contains(&mount.device)))
+    let numbers = devices
+        .iter()
+        .map(LoopDevice::number)
+        .collect::<Result<Vec<_>>>()?;
+    Ok(mounts::table()?
+        .into_iter()
+        .find(|mount| numbers.contains(&mount.device)))
 }
 
 /// Every mount that shows an image: its filesystem, and bind mounts of its device node.
 pub(crate) fn mounts_of(image: &Path) -> Result<Vec<Mount>> {
     let devices = attached(image)?;
-    let numbers = devices.iter().map(LoopDevice::number).collect::<Result<Vec<_>>>()?;
+    let numbers = devices
+        .iter()
+        .map(LoopDevice::number)
+        .collect::<Result<Vec<_>>>()?;
     let shows = |mount: &Mount| {
-        let node = || devices.iter().any(|d| d.path.file_name().is_some_and(|name| mount.root == format!("/{}", name.to_string_lossy())));
+        let node = || {
+            devices.iter().any(|d| {
+                d.path
+                    .file_name()
+                    .is_some_and(|name| mount.root == format!("/{}", name.to_string_lossy()))
+            })
+        };
         numbers.contains(&mount.device) || node()
     };
     Ok(mounts::table()?.into_iter().filter(shows).collect())
 }
 
 /// A record for a new volume.
-pub fn record(name: &str, capacity_bytes: u64, block: bool, filesystem: Filesystem, source: Option<Source>) -> VolumeRecord {
-    VolumeRecord { id: records::id_for::<VolumeRecord>(name), name: name.to_owned(), capacity_bytes, block, filesystem, source }
+pub fn record(
+    name: &str,
+    capacity_bytes: u64,
+    block: bool,
+    filesystem: Filesystem,
+    source: Option<Source>,
+) -> VolumeRecord {
+    VolumeRecord {
+        id: records::id_for::<VolumeRecord>(name),
+        name: name.to_owned(),
+        capacity_bytes,
+        block,
+        filesystem,
+        source,
+    }
 }
 
 /// The size of what a source names, which must exist.
@@ -153,22 +204,37 @@ pub fn thaw_all(store: &Store) -> Result<()> {
         if let Some(mount) = filesystem_of(&devices)?
             && crate::freeze::thaw_leftover(&mount.mount_point)?
         {
-            tracing::warn!(volume = volume.id, "Thawed a filesystem that an earlier driver left frozen");
+            tracing::warn!(
+                volume = volume.id,
+                "Thawed a filesystem that an earlier driver left frozen"
+            );
         }
     }
     Ok(())
 }
 
-/// Takes everything of this store off the machine: mounts and loop devices of every volume. Data stays.
+/// Takes everything of this store off the machine: mounts and loop devices of every volume. Data stays. A volume that
+/// cannot be taken does not keep the others; the last such error is returned.
 pub fn release_all(store: &Store) -> Result<()> {
+    let mut released = Ok(());
     for volume in records::list::<VolumeRecord>(store.root())? {
-        let image = store.image::<VolumeRecord>(&volume.id);
-        for mount in mounts_of(&image)?.into_iter().rev() {
-            mounts::unmount(&mount.mount_point)?;
+        if let Err(cause) = release(&store.image::<VolumeRecord>(&volume.id)) {
+            released = Err(cause);
         }
-        for device in attached(&image)? {
-            loop_device::detach(&device.path)?;
+    }
+    released
+}
+
+fn release(image: &Path) -> Result<()> {
+    for mount in mounts_of(image)?.into_iter().rev() {
+        mounts::unmount(&mount.mount_point)?;
+    }
+    for device in attached(image)? {
+        // The kubelet lays a loop device of its own over a block volume's, and may have died without taking it away.
+        for above in attached(&device.path)? {
+            loop_device::detach(&above.path)?;
         }
+        loop_device::detach(&device.path)?;
     }
     Ok(())
 }
@@ -186,7 +252,10 @@ mod tests {
     fn filled(store: &Store, name: &str, content: &[u8]) -> VolumeRecord {
         let volume = record(name, 1 << 20, true, Filesystem::Ext4, None);
         create(store, &volume).unwrap();
-        let image = std::fs::File::options().write(true).open(store.image::<VolumeRecord>(&volume.id)).unwrap();
+        let image = std::fs::File::options()
+            .write(true)
+            .open(store.image::<VolumeRecord>(&volume.id))
+            .unwrap();
         std::os::unix::fs::FileExt::write_all_at(&image, content, 5000).unwrap();
         volume
     }
@@ -197,7 +266,13 @@ mod tests {
         let volume = filled(&store, "a", b"before");
         let taken = snapshot(&store, "s", &volume.id).unwrap();
         filled(&store, "a", b"after!");
-        let copy = record("b", 2 << 20, true, Filesystem::Ext4, Some(Source::Snapshot(taken.id.clone())));
+        let copy = record(
+            "b",
+            2 << 20,
+            true,
+            Filesystem::Ext4,
+            Some(Source::Snapshot(taken.id.clone())),
+        );
         create(&store, &copy).unwrap();
         delete_snapshot(&store, &taken.id).unwrap();
         delete(&store, &volume.id).unwrap();
@@ -211,8 +286,14 @@ mod tests {
         let (a, b) = (filled(&store, "a", b"x"), filled(&store, "b", b"y"));
         let taken = snapshot(&store, "s", &a.id).unwrap();
         assert_eq!(snapshot(&store, "s", &a.id).unwrap(), taken);
-        assert!(matches!(snapshot(&store, "s", &b.id), Err(Error::AlreadyExists(_))));
-        assert!(matches!(snapshot(&store, "t", "vol-none"), Err(Error::NotFound { .. })));
+        assert!(matches!(
+            snapshot(&store, "s", &b.id),
+            Err(Error::AlreadyExists(_))
+        ));
+        assert!(matches!(
+            snapshot(&store, "t", "vol-none"),
+            Err(Error::NotFound { .. })
+        ));
     }
 
     #[test]
@@ -220,7 +301,10 @@ mod tests {
         let (_folder, store) = store();
         let volume = filled(&store, "a", b"x");
         let grown = expand(&store, volume.clone(), 3 << 20).unwrap();
-        assert_eq!(records::get::<VolumeRecord>(store.root(), &volume.id).unwrap(), grown);
+        assert_eq!(
+            records::get::<VolumeRecord>(store.root(), &volume.id).unwrap(),
+            grown
+        );
         assert_eq!(expand(&store, grown.clone(), 1 << 20).unwrap(), grown);
         delete(&store, &volume.id).unwrap();
         delete(&store, &volume.id).unwrap();
