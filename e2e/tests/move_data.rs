@@ -8,15 +8,14 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use caravel_e2e::scenario::{Cluster, Installation, Kind, NAMESPACE, Shop, Unlike, step};
 
-/// 1,990 files of about 90 KiB in 20 folders, and one of each awkward kind.
+/// 2,000 files of 91 KiB in 20 folders, and one of each awkward kind.
 const FILL: &str = r#"
 umask 022
 i=0
-while [ $i -lt 20 ]; do
-    mkdir -p stock/$i
-    dd if=/dev/urandom of=/tmp/block bs=9100k count=1 2>/dev/null
-    split -b 93184 -a 3 /tmp/block stock/$i/item- 
-    rm /tmp/block
+while [ $i -lt 2000 ]; do
+    folder=stock/$((i / 100))
+    [ -d $folder ] || mkdir -p $folder
+    head -c 93184 /dev/urandom > $folder/item-$i
     i=$((i + 1))
 done
 : > empty-file
