@@ -25,8 +25,15 @@ pub(crate) fn upload(
     cancel: &CancelToken,
 ) -> Result<LastWord, String> {
     let request = request(object, settings);
-    let outcome = caravel_uploader::upload(repository, &request, progress, cancel)
-        .map_err(|error| with_causes(&format!("backing up {}/{}", object.spec.source_namespace, object.spec.source_pvc), &error))?;
+    let outcome = caravel_uploader::upload(repository, &request, progress, cancel).map_err(|error| {
+        with_causes(
+            &format!(
+                "backing up {}/{}",
+                object.spec.source_namespace, object.spec.source_pvc
+            ),
+            &error,
+        )
+    })?;
     Ok(LastWord::BackedUp(result(outcome, settings)))
 }
 
@@ -39,7 +46,10 @@ fn request(object: &DataUpload, settings: &Settings) -> UploadRequest {
     if let Some(operation) = object.labels().get(labels::ASYNC_OPERATION_ID) {
         tags.insert(labels::ASYNC_OPERATION_ID.to_owned(), operation.clone());
     }
-    let last_part = settings.volume_path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let last_part = settings
+        .volume_path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     UploadRequest {
         path: settings.volume_path.clone(),
         mode: settings.volume_mode,

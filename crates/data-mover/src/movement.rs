@@ -19,7 +19,9 @@ const WATCH_SECS: u32 = 290;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What a data mover looks at in its object.
-pub(crate) trait Movement: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static {
+pub(crate) trait Movement:
+    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static
+{
     fn phase(&self) -> DataMovementPhase;
     fn cancel(&self) -> bool;
     fn source_namespace(&self) -> &str;
@@ -60,11 +62,18 @@ pub(crate) enum Start<K> {
 pub(crate) async fn started<K: Movement>(api: &Api<K>, name: &str) -> Start<K> {
     until(api, name, |object| match object {
         None => Some(Start::Never(format!("{} {name} is gone", K::kind(&())))),
-        Some(object) if object.cancel() => Some(Start::Never(format!("{} {name} was canceled", K::kind(&())))),
+        Some(object) if object.cancel() => {
+            Some(Start::Never(format!("{} {name} was canceled", K::kind(&()))))
+        }
         Some(object) => match object.phase() {
             DataMovementPhase::InProgress => Some(Start::Go(Box::new(object.clone()))),
-            DataMovementPhase::Canceling => Some(Start::Never(format!("{} {name} was canceled", K::kind(&())))),
-            phase if phase.is_finished() => Some(Start::Never(format!("{} {name} is {phase} already", K::kind(&())))),
+            DataMovementPhase::Canceling => {
+                Some(Start::Never(format!("{} {name} was canceled", K::kind(&()))))
+            }
+            phase if phase.is_finished() => Some(Start::Never(format!(
+                "{} {name} is {phase} already",
+                K::kind(&())
+            ))),
             _ => None,
         },
     })
@@ -84,14 +93,18 @@ pub(crate) async fn canceled<K: Movement>(api: &Api<K>, name: &str) {
 
 /// Follows the object until `look` has an answer; `None` is its absence.
 async fn until<K: Movement, T>(api: &Api<K>, name: &str, mut look: impl FnMut(Option<&K>) -> Option<T>) -> T {
-    let params = WatchParams::default().fields(&format!("metadata.name={name}")).timeout(WATCH_SECS);
+    let params = WatchParams::default()
+        .fields(&format!("metadata.name={name}"))
+        .timeout(WATCH_SECS);
     loop {
         let version = match api.get_opt(name).await {
             Ok(object) => {
                 if let Some(answer) = look(object.as_ref()) {
                     return answer;
                 }
-                object.and_then(|object| object.resource_version()).unwrap_or_else(|| "0".into())
+                object
+                    .and_then(|object| object.resource_version())
+                    .unwrap_or_else(|| "0".into())
             }
             Err(error) => {
                 tracing::warn!(%error, name, "cannot read the movement, trying again");

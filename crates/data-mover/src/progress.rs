@@ -24,7 +24,10 @@ pub(crate) async fn report<K: Movement>(api: &Api<K>, name: &str, progress: &Pro
             continue;
         }
         let patch = json!({"status": {"progress": {"bytesDone": now.0, "totalBytes": now.1}}});
-        match api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        match api
+            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+        {
             Ok(_) => shown = now,
             Err(error) => tracing::debug!(%error, name, "progress is not shown this time"),
         }

@@ -112,8 +112,14 @@ impl BackupResult {
         if self.empty_snapshot {
             return EMPTY_VOLUME.into();
         }
-        let Some(left) = &self.left_out else { return String::new() };
-        let mut lines: Vec<_> = left.first.iter().map(|entry| format!("{LEFT_OUT_LINE}{entry}")).collect();
+        let Some(left) = &self.left_out else {
+            return String::new();
+        };
+        let mut lines: Vec<_> = left
+            .first
+            .iter()
+            .map(|entry| format!("{LEFT_OUT_LINE}{entry}"))
+            .collect();
         let unnamed = left.count.saturating_sub(left.first.len() as u64);
         if unnamed > 0 {
             lines.push(format!("{LEFT_OUT_LINE}and {unnamed} more"));
@@ -153,7 +159,9 @@ impl LastWord {
         match (succeeded, message.is_empty()) {
             (true, _) => Self::of_result(message),
             (false, false) => Self::Failed(message.to_owned()),
-            (false, true) => Self::Failed(format!("the data mover ended without a word ({kubelet}); see its pod's log")),
+            (false, true) => Self::Failed(format!(
+                "the data mover ended without a word ({kubelet}); see its pod's log"
+            )),
         }
     }
 
@@ -165,7 +173,10 @@ impl LastWord {
         } else if is("target") {
             serde_json::from_value(value).map(Self::Restored)
         } else {
-            return Self::Failed(format!("the data mover ended without a result; it said {:?}", shortened(json, 200)));
+            return Self::Failed(format!(
+                "the data mover ended without a result; it said {:?}",
+                shortened(json, 200)
+            ));
         };
         read.unwrap_or_else(|error| Self::Failed(format!("the data mover's result cannot be read: {error}")))
     }
@@ -196,7 +207,10 @@ fn shortened(text: &str, bytes: usize) -> String {
     if text.len() <= bytes {
         return text.to_owned();
     }
-    let end = (0..=bytes.saturating_sub(3)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=bytes.saturating_sub(3))
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+        .unwrap_or(0);
     format!("{}…", &text[..end])
 }
 
@@ -211,8 +225,17 @@ mod tests {
             r#"{"snapshotID":"812e","emptySnapshot":false,"source":{"byPath":"/u","volumeMode":"Filesystem"},"totalBytes":7,"incrementalBytes":5}"#,
             "Completed, exit code 0",
         );
-        let LastWord::BackedUp(result) = word else { panic!("{word:?}") };
-        assert_eq!((result.snapshot_id.as_str(), result.total_bytes, result.incremental_bytes), ("812e", 7, 5));
+        let LastWord::BackedUp(result) = word else {
+            panic!("{word:?}")
+        };
+        assert_eq!(
+            (
+                result.snapshot_id.as_str(),
+                result.total_bytes,
+                result.incremental_bytes
+            ),
+            ("812e", 7, 5)
+        );
         assert_eq!(result.remark(), "");
     }
 
@@ -221,31 +244,49 @@ mod tests {
         let said = "error running data path: data path is canceled";
         assert_eq!(LastWord::of_pod(false, said, ""), LastWord::Canceled(said.into()));
         let ours = LastWord::Canceled("the upload was canceled".into()).text();
-        assert!(matches!(LastWord::of_pod(false, &ours, ""), LastWord::Canceled(_)));
+        assert!(matches!(
+            LastWord::of_pod(false, &ours, ""),
+            LastWord::Canceled(_)
+        ));
     }
 
     #[test]
     fn a_container_that_ends_without_a_result_has_failed_even_with_exit_code_0() {
-        assert!(matches!(LastWord::of_pod(true, "", "Completed, exit code 0"), LastWord::Failed(_)));
-        let LastWord::Failed(why) = LastWord::of_pod(false, "", "OOMKilled, exit code 137") else { panic!() };
+        assert!(matches!(
+            LastWord::of_pod(true, "", "Completed, exit code 0"),
+            LastWord::Failed(_)
+        ));
+        let LastWord::Failed(why) = LastWord::of_pod(false, "", "OOMKilled, exit code 137") else {
+            panic!()
+        };
         assert!(why.contains("OOMKilled, exit code 137"), "{why}");
     }
 
     #[test]
     fn entries_that_are_left_out_are_counted_and_the_first_are_named() {
         let entries = (0..100).map(|n| (format!("folder/pipe-{n}"), "fifo".to_owned()));
-        let result = BackupResult { snapshot_id: "1".into(), left_out: LeftOut::of(entries), ..BackupResult::default() };
+        let result = BackupResult {
+            snapshot_id: "1".into(),
+            left_out: LeftOut::of(entries),
+            ..BackupResult::default()
+        };
         let remark = result.remark();
         let lines: Vec<_> = remark.lines().collect();
         assert_eq!(lines[0], "left out: folder/pipe-0 (fifo)");
-        assert_eq!(lines[lines.len() - 1], format!("left out: and {} more", 100 - (lines.len() - 1)));
+        assert_eq!(
+            lines[lines.len() - 1],
+            format!("left out: and {} more", 100 - (lines.len() - 1))
+        );
         assert!(LastWord::BackedUp(result).text().len() <= LONGEST_WORD);
     }
 
     #[test]
     fn a_result_survives_its_own_event() {
         let word = LastWord::Restored(RestoreResult {
-            target: AccessPoint { by_path: "/u".into(), volume_mode: "Block".into() },
+            target: AccessPoint {
+                by_path: "/u".into(),
+                volume_mode: "Block".into(),
+            },
             total_bytes: 3,
         });
         assert_eq!(LastWord::of_event(word.reason(), &word.text()), word);

@@ -43,7 +43,11 @@ impl Reporter {
     pub(crate) async fn note(&self, reason: &str, message: &str) {
         let name = self.about.name.as_deref().unwrap_or_default();
         let name = format!("{name}.{:x}", jiff::Timestamp::now().as_nanosecond());
-        if let Err(error) = self.events.create(&PostParams::default(), &self.event(name, reason, message)).await {
+        if let Err(error) = self
+            .events
+            .create(&PostParams::default(), &self.event(name, reason, message))
+            .await
+        {
             tracing::debug!(%error, reason, "event is not written");
         }
     }
@@ -66,12 +70,19 @@ impl Reporter {
         let now = Some(Time(jiff::Timestamp::now()));
         let normal = reason != protocol::FAILED;
         Event {
-            metadata: ObjectMeta { name: Some(name), namespace: self.about.namespace.clone(), ..ObjectMeta::default() },
+            metadata: ObjectMeta {
+                name: Some(name),
+                namespace: self.about.namespace.clone(),
+                ..ObjectMeta::default()
+            },
             involved_object: self.about.clone(),
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
             type_: Some(if normal { "Normal" } else { "Warning" }.to_owned()),
-            source: Some(EventSource { component: Some("data-mover".into()), host: Some(self.node.clone()) }),
+            source: Some(EventSource {
+                component: Some("data-mover".into()),
+                host: Some(self.node.clone()),
+            }),
             first_timestamp: now.clone(),
             last_timestamp: now,
             count: Some(1),

@@ -31,5 +31,8 @@ pub(crate) fn download(
     let target = &object.spec.target_volume;
     let outcome = caravel_uploader::restore(repository, &request, progress, cancel)
         .map_err(|error| with_causes(&format!("restoring {}/{}", target.namespace, target.pvc), &error))?;
-    Ok(LastWord::Restored(RestoreResult { target: settings.access_point(), total_bytes: outcome.total_bytes }))
+    Ok(LastWord::Restored(RestoreResult {
+        target: settings.access_point(),
+        total_bytes: outcome.total_bytes,
+    }))
 }

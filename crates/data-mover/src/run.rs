@@ -49,11 +49,17 @@ impl Settings {
             VolumeMode::Filesystem => "Filesystem",
             VolumeMode::Block => "Block",
         };
-        AccessPoint { by_path: self.volume_path.display().to_string(), volume_mode: volume_mode.into() }
+        AccessPoint {
+            by_path: self.volume_path.display().to_string(),
+            volume_mode: volume_mode.into(),
+        }
     }
 
     fn mounted(&self) -> Mounted {
-        Mounted { location: self.location.clone(), password_file: self.password_file.clone() }
+        Mounted {
+            location: self.location.clone(),
+            password_file: self.password_file.clone(),
+        }
     }
 }
 
@@ -78,7 +84,12 @@ where
     let object = match api.get(&settings.name).await {
         Ok(object) => object,
         Err(error) => {
-            let what = format!("cannot read {} {}/{}: {error}", K::kind(&()), settings.namespace, settings.name);
+            let what = format!(
+                "cannot read {} {}/{}: {error}",
+                K::kind(&()),
+                settings.namespace,
+                settings.name
+            );
             return say(settings, None, &LastWord::Failed(what)).await;
         }
     };
@@ -126,7 +137,9 @@ async fn move_data<K: Movement + Sync>(
         movement::canceled(api, &settings.name).await;
         tracing::info!(name = %settings.name, "data movement is being canceled");
         cancel.cancel();
-        reporter.note(protocol::CANCELING, "data path is being canceled").await;
+        reporter
+            .note(protocol::CANCELING, "data path is being canceled")
+            .await;
         std::future::pending::<()>().await;
     };
     let result = first(work, stop, progress::report(api, &settings.name, &progress)).await;
@@ -139,7 +152,11 @@ async fn move_data<K: Movement + Sync>(
 }
 
 /// Runs the work with its two companions, which end with it.
-async fn first<T>(work: impl Future<Output = T>, stop: impl Future<Output = ()>, show: impl Future<Output = ()>) -> T {
+async fn first<T>(
+    work: impl Future<Output = T>,
+    stop: impl Future<Output = ()>,
+    show: impl Future<Output = ()>,
+) -> T {
     tokio::pin!(work);
     tokio::select! {
         result = &mut work => result,

@@ -40,14 +40,20 @@ pub(crate) enum StoreError {
 /// Connects to the repository of a volume namespace; it is never created here.
 pub(crate) async fn open(mounted: &Mounted, volume_namespace: &str) -> Result<Repository, StoreError> {
     let location: Location = serde_json::from_str(&mounted.location).map_err(StoreError::Location)?;
-    let password = std::fs::read_to_string(&mounted.password_file).map_err(|source| StoreError::Password {
-        path: mounted.password_file.display().to_string(),
-        source,
-    })?;
+    let password =
+        std::fs::read_to_string(&mounted.password_file).map_err(|source| StoreError::Password {
+            path: mounted.password_file.display().to_string(),
+            source,
+        })?;
     let password = SecretString::from(password.trim().to_owned());
     // The credential is in the default file: the node agent's, or the location's own, mounted in its place.
-    let storage = location.repository_storage(None, volume_namespace).map_err(|error| StoreError::Storage(error.into()))?;
+    let storage = location
+        .repository_storage(None, volume_namespace)
+        .map_err(|error| StoreError::Storage(error.into()))?;
     caravel_backup_repository::prepare(storage, &password, Prepare::ConnectOnly, Environment::system())
         .await
-        .map_err(|error| StoreError::Open { namespace: volume_namespace.to_owned(), source: error.into() })
+        .map_err(|error| StoreError::Open {
+            namespace: volume_namespace.to_owned(),
+            source: error.into(),
+        })
 }

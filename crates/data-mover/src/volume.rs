@@ -20,7 +20,9 @@ pub enum NotAVolume {
         #[source]
         source: std::io::Error,
     },
-    #[error("{path} is not a mount point: the volume is not mounted, so nothing is read from or written to it")]
+    #[error(
+        "{path} is not a mount point: the volume is not mounted, so nothing is read from or written to it"
+    )]
     NotMounted { path: String },
     #[error(
         "{path} is only the folder {root} of the node: the CSI driver has published the volume without mounting it; \
@@ -39,7 +41,10 @@ pub enum NotAVolume {
 /// [`NotAVolume`], naming the path and what it is instead.
 pub fn check(path: &Path, mode: VolumeMode) -> Result<(), NotAVolume> {
     let name = path.display().to_string();
-    let metadata = std::fs::metadata(path).map_err(|source| NotAVolume::Missing { path: name.clone(), source })?;
+    let metadata = std::fs::metadata(path).map_err(|source| NotAVolume::Missing {
+        path: name.clone(),
+        source,
+    })?;
     match mode {
         VolumeMode::Block => {
             if !metadata.file_type().is_block_device() {
@@ -51,8 +56,11 @@ pub fn check(path: &Path, mode: VolumeMode) -> Result<(), NotAVolume> {
             Ok(())
         }
         VolumeMode::Filesystem => {
-            let mounts = std::fs::read_to_string("/proc/self/mountinfo")
-                .map_err(|source| NotAVolume::Missing { path: "/proc/self/mountinfo".into(), source })?;
+            let mounts =
+                std::fs::read_to_string("/proc/self/mountinfo").map_err(|source| NotAVolume::Missing {
+                    path: "/proc/self/mountinfo".into(),
+                    source,
+                })?;
             is_mounted(&mounts, &name)
         }
     }
@@ -67,8 +75,13 @@ fn is_mounted(mountinfo: &str, path: &str) -> Result<(), NotAVolume> {
         (unescaped(point) == path).then(|| unescaped(root))
     });
     match roots.last() {
-        None => Err(NotAVolume::NotMounted { path: path.to_owned() }),
-        Some(root) if is_publish_folder(&root) => Err(NotAVolume::NotPublished { path: path.to_owned(), root }),
+        None => Err(NotAVolume::NotMounted {
+            path: path.to_owned(),
+        }),
+        Some(root) if is_publish_folder(&root) => Err(NotAVolume::NotPublished {
+            path: path.to_owned(),
+            root,
+        }),
         Some(_) => Ok(()),
     }
 }
@@ -80,13 +93,19 @@ fn is_publish_folder(root: &str) -> bool {
 
 /// `mountinfo` writes blanks and a few others as three octal digits.
 fn unescaped(field: &str) -> String {
-    field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+    field
+        .replace("\\040", " ")
+        .replace("\\011", "\t")
+        .replace("\\012", "\n")
+        .replace("\\134", "\\")
 }
 
 /// Size of a block device: the place of its end.
 fn device_bytes(path: &Path) -> u64 {
     use std::io::{Seek, SeekFrom};
-    std::fs::File::open(path).and_then(|mut device| device.seek(SeekFrom::End(0))).unwrap_or(0)
+    std::fs::File::open(path)
+        .and_then(|mut device| device.seek(SeekFrom::End(0)))
+        .unwrap_or(0)
 }
 
 #[cfg(test)]

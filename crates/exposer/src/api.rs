@@ -57,7 +57,9 @@ where
     if name.is_empty() {
         return Ok(None);
     }
-    api.get_opt(name).await.map_err(|error| failed::<K>("get", name, error))
+    api.get_opt(name)
+        .await
+        .map_err(|error| failed::<K>("get", name, error))
 }
 
 /// Creates an object; one that exists already is fine, since names belong to the movement.
@@ -69,7 +71,11 @@ where
     match api.create(&PostParams::default(), object).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-        Err(error) => Err(failed::<K>("create", object.meta().name.as_deref().unwrap_or_default(), error)),
+        Err(error) => Err(failed::<K>(
+            "create",
+            object.meta().name.as_deref().unwrap_or_default(),
+            error,
+        )),
     }
 }
 
@@ -95,15 +101,24 @@ where
         return Ok(());
     }
     let name = meta.name.as_deref().unwrap_or_default();
-    let only_this = Preconditions { uid: meta.uid.clone(), resource_version: None };
-    match api.delete(name, &DeleteParams::default().preconditions(only_this).grace_period(0)).await {
+    let only_this = Preconditions {
+        uid: meta.uid.clone(),
+        resource_version: None,
+    };
+    match api
+        .delete(
+            name,
+            &DeleteParams::default().preconditions(only_this).grace_period(0),
+        )
+        .await
+    {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(error) => Err(failed::<K>("delete", name, error)),
     }
 }
 
-fn failed<K>(operation: &'static str, name: &str, source: kube::Error) -> ExposerError
+fn failed<K>(operation: &'static str, name: &str, error: kube::Error) -> ExposerError
 where
     K: Resource,
     K::DynamicType: Default,
@@ -111,11 +126,14 @@ where
     ExposerError::Api {
         operation,
         object: format!("{} {name}", K::kind(&K::DynamicType::default())),
-        source: Box::new(source),
+        error: Box::new(error),
     }
 }
 
 /// Whether this object is owned by the movement with this UID.
 pub(crate) fn is_owned_by(meta: &ObjectMeta, uid: &str) -> bool {
-    meta.owner_references.iter().flatten().any(|owner| owner.uid == uid)
+    meta.owner_references
+        .iter()
+        .flatten()
+        .any(|owner| owner.uid == uid)
 }

@@ -54,7 +54,12 @@ pub async fn observe(cluster: &Cluster, request: &CleanUpRequest) -> Result<Left
         ..Leftovers::default()
     };
     let volumes = cluster.wide::<PersistentVolume>();
-    let volume = left.pvc.as_ref().map(rebind::volume_name).unwrap_or_default().to_owned();
+    let volume = left
+        .pvc
+        .as_ref()
+        .map(rebind::volume_name)
+        .unwrap_or_default()
+        .to_owned();
     left.pvc_volume = api::get(&volumes, &volume).await?;
     if let Some((record, target)) = &request.unfinished_rebind {
         left.rebound_volume = api::get(&volumes, &record.persistent_volume).await?;
@@ -64,14 +69,22 @@ pub async fn observe(cluster: &Cluster, request: &CleanUpRequest) -> Result<Left
         let theirs = cluster.in_namespace::<VolumeSnapshot>(namespace);
         let ours = cluster.ours::<VolumeSnapshot>();
         let contents = cluster.wide::<VolumeSnapshotContent>();
-        let (source, backup, content) =
-            futures::try_join!(api::get(&theirs, name), api::get(&ours, &request.name), api::get(&contents, &request.name))?;
-        let bound = source.as_ref().and_then(|source| source.status.as_ref()?.bound_volume_snapshot_content_name.clone());
+        let (source, backup, content) = futures::try_join!(
+            api::get(&theirs, name),
+            api::get(&ours, &request.name),
+            api::get(&contents, &request.name)
+        )?;
+        let bound = source
+            .as_ref()
+            .and_then(|source| source.status.as_ref()?.bound_volume_snapshot_content_name.clone());
         left.source_content = api::get(&contents, &bound.unwrap_or_default()).await?;
         left.source = source;
-        left.backup = backup.filter(|backup| backup.spec.source.volume_snapshot_content_name.as_deref() == Some(&request.name));
-        left.backup_content =
-            content.filter(|content| content.spec.volume_snapshot_ref.namespace.as_deref() == Some(&cluster.namespace));
+        left.backup = backup.filter(|backup| {
+            backup.spec.source.volume_snapshot_content_name.as_deref() == Some(&request.name)
+        });
+        left.backup_content = content.filter(|content| {
+            content.spec.volume_snapshot_ref.namespace.as_deref() == Some(&cluster.namespace)
+        });
     }
     Ok(left)
 }
@@ -84,12 +97,20 @@ impl Leftovers {
             (
                 Step::DeletePodAndPvc,
                 format!("data mover pod and PVC {name} to be gone"),
-                vec![self.pod.as_ref().map(|pod| &pod.metadata), self.pvc.as_ref().map(|pvc| &pvc.metadata)],
+                vec![
+                    self.pod.as_ref().map(|pod| &pod.metadata),
+                    self.pvc.as_ref().map(|pvc| &pvc.metadata),
+                ],
             ),
             (
                 Step::DeleteVolume,
                 "the restored volume to be gone".to_owned(),
-                vec![self.rebound_volume.as_ref().filter(|_| self.has_volume_to_settle(request)).map(|volume| &volume.metadata)],
+                vec![
+                    self.rebound_volume
+                        .as_ref()
+                        .filter(|_| self.has_volume_to_settle(request))
+                        .map(|volume| &volume.metadata),
+                ],
             ),
             (
                 Step::DeleteBackupSnapshot,
@@ -109,7 +130,11 @@ impl Leftovers {
             let mut left = objects.into_iter().flatten().peekable();
             if left.peek().is_some() {
                 let all_on_their_way = left.all(|meta| meta.deletion_timestamp.is_some());
-                return if all_on_their_way { Next::wait(what) } else { Next::Do(step) };
+                return if all_on_their_way {
+                    Next::wait(what)
+                } else {
+                    Next::Do(step)
+                };
             }
         }
         Next::Done
@@ -117,17 +142,26 @@ impl Leftovers {
 
     /// The volume must go, or must get its policy back.
     fn has_volume_to_settle(&self, request: &CleanUpRequest) -> bool {
-        let (Some((record, _)), Some(volume)) = (&request.unfinished_rebind, &self.rebound_volume) else { return false };
+        let (Some((record, _)), Some(volume)) = (&request.unfinished_rebind, &self.rebound_volume) else {
+            return false;
+        };
         !self.target_holds(record) || rebind::reclaim_policy(volume) != record.reclaim_policy
     }
 
     fn target_holds(&self, record: &RebindRecord) -> bool {
-        self.target.as_ref().is_some_and(|target| rebind::volume_name(target) == record.persistent_volume)
+        self.target
+            .as_ref()
+            .is_some_and(|target| rebind::volume_name(target) == record.persistent_volume)
     }
 }
 
 /// Takes one step of this ladder.
-pub async fn take(cluster: &Cluster, request: &CleanUpRequest, left: &Leftovers, step: Step) -> Result<(), ExposerError> {
+pub async fn take(
+    cluster: &Cluster,
+    request: &CleanUpRequest,
+    left: &Leftovers,
+    step: Step,
+) -> Result<(), ExposerError> {
     match step {
         Step::DeletePodAndPvc => delete_pod_and_pvc(cluster, request, left).await,
         Step::DeleteVolume => settle_volume(cluster, request, left).await,
@@ -137,7 +171,9 @@ pub async fn take(cluster: &Cluster, request: &CleanUpRequest, left: &Leftovers,
                 (Some(backup), _) if backup.metadata.deletion_timestamp.is_none() => {
                     api::delete(&cluster.ours::<VolumeSnapshot>(), &backup.metadata).await
                 }
-                (_, Some(content)) => api::delete(&cluster.wide::<VolumeSnapshotContent>(), &content.metadata).await,
+                (_, Some(content)) => {
+                    api::delete(&cluster.wide::<VolumeSnapshotContent>(), &content.metadata).await
+                }
                 _ => Ok(()),
             }
         }
@@ -146,7 +182,11 @@ pub async fn take(cluster: &Cluster, request: &CleanUpRequest, left: &Leftovers,
     }
 }
 
-async fn delete_pod_and_pvc(cluster: &Cluster, request: &CleanUpRequest, left: &Leftovers) -> Result<(), ExposerError> {
+async fn delete_pod_and_pvc(
+    cluster: &Cluster,
+    request: &CleanUpRequest,
+    left: &Leftovers,
+) -> Result<(), ExposerError> {
     if let Some(volume) = &left.pvc_volume {
         // A temporary volume goes, even where its class retains volumes; one that is being handed over is settled later.
         let is_handed_over = request
@@ -166,8 +206,14 @@ async fn delete_pod_and_pvc(cluster: &Cluster, request: &CleanUpRequest, left: &
     Ok(())
 }
 
-async fn settle_volume(cluster: &Cluster, request: &CleanUpRequest, left: &Leftovers) -> Result<(), ExposerError> {
-    let (Some((record, target)), Some(volume)) = (&request.unfinished_rebind, &left.rebound_volume) else { return Ok(()) };
+async fn settle_volume(
+    cluster: &Cluster,
+    request: &CleanUpRequest,
+    left: &Leftovers,
+) -> Result<(), ExposerError> {
+    let (Some((record, target)), Some(volume)) = (&request.unfinished_rebind, &left.rebound_volume) else {
+        return Ok(());
+    };
     if left.target_holds(record) {
         return rebind::set_policy(cluster, volume, &record.reclaim_policy).await;
     }
@@ -189,13 +235,21 @@ async fn settle_volume(cluster: &Cluster, request: &CleanUpRequest, left: &Lefto
 /// A source that was retained for us and not released goes with its storage snapshot.
 async fn delete_source(cluster: &Cluster, left: &Leftovers) -> Result<(), ExposerError> {
     let Some(source) = &left.source else { return Ok(()) };
-    if let Some(content) = left.source_content.as_ref().filter(|content| content.metadata.deletion_timestamp.is_none()) {
+    if let Some(content) = left
+        .source_content
+        .as_ref()
+        .filter(|content| content.metadata.deletion_timestamp.is_none())
+    {
         let name = content.metadata.name.as_deref().unwrap_or_default();
         let policy = json!({"spec": {"deletionPolicy": "Delete"}});
         api::patch(&cluster.wide::<VolumeSnapshotContent>(), name, &policy).await?;
     }
     let namespace = source.metadata.namespace.as_deref().unwrap_or_default();
-    api::delete(&cluster.in_namespace::<VolumeSnapshot>(namespace), &source.metadata).await
+    api::delete(
+        &cluster.in_namespace::<VolumeSnapshot>(namespace),
+        &source.metadata,
+    )
+    .await
 }
 
 #[cfg(test)]

@@ -4,17 +4,19 @@
 #[derive(Debug, thiserror::Error)]
 pub enum ExposerError {
     /// The API server refused or could not be reached.
-    #[error("cannot {operation} {object}: {source}")]
+    #[error("cannot {operation} {object}: {}", words(error))]
     Api {
         /// `get`, `create`, `patch`, `delete`.
         operation: &'static str,
         /// Kind, namespace and name.
         object: String,
-        #[source]
-        source: Box<kube::Error>,
+        /// Not a `#[source]`: its words are in the text already, without the noise around them.
+        error: Box<kube::Error>,
     },
     /// The data mover pod inherits from the node agent's DaemonSet, and there is none.
-    #[error("DaemonSet {namespace}/node-agent not found: data mover pods inherit their image from it; install with --use-node-agent")]
+    #[error(
+        "DaemonSet {namespace}/node-agent not found: data mover pods inherit their image from it; install with --use-node-agent"
+    )]
     NoNodeAgent {
         /// Namespace looked in.
         namespace: String,
@@ -24,12 +26,20 @@ pub enum ExposerError {
 impl ExposerError {
     /// The object was changed by somebody else in between: read again.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Api { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_conflict()))
+        matches!(self, Self::Api { error, .. } if matches!(&**error, kube::Error::Api(status) if status.is_conflict()))
     }
 
     /// The API server will say the same every time: the object is invalid or not allowed.
     pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Api { source, .. }
-            if matches!(&**source, kube::Error::Api(status) if status.is_invalid() || status.code == 400))
+        matches!(self, Self::Api { error, .. }
+            if matches!(&**error, kube::Error::Api(status) if status.is_invalid() || status.code == 400))
+    }
+}
+
+/// What the API server says, or why it could not be asked.
+fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
     }
 }

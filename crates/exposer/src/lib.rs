@@ -46,7 +46,10 @@ pub enum Next {
 impl Next {
     /// Waiting without a limit of its own.
     pub(crate) fn wait(what: impl Into<String>) -> Self {
-        Self::Wait { what: what.into(), within: None }
+        Self::Wait {
+            what: what.into(),
+            within: None,
+        }
     }
 
     pub(crate) fn impossible(why: impl Into<String>) -> Self {

@@ -12,9 +12,9 @@ use std::time::Duration;
 use caravel_api::labels;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, EnvVar, NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm,
-    PersistentVolumeClaimVolumeSource, Pod, PodSpec, SecretVolumeSource, SecurityContext, Toleration,
-    TopologySpreadConstraint, Volume, VolumeDevice, VolumeMount,
+    Affinity, Capabilities, Container, EnvVar, NodeAffinity, NodeSelector, NodeSelectorRequirement,
+    NodeSelectorTerm, PersistentVolumeClaimVolumeSource, Pod, PodSpec, SecretVolumeSource, SecurityContext,
+    Toleration, TopologySpreadConstraint, Volume, VolumeDevice, VolumeMount,
 };
 use k8s_openapi::api::core::v1::{KeyToPath, PodSecurityContext};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
@@ -75,7 +75,11 @@ pub struct DataMoverPod<'a> {
 impl DataMoverPod<'_> {
     /// The pod, inheriting from the node agent's DaemonSet.
     pub fn build(&self, node_agent: &DaemonSet) -> Pod {
-        let template = node_agent.spec.as_ref().map(|spec| spec.template.clone()).unwrap_or_default();
+        let template = node_agent
+            .spec
+            .as_ref()
+            .map(|spec| spec.template.clone())
+            .unwrap_or_default();
         let meta = template.metadata.unwrap_or_default();
         let agent = template.spec.unwrap_or_default();
         let agent_container = agent.containers.first().cloned().unwrap_or_default();
@@ -107,15 +111,23 @@ impl DataMoverPod<'_> {
                 volumes: Some(volumes),
                 restart_policy: Some("Never".into()),
                 termination_grace_period_seconds: Some(0),
-                service_account_name: self.service_account.map(str::to_owned).or(agent.service_account_name),
+                service_account_name: self
+                    .service_account
+                    .map(str::to_owned)
+                    .or(agent.service_account_name),
                 image_pull_secrets: agent.image_pull_secrets,
                 dns_policy: agent.dns_policy,
                 dns_config: agent.dns_config,
                 priority_class_name: agent.priority_class_name,
-                security_context: Some(PodSecurityContext { run_as_user: Some(0), ..PodSecurityContext::default() }),
+                security_context: Some(PodSecurityContext {
+                    run_as_user: Some(0),
+                    ..PodSecurityContext::default()
+                }),
                 topology_spread_constraints: Some(vec![spread(group)]),
                 affinity: Some(self.affinity()),
-                node_selector: self.on_node.map(|node| BTreeMap::from([("kubernetes.io/hostname".into(), node.into())])),
+                node_selector: self
+                    .on_node
+                    .map(|node| BTreeMap::from([("kubernetes.io/hostname".into(), node.into())])),
                 tolerations: Some(tolerations(agent.tolerations)),
                 ..PodSpec::default()
             }),
@@ -141,7 +153,10 @@ impl DataMoverPod<'_> {
             format!("--volume-path={}", self.volume_path()),
             format!("--volume-mode={}", self.volume_mode),
             format!("--{flag}={}", self.name),
-            format!("--resource-timeout={}", caravel_api::Duration(self.resource_timeout)),
+            format!(
+                "--resource-timeout={}",
+                caravel_api::Duration(self.resource_timeout)
+            ),
         ];
         let is_log = |arg: &&String| arg.starts_with("--log-level=") || arg.starts_with("--log-format=");
         args.extend(agent.args.iter().flatten().filter(is_log).cloned());
@@ -154,7 +169,10 @@ impl DataMoverPod<'_> {
                 ..VolumeMount::default()
             });
         }
-        let device = VolumeDevice { name: self.uid.into(), device_path: self.volume_path() };
+        let device = VolumeDevice {
+            name: self.uid.into(),
+            device_path: self.volume_path(),
+        };
         Container {
             name: self.uid.into(),
             image: agent.image.clone(),
@@ -172,10 +190,17 @@ impl DataMoverPod<'_> {
     }
 
     fn environment(&self, agent: &Container) -> Vec<EnvVar> {
-        let variable = |name: &str, value: String| EnvVar { name: name.into(), value: Some(value), value_from: None };
+        let variable = |name: &str, value: String| EnvVar {
+            name: name.into(),
+            value: Some(value),
+            value_from: None,
+        };
         let mut own = vec![variable(LOCATION_VARIABLE, self.location.json.clone())];
         if let Some((_, key)) = &self.location.credential {
-            own.push(variable("AWS_SHARED_CREDENTIALS_FILE", format!("{CREDENTIAL_FOLDER}/{key}")));
+            own.push(variable(
+                "AWS_SHARED_CREDENTIALS_FILE",
+                format!("{CREDENTIAL_FOLDER}/{key}"),
+            ));
         }
         let mut all: Vec<_> = agent.env.clone().unwrap_or_default();
         all.retain(|inherited| !own.iter().any(|variable| variable.name == inherited.name));
@@ -195,7 +220,13 @@ impl DataMoverPod<'_> {
             .cloned()
             .collect();
         let is_kept = |mount: &&VolumeMount| volumes.iter().any(|volume| volume.name == mount.name);
-        let mounts = container.volume_mounts.iter().flatten().filter(is_kept).cloned().collect();
+        let mounts = container
+            .volume_mounts
+            .iter()
+            .flatten()
+            .filter(is_kept)
+            .cloned()
+            .collect();
         (volumes, mounts)
     }
 
@@ -217,7 +248,11 @@ impl DataMoverPod<'_> {
                 secret: Some(SecretVolumeSource {
                     secret_name: Some(secret.into()),
                     default_mode: Some(0o400),
-                    items: Some(vec![KeyToPath { key: key.into(), path: file.into(), mode: None }]),
+                    items: Some(vec![KeyToPath {
+                        key: key.into(),
+                        path: file.into(),
+                        mode: None,
+                    }]),
                     optional: None,
                 }),
                 ..Volume::default()
@@ -263,16 +298,23 @@ impl DataMoverPod<'_> {
             operator: "NotIn".into(),
             values: Some(vec!["windows".into()]),
         };
-        let mut terms = self.topology.map(|topology| topology.node_selector_terms.clone()).unwrap_or_default();
+        let mut terms = self
+            .topology
+            .map(|topology| topology.node_selector_terms.clone())
+            .unwrap_or_default();
         if terms.is_empty() {
             terms.push(NodeSelectorTerm::default());
         }
         for term in &mut terms {
-            term.match_expressions.get_or_insert_default().push(not_windows.clone());
+            term.match_expressions
+                .get_or_insert_default()
+                .push(not_windows.clone());
         }
         Affinity {
             node_affinity: Some(NodeAffinity {
-                required_during_scheduling_ignored_during_execution: Some(NodeSelector { node_selector_terms: terms }),
+                required_during_scheduling_ignored_during_execution: Some(NodeSelector {
+                    node_selector_terms: terms,
+                }),
                 ..NodeAffinity::default()
             }),
             ..Affinity::default()
@@ -296,7 +338,10 @@ fn spread(group: &str) -> TopologySpreadConstraint {
 
 fn tolerations(all: Option<Vec<Toleration>>) -> Vec<Toleration> {
     let is_inherited = |toleration: &Toleration| {
-        toleration.key.as_deref().is_some_and(|key| INHERITED_TOLERATIONS.contains(&key))
+        toleration
+            .key
+            .as_deref()
+            .is_some_and(|key| INHERITED_TOLERATIONS.contains(&key))
     };
     all.into_iter().flatten().filter(is_inherited).collect()
 }
@@ -306,3 +351,6 @@ fn inherit(into: &mut BTreeMap<String, String>, from: Option<&BTreeMap<String, S
         into.insert(key.into(), value.clone());
     }
 }
+
+#[cfg(test)]
+mod tests;

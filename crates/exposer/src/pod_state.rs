@@ -26,14 +26,23 @@ pub enum PodState {
 }
 
 /// Reasons of a waiting container that no time heals.
-const HOPELESS: &[&str] = &["ErrImageNeverPull", "InvalidImageName", "CreateContainerConfigError", "ImagePullBackOff"];
+const HOPELESS: &[&str] = &[
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "ImagePullBackOff",
+];
 
 impl PodState {
     /// Reads the state out of a pod.
     pub fn of(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
         let container = status.container_statuses.as_ref().and_then(|all| all.first());
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
+        let node = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.node_name.clone())
+            .unwrap_or_default();
         if let Some(ended) = container.and_then(ended) {
             return ended;
         }
@@ -42,24 +51,32 @@ impl PodState {
             "Succeeded" | "Failed" => Self::Ended {
                 succeeded: phase == "Succeeded",
                 message: String::new(),
-                reason: sentence(&[status.reason.as_deref(), status.message.as_deref()], "the pod has failed"),
+                reason: sentence(
+                    &[status.reason.as_deref(), status.message.as_deref()],
+                    "the pod has failed",
+                ),
             },
             "Running" if container.is_some_and(|container| is_running(container)) => Self::Running { node },
             _ => match container.and_then(waiting) {
-                Some((reason, message)) if HOPELESS.contains(&reason.as_str()) => {
-                    Self::Broken { why: sentence(&[Some(&reason), Some(&message)], "") }
-                }
+                Some((reason, message)) if HOPELESS.contains(&reason.as_str()) => Self::Broken {
+                    why: sentence(&[Some(&reason), Some(&message)], ""),
+                },
                 Some((reason, message)) => Self::Pending {
                     reason: sentence(&[Some(&reason), Some(&message)], "its container waits"),
                 },
-                None => Self::Pending { reason: unscheduled(&status) },
+                None => Self::Pending {
+                    reason: unscheduled(&status),
+                },
             },
         }
     }
 }
 
 fn is_running(container: &ContainerStatus) -> bool {
-    container.state.as_ref().is_some_and(|state| state.running.is_some())
+    container
+        .state
+        .as_ref()
+        .is_some_and(|state| state.running.is_some())
 }
 
 fn ended(container: &ContainerStatus) -> Option<PodState> {
@@ -67,13 +84,20 @@ fn ended(container: &ContainerStatus) -> Option<PodState> {
     Some(PodState::Ended {
         succeeded: ended.exit_code == 0,
         message: ended.message.clone().unwrap_or_default(),
-        reason: format!("{}, exit code {}", ended.reason.as_deref().unwrap_or("ended"), ended.exit_code),
+        reason: format!(
+            "{}, exit code {}",
+            ended.reason.as_deref().unwrap_or("ended"),
+            ended.exit_code
+        ),
     })
 }
 
 fn waiting(container: &ContainerStatus) -> Option<(String, String)> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    Some((waiting.reason.clone().unwrap_or_default(), waiting.message.clone().unwrap_or_default()))
+    Some((
+        waiting.reason.clone().unwrap_or_default(),
+        waiting.message.clone().unwrap_or_default(),
+    ))
 }
 
 /// The condition that keeps the pod from starting: `Unschedulable: 0/1 nodes are available: …`.
@@ -83,14 +107,28 @@ fn unscheduled(status: &k8s_openapi::api::core::v1::PodStatus) -> String {
         .iter()
         .flatten()
         .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
-        .map(|condition| sentence(&[condition.reason.as_deref(), condition.message.as_deref()], "it is not scheduled"))
+        .map(|condition| {
+            sentence(
+                &[condition.reason.as_deref(), condition.message.as_deref()],
+                "it is not scheduled",
+            )
+        })
         .unwrap_or_else(|| "it is not scheduled yet, or its volume is not mounted yet".into())
 }
 
 /// `reason: message`, leaving out what is empty.
 pub(crate) fn sentence(parts: &[Option<&str>], otherwise: &str) -> String {
-    let said: Vec<_> = parts.iter().flatten().filter(|part| !part.is_empty()).copied().collect();
-    if said.is_empty() { otherwise.into() } else { said.join(": ") }
+    let said: Vec<_> = parts
+        .iter()
+        .flatten()
+        .filter(|part| !part.is_empty())
+        .copied()
+        .collect();
+    if said.is_empty() {
+        otherwise.into()
+    } else {
+        said.join(": ")
+    }
 }
 
 #[cfg(test)]
@@ -99,39 +137,64 @@ mod tests {
     use serde_json::json;
 
     fn pod(status: serde_json::Value) -> Pod {
-        serde_json::from_value(json!({"spec": {"containers": [], "nodeName": "n1"}, "status": status})).unwrap()
+        serde_json::from_value(json!({"spec": {"containers": [], "nodeName": "n1"}, "status": status}))
+            .unwrap()
     }
 
     #[test]
     fn an_unschedulable_pod_tells_the_schedulers_reason() {
         let state = PodState::of(&pod(json!({"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]})));
-        assert_eq!(state, PodState::Pending { reason: "Unschedulable: 0/1 nodes are available".into() });
+        assert_eq!(
+            state,
+            PodState::Pending {
+                reason: "Unschedulable: 0/1 nodes are available".into()
+            }
+        );
     }
 
     #[test]
     fn an_image_that_is_never_pulled_breaks_the_pod() {
-        let state = PodState::of(&pod(json!({"phase": "Pending", "containerStatuses": [{"name": "x", "image": "", "imageID": "",
-            "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ErrImageNeverPull", "message": "not present"}}}]})));
-        assert_eq!(state, PodState::Broken { why: "ErrImageNeverPull: not present".into() });
+        let state = PodState::of(&pod(
+            json!({"phase": "Pending", "containerStatuses": [{"name": "x", "image": "", "imageID": "",
+            "ready": false, "restartCount": 0, "state": {"waiting": {"reason": "ErrImageNeverPull", "message": "not present"}}}]}),
+        ));
+        assert_eq!(
+            state,
+            PodState::Broken {
+                why: "ErrImageNeverPull: not present".into()
+            }
+        );
     }
 
     #[test]
     fn an_ended_container_hands_over_its_termination_message_even_before_the_pods_phase_changes() {
-        let state = PodState::of(&pod(json!({"phase": "Running", "containerStatuses": [{"name": "x", "image": "", "imageID": "",
-            "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 1, "reason": "Error", "message": "no such bucket"}}}]})));
+        let state = PodState::of(&pod(
+            json!({"phase": "Running", "containerStatuses": [{"name": "x", "image": "", "imageID": "",
+            "ready": false, "restartCount": 0, "state": {"terminated": {"exitCode": 1, "reason": "Error", "message": "no such bucket"}}}]}),
+        ));
         assert_eq!(
             state,
-            PodState::Ended { succeeded: false, message: "no such bucket".into(), reason: "Error, exit code 1".into() }
+            PodState::Ended {
+                succeeded: false,
+                message: "no such bucket".into(),
+                reason: "Error, exit code 1".into()
+            }
         );
     }
 
     #[test]
     fn an_evicted_pod_has_ended_with_the_kubelets_reason() {
-        let state = PodState::of(&pod(json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk"})));
+        let state = PodState::of(&pod(
+            json!({"phase": "Failed", "reason": "Evicted", "message": "low on disk"}),
+        ));
         assert_eq!(
             state,
-            PodState::Ended { succeeded: false, message: String::new(), reason: "Evicted: low on disk".into() }
+            PodState::Ended {
+                succeeded: false,
+                message: String::new(),
+                reason: "Evicted: low on disk".into()
+            }
         );
     }
 }

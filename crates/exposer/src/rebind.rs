@@ -79,21 +79,35 @@ pub async fn observe(
     )?;
     let name = match &record {
         Some(record) => record.persistent_volume.clone(),
-        None => restore_pvc.as_ref().map(volume_name).unwrap_or_default().to_owned(),
+        None => restore_pvc
+            .as_ref()
+            .map(volume_name)
+            .unwrap_or_default()
+            .to_owned(),
     };
     let volume = api::get(&cluster.wide(), &name).await?;
-    Ok(Rebinding { record, target, restore_pvc, pod, volume })
+    Ok(Rebinding {
+        record,
+        target,
+        restore_pvc,
+        pod,
+        volume,
+    })
 }
 
 impl Rebinding {
     /// What comes next.
     pub fn next(&self, request: &RestoreRequest) -> Next {
         let object = format!("target PVC {}/{}", request.target_namespace, request.target_pvc);
-        let Some(target) = &self.target else { return Next::impossible(format!("{object} was deleted")) };
+        let Some(target) = &self.target else {
+            return Next::impossible(format!("{object} was deleted"));
+        };
         let Some(record) = &self.record else {
             return match &self.restore_pvc {
                 None => Next::impossible(format!("restore PVC {} was deleted", request.name)),
-                Some(pvc) if claim_phase(pvc) == "Bound" && self.volume.is_some() => Next::Do(Step::RecordVolume),
+                Some(pvc) if claim_phase(pvc) == "Bound" && self.volume.is_some() => {
+                    Next::Do(Step::RecordVolume)
+                }
                 Some(_) => Next::wait(format!("restore PVC {} to be bound", request.name)),
             };
         };
@@ -103,7 +117,9 @@ impl Rebinding {
         };
         let claimed = volume_name(target);
         if !claimed.is_empty() && claimed != name {
-            return Next::impossible(format!("{object} was bound to PersistentVolume {claimed} meanwhile"));
+            return Next::impossible(format!(
+                "{object} was bound to PersistentVolume {claimed} meanwhile"
+            ));
         }
         if is_offered(volume, request) {
             return after_offer(volume, target, record, &object);
@@ -112,19 +128,31 @@ impl Rebinding {
             return Next::Do(Step::RetainVolume);
         }
         let is_alive = |deleted: bool| !deleted;
-        let pod = self.pod.as_ref().map(|pod| is_alive(pod.metadata.deletion_timestamp.is_some()));
-        let pvc = self.restore_pvc.as_ref().map(|pvc| is_alive(pvc.metadata.deletion_timestamp.is_some()));
+        let pod = self
+            .pod
+            .as_ref()
+            .map(|pod| is_alive(pod.metadata.deletion_timestamp.is_some()));
+        let pvc = self
+            .restore_pvc
+            .as_ref()
+            .map(|pvc| is_alive(pvc.metadata.deletion_timestamp.is_some()));
         match (pod, pvc) {
             (Some(true), _) | (_, Some(true)) => Next::Do(Step::DeleteRestorePvc),
-            (Some(false), _) | (_, Some(false)) => {
-                Next::wait(format!("data mover pod and restore PVC {} to be gone", request.name))
-            }
+            (Some(false), _) | (_, Some(false)) => Next::wait(format!(
+                "data mover pod and restore PVC {} to be gone",
+                request.name
+            )),
             (None, None) => Next::Do(Step::OfferVolume),
         }
     }
 }
 
-fn after_offer(volume: &PersistentVolume, target: &PersistentVolumeClaim, record: &RebindRecord, object: &str) -> Next {
+fn after_offer(
+    volume: &PersistentVolume,
+    target: &PersistentVolumeClaim,
+    record: &RebindRecord,
+    object: &str,
+) -> Next {
     let name = &record.persistent_volume;
     let phase = volume_phase(volume);
     if volume_name(target).is_empty() {
@@ -152,7 +180,9 @@ pub async fn take(
     now: Timestamp,
 ) -> Result<(), ExposerError> {
     let volumes = cluster.wide::<PersistentVolume>();
-    let Some(volume) = &rebinding.volume else { return Ok(()) };
+    let Some(volume) = &rebinding.volume else {
+        return Ok(());
+    };
     let name = volume.metadata.name.as_deref().unwrap_or_default();
     match step {
         Step::RecordVolume => {
@@ -198,51 +228,86 @@ pub async fn take(
             api::patch(&claims, &request.target_pvc, &claim).await
         }
         Step::RestoreReclaimPolicy => {
-            let policy = rebinding.record.as_ref().map_or("Delete", |record| record.reclaim_policy.as_str());
+            let policy = rebinding
+                .record
+                .as_ref()
+                .map_or("Delete", |record| record.reclaim_policy.as_str());
             set_policy(cluster, volume, policy).await
         }
         _ => Ok(()),
     }
 }
 
-async fn record_on(cluster: &Cluster, request: &RestoreRequest, record: &RebindRecord) -> Result<(), ExposerError> {
-    let Ok(text) = serde_json::to_string(record) else { return Ok(()) };
+async fn record_on(
+    cluster: &Cluster,
+    request: &RestoreRequest,
+    record: &RebindRecord,
+) -> Result<(), ExposerError> {
+    let Ok(text) = serde_json::to_string(record) else {
+        return Ok(());
+    };
     let note = json!({"metadata": {"annotations": { RECORD_ANNOTATION: text }}});
     api::patch(&cluster.ours::<DataDownload>(), &request.name, &note).await
 }
 
 /// Sets the reclaim policy of exactly the volume that was read.
-pub(crate) async fn set_policy(cluster: &Cluster, volume: &PersistentVolume, policy: &str) -> Result<(), ExposerError> {
+pub(crate) async fn set_policy(
+    cluster: &Cluster,
+    volume: &PersistentVolume,
+    policy: &str,
+) -> Result<(), ExposerError> {
     let patch = json!({
         "metadata": { "resourceVersion": volume.metadata.resource_version },
         "spec": { "persistentVolumeReclaimPolicy": policy },
     });
-    api::patch(&cluster.wide::<PersistentVolume>(), volume.metadata.name.as_deref().unwrap_or_default(), &patch).await
+    api::patch(
+        &cluster.wide::<PersistentVolume>(),
+        volume.metadata.name.as_deref().unwrap_or_default(),
+        &patch,
+    )
+    .await
 }
 
 /// Whether the volume names the target PVC.
 pub(crate) fn is_offered(volume: &PersistentVolume, request: &RestoreRequest) -> bool {
-    volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref()).is_some_and(|claim| {
-        claim.namespace.as_deref() == Some(&request.target_namespace) && claim.name.as_deref() == Some(&request.target_pvc)
-    })
+    volume
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.claim_ref.as_ref())
+        .is_some_and(|claim| {
+            claim.namespace.as_deref() == Some(&request.target_namespace)
+                && claim.name.as_deref() == Some(&request.target_pvc)
+        })
 }
 
 pub(crate) fn volume_name(pvc: &PersistentVolumeClaim) -> &str {
-    pvc.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).unwrap_or_default()
+    pvc.spec
+        .as_ref()
+        .and_then(|spec| spec.volume_name.as_deref())
+        .unwrap_or_default()
 }
 
 pub(crate) fn reclaim_policy(volume: &PersistentVolume) -> &str {
-    let policy = volume.spec.as_ref().and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
+    let policy = volume
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.persistent_volume_reclaim_policy.as_deref());
     policy.unwrap_or("Retain")
 }
 
 fn volume_phase(volume: &PersistentVolume) -> &str {
-    volume.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+    volume
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Pending")
 }
 
 fn selector_labels(target: &PersistentVolumeClaim) -> BTreeMap<String, String> {
     let selector = target.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-    selector.and_then(|selector| selector.match_labels.clone()).unwrap_or_default()
+    selector
+        .and_then(|selector| selector.match_labels.clone())
+        .unwrap_or_default()
 }
 
 /// The newest warning event about a PVC that is not bound, as `reason: message`.
@@ -250,12 +315,25 @@ pub(crate) async fn claim_warning(
     cluster: &Cluster,
     pvc: Option<&PersistentVolumeClaim>,
 ) -> Result<Option<String>, ExposerError> {
-    let Some(pvc) = pvc.filter(|pvc| claim_phase(pvc) != "Bound") else { return Ok(None) };
-    let selector = format!("involvedObject.uid={},type=Warning", pvc.metadata.uid.as_deref().unwrap_or_default());
+    let Some(pvc) = pvc.filter(|pvc| claim_phase(pvc) != "Bound") else {
+        return Ok(None);
+    };
+    let selector = format!(
+        "involvedObject.uid={},type=Warning",
+        pvc.metadata.uid.as_deref().unwrap_or_default()
+    );
     // A reason is a courtesy: without it the deadline still holds.
-    let events = cluster.ours::<Event>().list(&ListParams::default().fields(&selector)).await;
-    let newest = events.ok().and_then(|list| list.items.into_iter().max_by_key(|event| event.last_timestamp.clone()));
-    Ok(newest.map(|event| crate::pod_state::sentence(&[event.reason.as_deref(), event.message.as_deref()], "")))
+    let events = cluster
+        .ours::<Event>()
+        .list(&ListParams::default().fields(&selector))
+        .await;
+    let newest = events.ok().and_then(|list| {
+        list.items
+            .into_iter()
+            .max_by_key(|event| event.last_timestamp.clone())
+    });
+    Ok(newest
+        .map(|event| crate::pod_state::sentence(&[event.reason.as_deref(), event.message.as_deref()], "")))
 }
 
 #[cfg(test)]

@@ -50,7 +50,11 @@ pub struct RestoreExposure {
 }
 
 /// The target PVC, which must exist before a DataDownload is accepted.
-pub async fn target(cluster: &Cluster, namespace: &str, pvc: &str) -> Result<Option<PersistentVolumeClaim>, ExposerError> {
+pub async fn target(
+    cluster: &Cluster,
+    namespace: &str,
+    pvc: &str,
+) -> Result<Option<PersistentVolumeClaim>, ExposerError> {
     api::get(&cluster.in_namespace(namespace), pvc).await
 }
 
@@ -62,13 +66,22 @@ pub async fn observe(cluster: &Cluster, request: &RestoreRequest) -> Result<Rest
         api::get(&claims, &request.name),
         api::get(&pods, &request.name),
     )?;
-    let class = target.as_ref().and_then(|pvc| pvc.spec.as_ref()?.storage_class_name.clone()).unwrap_or_default();
+    let class = target
+        .as_ref()
+        .and_then(|pvc| pvc.spec.as_ref()?.storage_class_name.clone())
+        .unwrap_or_default();
     let classes = cluster.wide::<StorageClass>();
     let (storage_class, pvc_warning) = futures::try_join!(
         api::get(&classes, &class),
         crate::rebind::claim_warning(cluster, restore_pvc.as_ref()),
     )?;
-    Ok(RestoreExposure { target, restore_pvc, pod, storage_class, pvc_warning })
+    Ok(RestoreExposure {
+        target,
+        restore_pvc,
+        pod,
+        storage_class,
+        pvc_warning,
+    })
 }
 
 impl RestoreExposure {
@@ -79,20 +92,30 @@ impl RestoreExposure {
         }
         let object = format!("target PVC {}/{}", request.target_namespace, request.target_pvc);
         let Some(target) = &self.target else {
-            return Next::impossible(format!("{object} not found: it was deleted before it could be filled"));
+            return Next::impossible(format!(
+                "{object} not found: it was deleted before it could be filled"
+            ));
         };
-        if target.spec.as_ref().is_some_and(|spec| spec.volume_name.as_deref().is_some_and(|name| !name.is_empty())) {
+        if target
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.volume_name.as_deref().is_some_and(|name| !name.is_empty()))
+        {
             return Next::impossible(format!("{object} is already bound to a volume"));
         }
         let late = self.storage_class.as_ref().is_some_and(binds_late);
         if late && self.selected_node().is_none() {
             return Next::Wait {
-                what: format!("a pod that uses {object} to be placed on a node (its class binds volumes late)"),
+                what: format!(
+                    "a pod that uses {object} to be placed on a node (its class binds volumes late)"
+                ),
                 within: Some(request.operation_timeout),
             };
         }
         let name = &request.name;
-        let Some(pvc) = &self.restore_pvc else { return Next::Do(Step::CreateRestorePvc) };
+        let Some(pvc) = &self.restore_pvc else {
+            return Next::Do(Step::CreateRestorePvc);
+        };
         if !api::is_owned_by(&pvc.metadata, &request.uid) {
             return Next::impossible(format!("PVC {name} exists already and is not ours"));
         }
@@ -101,7 +124,11 @@ impl RestoreExposure {
             "Bound" => Next::Do(Step::CreateMoverPod),
             _ if late => Next::Do(Step::CreateMoverPod),
             _ => {
-                let why = self.pvc_warning.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+                let why = self
+                    .pvc_warning
+                    .as_deref()
+                    .map(|why| format!(" ({why})"))
+                    .unwrap_or_default();
                 Next::wait(format!("PVC {name} to be bound{why}"))
             }
         }
@@ -120,9 +147,13 @@ pub async fn take(
     exposure: &RestoreExposure,
     step: Step,
 ) -> Result<(), ExposerError> {
-    let Some(target) = &exposure.target else { return Ok(()) };
+    let Some(target) = &exposure.target else {
+        return Ok(());
+    };
     match step {
-        Step::CreateRestorePvc => api::create(&cluster.ours(), &restore_pvc(&cluster.namespace, request, target)).await,
+        Step::CreateRestorePvc => {
+            api::create(&cluster.ours(), &restore_pvc(&cluster.namespace, request, target)).await
+        }
         Step::CreateMoverPod => {
             let (agent, account) = inherited(cluster).await?;
             let late = exposure.storage_class.as_ref().is_some_and(binds_late);
@@ -146,7 +177,11 @@ pub async fn take(
 }
 
 /// The target's twin, without the selector that keeps the target pending.
-fn restore_pvc(namespace: &str, request: &RestoreRequest, target: &PersistentVolumeClaim) -> PersistentVolumeClaim {
+fn restore_pvc(
+    namespace: &str,
+    request: &RestoreRequest,
+    target: &PersistentVolumeClaim,
+) -> PersistentVolumeClaim {
     let spec = target.spec.clone().unwrap_or_default();
     PersistentVolumeClaim {
         metadata: ObjectMeta {
@@ -171,7 +206,11 @@ fn restore_pvc(namespace: &str, request: &RestoreRequest, target: &PersistentVol
 
 /// Annotations without what the volume binder has written; the chosen node stays.
 fn without_binding(annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    const BINDER: &[&str] = &["pv.kubernetes.io/", "volume.kubernetes.io/", "volume.beta.kubernetes.io/"];
+    const BINDER: &[&str] = &[
+        "pv.kubernetes.io/",
+        "volume.kubernetes.io/",
+        "volume.beta.kubernetes.io/",
+    ];
     annotations
         .into_iter()
         .filter(|(key, _)| key == SELECTED_NODE || !BINDER.iter().any(|prefix| key.starts_with(prefix)))
@@ -180,8 +219,12 @@ fn without_binding(annotations: BTreeMap<String, String>) -> BTreeMap<String, St
 
 pub(crate) fn volume_mode(pvc: &PersistentVolumeClaim) -> &'static str {
     let mode = pvc.spec.as_ref().and_then(|spec| spec.volume_mode.as_deref());
-    if mode == Some("Block") { "Block" } else { "Filesystem" }
+    if mode == Some("Block") {
+        "Block"
+    } else {
+        "Filesystem"
+    }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,13 +17,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use caravel_csi::{
-    DeletionPolicy, VolumeSnapshot, VolumeSnapshotContent, VolumeSnapshotContentSource, VolumeSnapshotContentSpec,
-    VolumeSnapshotSource, VolumeSnapshotSpec,
+    DeletionPolicy, VolumeSnapshot, VolumeSnapshotContent, VolumeSnapshotContentSource,
+    VolumeSnapshotContentSpec, VolumeSnapshotSource, VolumeSnapshotSpec,
 };
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
-    NodeSelector, ObjectReference, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod, ServiceAccount,
-    TypedLocalObjectReference, VolumeResourceRequirements,
+    NodeSelector, ObjectReference, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod,
+    ServiceAccount, TypedLocalObjectReference, VolumeResourceRequirements,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -94,7 +94,10 @@ pub async fn observe(cluster: &Cluster, request: &SnapshotRequest) -> Result<Sna
         api::get(&classes, &request.storage_class),
     )?;
     let bound_content = source.as_ref().map(bound_content).unwrap_or_default();
-    let volume = source_pvc.as_ref().and_then(|pvc| pvc.spec.as_ref()?.volume_name.clone()).unwrap_or_default();
+    let volume = source_pvc
+        .as_ref()
+        .and_then(|pvc| pvc.spec.as_ref()?.volume_name.clone())
+        .unwrap_or_default();
     let volumes = cluster.wide::<PersistentVolume>();
     let (source_content, source_volume, pvc_warning) = futures::try_join!(
         api::get(&contents, &bound_content),
@@ -120,7 +123,9 @@ impl SnapshotExposure {
     pub fn next(&self, request: &SnapshotRequest) -> Next {
         match self.toward_pod(request) {
             // Off the path to the pod, so done while waiting for something else.
-            Next::Wait { .. } | Next::Done if self.source.is_some() && self.owns_snapshot() => Next::Do(Step::ReleaseSource),
+            Next::Wait { .. } | Next::Done if self.source.is_some() && self.owns_snapshot() => {
+                Next::Do(Step::ReleaseSource)
+            }
             next => next,
         }
     }
@@ -133,11 +138,18 @@ impl SnapshotExposure {
         if !self.owns_snapshot() {
             return self.source_ready(request);
         }
-        let Some(backup) = &self.backup else { return Next::Do(Step::CreateBackupSnapshot) };
+        let Some(backup) = &self.backup else {
+            return Next::Do(Step::CreateBackupSnapshot);
+        };
         if !is_ready(backup) {
-            return Next::wait(format!("VolumeSnapshot {name} to be ready{}", snapshot_error(Some(backup), self.backup_content.as_ref())));
+            return Next::wait(format!(
+                "VolumeSnapshot {name} to be ready{}",
+                snapshot_error(Some(backup), self.backup_content.as_ref())
+            ));
         }
-        let Some(pvc) = &self.backup_pvc else { return Next::Do(Step::CreateBackupPvc) };
+        let Some(pvc) = &self.backup_pvc else {
+            return Next::Do(Step::CreateBackupPvc);
+        };
         if !api::is_owned_by(&pvc.metadata, &request.uid) {
             return Next::impossible(format!("PVC {name} exists already and is not ours"));
         }
@@ -146,16 +158,25 @@ impl SnapshotExposure {
             "Bound" => Next::Do(Step::CreateMoverPod),
             _ if self.binds_late() => Next::Do(Step::CreateMoverPod),
             _ => {
-                let why = self.pvc_warning.as_deref().map(|why| format!(" ({why})")).unwrap_or_default();
+                let why = self
+                    .pvc_warning
+                    .as_deref()
+                    .map(|why| format!(" ({why})"))
+                    .unwrap_or_default();
                 Next::wait(format!("PVC {name} to be bound{why}"))
             }
         }
     }
 
     fn source_ready(&self, request: &SnapshotRequest) -> Next {
-        let object = format!("VolumeSnapshot {}/{}", request.source_namespace, request.volume_snapshot);
+        let object = format!(
+            "VolumeSnapshot {}/{}",
+            request.source_namespace, request.volume_snapshot
+        );
         let Some(source) = &self.source else {
-            return Next::impossible(format!("{object} not found: it was deleted before it could be exposed"));
+            return Next::impossible(format!(
+                "{object} not found: it was deleted before it could be exposed"
+            ));
         };
         if source.metadata.deletion_timestamp.is_some() {
             return Next::impossible(format!("{object} is being deleted"));
@@ -164,7 +185,10 @@ impl SnapshotExposure {
             return Next::Do(Step::CreateBackupSnapshot);
         }
         Next::Wait {
-            what: format!("{object} to be ready{}", snapshot_error(Some(source), self.source_content.as_ref())),
+            what: format!(
+                "{object} to be ready{}",
+                snapshot_error(Some(source), self.source_content.as_ref())
+            ),
             within: Some(request.operation_timeout),
         }
     }
@@ -183,7 +207,14 @@ impl SnapshotExposure {
         if !self.binds_late() {
             return None;
         }
-        self.source_volume.as_ref()?.spec.as_ref()?.node_affinity.as_ref()?.required.as_ref()
+        self.source_volume
+            .as_ref()?
+            .spec
+            .as_ref()?
+            .node_affinity
+            .as_ref()?
+            .required
+            .as_ref()
     }
 }
 
@@ -207,7 +238,11 @@ pub async fn take(
 }
 
 /// Retains the source first: from here on nobody but our own content decides over the storage snapshot.
-async fn create_snapshot(cluster: &Cluster, request: &SnapshotRequest, exposure: &SnapshotExposure) -> Result<(), ExposerError> {
+async fn create_snapshot(
+    cluster: &Cluster,
+    request: &SnapshotRequest,
+    exposure: &SnapshotExposure,
+) -> Result<(), ExposerError> {
     let contents = cluster.wide::<VolumeSnapshotContent>();
     if let Some(source_content) = &exposure.source_content {
         let name = source_content.metadata.name.as_deref().unwrap_or_default();
@@ -218,13 +253,19 @@ async fn create_snapshot(cluster: &Cluster, request: &SnapshotRequest, exposure:
             api::create(&contents, &content).await?;
         }
     }
-    api::create(&cluster.ours(), &backup_snapshot(&cluster.namespace, request, exposure)).await
+    api::create(
+        &cluster.ours(),
+        &backup_snapshot(&cluster.namespace, request, exposure),
+    )
+    .await
 }
 
 /// Content first: it waits for its VolumeSnapshot by its finalizer, so a crash in between leaves the one that we
 /// look for.
 async fn release_source(cluster: &Cluster, exposure: &SnapshotExposure) -> Result<(), ExposerError> {
-    let Some(source) = &exposure.source else { return Ok(()) };
+    let Some(source) = &exposure.source else {
+        return Ok(());
+    };
     if let Some(content) = &exposure.source_content {
         let contents = cluster.wide::<VolumeSnapshotContent>();
         let name = content.metadata.name.as_deref().unwrap_or_default();
@@ -234,10 +275,18 @@ async fn release_source(cluster: &Cluster, exposure: &SnapshotExposure) -> Resul
         api::delete(&contents, &content.metadata).await?;
     }
     let namespace = source.metadata.namespace.as_deref().unwrap_or_default();
-    api::delete(&cluster.in_namespace::<VolumeSnapshot>(namespace), &source.metadata).await
+    api::delete(
+        &cluster.in_namespace::<VolumeSnapshot>(namespace),
+        &source.metadata,
+    )
+    .await
 }
 
-fn backup_snapshot(namespace: &str, request: &SnapshotRequest, exposure: &SnapshotExposure) -> VolumeSnapshot {
+fn backup_snapshot(
+    namespace: &str,
+    request: &SnapshotRequest,
+    exposure: &SnapshotExposure,
+) -> VolumeSnapshot {
     let source = exposure.source.as_ref();
     VolumeSnapshot {
         metadata: ObjectMeta {
@@ -257,8 +306,16 @@ fn backup_snapshot(namespace: &str, request: &SnapshotRequest, exposure: &Snapsh
     }
 }
 
-fn backup_content(namespace: &str, request: &SnapshotRequest, source: &VolumeSnapshotContent) -> Option<VolumeSnapshotContent> {
-    let managed_by = source.metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY));
+fn backup_content(
+    namespace: &str,
+    request: &SnapshotRequest,
+    source: &VolumeSnapshotContent,
+) -> Option<VolumeSnapshotContent> {
+    let managed_by = source
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(MANAGED_BY));
     Some(VolumeSnapshotContent {
         metadata: ObjectMeta {
             name: Some(request.name.clone()),
@@ -296,7 +353,11 @@ fn secrets_only(annotations: BTreeMap<String, String>) -> BTreeMap<String, Strin
         .collect()
 }
 
-fn backup_pvc(namespace: &str, request: &SnapshotRequest, exposure: &SnapshotExposure) -> PersistentVolumeClaim {
+fn backup_pvc(
+    namespace: &str,
+    request: &SnapshotRequest,
+    exposure: &SnapshotExposure,
+) -> PersistentVolumeClaim {
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(request.name.clone()),
@@ -323,7 +384,11 @@ fn backup_pvc(namespace: &str, request: &SnapshotRequest, exposure: &SnapshotExp
     }
 }
 
-async fn create_pod(cluster: &Cluster, request: &SnapshotRequest, exposure: &SnapshotExposure) -> Result<(), ExposerError> {
+async fn create_pod(
+    cluster: &Cluster,
+    request: &SnapshotRequest,
+    exposure: &SnapshotExposure,
+) -> Result<(), ExposerError> {
     let (agent, account) = inherited(cluster).await?;
     let pod = DataMoverPod {
         verb: Verb::Backup,
@@ -348,14 +413,18 @@ pub(crate) async fn inherited(cluster: &Cluster) -> Result<(DaemonSet, bool), Ex
         api::get(&agents, "node-agent"),
         api::get(&accounts, caravel_api::labels::DATA_MOVER_SERVICE_ACCOUNT),
     )?;
-    let agent = agent.ok_or_else(|| ExposerError::NoNodeAgent { namespace: cluster.namespace.clone() })?;
+    let agent = agent.ok_or_else(|| ExposerError::NoNodeAgent {
+        namespace: cluster.namespace.clone(),
+    })?;
     Ok((agent, account.is_some()))
 }
 
 /// The source PVC's mode; after its deletion, what the snapshot remembers of it.
 fn volume_mode(exposure: &SnapshotExposure) -> &str {
     let of_content = |content: &Option<VolumeSnapshotContent>| {
-        content.as_ref().and_then(|content| content.spec.source_volume_mode.clone())
+        content
+            .as_ref()
+            .and_then(|content| content.spec.source_volume_mode.clone())
     };
     let mode = exposure
         .backup_pvc
@@ -364,7 +433,11 @@ fn volume_mode(exposure: &SnapshotExposure) -> &str {
         .and_then(|pvc| pvc.spec.as_ref()?.volume_mode.clone())
         .or_else(|| of_content(&exposure.backup_content))
         .or_else(|| of_content(&exposure.source_content));
-    if mode.as_deref() == Some("Block") { "Block" } else { "Filesystem" }
+    if mode.as_deref() == Some("Block") {
+        "Block"
+    } else {
+        "Filesystem"
+    }
 }
 
 /// The larger of what the snapshot needs and what the source asked for.
@@ -374,10 +447,16 @@ fn size(exposure: &SnapshotExposure) -> Quantity {
         .flatten()
         .find_map(|content| content.status.as_ref()?.restore_size)
         .unwrap_or(0);
-    let asked = exposure
-        .source_pvc
-        .as_ref()
-        .and_then(|pvc| pvc.spec.as_ref()?.resources.as_ref()?.requests.as_ref()?.get("storage").cloned());
+    let asked = exposure.source_pvc.as_ref().and_then(|pvc| {
+        pvc.spec
+            .as_ref()?
+            .resources
+            .as_ref()?
+            .requests
+            .as_ref()?
+            .get("storage")
+            .cloned()
+    });
     match asked {
         Some(asked) if quantity_bytes(&asked.0).is_some_and(|bytes| bytes >= needed) || needed <= 0 => asked,
         _ => Quantity(needed.max(1).to_string()),
@@ -422,23 +501,35 @@ fn bound_content(snapshot: &VolumeSnapshot) -> String {
 }
 
 fn is_ready(snapshot: &VolumeSnapshot) -> bool {
-    snapshot.status.as_ref().is_some_and(|status| status.ready_to_use == Some(true))
+    snapshot
+        .status
+        .as_ref()
+        .is_some_and(|status| status.ready_to_use == Some(true))
 }
 
 fn handle(content: Option<&VolumeSnapshotContent>) -> Option<&str> {
     let content = content?;
-    let from_status = content.status.as_ref().and_then(|status| status.snapshot_handle.as_deref());
+    let from_status = content
+        .status
+        .as_ref()
+        .and_then(|status| status.snapshot_handle.as_deref());
     from_status.or(content.spec.source.snapshot_handle.as_deref())
 }
 
 fn snapshot_error(snapshot: Option<&VolumeSnapshot>, content: Option<&VolumeSnapshotContent>) -> String {
     let of_snapshot = snapshot.and_then(|snapshot| snapshot.status.as_ref()?.error.as_ref()?.message.clone());
     let of_content = || content.and_then(|content| content.status.as_ref()?.error.as_ref()?.message.clone());
-    of_snapshot.or_else(of_content).map(|message| format!(" ({message})")).unwrap_or_default()
+    of_snapshot
+        .or_else(of_content)
+        .map(|message| format!(" ({message})"))
+        .unwrap_or_default()
 }
 
 pub(crate) fn claim_phase(pvc: &PersistentVolumeClaim) -> &str {
-    pvc.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+    pvc.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Pending")
 }
 
 /// Whether volumes of this class are made only once a pod that uses them is placed.

@@ -61,24 +61,36 @@ pub async fn run(command: Command) -> anyhow::Result<()> {
         Command::Restore(args) => (&args.data_download, &args.volume),
     };
     volume.logging.start();
-    let variable = |name: &str| std::env::var(name).with_context(|| format!("variable {name} is not set; a data mover runs in a pod that the node agent makes"));
+    let variable = |name: &str| {
+        std::env::var(name).with_context(|| {
+            format!("variable {name} is not set; a data mover runs in a pod that the node agent makes")
+        })
+    };
     let settings = Settings {
         namespace: variable("VELERO_NAMESPACE")?,
         name: name.clone(),
         volume_path: volume.volume_path.clone(),
-        volume_mode: if volume.volume_mode == "Block" { VolumeMode::Block } else { VolumeMode::Filesystem },
+        volume_mode: if volume.volume_mode == "Block" {
+            VolumeMode::Block
+        } else {
+            VolumeMode::Filesystem
+        },
         node: std::env::var("NODE_NAME").unwrap_or_default(),
         location: variable("CARAVEL_LOCATION")?,
         password_file: "/repository/password".into(),
         termination_log: "/dev/termination-log".into(),
     };
-    let client = Client::try_default().await.context("cannot reach the Kubernetes API")?;
+    let client = Client::try_default()
+        .await
+        .context("cannot reach the Kubernetes API")?;
     let exit = match command {
         Command::Backup(_) => caravel_data_mover::backup(client, &settings).await,
         Command::Restore(_) => caravel_data_mover::restore(client, &settings).await,
     };
     match exit {
         Exit::Success => Ok(()),
-        Exit::Failure => bail!("{name}: the data movement did not complete; its reason is in the log line before and in the object's events"),
+        Exit::Failure => bail!(
+            "{name}: the data movement did not complete; its reason is in the log line before and in the object's events"
+        ),
     }
 }

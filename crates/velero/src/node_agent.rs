@@ -60,19 +60,31 @@ impl Logging {
         };
         // Libraries are heard from warnings on, except when everything is wanted.
         let quiet = if level == "trace" { "trace" } else { "warn" };
-        let filter = format!("{quiet},velero={level},caravel_controllers={level},caravel_exposer={level},caravel_data_mover={level},caravel_uploader={level},caravel_repository={level},caravel_backup_repository={level}");
-        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false);
+        let filter = format!(
+            "{quiet},velero={level},caravel_controllers={level},caravel_exposer={level},caravel_data_mover={level},caravel_uploader={level},caravel_repository={level},caravel_backup_repository={level}"
+        );
+        let lines = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false);
         // It fails only when a subscriber is set already, which then logs instead.
-        let _ = if self.log_format == "json" { lines.json().try_init() } else { lines.try_init() };
+        let _ = if self.log_format == "json" {
+            lines.json().try_init()
+        } else {
+            lines.try_init()
+        };
     }
 }
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     args.logging.start();
-    let node = std::env::var("NODE_NAME").context("variable NODE_NAME is not set; the DaemonSet sets it from spec.nodeName")?;
+    let node = std::env::var("NODE_NAME")
+        .context("variable NODE_NAME is not set; the DaemonSet sets it from spec.nodeName")?;
     let namespace = std::env::var("VELERO_NAMESPACE").unwrap_or_else(|_| "velero".into());
-    let client = Client::try_default().await.context("cannot reach the Kubernetes API")?;
+    let client = Client::try_default()
+        .await
+        .context("cannot reach the Kubernetes API")?;
     let limit = load_concurrency(&client, &namespace, &args.node_agent_configmap).await?;
     let shared = Shared {
         context: Context::new(client, namespace.clone()),
@@ -80,11 +92,15 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         slots: Arc::new(Slots::new(limit)),
         resource_timeout: *args.resource_timeout,
     };
-    hold_running(&shared).await.map_err(|error| anyhow::anyhow!("cannot list DataUploads and DataDownloads in namespace {namespace}: {error}"))?;
+    hold_running(&shared).await.map_err(|error| {
+        anyhow::anyhow!("cannot list DataUploads and DataDownloads in namespace {namespace}: {error}")
+    })?;
     let shutdown = CancellationToken::new();
     tracing::info!(%node, %namespace, concurrency = limit, "node agent starts");
-    let controllers =
-        [data_upload::spawn(shared.clone(), shutdown.clone()), data_download::spawn(shared, shutdown.clone())];
+    let controllers = [
+        data_upload::spawn(shared.clone(), shutdown.clone()),
+        data_download::spawn(shared, shutdown.clone()),
+    ];
     stopped().await?;
     tracing::info!("node agent stops");
     shutdown.cancel();
@@ -127,15 +143,23 @@ async fn load_concurrency(client: &Client, namespace: &str, configmap: &str) -> 
         return Ok(1);
     }
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let Some(found) = api.get_opt(configmap).await.with_context(|| format!("cannot read ConfigMap {namespace}/{configmap}"))? else {
+    let Some(found) = api
+        .get_opt(configmap)
+        .await
+        .with_context(|| format!("cannot read ConfigMap {namespace}/{configmap}"))?
+    else {
         tracing::warn!(%configmap, "the node agent's ConfigMap does not exist, defaults are used");
         return Ok(1);
     };
     let data = found.data.unwrap_or_default();
     let Some(text) = data.values().next().filter(|_| data.len() == 1) else {
-        bail!("ConfigMap {namespace}/{configmap} must have exactly one key with JSON, it has {}", data.len());
+        bail!(
+            "ConfigMap {namespace}/{configmap} must have exactly one key with JSON, it has {}",
+            data.len()
+        );
     };
-    let read = configuration(text).with_context(|| format!("ConfigMap {namespace}/{configmap} is not the JSON expected"))?;
+    let read = configuration(text)
+        .with_context(|| format!("ConfigMap {namespace}/{configmap} is not the JSON expected"))?;
     for key in read.rest.keys().chain(read.load_concurrency.rest.keys()) {
         tracing::warn!(%configmap, %key, "this version does not honour this setting of the node agent yet");
     }
@@ -152,7 +176,9 @@ mod tests {
 
     #[test]
     fn the_configmap_says_how_many_data_movers_run_at_once() {
-        let read = configuration(r#"{"loadConcurrency":{"globalConfig":3,"perNodeConfig":[]},"podResources":{}}"#).unwrap();
+        let read =
+            configuration(r#"{"loadConcurrency":{"globalConfig":3,"perNodeConfig":[]},"podResources":{}}"#)
+                .unwrap();
         assert_eq!(read.load_concurrency.global_config, 3);
         assert!(read.rest.contains_key("podResources"));
         assert!(read.load_concurrency.rest.contains_key("perNodeConfig"));

@@ -19,7 +19,9 @@ pub(super) enum Decision {
     Prepare,
     /// Ready since before this server started: note what it was opened with.
     Remember,
-    Wait { until: Timestamp },
+    Wait {
+        until: Timestamp,
+    },
     /// Ready and unchanged, or a phase of a newer version.
     Leave,
 }
@@ -38,7 +40,11 @@ pub(super) fn decide(
         (BackupRepositoryPhase::Ready, Some(_)) => Decision::Prepare,
         (BackupRepositoryPhase::NotReady, Some(last)) => {
             let until = last.at.checked_add(RETRY).unwrap_or(Timestamp::MAX);
-            if last.fingerprint != fingerprint || now >= until { Decision::Prepare } else { Decision::Wait { until } }
+            if last.fingerprint != fingerprint || now >= until {
+                Decision::Prepare
+            } else {
+                Decision::Wait { until }
+            }
         }
         (BackupRepositoryPhase::Other(_), _) => Decision::Leave,
     }

@@ -18,9 +18,9 @@ use caravel_api::v1::{BackupRepository, BackupStorageLocation};
 use caravel_backup_repository::{Environment, Prepare};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
-use kube::ResourceExt;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -42,17 +42,25 @@ const WORKERS: usize = 2;
 
 /// Starts the controller in the server.
 pub fn spawn(context: Context, shutdown: CancellationToken) -> JoinHandle<()> {
-    let controller = Controller { context: context.clone(), interests: std::sync::Arc::default(), tries: Mutex::default() };
+    let controller = Controller {
+        context: context.clone(),
+        interests: std::sync::Arc::default(),
+        tries: Mutex::default(),
+    };
     let by_location = std::sync::Arc::clone(&controller.interests);
     let by_secret = std::sync::Arc::clone(&controller.interests);
     let sources = vec![
         Source::objects(context.api::<BackupRepository>(), watcher::Config::default()),
-        Source::watch(context.api::<BackupStorageLocation>(), watcher::Config::default(), move |location| {
-            by_location.keys("BackupStorageLocation", &Key::of(location))
-        }),
-        Source::watch(context.api::<Secret>(), watcher::Config::default(), move |secret| {
-            by_secret.keys("Secret", &Key::of(secret))
-        }),
+        Source::watch(
+            context.api::<BackupStorageLocation>(),
+            watcher::Config::default(),
+            move |location| by_location.keys("BackupStorageLocation", &Key::of(location)),
+        ),
+        Source::watch(
+            context.api::<Secret>(),
+            watcher::Config::default(),
+            move |secret| by_secret.keys("Secret", &Key::of(secret)),
+        ),
     ];
     tokio::spawn(reconcile::run(controller, sources, WORKERS, shutdown))
 }
@@ -97,9 +105,9 @@ impl Reconciler for Controller {
                 self.remember(key, &inputs, now);
                 Ok(Next::Done)
             }
-            Decision::Wait { until } => {
-                Ok(Next::After(std::time::Duration::try_from(until.duration_since(now)).unwrap_or_default()))
-            }
+            Decision::Wait { until } => Ok(Next::After(
+                std::time::Duration::try_from(until.duration_since(now)).unwrap_or_default(),
+            )),
             Decision::Leave => Ok(Next::Done),
         }
     }
@@ -107,46 +115,85 @@ impl Reconciler for Controller {
 
 impl Controller {
     fn remember(&self, key: &Key, inputs: &Inputs, at: Timestamp) {
-        self.tries.lock().insert(key.clone(), LastTry { fingerprint: inputs.fingerprint.clone(), at });
+        self.tries.lock().insert(
+            key.clone(),
+            LastTry {
+                fingerprint: inputs.fingerprint.clone(),
+                at,
+            },
+        );
     }
 
     async fn inputs(&self, key: &Key, repository: &BackupRepository) -> Result<Inputs, Error> {
         let namespace = &self.context.namespace;
         let secrets = self.context.api::<Secret>();
         let name = &repository.spec.backup_storage_location;
-        self.interests.register("BackupStorageLocation", Key::new(namespace.clone(), name.clone()), key);
-        self.interests.register("Secret", Key::new(namespace.clone(), PASSWORD_SECRET), key);
+        self.interests.register(
+            "BackupStorageLocation",
+            Key::new(namespace.clone(), name.clone()),
+            key,
+        );
+        self.interests
+            .register("Secret", Key::new(namespace.clone(), PASSWORD_SECRET), key);
         let location = self.context.api::<BackupStorageLocation>().get_opt(name).await?;
         let password = secrets.get_opt(PASSWORD_SECRET).await?;
-        let version = |secret: &Option<Secret>| secret.as_ref().and_then(|secret| secret.resource_version()).unwrap_or_default();
+        let version = |secret: &Option<Secret>| {
+            secret
+                .as_ref()
+                .and_then(|secret| secret.resource_version())
+                .unwrap_or_default()
+        };
         let mut fingerprint = format!("password {}", version(&password));
         if let Some(location) = &location {
             fingerprint.push_str(&serde_json::to_string(&location.spec)?);
             if let Some(credential) = &location.spec.credential {
-                self.interests.register("Secret", Key::new(namespace.clone(), credential.name.clone()), key);
+                self.interests.register(
+                    "Secret",
+                    Key::new(namespace.clone(), credential.name.clone()),
+                    key,
+                );
                 fingerprint.push_str(&version(&secrets.get_opt(&credential.name).await?));
             }
         }
-        Ok(Inputs { location, password, fingerprint })
+        Ok(Inputs {
+            location,
+            password,
+            fingerprint,
+        })
     }
 
     /// Connects, or creates where the prefix is empty. The text of an error is the user's.
     async fn prepare(&self, repository: &BackupRepository, inputs: &Inputs) -> Result<(), String> {
         let spec = &repository.spec;
-        if matches!(spec.repository_type, Some(UploaderType::Restic | UploaderType::Other(_))) {
+        if matches!(
+            spec.repository_type,
+            Some(UploaderType::Restic | UploaderType::Other(_))
+        ) {
             return Err("only repositoryType kopia can be opened".into());
         }
         let Some(location) = &inputs.location else {
-            return Err(format!("BackupStorageLocation {} does not exist", spec.backup_storage_location));
+            return Err(format!(
+                "BackupStorageLocation {} does not exist",
+                spec.backup_storage_location
+            ));
         };
         let password = password(inputs.password.as_ref())?;
-        let resolved = self.context.locations.resolve(location).await.map_err(|error| chain(&error))?;
+        let resolved = self
+            .context
+            .locations
+            .resolve(location)
+            .await
+            .map_err(|error| chain(&error))?;
         let storage = resolved
             .location
             .repository_storage(resolved.credentials.as_ref(), &spec.volume_namespace)
             .map_err(|error| chain(&error))?;
         let read_only = location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly);
-        let mode = if read_only { Prepare::ConnectOnly } else { Prepare::ConnectOrCreate };
+        let mode = if read_only {
+            Prepare::ConnectOnly
+        } else {
+            Prepare::ConnectOrCreate
+        };
         caravel_backup_repository::prepare(storage, &password, mode, Environment::system())
             .await
             .map(drop)
@@ -157,10 +204,15 @@ impl Controller {
         let name = repository.name_any();
         match &prepared {
             Ok(()) => tracing::info!(repository = %name, "backup repository is ready"),
-            Err(why) => tracing::warn!(repository = %name, error = %why, next_try = "in 5 minutes or on change", "backup repository is not ready"),
+            Err(why) => {
+                tracing::warn!(repository = %name, error = %why, next_try = "in 5 minutes or on change", "backup repository is not ready")
+            }
         }
         let patch = outcome_patch(repository, &prepared);
-        self.context.api::<BackupRepository>().patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        self.context
+            .api::<BackupRepository>()
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
         Ok(())
     }
 }
@@ -171,7 +223,8 @@ fn outcome_patch(repository: &BackupRepository, prepared: &Result<(), String>) -
         Ok(()) => json!({"phase": "Ready", "message": null}),
         Err(why) => json!({"phase": "NotReady", "message": why}),
     };
-    let mut patch = json!({"metadata": {"resourceVersion": repository.metadata.resource_version}, "status": status});
+    let mut patch =
+        json!({"metadata": {"resourceVersion": repository.metadata.resource_version}, "status": status});
     if repository.spec.maintenance_frequency.is_zero() {
         patch["spec"] = json!({"maintenanceFrequency": MAINTENANCE_FREQUENCY});
     }
@@ -180,9 +233,14 @@ fn outcome_patch(repository: &BackupRepository, prepared: &Result<(), String>) -
 
 fn password(secret: Option<&Secret>) -> Result<SecretString, String> {
     let missing = || {
-        format!("Secret {PASSWORD_SECRET} with key {PASSWORD_KEY} is missing: it holds the password of every backup repository; create it, or restart the server, which creates it with Velero's default")
+        format!(
+            "Secret {PASSWORD_SECRET} with key {PASSWORD_KEY} is missing: it holds the password of every backup repository; create it, or restart the server, which creates it with Velero's default"
+        )
     };
-    let value = secret.and_then(|secret| secret.data.as_ref()?.get(PASSWORD_KEY)).ok_or_else(missing)?;
-    let text = std::str::from_utf8(&value.0).map_err(|_| format!("Secret {PASSWORD_SECRET}: {PASSWORD_KEY} is not text"))?;
+    let value = secret
+        .and_then(|secret| secret.data.as_ref()?.get(PASSWORD_KEY))
+        .ok_or_else(missing)?;
+    let text = std::str::from_utf8(&value.0)
+        .map_err(|_| format!("Secret {PASSWORD_SECRET}: {PASSWORD_KEY} is not text"))?;
     Ok(SecretString::from(text.trim().to_owned()))
 }

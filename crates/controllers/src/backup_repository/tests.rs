@@ -13,7 +13,10 @@ fn at(minutes: i64) -> Timestamp {
 }
 
 fn tried(fingerprint: &str, minutes: i64) -> Option<LastTry> {
-    Some(LastTry { fingerprint: fingerprint.into(), at: at(minutes) })
+    Some(LastTry {
+        fingerprint: fingerprint.into(),
+        at: at(minutes),
+    })
 }
 
 #[test]
@@ -24,21 +27,36 @@ fn a_new_repository_is_prepared_at_once() {
 #[test]
 fn a_repository_that_is_not_ready_rests_five_minutes() {
     let last = tried("a", 0);
-    assert_eq!(decide(&Phase::NotReady, last.as_ref(), "a", at(1)), Decision::Wait { until: at(5) });
-    assert_eq!(decide(&Phase::NotReady, last.as_ref(), "a", at(5)), Decision::Prepare);
+    assert_eq!(
+        decide(&Phase::NotReady, last.as_ref(), "a", at(1)),
+        Decision::Wait { until: at(5) }
+    );
+    assert_eq!(
+        decide(&Phase::NotReady, last.as_ref(), "a", at(5)),
+        Decision::Prepare
+    );
 }
 
 #[test]
 fn a_corrected_password_or_location_is_tried_at_once() {
     let last = tried("wrong", 0);
-    assert_eq!(decide(&Phase::NotReady, last.as_ref(), "right", at(1)), Decision::Prepare);
+    assert_eq!(
+        decide(&Phase::NotReady, last.as_ref(), "right", at(1)),
+        Decision::Prepare
+    );
 }
 
 #[test]
 fn a_ready_repository_whose_location_changes_is_opened_again() {
     let last = tried("old", 0);
-    assert_eq!(decide(&Phase::Ready, last.as_ref(), "new", at(1)), Decision::Prepare);
-    assert_eq!(decide(&Phase::Ready, last.as_ref(), "old", at(100)), Decision::Leave);
+    assert_eq!(
+        decide(&Phase::Ready, last.as_ref(), "new", at(1)),
+        Decision::Prepare
+    );
+    assert_eq!(
+        decide(&Phase::Ready, last.as_ref(), "old", at(100)),
+        Decision::Leave
+    );
 }
 
 #[test]
@@ -54,7 +72,10 @@ fn a_failed_preparation_is_not_ready_with_its_reason_and_a_good_one_clears_it() 
     }))
     .unwrap();
     let failed = outcome_patch(&repository, &Err("wrong password".into()));
-    assert_eq!(failed["status"], json!({"phase": "NotReady", "message": "wrong password"}));
+    assert_eq!(
+        failed["status"],
+        json!({"phase": "NotReady", "message": "wrong password"})
+    );
     assert_eq!(failed["metadata"]["resourceVersion"], "7");
     let good = outcome_patch(&repository, &Ok(()));
     assert_eq!(good["status"], json!({"phase": "Ready", "message": null}));

@@ -5,18 +5,20 @@
 
 use async_trait::async_trait;
 use caravel_api::v2alpha1::DataDownload;
+use caravel_api::v2alpha1::DataDownloadPhase;
 use caravel_exposer::clean_up::{self, CleanUpRequest, Leftovers};
 use caravel_exposer::rebind::{self, RebindRecord, Rebinding};
 use caravel_exposer::restore::{self, RestoreExposure, RestoreRequest};
 use caravel_exposer::{Cluster, ExposerError, LocationMount, Next, Step};
-use caravel_api::v2alpha1::DataDownloadPhase;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::data_movement::state::Facts;
-use crate::data_movement::{Activity, Controller, Direction, Look, Movement, Shared, StepExtra, owner_reference, sources};
+use crate::data_movement::{
+    Activity, Controller, Direction, Look, Movement, Shared, StepExtra, owner_reference, sources,
+};
 use crate::reconcile::{self, Key};
 
 /// Movements of this kind that one node agent looks at side by side; each look is short.
@@ -27,7 +29,9 @@ const DEFAULT_OPERATION_TIMEOUT: std::time::Duration = std::time::Duration::from
 
 /// Starts the controller in a node agent.
 pub fn spawn(shared: Shared, shutdown: CancellationToken) -> JoinHandle<()> {
-    let movement = Download { resource_timeout: shared.resource_timeout };
+    let movement = Download {
+        resource_timeout: shared.resource_timeout,
+    };
     let controller = Controller::new(shared, movement);
     let sources = sources(&controller);
     tokio::spawn(reconcile::run(controller, sources, WORKERS, shutdown))
@@ -77,29 +81,49 @@ impl Movement for Download {
 
     fn waits_for(&self, object: &DataDownload) -> Vec<(&'static str, Key)> {
         let target = &object.spec.target_volume;
-        let mut all = vec![("PersistentVolumeClaim", Key::new(target.namespace.clone(), target.pvc.clone()))];
+        let mut all = vec![(
+            "PersistentVolumeClaim",
+            Key::new(target.namespace.clone(), target.pvc.clone()),
+        )];
         if let Some(record) = RebindRecord::of(object) {
             all.push(("PersistentVolume", Key::new("", record.persistent_volume)));
         }
         all
     }
 
-    async fn not_admitted(&self, cluster: &Cluster, object: &DataDownload) -> Result<Option<String>, ExposerError> {
+    async fn not_admitted(
+        &self,
+        cluster: &Cluster,
+        object: &DataDownload,
+    ) -> Result<Option<String>, ExposerError> {
         let target = &object.spec.target_volume;
         let found = restore::target(cluster, &target.namespace, &target.pvc).await?;
-        Ok(found.is_none().then(|| format!("target PVC {}/{} to exist", target.namespace, target.pvc)))
+        Ok(found
+            .is_none()
+            .then(|| format!("target PVC {}/{} to exist", target.namespace, target.pvc)))
     }
 
-    async fn look(&self, cluster: &Cluster, object: &DataDownload, activity: Activity) -> Result<Look<Children>, ExposerError> {
+    async fn look(
+        &self,
+        cluster: &Cluster,
+        object: &DataDownload,
+        activity: Activity,
+    ) -> Result<Look<Children>, ExposerError> {
         let request = self.request(object);
         match activity {
             Activity::Expose => {
                 let exposure = restore::observe(cluster, &request).await?;
-                Ok(Look { next: exposure.next(&request), children: Children::Exposing(request, Box::new(exposure)) })
+                Ok(Look {
+                    next: exposure.next(&request),
+                    children: Children::Exposing(request, Box::new(exposure)),
+                })
             }
             Activity::Rebind => {
                 let rebinding = rebind::observe(cluster, &request, RebindRecord::of(object)).await?;
-                Ok(Look { next: rebinding.next(&request), children: Children::Rebinding(request, Box::new(rebinding)) })
+                Ok(Look {
+                    next: rebinding.next(&request),
+                    children: Children::Rebinding(request, Box::new(rebinding)),
+                })
             }
             Activity::CleanUp => {
                 let completed = object.phase() == DataDownloadPhase::Completed;
@@ -107,11 +131,16 @@ impl Movement for Download {
                     name: object.name_any(),
                     uid: object.uid().unwrap_or_default(),
                     source: None,
-                    unfinished_rebind: RebindRecord::of(object).filter(|_| !completed).map(|record| (record, request)),
+                    unfinished_rebind: RebindRecord::of(object)
+                        .filter(|_| !completed)
+                        .map(|record| (record, request)),
                 };
                 let left = clean_up::observe(cluster, &clean_up_request).await?;
                 let next: Next = left.next(&clean_up_request);
-                Ok(Look { next, children: Children::CleaningUp(clean_up_request, Box::new(left)) })
+                Ok(Look {
+                    next,
+                    children: Children::CleaningUp(clean_up_request, Box::new(left)),
+                })
             }
         }
     }
@@ -126,7 +155,10 @@ impl Movement for Download {
     ) -> Result<(), ExposerError> {
         match children {
             Children::Exposing(request, exposure) => {
-                let request = RestoreRequest { location: extra.location, ..request.clone() };
+                let request = RestoreRequest {
+                    location: extra.location,
+                    ..request.clone()
+                };
                 restore::take(cluster, &request, exposure, step).await
             }
             Children::Rebinding(request, rebinding) => {

@@ -46,7 +46,7 @@ impl<M: Movement> Reconciler for Controller<M> {
                 }
                 Ok(Outcome::Wait(next)) => return Ok(next),
                 Err(error) => {
-                    self.last_errors.lock().insert(key.clone(), chain(&*error));
+                    self.last_errors.lock().insert(key.clone(), words(&*error));
                     return Err(error);
                 }
             }
@@ -68,14 +68,18 @@ impl<M: Movement> Controller<M> {
                 self.forget(key, Some(&observed.facts.uid));
                 Ok(Outcome::Wait(Next::Done))
             }
-            Decision::Wait { until, .. } => Ok(Outcome::Wait(until.map_or(Next::Done, |until| Next::After(span(now, until))))),
+            Decision::Wait { until, .. } => Ok(Outcome::Wait(
+                until.map_or(Next::Done, |until| Next::After(span(now, until))),
+            )),
             Decision::Write(transition) => self.write(key, &observed.facts, &transition).await,
             Decision::EnsureRepository => {
                 self.create_repository(&observed.facts).await?;
                 Ok(Outcome::LookAgain)
             }
             Decision::Take(step) => {
-                let Some(children) = children else { return Ok(Outcome::LookAgain) };
+                let Some(children) = children else {
+                    return Ok(Outcome::LookAgain);
+                };
                 let taken = self.take(object, &observed, &children, step, now).await;
                 self.after_step(key, &observed, step, taken, now).await
             }
@@ -91,7 +95,9 @@ impl<M: Movement> Controller<M> {
             return;
         }
         match decision {
-            Decision::Write(transition) => tracing::info!(phase, ?transition, "data movement changes its phase"),
+            Decision::Write(transition) => {
+                tracing::info!(phase, ?transition, "data movement changes its phase")
+            }
             Decision::Take(step) => tracing::info!(phase, ?step, "exposer takes a step"),
             _ => tracing::debug!(phase, ?decision, "data movement decided"),
         }
@@ -101,13 +107,22 @@ impl<M: Movement> Controller<M> {
     async fn write(&self, key: &Key, facts: &Facts, transition: &Transition) -> Result<Outcome, Error> {
         let slots = &self.shared.slots;
         match transition {
-            Transition::Start { .. } if !slots.take(M::DIRECTION, key) => return Ok(Outcome::Wait(Next::Done)),
-            // Before the write: the watch event of the write wakes those who wait for the slot.
+            Transition::Start { .. } if !slots.take(M::DIRECTION, key) => {
+                return Ok(Outcome::Wait(Next::Done));
+            }
+            // The data mover has ended, whatever the write meets.
             Transition::Finish { .. } => slots.release(M::DIRECTION, key),
             _ => {}
         }
         let api = self.shared.context.api::<M::Object>();
-        match api.patch(&facts.name, &PatchParams::default(), &Patch::Merge(transition.patch(facts))).await {
+        match api
+            .patch(
+                &facts.name,
+                &PatchParams::default(),
+                &Patch::Merge(transition.patch(facts)),
+            )
+            .await
+        {
             Ok(_) => Ok(Outcome::LookAgain),
             Err(kube::Error::Api(status)) if status.is_conflict() => {
                 if matches!(transition, Transition::Start { .. }) {
@@ -136,8 +151,15 @@ impl<M: Movement> Controller<M> {
             Mover::Ended(End::Completed { moved, .. }) => moved.total_bytes,
             _ => 0,
         };
-        let extra = StepExtra { location, total_bytes, now };
-        Ok(self.movement.take(&self.cluster, object, children, step, extra).await)
+        let extra = StepExtra {
+            location,
+            total_bytes,
+            now,
+        };
+        Ok(self
+            .movement
+            .take(&self.cluster, object, children, step, extra)
+            .await)
     }
 
     /// What the API server will never accept ends the movement with its reason; all else is tried again.
@@ -154,7 +176,12 @@ impl<M: Movement> Controller<M> {
             Err(error) if error.is_conflict() => Ok(Outcome::Wait(Next::After(Duration::from_millis(20)))),
             Err(error) if error.is_permanent() && !matches!(observed.state, State::Finished { .. }) => {
                 let message = format!("{step:?} is refused: {}", chain(&error));
-                let end = Transition::Finish { ending: Ending::Failed, at: now, message, result: None };
+                let end = Transition::Finish {
+                    ending: Ending::Failed,
+                    at: now,
+                    message,
+                    result: None,
+                };
                 self.write(key, &observed.facts, &end).await
             }
             Err(error) => Err(boxed(error)),
@@ -167,7 +194,10 @@ impl<M: Movement> Controller<M> {
         let resolved = locations.resolve(&bsl).await?;
         Ok(LocationMount {
             json: serde_json::to_string(&resolved.location)?,
-            credential: bsl.spec.credential.map(|reference| (reference.name, reference.key)),
+            credential: bsl
+                .spec
+                .credential
+                .map(|reference| (reference.name, reference.key)),
         })
     }
 
@@ -177,7 +207,11 @@ impl<M: Movement> Controller<M> {
             metadata: ObjectMeta {
                 name: Some(repository_name(facts)),
                 namespace: Some(facts.namespace.clone()),
-                labels: Some(repository_labels(facts).map(|(label, value)| (label.to_owned(), value)).into()),
+                labels: Some(
+                    repository_labels(facts)
+                        .map(|(label, value)| (label.to_owned(), value))
+                        .into(),
+                ),
                 ..ObjectMeta::default()
             },
             spec: BackupRepositorySpec {
@@ -188,11 +222,25 @@ impl<M: Movement> Controller<M> {
             },
             status: None,
         };
-        match self.shared.context.api::<BackupRepository>().create(&PostParams::default(), &repository).await {
+        match self
+            .shared
+            .context
+            .api::<BackupRepository>()
+            .create(&PostParams::default(), &repository)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
             Err(error) => Err(boxed(error)),
         }
+    }
+}
+
+/// An error for `status.message`: the API server's own words, without the noise around them.
+fn words(error: &(dyn std::error::Error + 'static)) -> String {
+    match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) if !status.message.is_empty() => status.message.clone(),
+        _ => chain(error),
     }
 }
 

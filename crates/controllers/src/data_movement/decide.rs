@@ -107,7 +107,9 @@ pub enum Repository {
     /// The server has not prepared it yet.
     Preparing,
     Ready,
-    NotReady { message: String },
+    NotReady {
+        message: String,
+    },
 }
 
 /// Whether this node may run one more data mover.
@@ -166,11 +168,18 @@ pub fn decide(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision 
         _ => {}
     }
     if facts.deleting && !facts.cancel {
-        let message = format!("Cancel {} because it is being deleted", observed.direction.kind().to_lowercase());
+        let message = format!(
+            "Cancel {} because it is being deleted",
+            observed.direction.kind().to_lowercase()
+        );
         return Decision::Write(Transition::AskToCancel { message });
     }
     if let State::Malformed { why } = &observed.state {
-        return finish(Ending::Failed, format!("the object contradicts itself: {why}"), now);
+        return finish(
+            Ending::Failed,
+            format!("the object contradicts itself: {why}"),
+            now,
+        );
     }
     if facts.cancel {
         return canceled(observed, policy, now);
@@ -178,14 +187,19 @@ pub fn decide(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision 
     match &observed.state {
         State::New => match &observed.not_admitted {
             Some(what) => wait(what.clone()),
-            None => Decision::Write(Transition::Accept { node: policy.node.clone(), at: now }),
+            None => Decision::Write(Transition::Accept {
+                node: policy.node.clone(),
+                at: now,
+            }),
         },
         State::Accepted { by, since } => accepted(observed, by, *since, policy, now),
         State::Prepared { node, since } => prepared(observed, node, *since, policy, now),
         State::InProgress { node, .. } => in_progress(observed, node, policy, now),
         // Without spec.cancel somebody has taken the wish back; the mover has been told all the same.
         State::Canceling { .. } => canceled(observed, policy, now),
-        State::Finished { .. } | State::Unknown { .. } | State::Malformed { .. } => leave("decided above".into()),
+        State::Finished { .. } | State::Unknown { .. } | State::Malformed { .. } => {
+            leave("decided above".into())
+        }
     }
 }
 
@@ -197,7 +211,11 @@ fn accepted(observed: &Observed, by: &str, since: Timestamp, policy: &Policy, no
         }
     }
     let mine = by == policy.node;
-    let grace = if mine { Duration::ZERO } else { policy.stranger_grace };
+    let grace = if mine {
+        Duration::ZERO
+    } else {
+        policy.stranger_grace
+    };
     let deadline = after(since, policy.prepare_timeout + grace);
     if now >= deadline {
         let message = format!(
@@ -212,8 +230,16 @@ fn accepted(observed: &Observed, by: &str, since: Timestamp, policy: &Policy, no
         return wait_until(format!("node {by} to expose the volume"), deadline);
     }
     match &observed.mover {
-        Mover::Broken { why } => return finish(Ending::Failed, format!("data mover pod cannot start: {why}"), now),
-        Mover::Ended(end) => return finish(Ending::Failed, format!("data mover ended early: {}", last_word(end)), now),
+        Mover::Broken { why } => {
+            return finish(Ending::Failed, format!("data mover pod cannot start: {why}"), now);
+        }
+        Mover::Ended(end) => {
+            return finish(
+                Ending::Failed,
+                format!("data mover ended early: {}", last_word(end)),
+                now,
+            );
+        }
         _ => {}
     }
     match &observed.repository {
@@ -227,7 +253,11 @@ fn accepted(observed: &Observed, by: &str, since: Timestamp, policy: &Policy, no
         Next::Wait { what, within } => {
             let until = within.map_or(deadline, |limit| after(since, limit).min(deadline));
             if now >= until {
-                return finish(Ending::Failed, format!("timeout exposing the volume: {what}"), now);
+                return finish(
+                    Ending::Failed,
+                    format!("timeout exposing the volume: {what}"),
+                    now,
+                );
             }
             wait_until(what.clone(), until)
         }
@@ -241,8 +271,16 @@ fn prepared(observed: &Observed, node: &str, since: Timestamp, policy: &Policy, 
     }
     match &observed.mover {
         Mover::Absent => return finish(Ending::Failed, lost_pod(observed), now),
-        Mover::Broken { why } => return finish(Ending::Failed, format!("data mover pod cannot start: {why}"), now),
-        Mover::Ended(end) => return finish(Ending::Failed, format!("data mover ended early: {}", last_word(end)), now),
+        Mover::Broken { why } => {
+            return finish(Ending::Failed, format!("data mover pod cannot start: {why}"), now);
+        }
+        Mover::Ended(end) => {
+            return finish(
+                Ending::Failed,
+                format!("data mover ended early: {}", last_word(end)),
+                now,
+            );
+        }
         Mover::Pending { .. } | Mover::Running { .. } => {}
     }
     match &observed.repository {
@@ -255,7 +293,9 @@ fn prepared(observed: &Observed, node: &str, since: Timestamp, policy: &Policy, 
             }
             wait_until("the server to prepare the backup repository".into(), deadline)
         }
-        Repository::Ready if observed.slot == Slot::Full => wait("another data movement on this node to end".into()),
+        Repository::Ready if observed.slot == Slot::Full => {
+            wait("another data movement on this node to end".into())
+        }
         Repository::Ready => {
             let node_os = match observed.direction {
                 Direction::Upload => policy.node_os.clone(),
@@ -292,22 +332,39 @@ fn completed(observed: &Observed, moved: &Moved, message: &str, now: Timestamp) 
     if observed.direction == Direction::Upload {
         return complete;
     }
-    let deadline = observed.rebind_since.map(|since| after(since, observed.facts.operation_timeout));
+    let deadline = observed
+        .rebind_since
+        .map(|since| after(since, observed.facts.operation_timeout));
     match &observed.next {
         Next::Done => complete,
-        Next::Impossible { why } => finish(Ending::Failed, format!("error handing over the restored volume: {why}"), now),
+        Next::Impossible { why } => finish(
+            Ending::Failed,
+            format!("error handing over the restored volume: {why}"),
+            now,
+        ),
         Next::Do(step) => Decision::Take(*step),
-        Next::Wait { what, .. } if deadline.is_some_and(|deadline| now >= deadline) => {
-            finish(Ending::Failed, format!("timeout handing over the restored volume: {what}"), now)
-        }
-        Next::Wait { what, .. } => Decision::Wait { what: what.clone(), until: deadline },
+        Next::Wait { what, .. } if deadline.is_some_and(|deadline| now >= deadline) => finish(
+            Ending::Failed,
+            format!("timeout handing over the restored volume: {what}"),
+            now,
+        ),
+        Next::Wait { what, .. } => Decision::Wait {
+            what: what.clone(),
+            until: deadline,
+        },
     }
 }
 
 fn canceled(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision {
     let seen = observed.cancel_seen.unwrap_or(now);
     let me = policy.node.as_str();
-    let stop = |when: &str| finish(Ending::Canceled, format!("{} is canceled {when}", observed.direction.gerund()), now);
+    let stop = |when: &str| {
+        finish(
+            Ending::Canceled,
+            format!("{} is canceled {when}", observed.direction.gerund()),
+            now,
+        )
+    };
     let stranger = |node: &str, grace: Duration| {
         let deadline = after(seen, grace);
         if now >= deadline {
@@ -326,7 +383,9 @@ fn canceled(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision {
         State::InProgress { .. } | State::Canceling { .. } => match &observed.mover {
             // It had won the race: what is complete stays complete.
             Mover::Ended(End::Completed { moved, message }) => completed(observed, moved, message, now),
-            Mover::Ended(_) | Mover::Absent | Mover::Broken { .. } => stop("while its data mover was running"),
+            Mover::Ended(_) | Mover::Absent | Mover::Broken { .. } => {
+                stop("while its data mover was running")
+            }
             Mover::Pending { .. } | Mover::Running { .. } => {
                 if matches!(observed.state, State::InProgress { .. }) {
                     return Decision::Write(Transition::Cancel);
@@ -338,7 +397,9 @@ fn canceled(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision {
                 wait_until("the data mover to stop".into(), deadline)
             }
         },
-        State::Finished { .. } | State::Unknown { .. } | State::Malformed { .. } => leave("it has ended".into()),
+        State::Finished { .. } | State::Unknown { .. } | State::Malformed { .. } => {
+            leave("it has ended".into())
+        }
     }
 }
 
@@ -348,7 +409,11 @@ fn clean_up(observed: &Observed, at: Option<Timestamp>, policy: &Policy, now: Ti
     if !facts.has_finalizer() {
         return leave("it has ended and its temporary objects are gone".into());
     }
-    let owner = if facts.node.is_empty() { &facts.accepted_by } else { &facts.node };
+    let owner = if facts.node.is_empty() {
+        &facts.accepted_by
+    } else {
+        &facts.node
+    };
     if !owner.is_empty() && *owner != policy.node {
         let turn = after(at.unwrap_or(now), policy.stranger_cancel_grace);
         if now < turn {
@@ -366,7 +431,12 @@ fn clean_up(observed: &Observed, at: Option<Timestamp>, policy: &Policy, now: Ti
 const CLEAN_UP_RETRY: Duration = Duration::from_secs(60);
 
 fn finish(ending: Ending, message: String, now: Timestamp) -> Decision {
-    Decision::Write(Transition::Finish { ending, at: now, message, result: None })
+    Decision::Write(Transition::Finish {
+        ending,
+        at: now,
+        message,
+        result: None,
+    })
 }
 
 fn leave(why: String) -> Decision {
@@ -378,7 +448,10 @@ fn wait(what: String) -> Decision {
 }
 
 fn wait_until(what: String, until: Timestamp) -> Decision {
-    Decision::Wait { what, until: Some(until) }
+    Decision::Wait {
+        what,
+        until: Some(until),
+    }
 }
 
 /// Why an accepted movement has no running data mover, in the words of whoever knows best.
@@ -389,7 +462,9 @@ fn reason(observed: &Observed) -> String {
     match (&observed.mover, &observed.next) {
         (Mover::Pending { reason }, _) => format!("data mover pod does not run: {reason}"),
         (Mover::Broken { why }, _) => format!("data mover pod cannot start: {why}"),
-        (Mover::Running { node }, _) => format!("data mover pod runs on node {node}, whose node agent has not taken it"),
+        (Mover::Running { node }, _) => {
+            format!("data mover pod runs on node {node}, whose node agent has not taken it")
+        }
         (Mover::Ended(end), _) => format!("data mover ended early: {}", last_word(end)),
         (Mover::Absent, Next::Wait { what, .. }) => format!("waiting for {what}"),
         (Mover::Absent, Next::Impossible { why }) => why.clone(),

@@ -69,11 +69,15 @@ impl World {
         let state = State::parse(&facts);
         let next = match &state {
             State::Accepted { .. } if !self.exposed => Next::Do(Step::CreateMoverPod),
-            State::Finished { .. } if self.exposed || self.mover != Mover::Absent => Next::Do(Step::DeletePodAndPvc),
+            State::Finished { .. } if self.exposed || self.mover != Mover::Absent => {
+                Next::Do(Step::DeletePodAndPvc)
+            }
             _ => Next::Done,
         };
         let repository = match self.random.random_range(0..20) {
-            0 => Repository::NotReady { message: "wrong password".into() },
+            0 => Repository::NotReady {
+                message: "wrong password".into(),
+            },
             1..4 => Repository::Preparing,
             4 => Repository::Absent,
             _ => Repository::Ready,
@@ -86,7 +90,11 @@ impl World {
             not_admitted: None,
             mover: self.mover.clone(),
             repository,
-            slot: if self.random.random_bool(0.2) { Slot::Full } else { Slot::Free },
+            slot: if self.random.random_bool(0.2) {
+                Slot::Full
+            } else {
+                Slot::Free
+            },
             next,
             rebind_since: None,
             last_error: None,
@@ -102,7 +110,8 @@ impl World {
         json_patch::merge(&mut self.object, &transition.patch(facts));
         self.version += 1;
         self.object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-        self.trace.push(format!("{} {}: {transition:?}", self.now, NODES[node]));
+        self.trace
+            .push(format!("{} {}: {transition:?}", self.now, NODES[node]));
         let is = self.facts().phase;
         if was.is_finished() {
             assert_eq!(was, is, "terminal stays terminal: {:#?}", self.trace);
@@ -124,7 +133,9 @@ impl World {
             }
             Decision::Take(_) => {
                 self.exposed = true;
-                self.mover = Mover::Pending { reason: "Unschedulable".into() };
+                self.mover = Mover::Pending {
+                    reason: "Unschedulable".into(),
+                };
             }
             _ => {}
         }
@@ -135,16 +146,23 @@ impl World {
         let phase = self.facts().phase;
         let chance = self.random.random_range(0..100);
         self.mover = match (&self.mover, chance) {
-            (Mover::Pending { .. }, 0..25) => Mover::Running { node: NODES[self.random.random_range(0..3)].into() },
-            (Mover::Pending { .. }, 25..27) => Mover::Broken { why: "ErrImageNeverPull".into() },
-            (Mover::Running { .. }, 0..10) if phase == Phase::InProgress => {
-                Mover::Ended(End::Completed { moved: Moved::default(), message: String::new() })
-            }
-            (Mover::Running { .. }, 10..12) => Mover::Ended(End::Failed { message: "EIO".into() }),
+            (Mover::Pending { .. }, 0..25) => Mover::Running {
+                node: NODES[self.random.random_range(0..3)].into(),
+            },
+            (Mover::Pending { .. }, 25..27) => Mover::Broken {
+                why: "ErrImageNeverPull".into(),
+            },
+            (Mover::Running { .. }, 0..10) if phase == Phase::InProgress => Mover::Ended(End::Completed {
+                moved: Moved::default(),
+                message: String::new(),
+            }),
+            (Mover::Running { .. }, 10..12) => Mover::Ended(End::Failed {
+                message: "EIO".into(),
+            }),
             (Mover::Running { .. }, 12..14) => Mover::Absent,
-            (Mover::Running { .. }, 14..50) if phase == Phase::Canceling => {
-                Mover::Ended(End::Canceled { message: "data path is canceled".into() })
-            }
+            (Mover::Running { .. }, 14..50) if phase == Phase::Canceling => Mover::Ended(End::Canceled {
+                message: "data path is canceled".into(),
+            }),
             (mover, _) => mover.clone(),
         };
         if chance == 99 && !phase.is_finished() {
@@ -204,9 +222,26 @@ fn settle(world: &mut World, policies: &[Policy; 3], dead: Option<usize>, seed: 
         }
     }
     let facts = world.facts();
-    assert!(facts.phase.is_finished(), "seed {seed}: a canceled movement never ended: {:#?}", world.trace);
-    assert!(!facts.has_finalizer(), "seed {seed}: the finalizer was never dropped: {:#?}", world.trace);
-    assert!(!world.exposed, "seed {seed}: temporary objects are left: {:#?}", world.trace);
-    assert!(world.accepted <= 1, "seed {seed}: {} nodes accepted it: {:#?}", world.accepted, world.trace);
+    assert!(
+        facts.phase.is_finished(),
+        "seed {seed}: a canceled movement never ended: {:#?}",
+        world.trace
+    );
+    assert!(
+        !facts.has_finalizer(),
+        "seed {seed}: the finalizer was never dropped: {:#?}",
+        world.trace
+    );
+    assert!(
+        !world.exposed,
+        "seed {seed}: temporary objects are left: {:#?}",
+        world.trace
+    );
+    assert!(
+        world.accepted <= 1,
+        "seed {seed}: {} nodes accepted it: {:#?}",
+        world.accepted,
+        world.trace
+    );
     assert!(world.ended.is_some());
 }

@@ -21,14 +21,22 @@ impl Interests {
     /// `movement` wants to be looked at when this object changes.
     pub fn register(&self, kind: &'static str, object: Key, movement: &Key) {
         if !object.name.is_empty() {
-            self.0.lock().entry((kind, object)).or_default().insert(movement.clone());
+            self.0
+                .lock()
+                .entry((kind, object))
+                .or_default()
+                .insert(movement.clone());
         }
     }
 
     /// The movements that wait for this object.
     pub fn keys(&self, kind: &'static str, object: &Key) -> Vec<Key> {
         let all = self.0.lock();
-        all.get(&(kind, object.clone())).into_iter().flatten().cloned().collect()
+        all.get(&(kind, object.clone()))
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// The movement has ended.

@@ -86,7 +86,11 @@ pub trait Movement: Send + Sync + 'static {
     fn waits_for(&self, object: &Self::Object) -> Vec<(&'static str, Key)>;
 
     /// Why a new movement cannot be accepted yet.
-    async fn not_admitted(&self, cluster: &Cluster, object: &Self::Object) -> Result<Option<String>, ExposerError>;
+    async fn not_admitted(
+        &self,
+        cluster: &Cluster,
+        object: &Self::Object,
+    ) -> Result<Option<String>, ExposerError>;
 
     /// Where the ladder stands.
     async fn look(
@@ -148,7 +152,10 @@ pub struct Controller<M: Movement> {
 impl<M: Movement> Controller<M> {
     /// A controller that has seen nothing yet.
     pub fn new(shared: Shared, movement: M) -> Self {
-        let cluster = Cluster { client: shared.context.client.clone(), namespace: shared.context.namespace.clone() };
+        let cluster = Cluster {
+            client: shared.context.client.clone(),
+            namespace: shared.context.namespace.clone(),
+        };
         Self {
             shared,
             cluster,
@@ -182,7 +189,11 @@ pub async fn hold_running(shared: &Shared) -> Result<(), Error> {
 
 async fn hold<M: Movement>(shared: &Shared) -> Result<(), Error> {
     use state::State;
-    let objects = shared.context.api::<M::Object>().list(&kube::api::ListParams::default()).await?;
+    let objects = shared
+        .context
+        .api::<M::Object>()
+        .list(&kube::api::ListParams::default())
+        .await?;
     for object in &objects {
         let facts = M::facts(object);
         if let State::InProgress { node, .. } | State::Canceling { node, .. } = State::parse(&facts) {

@@ -68,14 +68,21 @@ impl<M: Movement> Controller<M> {
                 None
             }
             State::InProgress { .. } | State::Canceling { .. } if mine => {
-                self.shared.slots.hold(M::DIRECTION, key);
                 observed.mover = self.mover(&observed.facts).await?;
-                self.rebinding(object, &mut observed)
+                let activity = self.rebinding(object, &mut observed);
+                // The slot is the mover's: handing a volume over needs none.
+                match observed.mover {
+                    Mover::Ended(_) => self.shared.slots.release(M::DIRECTION, key),
+                    _ => self.shared.slots.hold(M::DIRECTION, key),
+                }
+                activity
             }
             State::Finished { .. } if observed.facts.has_finalizer() => Some(Activity::CleanUp),
             _ => None,
         };
-        let Some(activity) = activity else { return Ok((observed, None)) };
+        let Some(activity) = activity else {
+            return Ok((observed, None));
+        };
         let look = self.movement.look(&self.cluster, object, activity).await?;
         observed.next = look.next;
         Ok((observed, Some(look.children)))
@@ -89,8 +96,14 @@ impl<M: Movement> Controller<M> {
         }
         if let Some((since, total_bytes)) = M::rebind_begun(object) {
             observed.rebind_since = Some(since);
-            let moved = Moved { total_bytes, ..Moved::default() };
-            observed.mover = Mover::Ended(End::Completed { moved, message: String::new() });
+            let moved = Moved {
+                total_bytes,
+                ..Moved::default()
+            };
+            observed.mover = Mover::Ended(End::Completed {
+                moved,
+                message: String::new(),
+            });
         }
         matches!(observed.mover, Mover::Ended(End::Completed { .. })).then_some(Activity::Rebind)
     }
@@ -104,9 +117,15 @@ impl<M: Movement> Controller<M> {
         let context = &self.shared.context;
         let pod = context.api::<Pod>().get_opt(&facts.name).await?;
         let pod = pod.filter(|pod| pod.owner_references().iter().any(|owner| owner.uid == facts.uid));
-        let word = context.api::<Event>().get_opt(&protocol::final_event_name(&facts.uid)).await?;
+        let word = context
+            .api::<Event>()
+            .get_opt(&protocol::final_event_name(&facts.uid))
+            .await?;
         if let Some(event) = word {
-            let word = LastWord::of_event(event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
+            let word = LastWord::of_event(
+                event.reason.as_deref().unwrap_or_default(),
+                event.message.as_deref().unwrap_or_default(),
+            );
             return Ok(Mover::Ended(end(word)));
         }
         Ok(match pod.as_ref().map(PodState::of) {
@@ -114,9 +133,11 @@ impl<M: Movement> Controller<M> {
             Some(PodState::Pending { reason }) => Mover::Pending { reason },
             Some(PodState::Broken { why }) => Mover::Broken { why },
             Some(PodState::Running { node }) => Mover::Running { node },
-            Some(PodState::Ended { succeeded, message, reason }) => {
-                Mover::Ended(end(LastWord::of_pod(succeeded, &message, &reason)))
-            }
+            Some(PodState::Ended {
+                succeeded,
+                message,
+                reason,
+            }) => Mover::Ended(end(LastWord::of_pod(succeeded, &message, &reason))),
         })
     }
 
@@ -124,22 +145,39 @@ impl<M: Movement> Controller<M> {
     async fn repository(&self, key: &Key, facts: &Facts) -> Result<Repository, Error> {
         let api = self.shared.context.api::<BackupRepository>();
         let name = repository_name(facts);
-        self.interests.register("BackupRepository", Key::new(facts.namespace.clone(), name.clone()), key);
+        self.interests.register(
+            "BackupRepository",
+            Key::new(facts.namespace.clone(), name.clone()),
+            key,
+        );
         let mut found = api.get_opt(&name).await?;
         if found.is_none() {
-            let selector = repository_labels(facts).map(|(label, value)| format!("{label}={value}")).join(",");
-            found = api.list(&ListParams::default().labels(&selector)).await?.items.into_iter().next();
+            let selector = repository_labels(facts)
+                .map(|(label, value)| format!("{label}={value}"))
+                .join(",");
+            found = api
+                .list(&ListParams::default().labels(&selector))
+                .await?
+                .items
+                .into_iter()
+                .next();
             if let Some(found) = &found {
                 self.interests.register("BackupRepository", Key::of(found), key);
             }
         }
-        let Some(found) = found else { return Ok(Repository::Absent) };
-        let message = found.status.as_ref().map(|status| status.message.clone()).unwrap_or_default();
+        let Some(found) = found else {
+            return Ok(Repository::Absent);
+        };
+        let message = found
+            .status
+            .as_ref()
+            .map(|status| status.message.clone())
+            .unwrap_or_default();
         Ok(match found.phase() {
             BackupRepositoryPhase::Ready => Repository::Ready,
-            BackupRepositoryPhase::NotReady => {
-                Repository::NotReady { message: format!("backup repository {} is not ready: {message}", found.name_any()) }
-            }
+            BackupRepositoryPhase::NotReady => Repository::NotReady {
+                message: format!("backup repository {} is not ready: {message}", found.name_any()),
+            },
             _ => Repository::Preparing,
         })
     }
@@ -147,14 +185,23 @@ impl<M: Movement> Controller<M> {
 
 /// `<volume namespace>-<location>-kopia`.
 pub(super) fn repository_name(facts: &Facts) -> String {
-    format!("{}-{}-kopia", facts.source_namespace, facts.backup_storage_location)
+    format!(
+        "{}-{}-kopia",
+        facts.source_namespace, facts.backup_storage_location
+    )
 }
 
 /// The labels that say which repository it is.
 pub(super) fn repository_labels(facts: &Facts) -> [(&'static str, String); 3] {
     [
-        (labels::VOLUME_NAMESPACE, labels::label_value(&facts.source_namespace)),
-        (labels::STORAGE_LOCATION, labels::label_value(&facts.backup_storage_location)),
+        (
+            labels::VOLUME_NAMESPACE,
+            labels::label_value(&facts.source_namespace),
+        ),
+        (
+            labels::STORAGE_LOCATION,
+            labels::label_value(&facts.backup_storage_location),
+        ),
         (labels::REPOSITORY_TYPE, "kopia".to_owned()),
     ]
 }
@@ -172,7 +219,10 @@ fn end(word: LastWord) -> End {
         },
         LastWord::Restored(result) => End::Completed {
             message: String::new(),
-            moved: Moved { total_bytes: result.total_bytes, ..Moved::default() },
+            moved: Moved {
+                total_bytes: result.total_bytes,
+                ..Moved::default()
+            },
         },
         LastWord::Failed(message) => End::Failed { message },
         LastWord::Canceled(message) => End::Canceled { message },

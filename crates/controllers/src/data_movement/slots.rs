@@ -5,8 +5,11 @@
 //! slot again as it is observed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use futures::{Stream, StreamExt, stream};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::decide::{Direction, Slot};
 use crate::reconcile::Key;
@@ -19,6 +22,8 @@ type Holder = (u8, Key);
 pub struct Slots {
     limit: usize,
     inner: Mutex<Inner>,
+    /// Counts releases.
+    released: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -30,7 +35,11 @@ struct Inner {
 impl Slots {
     /// Slots for this many data movers; none at all would stop everything, so it is at least one.
     pub fn new(limit: usize) -> Self {
-        Self { limit: limit.max(1), inner: Mutex::default() }
+        Self {
+            limit: limit.max(1),
+            inner: Mutex::default(),
+            released: watch::Sender::new(0),
+        }
     }
 
     /// Whether this movement could run; if not, it is remembered as waiting.
@@ -66,19 +75,40 @@ impl Slots {
 
     /// Gives the slot back.
     pub fn release(&self, direction: Direction, key: &Key) {
-        let mut inner = self.inner.lock();
         let holder = holder(direction, key);
-        inner.held.remove(&holder);
-        inner.waiting.remove(&holder);
+        let was_held = {
+            let mut inner = self.inner.lock();
+            inner.waiting.remove(&holder);
+            inner.held.remove(&holder)
+        };
+        if was_held {
+            self.released.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Those of this direction who wait, each time a slot is given back by anybody.
+    pub fn freed(self: &Arc<Self>, direction: Direction) -> impl Stream<Item = Key> + Send + 'static {
+        let state = (self.released.subscribe(), Arc::clone(self));
+        stream::unfold(state, move |(mut released, slots)| async move {
+            released.changed().await.ok()?;
+            let ready = slots.ready(direction);
+            Some((stream::iter(ready), (released, slots)))
+        })
+        .flatten()
     }
 
     /// Who waits in this direction while a slot is free: to be looked at again.
-    pub fn ready(&self, direction: Direction) -> Vec<Key> {
+    fn ready(&self, direction: Direction) -> Vec<Key> {
         let inner = self.inner.lock();
         if inner.held.len() >= self.limit {
             return Vec::new();
         }
-        inner.waiting.iter().filter(|(kind, _)| *kind == direction as u8).map(|(_, key)| key.clone()).collect()
+        inner
+            .waiting
+            .iter()
+            .filter(|(kind, _)| *kind == direction as u8)
+            .map(|(_, key)| key.clone())
+            .collect()
     }
 }
 
@@ -102,10 +132,24 @@ mod tests {
         assert!(slots.take(Direction::Download, &b));
     }
 
+    #[tokio::test]
+    async fn a_download_that_ends_wakes_the_upload_that_waits() {
+        let slots = Arc::new(Slots::new(1));
+        let (download, upload) = (Key::new("velero", "d"), Key::new("velero", "u"));
+        slots.hold(Direction::Download, &download);
+        let mut freed = Box::pin(slots.freed(Direction::Upload));
+        assert!(!slots.take(Direction::Upload, &upload));
+        slots.release(Direction::Download, &download);
+        assert_eq!(freed.next().await, Some(upload));
+    }
+
     #[test]
     fn a_movement_found_running_after_a_restart_holds_its_slot() {
         let slots = Slots::new(1);
         slots.hold(Direction::Upload, &Key::new("velero", "a"));
-        assert_eq!(slots.look(Direction::Upload, &Key::new("velero", "b")), Slot::Full);
+        assert_eq!(
+            slots.look(Direction::Upload, &Key::new("velero", "b")),
+            Slot::Full
+        );
     }
 }

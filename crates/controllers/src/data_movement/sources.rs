@@ -15,48 +15,69 @@ use crate::reconcile::{Key, Source};
 pub(crate) fn sources<M: Movement>(controller: &Controller<M>) -> Vec<Source> {
     let context = &controller.shared.context;
     let (client, namespace) = (context.client.clone(), context.namespace.clone());
-    let slots = Arc::clone(&controller.shared.slots);
     let interests = || Arc::clone(&controller.interests);
     let direction = M::DIRECTION;
     let mut all = vec![
-        Source::watch(context.api::<M::Object>(), watcher::Config::default(), move |object| {
-            let mut keys = vec![Key::of(object)];
-            // One that has ended may have freed the slot that others of this direction wait for.
-            keys.extend(slots.ready(direction));
-            keys
-        }),
-        Source::watch(context.api::<Pod>(), watcher::Config::default().labels(pod_label(direction)), key_of_pod),
+        Source::objects(context.api::<M::Object>(), watcher::Config::default()),
+        Source::keys(controller.shared.slots.freed(direction)),
+        Source::watch(
+            context.api::<Pod>(),
+            watcher::Config::default().labels(pod_label(direction)),
+            key_of_pod,
+        ),
         Source::watch(
             context.api::<Event>(),
             watcher::Config::default().fields(&format!("involvedObject.kind={}", direction.kind())),
             key_of_final_event,
         ),
-        Source::watch(context.api::<BackupRepository>(), watcher::Config::default(), waiting("BackupRepository", interests())),
-        Source::watch(Api::<PersistentVolumeClaim>::all(client.clone()), watcher::Config::default(), {
-            let interests = interests();
-            move |pvc: &PersistentVolumeClaim| {
-                let mut keys = interests.keys("PersistentVolumeClaim", &Key::of(pvc));
-                let ours = pvc.namespace().as_deref() == Some(&namespace);
-                if ours && pvc.owner_references().iter().any(|owner| owner.kind == direction.kind()) {
-                    keys.push(Key::of(pvc));
+        Source::watch(
+            context.api::<BackupRepository>(),
+            watcher::Config::default(),
+            waiting("BackupRepository", interests()),
+        ),
+        Source::watch(
+            Api::<PersistentVolumeClaim>::all(client.clone()),
+            watcher::Config::default(),
+            {
+                let interests = interests();
+                move |pvc: &PersistentVolumeClaim| {
+                    let mut keys = interests.keys("PersistentVolumeClaim", &Key::of(pvc));
+                    let ours = pvc.namespace().as_deref() == Some(&namespace);
+                    if ours
+                        && pvc
+                            .owner_references()
+                            .iter()
+                            .any(|owner| owner.kind == direction.kind())
+                    {
+                        keys.push(Key::of(pvc));
+                    }
+                    keys
                 }
-                keys
-            }
-        }),
+            },
+        ),
     ];
     match direction {
         Direction::Upload => {
             let home = context.namespace.clone();
-            all.push(Source::watch(Api::<VolumeSnapshot>::all(client.clone()), watcher::Config::default(), {
-                waiting("VolumeSnapshot", interests())
-            }));
-            all.push(Source::watch(Api::<VolumeSnapshotContent>::all(client), watcher::Config::default(), {
-                let interests = interests();
-                move |content: &VolumeSnapshotContent| {
-                    // Our own content and VolumeSnapshot have the DataUpload's name.
-                    interests.keys("VolumeSnapshotContent", &Key::new(home.clone(), content.name_any()))
-                }
-            }));
+            all.push(Source::watch(
+                Api::<VolumeSnapshot>::all(client.clone()),
+                watcher::Config::default(),
+                waiting("VolumeSnapshot", interests()),
+            ));
+            all.push(Source::watch(
+                Api::<VolumeSnapshotContent>::all(client),
+                watcher::Config::default(),
+                {
+                    let interests = interests();
+                    move |content: &VolumeSnapshotContent| {
+                        // Our own content and VolumeSnapshot have the DataUpload's name.
+                        interests.keys(
+                            "VolumeSnapshotContent",
+                            &Key::new(home.clone(), content.name_any()),
+                        )
+                    }
+                },
+            ));
         }
         Direction::Download => all.push(Source::watch(
             Api::<PersistentVolume>::all(client),
@@ -68,7 +89,10 @@ pub(crate) fn sources<M: Movement>(controller: &Controller<M>) -> Vec<Source> {
 }
 
 /// Maps an object to those who have said that they wait for it.
-fn waiting<K: Resource<DynamicType = ()>>(kind: &'static str, interests: Arc<Interests>) -> impl FnMut(&K) -> Vec<Key> {
+fn waiting<K: Resource<DynamicType = ()>>(
+    kind: &'static str,
+    interests: Arc<Interests>,
+) -> impl FnMut(&K) -> Vec<Key> {
     move |object| interests.keys(kind, &Key::of(object))
 }
 
@@ -78,5 +102,8 @@ fn key_of_final_event(event: &Event) -> Vec<Key> {
         return Vec::new();
     }
     let about = &event.involved_object;
-    vec![Key::new(about.namespace.clone().unwrap_or_default(), about.name.clone().unwrap_or_default())]
+    vec![Key::new(
+        about.namespace.clone().unwrap_or_default(),
+        about.name.clone().unwrap_or_default(),
+    )]
 }

@@ -54,7 +54,9 @@ impl Facts {
 
     /// Whether our finalizer holds the object until its temporary objects are gone.
     pub fn has_finalizer(&self) -> bool {
-        self.finalizers.iter().any(|finalizer| finalizer == super::FINALIZER)
+        self.finalizers
+            .iter()
+            .any(|finalizer| finalizer == super::FINALIZER)
     }
 }
 
@@ -109,24 +111,43 @@ impl State {
             DataMovementPhase::Accepted => match facts.accepted_at {
                 None => malformed("status.acceptedTimestamp"),
                 Some(_) if facts.accepted_by.is_empty() => malformed("status.acceptedByNode"),
-                Some(since) => Self::Accepted { by: facts.accepted_by.clone(), since },
+                Some(since) => Self::Accepted {
+                    by: facts.accepted_by.clone(),
+                    since,
+                },
             },
             DataMovementPhase::Prepared => match facts.accepted_at {
                 None => malformed("status.acceptedTimestamp"),
                 Some(_) if facts.node.is_empty() => malformed("status.node"),
-                Some(since) => Self::Prepared { node: facts.node.clone(), since },
+                Some(since) => Self::Prepared {
+                    node: facts.node.clone(),
+                    since,
+                },
             },
             DataMovementPhase::InProgress | DataMovementPhase::Canceling => match facts.started_at {
                 None => malformed("status.startTimestamp"),
                 Some(_) if facts.node.is_empty() => malformed("status.node"),
-                Some(started) if facts.phase == DataMovementPhase::InProgress => {
-                    Self::InProgress { node: facts.node.clone(), started }
-                }
-                Some(started) => Self::Canceling { node: facts.node.clone(), started },
+                Some(started) if facts.phase == DataMovementPhase::InProgress => Self::InProgress {
+                    node: facts.node.clone(),
+                    started,
+                },
+                Some(started) => Self::Canceling {
+                    node: facts.node.clone(),
+                    started,
+                },
             },
-            DataMovementPhase::Completed => Self::Finished { ending: Ending::Completed, at: facts.completed_at },
-            DataMovementPhase::Failed => Self::Finished { ending: Ending::Failed, at: facts.completed_at },
-            DataMovementPhase::Canceled => Self::Finished { ending: Ending::Canceled, at: facts.completed_at },
+            DataMovementPhase::Completed => Self::Finished {
+                ending: Ending::Completed,
+                at: facts.completed_at,
+            },
+            DataMovementPhase::Failed => Self::Finished {
+                ending: Ending::Failed,
+                at: facts.completed_at,
+            },
+            DataMovementPhase::Canceled => Self::Finished {
+                ending: Ending::Canceled,
+                at: facts.completed_at,
+            },
             DataMovementPhase::Other(phase) => Self::Unknown { phase: phase.clone() },
         }
     }
@@ -135,7 +156,9 @@ impl State {
     pub fn owner(&self) -> Option<&str> {
         match self {
             Self::Accepted { by, .. } => Some(by),
-            Self::Prepared { node, .. } | Self::InProgress { node, .. } | Self::Canceling { node, .. } => Some(node),
+            Self::Prepared { node, .. } | Self::InProgress { node, .. } | Self::Canceling { node, .. } => {
+                Some(node)
+            }
             Self::New | Self::Finished { .. } | Self::Unknown { .. } | Self::Malformed { .. } => None,
         }
     }

@@ -7,10 +7,10 @@ use caravel_exposer::{Next, Step};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
+use super::FINALIZER;
 use super::decide::{Decision, Direction, End, Mover, Observed, Policy, Repository, Slot, decide};
 use super::state::{Ending, Facts, State};
 use super::transition::{Moved, Transition};
-use super::FINALIZER;
 
 const ME: &str = "node-a";
 const OTHER: &str = "node-b";
@@ -43,9 +43,17 @@ impl Case {
             name: "b-1".into(),
             uid: "u-1".into(),
             resource_version: "7".into(),
-            finalizers: if phase == Phase::New { vec![] } else { vec![FINALIZER.into()] },
+            finalizers: if phase == Phase::New {
+                vec![]
+            } else {
+                vec![FINALIZER.into()]
+            },
             operation_timeout: Duration::from_secs(600),
-            accepted_by: if phase == Phase::New { String::new() } else { ME.into() },
+            accepted_by: if phase == Phase::New {
+                String::new()
+            } else {
+                ME.into()
+            },
             accepted_at: (phase != Phase::New).then(|| at(0)),
             node: if begun { ME.into() } else { String::new() },
             started_at: running.then(|| at(0)),
@@ -59,7 +67,11 @@ impl Case {
             facts,
             cancel_seen: None,
             not_admitted: None,
-            mover: if running { Mover::Running { node: ME.into() } } else { Mover::Absent },
+            mover: if running {
+                Mover::Running { node: ME.into() }
+            } else {
+                Mover::Absent
+            },
             repository: Repository::Ready,
             slot: Slot::Free,
             next: Next::Done,
@@ -121,22 +133,41 @@ impl Case {
 }
 
 fn pending(reason: &str) -> Mover {
-    Mover::Pending { reason: reason.into() }
+    Mover::Pending {
+        reason: reason.into(),
+    }
 }
 
 fn waits(what: &str) -> Next {
-    Next::Wait { what: what.into(), within: None }
+    Next::Wait {
+        what: what.into(),
+        within: None,
+    }
 }
 
 fn completed_mover() -> Mover {
-    Mover::Ended(End::Completed { moved: Moved { total_bytes: 5, ..Moved::default() }, message: String::new() })
+    Mover::Ended(End::Completed {
+        moved: Moved {
+            total_bytes: 5,
+            ..Moved::default()
+        },
+        message: String::new(),
+    })
 }
 
 #[test]
 fn new_upload_is_accepted_with_the_version_that_was_read() {
     let case = Case::upload(Phase::New);
-    let Decision::Write(transition) = case.decided(1) else { panic!() };
-    assert_eq!(transition, Transition::Accept { node: ME.into(), at: at(1) });
+    let Decision::Write(transition) = case.decided(1) else {
+        panic!()
+    };
+    assert_eq!(
+        transition,
+        Transition::Accept {
+            node: ME.into(),
+            at: at(1)
+        }
+    );
     let patch = transition.patch(&case.0.facts);
     assert_eq!(
         patch,
@@ -149,8 +180,15 @@ fn new_upload_is_accepted_with_the_version_that_was_read() {
 
 #[test]
 fn new_download_whose_target_is_missing_waits() {
-    let case = Case::download(Phase::New).with(|seen| seen.not_admitted = Some("target PVC shop/data to exist".into()));
-    assert_eq!(case.decided(0), Decision::Wait { what: "target PVC shop/data to exist".into(), until: None });
+    let case = Case::download(Phase::New)
+        .with(|seen| seen.not_admitted = Some("target PVC shop/data to exist".into()));
+    assert_eq!(
+        case.decided(0),
+        Decision::Wait {
+            what: "target PVC shop/data to exist".into(),
+            until: None
+        }
+    );
 }
 
 #[test]
@@ -170,12 +208,20 @@ fn accepted_upload_is_exposed_step_by_step_until_its_deadline() {
     let case = Case::upload(Phase::Accepted).next(Next::Do(Step::CreateBackupPvc));
     assert_eq!(case.decided(1), Decision::Take(Step::CreateBackupPvc));
     let case = Case::upload(Phase::Accepted).next(waits("PVC b-1 to be bound"));
-    assert_eq!(case.decided(1), Decision::Wait { what: "PVC b-1 to be bound".into(), until: Some(at(30)) });
+    assert_eq!(
+        case.decided(1),
+        Decision::Wait {
+            what: "PVC b-1 to be bound".into(),
+            until: Some(at(30))
+        }
+    );
 }
 
 #[test]
 fn the_repository_is_asked_for_before_the_exposing_begins() {
-    let case = Case::upload(Phase::Accepted).repository(Repository::Absent).next(Next::Do(Step::CreateBackupPvc));
+    let case = Case::upload(Phase::Accepted)
+        .repository(Repository::Absent)
+        .next(Next::Do(Step::CreateBackupPvc));
     assert_eq!(case.decided(0), Decision::EnsureRepository);
     // and is prepared by the server meanwhile
     let case = case.repository(Repository::Preparing);
@@ -187,19 +233,26 @@ fn accepted_upload_whose_pod_never_starts_fails_after_prepare_timeout_with_the_s
     let case = Case::upload(Phase::Accepted).mover(pending("Unschedulable: 0/1 nodes are available"));
     assert!(matches!(case.decided(29), Decision::Wait { .. }));
     let message = case.ends(30, Ending::Failed);
-    assert!(message.starts_with("timeout on preparing data upload after 30m0s: "), "{message}");
+    assert!(
+        message.starts_with("timeout on preparing data upload after 30m0s: "),
+        "{message}"
+    );
     assert!(message.contains("0/1 nodes are available"), "{message}");
 }
 
 #[test]
 fn accepted_upload_that_cannot_be_exposed_gives_its_last_error_at_the_deadline() {
-    let case = Case::upload(Phase::Accepted).with(|seen| seen.last_error = Some("cannot create Pod b-1: forbidden".into()));
+    let case = Case::upload(Phase::Accepted)
+        .with(|seen| seen.last_error = Some("cannot create Pod b-1: forbidden".into()));
     assert!(case.ends(30, Ending::Failed).contains("forbidden"));
 }
 
 #[test]
 fn source_snapshot_that_is_not_ready_in_its_own_time_fails_the_upload() {
-    let next = Next::Wait { what: "VolumeSnapshot shop/s to be ready (quota)".into(), within: Some(Duration::from_secs(600)) };
+    let next = Next::Wait {
+        what: "VolumeSnapshot shop/s to be ready (quota)".into(),
+        within: Some(Duration::from_secs(600)),
+    };
     let case = Case::upload(Phase::Accepted).next(next);
     assert!(matches!(case.decided(9), Decision::Wait { until: Some(until), .. } if until == at(10)));
     assert!(case.ends(10, Ending::Failed).contains("quota"));
@@ -207,21 +260,30 @@ fn source_snapshot_that_is_not_ready_in_its_own_time_fails_the_upload() {
 
 #[test]
 fn pod_that_can_never_run_fails_the_movement_at_once() {
-    let case = Case::upload(Phase::Accepted).mover(Mover::Broken { why: "ErrImageNeverPull: not present".into() });
+    let case = Case::upload(Phase::Accepted).mover(Mover::Broken {
+        why: "ErrImageNeverPull: not present".into(),
+    });
     assert!(case.ends(1, Ending::Failed).contains("ErrImageNeverPull"));
 }
 
 #[test]
 fn mover_that_refuses_its_volume_fails_the_movement_with_its_words() {
-    let refused = Mover::Ended(End::Failed { message: "/u-1 is not a mount point".into() });
+    let refused = Mover::Ended(End::Failed {
+        message: "/u-1 is not a mount point".into(),
+    });
     let case = Case::upload(Phase::Prepared).mover(refused);
     assert!(case.ends(1, Ending::Failed).contains("is not a mount point"));
 }
 
 #[test]
 fn movement_accepted_by_another_node_is_prepared_by_the_node_that_its_pod_runs_on() {
-    let case = Case::upload(Phase::Accepted).owned_by(OTHER).mover(Mover::Running { node: ME.into() });
-    assert_eq!(case.decided(1), Decision::Write(Transition::Prepare { node: ME.into() }));
+    let case = Case::upload(Phase::Accepted)
+        .owned_by(OTHER)
+        .mover(Mover::Running { node: ME.into() });
+    assert_eq!(
+        case.decided(1),
+        Decision::Write(Transition::Prepare { node: ME.into() })
+    );
     let case = Case::upload(Phase::Accepted).mover(Mover::Running { node: OTHER.into() });
     assert!(matches!(case.decided(1), Decision::Wait { .. }));
 }
@@ -238,11 +300,16 @@ fn prepared_movement_starts_only_with_a_ready_repository_and_a_free_slot() {
     let case = Case::upload(Phase::Prepared).mover(Mover::Running { node: ME.into() });
     assert_eq!(
         case.decided(1),
-        Decision::Write(Transition::Start { at: at(1), node_os: "linux".into() })
+        Decision::Write(Transition::Start {
+            at: at(1),
+            node_os: "linux".into()
+        })
     );
     let case = case.repository(Repository::Preparing);
     assert!(matches!(case.decided(1), Decision::Wait { .. }));
-    let case = case.repository(Repository::Ready).with(|seen| seen.slot = Slot::Full);
+    let case = case
+        .repository(Repository::Ready)
+        .with(|seen| seen.slot = Slot::Full);
     assert!(matches!(case.decided(100), Decision::Wait { until: None, .. }));
 }
 
@@ -251,14 +318,18 @@ fn repository_that_is_not_ready_fails_the_movement_with_its_message() {
     for phase in [Phase::Accepted, Phase::Prepared] {
         let case = Case::upload(phase)
             .mover(Mover::Running { node: OTHER.into() })
-            .repository(Repository::NotReady { message: "wrong password".into() });
+            .repository(Repository::NotReady {
+                message: "wrong password".into(),
+            });
         assert_eq!(case.ends(1, Ending::Failed), "wrong password");
     }
 }
 
 #[test]
 fn server_that_never_prepares_the_repository_fails_the_movement_at_the_deadline() {
-    let case = Case::upload(Phase::Prepared).mover(Mover::Running { node: ME.into() }).repository(Repository::Preparing);
+    let case = Case::upload(Phase::Prepared)
+        .mover(Mover::Running { node: ME.into() })
+        .repository(Repository::Preparing);
     assert!(case.ends(30, Ending::Failed).contains("deployment/velero"));
 }
 
@@ -270,9 +341,14 @@ fn running_upload_completes_with_its_movers_result() {
         total_bytes: 13,
         incremental_bytes: Some(5),
     };
-    let word = End::Completed { moved, message: "left out: a/pipe (fifo)".into() };
+    let word = End::Completed {
+        moved,
+        message: "left out: a/pipe (fifo)".into(),
+    };
     let case = Case::upload(Phase::InProgress).mover(Mover::Ended(word));
-    let Decision::Write(transition) = case.decided(2) else { panic!() };
+    let Decision::Write(transition) = case.decided(2) else {
+        panic!()
+    };
     assert_eq!(
         transition.patch(&case.0.facts)["status"],
         json!({
@@ -294,8 +370,16 @@ fn download_completes_only_after_its_volume_is_handed_over() {
     assert_eq!(case.0.rebind_since, None);
     let rebinding = case.next(Next::Do(Step::RecordVolume));
     assert_eq!(rebinding.decided(1), Decision::Take(Step::RecordVolume));
-    let waiting = rebinding.next(waits("target PVC to be bound")).with(|seen| seen.rebind_since = Some(at(1)));
-    assert_eq!(waiting.decided(2), Decision::Wait { what: "target PVC to be bound".into(), until: Some(at(11)) });
+    let waiting = rebinding
+        .next(waits("target PVC to be bound"))
+        .with(|seen| seen.rebind_since = Some(at(1)));
+    assert_eq!(
+        waiting.decided(2),
+        Decision::Wait {
+            what: "target PVC to be bound".into(),
+            until: Some(at(11))
+        }
+    );
     let done = waiting.next(Next::Done);
     done.ends(3, Ending::Completed);
 }
@@ -304,9 +388,13 @@ fn download_completes_only_after_its_volume_is_handed_over() {
 fn download_whose_volume_cannot_be_handed_over_fails_with_the_reason() {
     let case = Case::download(Phase::InProgress)
         .mover(completed_mover())
-        .next(Next::Impossible { why: "target PVC shop/data was deleted".into() });
+        .next(Next::Impossible {
+            why: "target PVC shop/data was deleted".into(),
+        });
     assert!(case.ends(1, Ending::Failed).contains("was deleted"));
-    let late = case.next(waits("target PVC to be bound")).with(|seen| seen.rebind_since = Some(at(0)));
+    let late = case
+        .next(waits("target PVC to be bound"))
+        .with(|seen| seen.rebind_since = Some(at(0)));
     assert!(late.ends(10, Ending::Failed).starts_with("timeout handing over"));
 }
 
@@ -323,24 +411,36 @@ fn cancel_of_a_running_movement_tells_the_mover_and_ends_with_it() {
     assert_eq!(running.decided(0), Decision::Write(Transition::Cancel));
     let canceling = Case::upload(Phase::Canceling).canceled_at(0);
     assert!(matches!(canceling.decided(0), Decision::Wait { until: Some(until), .. } if until == at(1)));
-    let stopped = Mover::Ended(End::Canceled { message: "data path is canceled".into() });
+    let stopped = Mover::Ended(End::Canceled {
+        message: "data path is canceled".into(),
+    });
     canceling.mover(stopped).ends(0, Ending::Canceled);
 }
 
 #[test]
 fn mover_that_does_not_stop_is_removed_a_minute_after_the_cancel() {
-    Case::upload(Phase::Canceling).canceled_at(0).ends(1, Ending::Canceled);
+    Case::upload(Phase::Canceling)
+        .canceled_at(0)
+        .ends(1, Ending::Canceled);
 }
 
 #[test]
 fn cancel_that_comes_after_the_movers_result_keeps_the_result() {
-    Case::upload(Phase::Canceling).canceled_at(0).mover(completed_mover()).ends(1, Ending::Completed);
+    Case::upload(Phase::Canceling)
+        .canceled_at(0)
+        .mover(completed_mover())
+        .ends(1, Ending::Completed);
 }
 
 #[test]
 fn canceled_movement_of_a_dead_node_is_ended_by_another() {
     let hour = 60;
-    for (phase, grace) in [(Phase::Accepted, 1), (Phase::Prepared, 5), (Phase::Canceling, 5), (Phase::InProgress, hour)] {
+    for (phase, grace) in [
+        (Phase::Accepted, 1),
+        (Phase::Prepared, 5),
+        (Phase::Canceling, 5),
+        (Phase::InProgress, hour),
+    ] {
         let case = Case::upload(phase).owned_by(OTHER).canceled_at(0);
         assert!(matches!(case.decided(grace - 1), Decision::Wait { .. }));
         case.ends(grace, Ending::Canceled);
@@ -350,10 +450,15 @@ fn canceled_movement_of_a_dead_node_is_ended_by_another() {
 #[test]
 fn deletion_of_a_running_upload_cancels_it_first() {
     let case = Case::upload(Phase::InProgress).with(|seen| seen.facts.deleting = true);
-    let Decision::Write(transition) = case.decided(0) else { panic!() };
+    let Decision::Write(transition) = case.decided(0) else {
+        panic!()
+    };
     let patch = transition.patch(&case.0.facts);
     assert_eq!(patch["spec"], json!({"cancel": true}));
-    assert_eq!(patch["status"]["message"], "Cancel dataupload because it is being deleted");
+    assert_eq!(
+        patch["status"]["message"],
+        "Cancel dataupload because it is being deleted"
+    );
 }
 
 #[test]
@@ -362,7 +467,10 @@ fn contradictory_status_fails_the_movement_openly() {
         seen.facts.accepted_at = None;
         seen.state = State::parse(&seen.facts);
     });
-    assert!(case.ends(0, Ending::Failed).contains("phase Accepted without status.acceptedTimestamp"));
+    assert!(
+        case.ends(0, Ending::Failed)
+            .contains("phase Accepted without status.acceptedTimestamp")
+    );
 }
 
 #[test]
@@ -370,8 +478,13 @@ fn finished_movement_keeps_its_finalizer_until_its_temporary_objects_are_gone() 
     let case = Case::upload(Phase::Failed).next(Next::Do(Step::DeletePodAndPvc));
     assert_eq!(case.decided(0), Decision::Take(Step::DeletePodAndPvc));
     let case = case.next(Next::Done);
-    let Decision::Write(transition) = case.decided(0) else { panic!() };
-    assert_eq!(transition.patch(&case.0.facts), json!({"metadata": {"resourceVersion": "7", "finalizers": []}}));
+    let Decision::Write(transition) = case.decided(0) else {
+        panic!()
+    };
+    assert_eq!(
+        transition.patch(&case.0.facts),
+        json!({"metadata": {"resourceVersion": "7", "finalizers": []}})
+    );
     let case = case.with(|seen| seen.facts.finalizers.clear());
     assert!(matches!(case.decided(0), Decision::Leave { .. }));
 }
@@ -379,13 +492,20 @@ fn finished_movement_keeps_its_finalizer_until_its_temporary_objects_are_gone() 
 #[test]
 fn upload_canceled_before_anybody_accepted_it_still_has_its_source_snapshot_cleaned_up() {
     let case = Case::upload(Phase::New).canceled_at(0);
-    let Decision::Write(transition) = case.decided(0) else { panic!() };
-    assert_eq!(transition.patch(&case.0.facts)["metadata"]["finalizers"], json!([FINALIZER]));
+    let Decision::Write(transition) = case.decided(0) else {
+        panic!()
+    };
+    assert_eq!(
+        transition.patch(&case.0.facts)["metadata"]["finalizers"],
+        json!([FINALIZER])
+    );
 }
 
 #[test]
 fn temporary_objects_of_a_dead_node_are_deleted_by_another() {
-    let case = Case::upload(Phase::Failed).owned_by(OTHER).next(Next::Do(Step::DeletePodAndPvc));
+    let case = Case::upload(Phase::Failed)
+        .owned_by(OTHER)
+        .next(Next::Do(Step::DeletePodAndPvc));
     assert!(matches!(case.decided(4), Decision::Wait { .. }));
     assert_eq!(case.decided(5), Decision::Take(Step::DeletePodAndPvc));
 }

@@ -24,7 +24,12 @@ pub enum Transition {
     /// InProgress → Canceling: the data mover sees it and stops.
     Cancel,
     /// Any → its end.
-    Finish { ending: Ending, at: Timestamp, message: String, result: Option<Moved> },
+    Finish {
+        ending: Ending,
+        at: Timestamp,
+        message: String,
+        result: Option<Moved>,
+    },
     /// Sets `spec.cancel`, because the object is being deleted.
     AskToCancel { message: String },
     /// Lets go of a finished object whose temporary objects are gone.
@@ -74,7 +79,12 @@ impl Transition {
             Self::Cancel => {
                 status.insert("phase".into(), phase(&DataMovementPhase::Canceling));
             }
-            Self::Finish { ending, at, message, result } => {
+            Self::Finish {
+                ending,
+                at,
+                message,
+                result,
+            } => {
                 status.insert("phase".into(), phase(&ending.phase()));
                 status.insert("completionTimestamp".into(), time(*at));
                 if !message.is_empty() {
@@ -94,7 +104,11 @@ impl Transition {
                 status.insert("message".into(), json!(message));
             }
             Self::DropFinalizer => {
-                let kept: Vec<_> = facts.finalizers.iter().filter(|name| *name != FINALIZER).collect();
+                let kept: Vec<_> = facts
+                    .finalizers
+                    .iter()
+                    .filter(|name| *name != FINALIZER)
+                    .collect();
                 metadata.insert("finalizers".into(), json!(kept));
             }
         }

@@ -13,7 +13,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::data_movement::state::Facts;
-use crate::data_movement::{Activity, Controller, Direction, Look, Movement, Shared, StepExtra, owner_reference, sources};
+use crate::data_movement::{
+    Activity, Controller, Direction, Look, Movement, Shared, StepExtra, owner_reference, sources,
+};
 use crate::reconcile::{self, Key};
 
 /// Movements of this kind that one node agent looks at side by side; each look is short.
@@ -24,7 +26,9 @@ const DEFAULT_OPERATION_TIMEOUT: std::time::Duration = std::time::Duration::from
 
 /// Starts the controller in a node agent.
 pub fn spawn(shared: Shared, shutdown: CancellationToken) -> JoinHandle<()> {
-    let movement = Upload { resource_timeout: shared.resource_timeout };
+    let movement = Upload {
+        resource_timeout: shared.resource_timeout,
+    };
     let controller = Controller::new(shared, movement);
     let sources = sources(&controller);
     tokio::spawn(reconcile::run(controller, sources, WORKERS, shutdown))
@@ -73,9 +77,17 @@ impl Movement for Upload {
     }
 
     fn waits_for(&self, object: &DataUpload) -> Vec<(&'static str, Key)> {
-        let snapshot = object.spec.csi_snapshot.as_ref().map(|csi| csi.volume_snapshot.clone()).unwrap_or_default();
+        let snapshot = object
+            .spec
+            .csi_snapshot
+            .as_ref()
+            .map(|csi| csi.volume_snapshot.clone())
+            .unwrap_or_default();
         vec![
-            ("VolumeSnapshot", Key::new(object.spec.source_namespace.clone(), snapshot)),
+            (
+                "VolumeSnapshot",
+                Key::new(object.spec.source_namespace.clone(), snapshot),
+            ),
             ("VolumeSnapshot", Key::of(object)),
             ("VolumeSnapshotContent", Key::of(object)),
         ]
@@ -85,28 +97,49 @@ impl Movement for Upload {
         Ok(None)
     }
 
-    async fn look(&self, cluster: &Cluster, object: &DataUpload, activity: Activity) -> Result<Look<Children>, ExposerError> {
+    async fn look(
+        &self,
+        cluster: &Cluster,
+        object: &DataUpload,
+        activity: Activity,
+    ) -> Result<Look<Children>, ExposerError> {
         match activity {
             Activity::Expose => {
                 let Some(request) = self.request(object) else {
-                    let why = format!("spec.snapshotType {:?} without spec.csiSnapshot: only CSI can be exposed", object.spec.snapshot_type);
-                    return Ok(Look { next: Next::Impossible { why }, children: Children::None });
+                    let why = format!(
+                        "spec.snapshotType {:?} without spec.csiSnapshot: only CSI can be exposed",
+                        object.spec.snapshot_type
+                    );
+                    return Ok(Look {
+                        next: Next::Impossible { why },
+                        children: Children::None,
+                    });
                 };
                 let exposure = snapshot::observe(cluster, &request).await?;
-                Ok(Look { next: exposure.next(&request), children: Children::Exposing(request, Box::new(exposure)) })
+                Ok(Look {
+                    next: exposure.next(&request),
+                    children: Children::Exposing(request, Box::new(exposure)),
+                })
             }
             // An upload's volume stays ours.
-            Activity::Rebind => Ok(Look { next: Next::Done, children: Children::None }),
+            Activity::Rebind => Ok(Look {
+                next: Next::Done,
+                children: Children::None,
+            }),
             Activity::CleanUp => {
                 let csi = object.spec.csi_snapshot.as_ref();
                 let request = CleanUpRequest {
                     name: object.name_any(),
                     uid: object.uid().unwrap_or_default(),
-                    source: csi.map(|csi| (object.spec.source_namespace.clone(), csi.volume_snapshot.clone())),
+                    source: csi
+                        .map(|csi| (object.spec.source_namespace.clone(), csi.volume_snapshot.clone())),
                     unfinished_rebind: None,
                 };
                 let left = clean_up::observe(cluster, &request).await?;
-                Ok(Look { next: left.next(&request), children: Children::CleaningUp(request, Box::new(left)) })
+                Ok(Look {
+                    next: left.next(&request),
+                    children: Children::CleaningUp(request, Box::new(left)),
+                })
             }
         }
     }
@@ -121,7 +154,10 @@ impl Movement for Upload {
     ) -> Result<(), ExposerError> {
         match children {
             Children::Exposing(request, exposure) => {
-                let request = SnapshotRequest { location: extra.location, ..request.clone() };
+                let request = SnapshotRequest {
+                    location: extra.location,
+                    ..request.clone()
+                };
                 snapshot::take(cluster, &request, exposure, step).await
             }
             Children::CleaningUp(request, left) => clean_up::take(cluster, request, left, step).await,

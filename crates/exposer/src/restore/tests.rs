@@ -1,0 +1,117 @@
+//! The ladder from a waiting target PVC to a data mover pod.
+
+use serde_json::json;
+
+use super::*;
+
+pub(crate) fn request() -> RestoreRequest {
+    RestoreRequest {
+        name: "r-1".into(),
+        uid: "u-1".into(),
+        owner: OwnerReference {
+            uid: "u-1".into(),
+            ..OwnerReference::default()
+        },
+        target_namespace: "shop".into(),
+        target_pvc: "data".into(),
+        operation_timeout: Duration::from_secs(600),
+        resource_timeout: Duration::from_secs(600),
+        location: LocationMount::default(),
+    }
+}
+
+fn target() -> PersistentVolumeClaim {
+    serde_json::from_value(json!({
+        "metadata": {"name": "data", "namespace": "shop", "labels": {"app": "shop"}, "annotations": {
+            "note": "kept", "volume.kubernetes.io/storage-provisioner": "csi.example",
+            "volume.kubernetes.io/selected-node": "n1"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast", "volumeMode": "Block",
+            "selector": {"matchLabels": {"velero.io/dynamic-pv-restore": "shop.data.abcde"}},
+            "resources": {"requests": {"storage": "1Gi"}}},
+        "status": {"phase": "Pending"},
+    }))
+    .unwrap()
+}
+
+fn late() -> Option<StorageClass> {
+    Some(
+        serde_json::from_value(json!({"provisioner": "p", "volumeBindingMode": "WaitForFirstConsumer"}))
+            .unwrap(),
+    )
+}
+
+#[test]
+fn restore_pvc_is_the_targets_twin_without_its_selector() {
+    let pvc = restore_pvc("velero", &request(), &target());
+    let annotations = pvc.metadata.annotations.unwrap();
+    assert_eq!(annotations.keys().collect::<Vec<_>>(), ["note", SELECTED_NODE]);
+    assert_eq!(pvc.metadata.labels.unwrap()["app"], "shop");
+    let spec = pvc.spec.unwrap();
+    assert_eq!(
+        (spec.selector, spec.volume_mode.as_deref()),
+        (None, Some("Block"))
+    );
+}
+
+#[test]
+fn target_that_is_missing_or_bound_cannot_be_filled() {
+    assert!(matches!(
+        RestoreExposure::default().next(&request()),
+        Next::Impossible { .. }
+    ));
+    let mut bound = target();
+    bound.spec.as_mut().unwrap().volume_name = Some("pv-1".into());
+    let exposure = RestoreExposure {
+        target: Some(bound),
+        ..RestoreExposure::default()
+    };
+    assert!(matches!(exposure.next(&request()), Next::Impossible { .. }));
+}
+
+#[test]
+fn with_a_class_that_binds_late_a_pod_must_have_been_placed_first() {
+    let mut unplaced = target();
+    unplaced.metadata.annotations = None;
+    let exposure = RestoreExposure {
+        target: Some(unplaced),
+        storage_class: late(),
+        ..RestoreExposure::default()
+    };
+    assert!(matches!(
+        exposure.next(&request()),
+        Next::Wait { within: Some(_), .. }
+    ));
+    let exposure = RestoreExposure {
+        target: Some(target()),
+        ..exposure
+    };
+    assert_eq!(exposure.next(&request()), Next::Do(Step::CreateRestorePvc));
+    // pod and PVC exist together then
+    let exposure = RestoreExposure {
+        restore_pvc: Some(restore_pvc("velero", &request(), &target())),
+        ..exposure
+    };
+    assert_eq!(exposure.next(&request()), Next::Do(Step::CreateMoverPod));
+}
+
+#[test]
+fn pod_is_created_when_the_restore_pvc_is_bound() {
+    let mut pvc = restore_pvc("velero", &request(), &target());
+    let exposure = RestoreExposure {
+        target: Some(target()),
+        restore_pvc: Some(pvc.clone()),
+        ..RestoreExposure::default()
+    };
+    assert!(matches!(exposure.next(&request()), Next::Wait { .. }));
+    pvc.status = Some(serde_json::from_value(json!({"phase": "Bound"})).unwrap());
+    let exposure = RestoreExposure {
+        restore_pvc: Some(pvc),
+        ..exposure
+    };
+    assert_eq!(exposure.next(&request()), Next::Do(Step::CreateMoverPod));
+    let exposure = RestoreExposure {
+        pod: Some(Pod::default()),
+        ..exposure
+    };
+    assert_eq!(exposure.next(&request()), Next::Done);
+}
