@@ -1,9 +1,8 @@
 //! Reading objects as plain JSON: exactly what the API server sends goes into the tarball.
 
-use kube::api::{GetParams, ListParams, Request};
+use kube::api::{DynamicObject, GetParams, ListParams, Request};
 use kube::core::ApiResource;
 use kube::{Client, Resource as _};
-use kube::api::DynamicObject;
 use serde_json::Value;
 
 /// Items asked for at a time, unless the server's `--client-page-size` says otherwise. Velero's default.
@@ -42,13 +41,17 @@ pub async fn list(
     page_size: u32,
     mut each: impl FnMut(Value),
 ) -> Result<(), kube::Error> {
-    let mut params = ListParams::default();
-    params.label_selector = labels.map(str::to_owned);
-    params.limit = (page_size > 0).then_some(page_size);
+    let mut params = ListParams {
+        label_selector: labels.map(str::to_owned),
+        limit: (page_size > 0).then_some(page_size),
+        ..ListParams::default()
+    };
     let mut listed: Vec<Value> = Vec::new();
     let mut first = true;
     loop {
-        let request = request(resource, namespace).list(&params).map_err(kube::Error::BuildRequest)?;
+        let request = request(resource, namespace)
+            .list(&params)
+            .map_err(kube::Error::BuildRequest)?;
         let mut page = match client.request::<Value>(request).await {
             Ok(page) => page,
             Err(kube::Error::Api(status)) if status.code == 410 && !first => {
@@ -84,7 +87,10 @@ fn request(resource: &ApiResource, namespace: &str) -> Request {
 
 /// A text of an object, by JSON pointer; empty when absent.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// `metadata.name`.

@@ -36,15 +36,24 @@ pub struct InvalidSelector(String);
 impl Selection {
     /// # Errors
     /// [`InvalidSelector`].
-    pub fn new(spec: &BackupSpec, namespaces: NamespaceFilter, discovered: &Resources) -> Result<Self, InvalidSelector> {
+    pub fn new(
+        spec: &BackupSpec,
+        namespaces: NamespaceFilter,
+        discovered: &Resources,
+    ) -> Result<Self, InvalidSelector> {
         let wanted = spec.label_selector.iter().chain(&spec.or_label_selectors);
         let selectors = wanted
-            .map(|selector| Selector::try_from(selector.clone()).map_err(|error| InvalidSelector(error.to_string())))
+            .map(|selector| {
+                Selector::try_from(selector.clone()).map_err(|error| InvalidSelector(error.to_string()))
+            })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
             resources: ResourceFilter::new(spec, &namespaces, |word| discovered.resolve(word)),
             namespaces,
-            selectors: selectors.into_iter().filter(|selector| !selector.to_string().is_empty()).collect(),
+            selectors: selectors
+                .into_iter()
+                .filter(|selector| !selector.to_string().is_empty())
+                .collect(),
         })
     }
 
@@ -135,7 +144,12 @@ pub async fn collect(
 
 /// The identifier of an object.
 pub fn identifier(resource: &Resource, item: &Value) -> ResourceIdentifier {
-    ResourceIdentifier::new(&resource.api.group, &resource.api.plural, namespace(item), name(item))
+    ResourceIdentifier::new(
+        &resource.api.group,
+        &resource.api.plural,
+        namespace(item),
+        name(item),
+    )
 }
 
 /// The selected items of one resource.
@@ -160,23 +174,39 @@ pub async fn list(
                 namespace: Some(namespace_name),
                 name: "",
             };
-            let listed = cluster::list(client, &resource.api, namespace_name, labels.as_deref(), page_size, |item| {
-                let wanted = !resource.namespaced || selection.namespaces.includes(namespace(&item));
-                if wanted && seen.insert((namespace(&item).to_owned(), name(&item).to_owned())) {
-                    found.push(item);
-                }
-            });
+            let listed = cluster::list(
+                client,
+                &resource.api,
+                namespace_name,
+                labels.as_deref(),
+                page_size,
+                |item| {
+                    let wanted = !resource.namespaced || selection.namespaces.includes(namespace(&item));
+                    if wanted && seen.insert((namespace(&item).to_owned(), name(&item).to_owned())) {
+                        found.push(item);
+                    }
+                },
+            );
             match listed.await {
                 Ok(()) => {}
                 // Served by discovery, gone meanwhile (a CRD that is being deleted).
                 Err(kube::Error::Api(status)) if status.code == 404 || status.code == 405 => {
-                    log.warn(about, format!("{gr} cannot be listed and is left out: {}", status.message));
+                    log.warn(
+                        about,
+                        format!("{gr} cannot be listed and is left out: {}", status.message),
+                    );
                 }
                 Err(error) => log.error(about, "Error listing items", error),
             }
         }
     }
-    log.item(About { resource: &gr, ..About::default() }, format!("Retrieved {} items", found.len()));
+    log.item(
+        About {
+            resource: &gr,
+            ..About::default()
+        },
+        format!("Retrieved {} items", found.len()),
+    );
     found.retain(|item| match left_out(item) {
         Some(why) => {
             let about = About {

@@ -45,8 +45,10 @@ impl Resources {
     /// # Errors
     /// Those of the client.
     pub async fn discover(client: &Client) -> Result<Self, kube::Error> {
-        let (core, groups) =
-            tokio::try_join!(client.list_core_api_versions_aggregated(), client.list_api_groups_aggregated())?;
+        let (core, groups) = tokio::try_join!(
+            client.list_core_api_versions_aggregated(),
+            client.list_api_groups_aggregated()
+        )?;
         Ok(Self::from_groups(core.items.into_iter().chain(groups.items)))
     }
 
@@ -54,7 +56,10 @@ impl Resources {
     pub fn from_groups(groups: impl IntoIterator<Item = APIGroupDiscovery>) -> Self {
         let mut resources: Vec<Resource> = Vec::new();
         for group in groups {
-            let name = group.metadata.and_then(|metadata| metadata.name).unwrap_or_default();
+            let name = group
+                .metadata
+                .and_then(|metadata| metadata.name)
+                .unwrap_or_default();
             let mut seen = BTreeSet::new();
             // The server lists the preferred version first; others only add what the preferred one does not have.
             for version in &group.versions {
@@ -80,13 +85,17 @@ impl Resources {
 
     /// The resource of an identifier.
     pub fn find(&self, group: &str, plural: &str) -> Option<&Resource> {
-        self.0.iter().find(|resource| resource.api.group == group && resource.api.plural == plural)
+        self.0
+            .iter()
+            .find(|resource| resource.api.group == group && resource.api.plural == plural)
     }
 
     /// `deploy`, `Deployment` or `deployments.apps` → `deployments.apps`; an unknown word comes back unchanged.
     pub fn resolve(&self, word: &str) -> String {
         let wanted = word.to_lowercase();
-        let (name, group) = wanted.split_once('.').map_or((&*wanted, None), |(name, group)| (name, Some(group)));
+        let (name, group) = wanted
+            .split_once('.')
+            .map_or((&*wanted, None), |(name, group)| (name, Some(group)));
         let found = self.0.iter().find(|resource| {
             group.is_none_or(|group| resource.api.group == group)
                 && (resource.api.plural == name || resource.words.iter().any(|word| word == name))
@@ -99,14 +108,21 @@ fn usable<'a>(group: &'a str, version: &'a APIVersionDiscovery) -> impl Iterator
     version.resources.iter().filter_map(move |resource| {
         let name = version.version.clone()?;
         let has = |verb: &&str| resource.verbs.iter().any(|offered| offered == verb);
-        NEEDED_VERBS.iter().all(has).then(|| resource_of(group, &name, resource))?
+        NEEDED_VERBS
+            .iter()
+            .all(has)
+            .then(|| resource_of(group, &name, resource))?
     })
 }
 
 fn resource_of(group: &str, version: &str, found: &APIResourceDiscovery) -> Option<Resource> {
     let plural = found.resource.clone()?;
     let kind = found.response_kind.as_ref()?.kind.clone()?;
-    let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let api_version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     let mut words = vec![kind.to_lowercase()];
     words.extend(found.singular_resource.clone());
     words.extend(found.short_names.iter().cloned());
@@ -141,12 +157,14 @@ fn order(resource: &Resource) -> (u8, u8) {
 
 /// Kinds that live in two groups under one storage object.
 fn cohabitant(resource: &Resource) -> Option<String> {
-    let shared = match (&*resource.api.plural, &*resource.api.group) {
-        ("deployments" | "daemonsets" | "replicasets", "apps" | "extensions") => true,
-        ("networkpolicies", "networking.k8s.io" | "extensions") => true,
-        ("events", "" | "events.k8s.io") => true,
-        _ => false,
-    };
+    let shared = matches!(
+        (&*resource.api.plural, &*resource.api.group),
+        (
+            "deployments" | "daemonsets" | "replicasets",
+            "apps" | "extensions"
+        ) | ("networkpolicies", "networking.k8s.io" | "extensions")
+            | ("events", "" | "events.k8s.io")
+    );
     shared.then(|| resource.api.plural.clone())
 }
 
@@ -161,39 +179,63 @@ mod tests {
         };
         let all = &["create", "delete", "get", "list", "watch"][..];
         let group = |name: &str, versions: serde_json::Value| {
-            serde_json::from_value(serde_json::json!({"metadata": {"name": name}, "versions": versions})).unwrap()
+            serde_json::from_value(serde_json::json!({"metadata": {"name": name}, "versions": versions}))
+                .unwrap()
         };
         vec![
-            group("", serde_json::json!([{"version": "v1", "resources": [
+            group(
+                "",
+                serde_json::json!([{"version": "v1", "resources": [
                 resource("bindings", "Binding", "Namespaced", &[], &["create"]),
                 resource("events", "Event", "Namespaced", &["ev"], all),
                 resource("persistentvolumes", "PersistentVolume", "Cluster", &["pv"], all),
-                resource("pods", "Pod", "Namespaced", &["po"], all)]}])),
-            group("events.k8s.io", serde_json::json!([{"version": "v1", "resources": [
-                resource("events", "Event", "Namespaced", &["ev"], all)]}])),
-            group("apps", serde_json::json!([
+                resource("pods", "Pod", "Namespaced", &["po"], all)]}]),
+            ),
+            group(
+                "events.k8s.io",
+                serde_json::json!([{"version": "v1", "resources": [
+                resource("events", "Event", "Namespaced", &["ev"], all)]}]),
+            ),
+            group(
+                "apps",
+                serde_json::json!([
                 {"version": "v1", "resources": [resource("deployments", "Deployment", "Namespaced", &["deploy"], all)]},
                 {"version": "v1beta1", "resources": [
                     resource("deployments", "Deployment", "Namespaced", &["deploy"], all),
-                    resource("oldthings", "OldThing", "Namespaced", &[], all)]}])),
+                    resource("oldthings", "OldThing", "Namespaced", &[], all)]}]),
+            ),
         ]
     }
 
     #[test]
     fn each_resource_comes_once_in_its_preferred_version_and_in_veleros_order() {
         let resources = Resources::from_groups(groups());
-        let found: Vec<String> =
-            resources.iter().map(|resource| format!("{}/{}", resource.api.version, resource.group_resource())).collect();
+        let found: Vec<String> = resources
+            .iter()
+            .map(|resource| format!("{}/{}", resource.api.version, resource.group_resource()))
+            .collect();
         assert_eq!(
             found,
-            ["v1/pods", "v1/persistentvolumes", "v1/events", "v1/deployments.apps", "v1beta1/oldthings.apps"]
+            [
+                "v1/pods",
+                "v1/persistentvolumes",
+                "v1/events",
+                "v1/deployments.apps",
+                "v1beta1/oldthings.apps"
+            ]
         );
     }
 
     #[test]
     fn words_of_a_backup_resolve_to_group_resources() {
         let resources = Resources::from_groups(groups());
-        for word in ["deploy", "Deployment", "deployments", "deployments.apps", "deployment.apps"] {
+        for word in [
+            "deploy",
+            "Deployment",
+            "deployments",
+            "deployments.apps",
+            "deployment.apps",
+        ] {
             assert_eq!(resources.resolve(word), "deployments.apps", "{word}");
         }
         assert_eq!(resources.resolve("widgets.example.com"), "widgets.example.com");

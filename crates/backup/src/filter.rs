@@ -26,7 +26,11 @@ pub struct NamespaceNotes {
 
 impl NamespaceFilter {
     /// Expands the spec's lists against the existing namespaces. Assumes [`spec_errors`] found nothing.
-    pub fn new(included: &[String], excluded: &[String], existing: &BTreeSet<String>) -> (Self, NamespaceNotes) {
+    pub fn new(
+        included: &[String],
+        excluded: &[String],
+        existing: &BTreeSet<String>,
+    ) -> (Self, NamespaceNotes) {
         let mut notes = NamespaceNotes::default();
         let all = included.is_empty() || included.iter().any(|name| name == "*");
         let included_names = (!all).then(|| {
@@ -44,7 +48,10 @@ impl NamespaceFilter {
             }
             names
         });
-        let excluded = excluded.iter().flat_map(|entry| expand(entry, existing)).collect();
+        let excluded = excluded
+            .iter()
+            .flat_map(|entry| expand(entry, existing))
+            .collect();
         let filter = Self {
             included: included_names,
             excluded,
@@ -53,7 +60,10 @@ impl NamespaceFilter {
     }
 
     pub fn includes(&self, namespace: &str) -> bool {
-        self.included.as_ref().is_none_or(|names| names.contains(namespace)) && !self.excluded.contains(namespace)
+        self.included
+            .as_ref()
+            .is_none_or(|names| names.contains(namespace))
+            && !self.excluded.contains(namespace)
     }
 
     /// True when nothing is left out.
@@ -71,7 +81,11 @@ impl NamespaceFilter {
     pub fn describe(&self) -> (String, String) {
         let join = |names: &BTreeSet<String>| names.iter().cloned().collect::<Vec<_>>().join(", ");
         let included = self.included.as_ref().map_or_else(|| "*".to_owned(), join);
-        let excluded = if self.excluded.is_empty() { "<none>".to_owned() } else { join(&self.excluded) };
+        let excluded = if self.excluded.is_empty() {
+            "<none>".to_owned()
+        } else {
+            join(&self.excluded)
+        };
         (included, excluded)
     }
 }
@@ -85,13 +99,23 @@ fn expand(entry: &str, existing: &BTreeSet<String>) -> BTreeSet<String> {
         return BTreeSet::from([entry.to_owned()]);
     }
     match pattern(entry) {
-        Some(glob) => existing.iter().filter(|name| glob.is_match(name)).cloned().collect(),
+        Some(glob) => existing
+            .iter()
+            .filter(|name| glob.is_match(name))
+            .cloned()
+            .collect(),
         None => BTreeSet::new(),
     }
 }
 
 fn pattern(entry: &str) -> Option<GlobMatcher> {
-    Some(GlobBuilder::new(entry).literal_separator(false).build().ok()?.compile_matcher())
+    Some(
+        GlobBuilder::new(entry)
+            .literal_separator(false)
+            .build()
+            .ok()?
+            .compile_matcher(),
+    )
 }
 
 /// Which group-resources a backup takes.
@@ -104,10 +128,7 @@ pub struct ResourceFilter {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Rule {
     /// `includedResources`, `excludedResources`, `includeClusterResources`.
-    Old {
-        resources: Lists,
-        cluster: Option<bool>,
-    },
+    Old { resources: Lists, cluster: Option<bool> },
     /// The four scoped lists.
     Scoped { namespaced: Lists, cluster: Lists },
 }
@@ -180,7 +201,9 @@ impl ResourceFilter {
             (Rule::Scoped { namespaced, cluster }, false) => {
                 !cluster.excludes(resource)
                     && (cluster.names(resource)
-                        || (cluster.included.is_empty() && namespaced.takes_all_but_ours() && self.all_namespaces))
+                        || (cluster.included.is_empty()
+                            && namespaced.takes_all_but_ours()
+                            && self.all_namespaces))
             }
         }
     }
@@ -189,7 +212,9 @@ impl ResourceFilter {
     pub fn follows(&self, resource: &str, namespaced: bool) -> bool {
         match (&self.rule, namespaced) {
             (_, true) => self.collects(resource, true),
-            (Rule::Old { resources, cluster }, false) => *cluster != Some(false) && resources.includes(resource),
+            (Rule::Old { resources, cluster }, false) => {
+                *cluster != Some(false) && resources.includes(resource)
+            }
             (Rule::Scoped { cluster, .. }, false) => !cluster.excludes(resource),
         }
     }
@@ -209,14 +234,17 @@ impl Lists {
     /// [`Lists::takes_all`], the snapshot objects apart, which the server itself excludes.
     fn takes_all_but_ours(&self) -> bool {
         let mut rest = self.clone();
-        rest.excluded.retain(|resource| !SNAPSHOT_RESOURCES.contains(&resource.as_str()));
+        rest.excluded
+            .retain(|resource| !SNAPSHOT_RESOURCES.contains(&resource.as_str()));
         rest.takes_all()
     }
 }
 
 /// Never collected by themselves: the CSI actions bring them along where they are wanted.
-pub const SNAPSHOT_RESOURCES: [&str; 2] =
-    ["volumesnapshots.snapshot.storage.k8s.io", "volumesnapshotcontents.snapshot.storage.k8s.io"];
+pub const SNAPSHOT_RESOURCES: [&str; 2] = [
+    "volumesnapshots.snapshot.storage.k8s.io",
+    "volumesnapshotcontents.snapshot.storage.k8s.io",
+];
 
 /// True when the spec uses the filters from before the scoped ones.
 pub fn uses_old_filters(spec: &BackupSpec) -> bool {
@@ -243,10 +271,17 @@ pub fn spec_errors(spec: &BackupSpec) -> Vec<String> {
         );
     }
     if spec.label_selector.is_some() && !spec.or_label_selectors.is_empty() {
-        errors.push("encountered labelSelector as well as orLabelSelectors in backup spec, only one can be specified".to_owned());
+        errors.push(
+            "encountered labelSelector as well as orLabelSelectors in backup spec, only one can be specified"
+                .to_owned(),
+        );
     }
     let pairs = [
-        ("included/excluded resource", &spec.included_resources, &spec.excluded_resources),
+        (
+            "included/excluded resource",
+            &spec.included_resources,
+            &spec.excluded_resources,
+        ),
         (
             "cluster-scoped included/excluded resource",
             &spec.included_cluster_scoped_resources,
@@ -257,7 +292,11 @@ pub fn spec_errors(spec: &BackupSpec) -> Vec<String> {
             &spec.included_namespace_scoped_resources,
             &spec.excluded_namespace_scoped_resources,
         ),
-        ("included/excluded namespace", &spec.included_namespaces, &spec.excluded_namespaces),
+        (
+            "included/excluded namespace",
+            &spec.included_namespaces,
+            &spec.excluded_namespaces,
+        ),
     ];
     for (what, included, excluded) in pairs {
         errors.extend(list_errors(what, included, excluded));
@@ -275,14 +314,21 @@ pub fn spec_errors(spec: &BackupSpec) -> Vec<String> {
 fn list_errors(what: &str, included: &[String], excluded: &[String]) -> Vec<String> {
     let mut errors = Vec::new();
     if included.len() > 1 && included.iter().any(|entry| entry == "*") {
-        errors.push(format!("Invalid {what} lists: includes list must either contain '*' only, or a non-empty list of items"));
+        errors.push(format!(
+            "Invalid {what} lists: includes list must either contain '*' only, or a non-empty list of items"
+        ));
     }
     // Excluding every cluster-scoped resource is how "none of them" is said.
     if excluded.iter().any(|entry| entry == "*") && !what.contains("resource") {
         errors.push(format!("Invalid {what} lists: excludes list cannot contain '*'"));
     }
-    for entry in excluded.iter().filter(|entry| entry.as_str() != "*" && included.contains(entry)) {
-        errors.push(format!("Invalid {what} lists: excludes list cannot contain an item in the includes list: {entry}"));
+    for entry in excluded
+        .iter()
+        .filter(|entry| entry.as_str() != "*" && included.contains(entry))
+    {
+        errors.push(format!(
+            "Invalid {what} lists: excludes list cannot contain an item in the includes list: {entry}"
+        ));
     }
     errors
 }
@@ -335,10 +381,19 @@ mod tests {
         let plain = BackupSpec::default();
         assert!(resources(&plain, &["*"]).collects(pv, false));
         assert!(!resources(&plain, &["shop"]).collects(pv, false));
-        assert!(resources(&plain, &["shop"]).follows(pv, false), "the PV of a selected PVC comes along");
-        let all = BackupSpec { include_cluster_resources: Some(true), ..BackupSpec::default() };
+        assert!(
+            resources(&plain, &["shop"]).follows(pv, false),
+            "the PV of a selected PVC comes along"
+        );
+        let all = BackupSpec {
+            include_cluster_resources: Some(true),
+            ..BackupSpec::default()
+        };
         assert!(resources(&all, &["shop"]).collects(pv, false));
-        let none = BackupSpec { include_cluster_resources: Some(false), ..BackupSpec::default() };
+        let none = BackupSpec {
+            include_cluster_resources: Some(false),
+            ..BackupSpec::default()
+        };
         assert!(!resources(&none, &["*"]).collects(pv, false));
         assert!(!resources(&none, &["shop"]).follows(pv, false));
     }
@@ -352,7 +407,9 @@ mod tests {
         };
         let filter = resources(&spec, &[]);
         assert!(filter.collects("clusterroles.rbac.authorization.k8s.io", false));
-        assert!(!filter.collects(SNAPSHOT_RESOURCES[0], true) && !filter.collects(SNAPSHOT_RESOURCES[1], false));
+        assert!(
+            !filter.collects(SNAPSHOT_RESOURCES[0], true) && !filter.collects(SNAPSHOT_RESOURCES[1], false)
+        );
     }
 
     #[test]
@@ -374,10 +431,17 @@ mod tests {
         };
         assert!(spec_errors(&spec(&["*"], &[])).is_empty());
         assert!(spec_errors(&spec(&["shop-*", "b[ae]nk"], &["test?"])).is_empty());
-        for (included, excluded) in
-            [(&["*", "shop"][..], &[][..]), (&["shop"], &["shop"]), (&["shop"], &["*"]), (&["a**"], &[]), (&["a[]"], &[])]
-        {
-            assert!(!spec_errors(&spec(included, excluded)).is_empty(), "{included:?} {excluded:?}");
+        for (included, excluded) in [
+            (&["*", "shop"][..], &[][..]),
+            (&["shop"], &["shop"]),
+            (&["shop"], &["*"]),
+            (&["a**"], &[]),
+            (&["a[]"], &[]),
+        ] {
+            assert!(
+                !spec_errors(&spec(included, excluded)).is_empty(),
+                "{included:?} {excluded:?}"
+            );
         }
     }
 }

@@ -104,7 +104,12 @@ impl BackupLog {
     #[track_caller]
     pub fn error(&self, about: About<'_>, message: impl fmt::Display, error: impl fmt::Display) {
         tracing::error!(backup = %self.backup, resource = about.resource, item = about.name, %error, "{message}");
-        self.line(Level::Error, about, &message.to_string(), Some(&error.to_string()));
+        self.line(
+            Level::Error,
+            about,
+            &message.to_string(),
+            Some(&error.to_string()),
+        );
     }
 
     /// How many error lines there are so far.
@@ -130,7 +135,15 @@ impl BackupLog {
 
     #[track_caller]
     fn line(&self, level: Level, about: About<'_>, message: &str, error: Option<&str>) {
-        let line = format_line(Timestamp::now(), level, &self.backup, about, message, error, Location::caller());
+        let line = format_line(
+            Timestamp::now(),
+            level,
+            &self.backup,
+            about,
+            message,
+            error,
+            Location::caller(),
+        );
         let mut state = self.lock();
         let state = &mut *state;
         let messages = match level {
@@ -171,7 +184,11 @@ pub fn format_line(
         ("namespace", namespace),
         ("resource", about.resource),
     ];
-    let mut line = format!("time=\"{time:.0}\" level={} msg={}", level.as_str(), quoted(message));
+    let mut line = format!(
+        "time=\"{time:.0}\" level={} msg={}",
+        level.as_str(),
+        quoted(message)
+    );
     for (name, value) in fields {
         if !value.is_empty() {
             // Writing to a String cannot fail.
@@ -208,9 +225,12 @@ fn quoted(value: &str) -> String {
 
 fn add(messages: &mut ResultSet, about: About<'_>, message: &str, error: Option<&str>) {
     let mut text = String::new();
-    for (label, value) in
-        [("resource", about.resource), ("name", about.name), ("message", message), ("error", error.unwrap_or_default())]
-    {
+    for (label, value) in [
+        ("resource", about.resource),
+        ("name", about.name),
+        ("message", message),
+        ("error", error.unwrap_or_default()),
+    ] {
         if !value.is_empty() {
             let _ = write!(text, " {label}: /{value}");
         }
@@ -218,7 +238,11 @@ fn add(messages: &mut ResultSet, about: About<'_>, message: &str, error: Option<
     match about.namespace {
         None => messages.velero.push(text),
         Some("") => messages.cluster.push(text),
-        Some(namespace) => messages.namespaces.entry(namespace.to_owned()).or_default().push(text),
+        Some(namespace) => messages
+            .namespaces
+            .entry(namespace.to_owned())
+            .or_default()
+            .push(text),
     }
 }
 
@@ -228,9 +252,22 @@ fn add(messages: &mut ResultSet, about: About<'_>, message: &str, error: Option<
 /// # Errors
 /// Never in practice: compressing into memory.
 #[track_caller]
-pub fn appended_warning(backup: &str, about: About<'_>, message: &str, into: &mut ResultSet) -> io::Result<Vec<u8>> {
+pub fn appended_warning(
+    backup: &str,
+    about: About<'_>,
+    message: &str,
+    into: &mut ResultSet,
+) -> io::Result<Vec<u8>> {
     add(into, about, message, None);
-    let line = format_line(Timestamp::now(), Level::Warning, backup, about, message, None, Location::caller());
+    let line = format_line(
+        Timestamp::now(),
+        Level::Warning,
+        backup,
+        about,
+        message,
+        None,
+        Location::caller(),
+    );
     let mut member = GzEncoder::new(Vec::new(), Compression::default());
     member.write_all(line.as_bytes())?;
     member.finish()
@@ -244,14 +281,25 @@ mod tests {
 
     use super::*;
 
-    const PVC: About<'static> =
-        About { resource: "persistentvolumeclaims", namespace: Some("shop"), name: "data" };
+    const PVC: About<'static> = About {
+        resource: "persistentvolumeclaims",
+        namespace: Some("shop"),
+        name: "data",
+    };
 
     #[test]
     fn lines_look_like_logrus() {
         let time: Timestamp = "2026-11-21T03:46:59.123Z".parse().unwrap();
         let here = Location::caller();
-        let line = format_line(time, Level::Error, "velero/b1", PVC, "Error backing up \"item\"", Some("a: b"), here);
+        let line = format_line(
+            time,
+            Level::Error,
+            "velero/b1",
+            PVC,
+            "Error backing up \"item\"",
+            Some("a: b"),
+            here,
+        );
         let expected = format!(
             "time=\"2026-11-21T03:46:59Z\" level=error msg=\"Error backing up \\\"item\\\"\" backup=velero/b1 error=\"a: b\" \
              logSource=\"caravel/{}:{}\" name=data namespace=shop resource=persistentvolumeclaims\n",
@@ -270,13 +318,25 @@ mod tests {
         log.info("hello");
         log.error(PVC, "Error backing up item", "no class");
         log.warn(About::default(), "nothing matches");
-        log.warn(About { namespace: Some(""), name: "pv1", ..About::default() }, "odd");
+        log.warn(
+            About {
+                namespace: Some(""),
+                name: "pv1",
+                ..About::default()
+            },
+            "odd",
+        );
         let closed = log.close().unwrap();
         assert_eq!(
             closed.errors.namespaces["shop"],
-            [" resource: /persistentvolumeclaims name: /data message: /Error backing up item error: /no class"]
+            [
+                " resource: /persistentvolumeclaims name: /data message: /Error backing up item error: /no class"
+            ]
         );
-        assert_eq!((closed.warnings.velero.len(), closed.warnings.cluster.len()), (1, 1));
+        assert_eq!(
+            (closed.warnings.velero.len(), closed.warnings.cluster.len()),
+            (1, 1)
+        );
         let mut bytes = std::fs::read(&path).unwrap();
         let mut more = ResultSet::default();
         bytes.extend(appended_warning("velero/b1", PVC, "left out: fifo", &mut more).unwrap());

@@ -27,7 +27,10 @@ pub async fn validation_errors(
 ) -> Result<Vec<String>, kube::Error> {
     let mut errors = Vec::new();
     let mut claims: BTreeMap<(String, String), Value> = BTreeMap::new();
-    if let Some(resource) = discovered.find("", "persistentvolumeclaims").filter(|_| takes(selection, "persistentvolumeclaims")) {
+    if let Some(resource) = discovered
+        .find("", "persistentvolumeclaims")
+        .filter(|_| takes(selection, "persistentvolumeclaims"))
+    {
         for claim in collect::list(client, resource, selection, cluster::PAGE_SIZE, log).await {
             claims.insert((namespace(&claim).to_owned(), name(&claim).to_owned()), claim);
         }
@@ -50,14 +53,18 @@ pub async fn validation_errors(
     if spec.snapshot_volumes == Some(false) {
         return Ok(errors);
     }
-    let Some(volume_resource) = discovered.find("", "persistentvolumes") else { return Ok(errors) };
+    let Some(volume_resource) = discovered.find("", "persistentvolumes") else {
+        return Ok(errors);
+    };
     for ((namespace, name), claim) in &claims {
         let volume = match text(claim, "/spec/volumeName") {
             "" => None,
             volume => cluster::get(client, &volume_resource.api, "", volume).await?,
         };
         if let VolumePlan::Unsaved { why } = volumes::plan(claim, volume.as_ref(), spec, enable_csi) {
-            errors.push(format!("PersistentVolumeClaim {namespace}/{name} would not be saved: {why}"));
+            errors.push(format!(
+                "PersistentVolumeClaim {namespace}/{name} would not be saved: {why}"
+            ));
         }
     }
     Ok(errors)
@@ -69,7 +76,11 @@ fn takes(selection: &Selection, resource: &str) -> bool {
 
 /// The names of the PVCs that a pod mounts (ephemeral volumes included: their claim is `<pod>-<volume>`).
 pub fn claims_of_pod(pod: &Value) -> Vec<String> {
-    let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let volumes = pod
+        .pointer("/spec/volumes")
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let claim = |volume: &Value| {
         if volume.get("ephemeral").is_some() {
             return Some(format!("{}-{}", name(pod), text(volume, "/name")));

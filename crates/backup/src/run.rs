@@ -1,11 +1,12 @@
 //! One backup: from the selection to a tarball, with everything that is uploaded beside it.
 //!
-//! 1. list the selected items; 2. start the PVCs' actions, all at once (a snapshot each, bounded), so that the
-//! snapshots are as close in time as the storage allows; 3. meanwhile write all other items; 4. write the PVCs as
-//! they get ready, and what they bring along; 5. the namespaces that have items, and the CRDs of custom resources.
-//! Upstream: `pkg/backup/backup.go`, `item_backupper.go`. Hooks and item blocks are later issues.
+//! The selected items are listed; the PVCs' actions are started, all at once (a snapshot each, bounded), so that the
+//! snapshots are as close in time as the storage allows; meanwhile all other items are written; then the PVCs and what
+//! they bring along, the namespaces that have items, and the CRDs of custom resources. Upstream: `pkg/backup/backup.go`, `item_backupper.go`. Hooks and item blocks are later issues.
 
 mod prepare;
+#[cfg(test)]
+mod tests;
 pub mod volume_infos;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -65,7 +66,10 @@ pub struct Progress {
 impl Progress {
     /// (items in all as far as known, items written)
     pub fn get(&self) -> (u32, u32) {
-        (self.total.load(Ordering::Relaxed), self.done.load(Ordering::Relaxed))
+        (
+            self.total.load(Ordering::Relaxed),
+            self.done.load(Ordering::Relaxed),
+        )
     }
 }
 
@@ -98,11 +102,22 @@ pub async fn run(request: Request) -> Result<Outcome, RunError> {
     log.info(format!("Including namespaces: {included}"));
     log.info(format!("Excluding namespaces: {excluded}"));
     for missing in &request.namespace_notes.missing {
-        let about = About { resource: "namespaces", namespace: Some(""), name: missing };
-        log.error(about, "Error getting namespace", format!("namespace {missing} is included by name and does not exist"));
+        let about = About {
+            resource: "namespaces",
+            namespace: Some(""),
+            name: missing,
+        };
+        log.error(
+            about,
+            "Error getting namespace",
+            format!("namespace {missing} is included by name and does not exist"),
+        );
     }
     for pattern in &request.namespace_notes.empty_patterns {
-        log.warn(About::default(), format!("No namespace matches the pattern {pattern}"));
+        log.warn(
+            About::default(),
+            format!("No namespace matches the pattern {pattern}"),
+        );
     }
     let items = collect::collect(
         &request.client,
@@ -113,7 +128,8 @@ pub async fn run(request: Request) -> Result<Outcome, RunError> {
         &log,
     )
     .await?;
-    let tarball = tarball::Writer::create(&request.contents).map_err(|error| RunError::Tarball(Box::new(error)))?;
+    let tarball =
+        tarball::Writer::create(&request.contents).map_err(|error| RunError::Tarball(Box::new(error)))?;
     let mut run = Run::new(request, tarball);
     run.items(&items).await?;
     run.claims().await?;
@@ -194,12 +210,18 @@ impl Run {
         self.settle(id, prepared).await
     }
 
-    async fn settle(&mut self, id: ResourceIdentifier, prepared: Result<Prepared, Failure>) -> Result<(), RunError> {
+    async fn settle(
+        &mut self,
+        id: ResourceIdentifier,
+        prepared: Result<Prepared, Failure>,
+    ) -> Result<(), RunError> {
         let gr = id.group_resource();
         let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
-                self.request.log.error(about(&gr, &id), "Error backing up item", failure);
+                self.request
+                    .log
+                    .error(about(&gr, &id), "Error backing up item", failure);
                 return Ok(());
             }
         };
@@ -207,13 +229,24 @@ impl Run {
             Box::pin(self.additional(additional.id, additional.must_include)).await?;
         }
         if is_claim(&id) {
-            self.outcome.volume_infos.extend(volume_infos::of_claim(&self.request, &prepared));
+            if text(&prepared.item, "/spec/volumeName").is_empty() {
+                self.request.log.warn(
+                    about(&gr, &id),
+                    "PersistentVolumeClaim has no volume yet: the claim is backed up, and there is no data that could be",
+                );
+            }
+            self.outcome
+                .volume_infos
+                .extend(volume_infos::of_claim(&self.request, &prepared));
         } else if gr == "persistentvolumes" {
-            self.pv_infos.insert(id.name.clone(), volume_infos::pv_info(&prepared.item));
+            self.pv_infos
+                .insert(id.name.clone(), volume_infos::pv_info(&prepared.item));
         }
         self.outcome.operations.extend(prepared.operations);
         if prepared.skip {
-            self.request.log.item(about(&gr, &id), "Item is left out, as an action asks");
+            self.request
+                .log
+                .item(about(&gr, &id), "Item is left out, as an action asks");
             return Ok(());
         }
         self.write(&id, &prepared.item)
@@ -227,27 +260,42 @@ impl Run {
         let request = Arc::clone(&self.request);
         let gr = id.group_resource();
         let Some(resource) = request.discovered.find(&id.group, &id.resource) else {
-            request.log.warn(about(&gr, &id), "Additional item is of a kind that the cluster does not have");
+            request.log.warn(
+                about(&gr, &id),
+                "Additional item is of a kind that the cluster does not have",
+            );
             return Ok(());
         };
         let in_namespaces = !resource.namespaced || request.selection.namespaces.includes(&id.namespace);
-        if !must_include && !(in_namespaces && request.selection.resources.follows(&gr, resource.namespaced)) {
-            request.log.item(about(&gr, &id), "Excluding additional item because the filters leave it out");
+        let passes =
+            must_include || (in_namespaces && request.selection.resources.follows(&gr, resource.namespaced));
+        if !passes {
+            request.log.item(
+                about(&gr, &id),
+                "Excluding additional item because the filters leave it out",
+            );
             return Ok(());
         }
         let item = match cluster::get(&request.client, &resource.api, &id.namespace, &id.name).await {
             Ok(Some(item)) => item,
             Ok(None) => {
-                request.log.warn(about(&gr, &id), "Additional item was not found in Kubernetes API, can't back it up");
+                request.log.warn(
+                    about(&gr, &id),
+                    "Additional item was not found in Kubernetes API, can't back it up",
+                );
                 return Ok(());
             }
             Err(error) => {
-                request.log.error(about(&gr, &id), "Error getting additional item", error);
+                request
+                    .log
+                    .error(about(&gr, &id), "Error getting additional item", error);
                 return Ok(());
             }
         };
         if let Some(why) = collect::left_out(&item) {
-            request.log.item(about(&gr, &id), format!("Excluding item because {why}"));
+            request
+                .log
+                .item(about(&gr, &id), format!("Excluding item because {why}"));
             return Ok(());
         }
         self.add_to_total(1);
@@ -262,7 +310,8 @@ impl Run {
     fn namespaces(&mut self) -> Result<(), RunError> {
         let request = Arc::clone(&self.request);
         let with_items: BTreeSet<&str> = self.written.iter().map(|id| id.namespace.as_str()).collect();
-        let wanted = |object: &&Value| request.selection.takes_namespace(object) || with_items.contains(name(object));
+        let wanted =
+            |object: &&Value| request.selection.takes_namespace(object) || with_items.contains(name(object));
         let chosen: Vec<&Value> = request.namespaces.iter().filter(wanted).collect();
         for object in chosen {
             let id = ResourceIdentifier::new("", "namespaces", "", name(object));
@@ -271,7 +320,10 @@ impl Run {
                 other => other,
             };
             if let Some(why) = why {
-                request.log.item(about("namespaces", &id), format!("Skip namespace {} because {why}.", id.name));
+                request.log.item(
+                    about("namespaces", &id),
+                    format!("Skip namespace {} because {why}.", id.name),
+                );
             } else if self.seen.insert(id.clone()) {
                 self.add_to_total(1);
                 self.write(&id, object)?;
@@ -284,12 +336,18 @@ impl Run {
     async fn custom_resource_definitions(&mut self) -> Result<(), RunError> {
         let request = Arc::clone(&self.request);
         let group = "apiextensions.k8s.io";
-        let Some(resource) = request.discovered.find(group, "customresourcedefinitions") else { return Ok(()) };
+        let Some(resource) = request.discovered.find(group, "customresourcedefinitions") else {
+            return Ok(());
+        };
         if !request.selection.resources.adds_crds() {
             return Ok(());
         }
-        let custom: BTreeSet<String> =
-            self.written.iter().filter(|id| id.group.contains('.')).map(ResourceIdentifier::group_resource).collect();
+        let custom: BTreeSet<String> = self
+            .written
+            .iter()
+            .filter(|id| id.group.contains('.'))
+            .map(ResourceIdentifier::group_resource)
+            .collect();
         for gr in custom {
             let id = ResourceIdentifier::new(group, "customresourcedefinitions", "", &gr);
             if self.seen.contains(&id) {
@@ -303,7 +361,9 @@ impl Run {
                     self.add_to_total(1);
                     self.item(id, item).await?;
                 }
-                Err(error) => request.log.error(about(&id.group_resource(), &id), "Error getting CRD", error),
+                Err(error) => request
+                    .log
+                    .error(about(&id.group_resource(), &id), "Error getting CRD", error),
             }
         }
         Ok(())
@@ -311,11 +371,17 @@ impl Run {
 
     fn write(&mut self, id: &ResourceIdentifier, item: &Value) -> Result<(), RunError> {
         let gr = id.group_resource();
-        let Some(resource) = self.request.discovered.find(&id.group, &id.resource) else { return Ok(()) };
+        let Some(resource) = self.request.discovered.find(&id.group, &id.resource) else {
+            return Ok(());
+        };
         self.tarball
             .append(&gr, &resource.api.version, true, &id.namespace, &id.name, item)
             .map_err(|error| RunError::Tarball(Box::new(error)))?;
-        self.outcome.resource_list.entry(resource.list_key()).or_default().push(listed_name(id));
+        self.outcome
+            .resource_list
+            .entry(resource.list_key())
+            .or_default()
+            .push(listed_name(id));
         self.written.insert(id.clone());
         let done = self.request.progress.done.fetch_add(1, Ordering::Relaxed) + 1;
         let (total, _) = self.request.progress.get();
@@ -327,7 +393,9 @@ impl Run {
     }
 
     fn finish(mut self) -> Result<Outcome, RunError> {
-        self.tarball.finish().map_err(|error| RunError::Tarball(Box::new(error)))?;
+        self.tarball
+            .finish()
+            .map_err(|error| RunError::Tarball(Box::new(error)))?;
         for names in self.outcome.resource_list.values_mut() {
             names.sort();
         }
@@ -359,5 +427,9 @@ fn about<'a>(group_resource: &'a str, id: &'a ResourceIdentifier) -> About<'a> {
 }
 
 fn listed_name(id: &ResourceIdentifier) -> String {
-    if id.namespace.is_empty() { id.name.clone() } else { format!("{}/{}", id.namespace, id.name) }
+    if id.namespace.is_empty() {
+        id.name.clone()
+    } else {
+        format!("{}/{}", id.namespace, id.name)
+    }
 }

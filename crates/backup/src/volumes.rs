@@ -79,7 +79,7 @@ pub fn plan(claim: &Value, volume: Option<&Value>, spec: &BackupSpec, enable_csi
 
 fn without_volumes(claim: &Value) -> String {
     format!(
-        "use --snapshot-volumes=false to back up without volumes, or leave this one out: kubectl -n {} label pvc {} {}=true",
+        "set spec.snapshotVolumes: false on the Backup to do without volumes, or leave this one out: kubectl -n {} label pvc {} {}=true",
         namespace(claim),
         name(claim),
         labels::EXCLUDE_FROM_BACKUP
@@ -90,12 +90,14 @@ fn without_volumes(claim: &Value) -> String {
 /// Ignoring them would make a backup that looks whole and is not.
 pub fn unsupported_by_annotation(pod: &Value) -> Option<String> {
     let annotations = pod.pointer("/metadata/annotations")?.as_object()?;
-    let hook = annotations.keys().find(|key| {
-        key.contains("hook.backup.velero.io/") && key.ends_with("/command")
-    });
+    let hook = annotations
+        .keys()
+        .find(|key| key.contains("hook.backup.velero.io/") && key.ends_with("/command"));
     let pod_name = format!("pod {}/{}", namespace(pod), name(pod));
     if let Some(key) = hook {
-        return Some(format!("{pod_name} has a backup hook (annotation {key}); this version does not have hooks yet"));
+        return Some(format!(
+            "{pod_name} has a backup hook (annotation {key}); this version does not have hooks yet"
+        ));
     }
     let volumes = metadata_entry(pod, "annotations", labels::BACKUP_VOLUMES).unwrap_or_default();
     (!volumes.is_empty()).then(|| {
@@ -122,7 +124,10 @@ mod tests {
     }
 
     fn moving() -> BackupSpec {
-        BackupSpec { snapshot_move_data: Some(true), ..BackupSpec::default() }
+        BackupSpec {
+            snapshot_move_data: Some(true),
+            ..BackupSpec::default()
+        }
     }
 
     fn why(plan: VolumePlan) -> String {
@@ -135,7 +140,12 @@ mod tests {
     #[test]
     fn a_bound_csi_volume_is_moved() {
         let plan = plan(&claim(), Some(&csi_volume()), &moving(), true);
-        assert_eq!(plan, VolumePlan::Move { driver: "disk.example.com".into() });
+        assert_eq!(
+            plan,
+            VolumePlan::Move {
+                driver: "disk.example.com".into()
+            }
+        );
     }
 
     #[test]
@@ -150,7 +160,10 @@ mod tests {
 
     #[test]
     fn guarantee_5_does_not_hold_back_a_backup_that_wants_no_volumes() {
-        let spec = BackupSpec { snapshot_volumes: Some(false), ..BackupSpec::default() };
+        let spec = BackupSpec {
+            snapshot_volumes: Some(false),
+            ..BackupSpec::default()
+        };
         assert_eq!(plan(&claim(), None, &spec, false), VolumePlan::NotWanted);
     }
 

@@ -90,7 +90,9 @@ pub enum LocationsError {
         secret: String,
         field: &'static str,
     },
-    #[error("BackupStorageLocation {location}: Secret {namespace}/{secret} has no key {key:?}, which {field} names")]
+    #[error(
+        "BackupStorageLocation {location}: Secret {namespace}/{secret} has no key {key:?}, which {field} names"
+    )]
     SecretKeyNotFound {
         location: String,
         namespace: String,
@@ -124,7 +126,9 @@ pub struct Locations {
 
 impl fmt::Debug for Locations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Locations").field("namespace", &self.namespace).finish()
+        f.debug_struct("Locations")
+            .field("namespace", &self.namespace)
+            .finish()
     }
 }
 
@@ -175,7 +179,13 @@ impl Locations {
                 return Err(LocationsError::TwoCertificates { location: name });
             }
             Some(reference) => {
-                self.secret_value(&name, &reference.name, &reference.key, "spec.objectStorage.caCertRef").await?
+                self.secret_value(
+                    &name,
+                    &reference.name,
+                    &reference.key,
+                    "spec.objectStorage.caCertRef",
+                )
+                .await?
             }
             None => None,
         };
@@ -184,7 +194,9 @@ impl Locations {
                 .secret_value(&name, &reference.name, &reference.key, "spec.credential")
                 .await?
                 .map(|content| {
-                    Credentials::from_file_content(SecretString::from(String::from_utf8_lossy(&content).into_owned()))
+                    Credentials::from_file_content(SecretString::from(
+                        String::from_utf8_lossy(&content).into_owned(),
+                    ))
                 }),
             None => None,
         };
@@ -192,7 +204,10 @@ impl Locations {
             location: name,
             source: Box::new(error),
         })?;
-        Ok(ResolvedLocation { location, credentials })
+        Ok(ResolvedLocation {
+            location,
+            credentials,
+        })
     }
 
     /// The backups and restores of a location.

@@ -128,7 +128,14 @@ pub async fn run<R: Reconciler>(
     workers: usize,
     shutdown: CancellationToken,
 ) {
-    run_with(Arc::new(reconciler), sources, workers, Backoff::system(), shutdown).await;
+    run_with(
+        Arc::new(reconciler),
+        sources,
+        workers,
+        Backoff::system(),
+        shutdown,
+    )
+    .await;
 }
 
 /// [`run`] with a passed [`Backoff`], and the reconciler shared with the caller.
@@ -144,7 +151,9 @@ pub async fn run_with<R: Reconciler>(
     let mut running: JoinSet<(Key, Result<Next, Error>)> = JoinSet::new();
     loop {
         while running.len() < workers.max(1) {
-            let Some(key) = queue.take(Instant::now()) else { break };
+            let Some(key) = queue.take(Instant::now()) else {
+                break;
+            };
             running.spawn(reconcile_one(Arc::clone(&reconciler), key));
         }
         let deadline = queue.next_deadline().unwrap_or_else(far_away);

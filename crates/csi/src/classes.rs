@@ -1,7 +1,7 @@
 //! Which VolumeSnapshotClass takes the snapshot (velero-behaviour.md 4.1; upstream `pkg/util/csi/volume_snapshot.go`).
 //!
-//! 1. the PVC's annotation, 2. the Backup's annotation for the driver, 3. the class labelled for Velero, 4. the default
-//! class, 5. the only class of the driver. Different from Velero: a class that an annotation names must exist and
+//! In this order: the PVC's annotation, the Backup's annotation for the driver, the class labelled for Velero, the
+//! default class, the only class of the driver. Different from Velero: a class that an annotation names must exist and
 //! belong to the driver, else the item fails (Velero logs it and takes another class).
 
 use kube::ResourceExt;
@@ -62,14 +62,21 @@ pub fn select<'a>(
     if let Some(class) = wanted.named_by_backup {
         return named(classes, class, "Backup", wanted.driver);
     }
-    let mut of_driver: Vec<&VolumeSnapshotClass> =
-        classes.iter().filter(|class| class.driver == wanted.driver).collect();
+    let mut of_driver: Vec<&VolumeSnapshotClass> = classes
+        .iter()
+        .filter(|class| class.driver == wanted.driver)
+        .collect();
     of_driver.sort_by_key(|class| class.name_any());
-    let labelled = of_driver.iter().find(|class| class.labels().contains_key(VELERO_CLASS));
+    let labelled = of_driver
+        .iter()
+        .find(|class| class.labels().contains_key(VELERO_CLASS));
     let default = || {
-        of_driver
-            .iter()
-            .find(|class| class.annotations().get(IS_DEFAULT_CLASS).is_some_and(|value| value == "true"))
+        of_driver.iter().find(|class| {
+            class
+                .annotations()
+                .get(IS_DEFAULT_CLASS)
+                .is_some_and(|value| value == "true")
+        })
     };
     match (labelled.or_else(default), of_driver.as_slice()) {
         (Some(class), _) | (None, [class]) => Ok(class),
@@ -121,13 +128,17 @@ mod tests {
 
     fn labelled(name: &str, driver: &str) -> VolumeSnapshotClass {
         let mut class = class(name, driver);
-        class.labels_mut().insert(VELERO_CLASS.to_owned(), "false".to_owned());
+        class
+            .labels_mut()
+            .insert(VELERO_CLASS.to_owned(), "false".to_owned());
         class
     }
 
     fn default_class(name: &str, driver: &str) -> VolumeSnapshotClass {
         let mut class = class(name, driver);
-        class.annotations_mut().insert(IS_DEFAULT_CLASS.to_owned(), "true".to_owned());
+        class
+            .annotations_mut()
+            .insert(IS_DEFAULT_CLASS.to_owned(), "true".to_owned());
         class
     }
 
@@ -137,28 +148,63 @@ mod tests {
 
     #[test]
     fn the_order_is_pvc_then_backup_then_label_then_default_then_only() {
-        let d = Wanted { driver: "d", ..Wanted::default() };
-        let all = [class("a", "d"), labelled("l", "d"), default_class("f", "d"), class("o", "other")];
-        let by_both = Wanted { named_by_pvc: Some("a"), named_by_backup: Some("f"), ..d };
-        let by_backup = Wanted { named_by_backup: Some("f"), ..d };
+        let d = Wanted {
+            driver: "d",
+            ..Wanted::default()
+        };
+        let all = [
+            class("a", "d"),
+            labelled("l", "d"),
+            default_class("f", "d"),
+            class("o", "other"),
+        ];
+        let by_both = Wanted {
+            named_by_pvc: Some("a"),
+            named_by_backup: Some("f"),
+            ..d
+        };
+        let by_backup = Wanted {
+            named_by_backup: Some("f"),
+            ..d
+        };
         assert_eq!(selected(&all, by_both).unwrap(), "a");
         assert_eq!(selected(&all, by_backup).unwrap(), "f");
-        assert_eq!(selected(&all, d).unwrap(), "l", "the label's presence counts, not its value");
-        assert_eq!(selected(&[class("a", "d"), default_class("f", "d")], d).unwrap(), "f");
+        assert_eq!(
+            selected(&all, d).unwrap(),
+            "l",
+            "the label's presence counts, not its value"
+        );
+        assert_eq!(
+            selected(&[class("a", "d"), default_class("f", "d")], d).unwrap(),
+            "f"
+        );
         assert_eq!(selected(&[class("a", "d"), class("o", "other")], d).unwrap(), "a");
     }
 
     #[test]
     fn a_named_class_that_is_missing_or_of_another_driver_fails() {
         let classes = [class("a", "d"), class("o", "other")];
-        let pvc = |name| Wanted { driver: "d", named_by_pvc: Some(name), named_by_backup: None };
-        assert!(matches!(selected(&classes, pvc("gone")), Err(ClassError::NamedButMissing { .. })));
-        assert!(matches!(selected(&classes, pvc("o")), Err(ClassError::NamedOfOtherDriver { .. })));
+        let pvc = |name| Wanted {
+            driver: "d",
+            named_by_pvc: Some(name),
+            named_by_backup: None,
+        };
+        assert!(matches!(
+            selected(&classes, pvc("gone")),
+            Err(ClassError::NamedButMissing { .. })
+        ));
+        assert!(matches!(
+            selected(&classes, pvc("o")),
+            Err(ClassError::NamedOfOtherDriver { .. })
+        ));
     }
 
     #[test]
     fn without_a_class_the_error_says_what_to_label() {
-        let wanted = Wanted { driver: "disk.example.com", ..Wanted::default() };
+        let wanted = Wanted {
+            driver: "disk.example.com",
+            ..Wanted::default()
+        };
         let none = selected(&[class("o", "other")], wanted).unwrap_err().to_string();
         assert_eq!(
             none,
@@ -166,6 +212,9 @@ mod tests {
         );
         let two = [class("b", "disk.example.com"), class("a", "disk.example.com")];
         let several = selected(&two, wanted).unwrap_err().to_string();
-        assert!(several.contains("(a, b)") && several.contains("kubectl label volumesnapshotclass"), "{several}");
+        assert!(
+            several.contains("(a, b)") && several.contains("kubectl label volumesnapshotclass"),
+            "{several}"
+        );
     }
 }

@@ -9,6 +9,6 @@ pub mod types;
 
 pub use types::{
     DeletionPolicy, SnapshotStatusError, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent,
-    VolumeSnapshotContentSource, VolumeSnapshotContentSpec, VolumeSnapshotContentStatus, VolumeSnapshotSource,
-    VolumeSnapshotSpec, VolumeSnapshotStatus,
+    VolumeSnapshotContentSource, VolumeSnapshotContentSpec, VolumeSnapshotContentStatus,
+    VolumeSnapshotSource, VolumeSnapshotSpec, VolumeSnapshotStatus,
 };

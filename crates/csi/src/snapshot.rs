@@ -14,7 +14,9 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::types::{DeletionPolicy, SnapshotStatusError, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent};
+use crate::types::{
+    DeletionPolicy, SnapshotStatusError, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent,
+};
 
 /// Why a snapshot could not be taken, kept or removed.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +86,12 @@ pub async fn create(
     snapshot: &VolumeSnapshot,
 ) -> Result<VolumeSnapshot, SnapshotError> {
     let api: Api<VolumeSnapshot> = Api::namespaced(client.clone(), namespace);
-    let name = snapshot.metadata.name.as_deref().or(snapshot.metadata.generate_name.as_deref()).unwrap_or_default();
+    let name = snapshot
+        .metadata
+        .name
+        .as_deref()
+        .or(snapshot.metadata.generate_name.as_deref())
+        .unwrap_or_default();
     api.create(&PostParams::default(), snapshot)
         .await
         .map_err(|source| failed("create", format!("VolumeSnapshot {namespace}/{name}"), source))
@@ -100,7 +107,10 @@ pub async fn wait_for_handle(
     name: &str,
     timeout: Duration,
 ) -> Result<TakenSnapshot, SnapshotError> {
-    wait(client, namespace, name, timeout, "cut by the storage", |_, _| Ok(())).await
+    wait(client, namespace, name, timeout, "cut by the storage", |_, _| {
+        Ok(())
+    })
+    .await
 }
 
 /// Waits until volumes can be made from the snapshot.
@@ -113,12 +123,20 @@ pub async fn wait_ready(
     name: &str,
     timeout: Duration,
 ) -> Result<TakenSnapshot, SnapshotError> {
-    wait(client, namespace, name, timeout, "ready to use", |_, content| {
-        match content.status.as_ref().and_then(|status| status.ready_to_use) {
+    wait(
+        client,
+        namespace,
+        name,
+        timeout,
+        "ready to use",
+        |_, content| match content.status.as_ref().and_then(|status| status.ready_to_use) {
             Some(true) => Ok(()),
-            _ => Err(format!("the driver has not finished the snapshot{}", last_error(content_error(content)))),
-        }
-    })
+            _ => Err(format!(
+                "the driver has not finished the snapshot{}",
+                last_error(content_error(content))
+            )),
+        },
+    )
     .await
 }
 
@@ -136,7 +154,13 @@ pub async fn set_deletion_policy(
     api.patch(content, &PatchParams::default(), &Patch::Merge(&patch))
         .await
         .map(drop)
-        .map_err(|source| failed("set the deletion policy of", format!("VolumeSnapshotContent {content}"), source))
+        .map_err(|source| {
+            failed(
+                "set the deletion policy of",
+                format!("VolumeSnapshotContent {content}"),
+                source,
+            )
+        })
 }
 
 /// Keeps the storage's snapshot when the content goes.
@@ -188,7 +212,11 @@ pub async fn delete_with_content(client: &Client, namespace: &str, name: &str) -
 
 /// The name of the content that a snapshot is bound to.
 pub fn bound_content(snapshot: &VolumeSnapshot) -> Option<&str> {
-    snapshot.status.as_ref()?.bound_volume_snapshot_content_name.as_deref()
+    snapshot
+        .status
+        .as_ref()?
+        .bound_volume_snapshot_content_name
+        .as_deref()
 }
 
 async fn wait<F>(
@@ -206,25 +234,43 @@ where
     let mut reason = "the snapshot-controller has not looked at it; is it running?".to_owned();
     let steps = async {
         let snapshots: Api<VolumeSnapshot> = Api::namespaced(client.clone(), namespace);
-        let (snapshot, content_name) = until(snapshots, name, &object, &mut reason, |snapshot: &VolumeSnapshot| {
-            bound_content(snapshot).map(str::to_owned).ok_or_else(|| {
-                let error = snapshot.status.as_ref().and_then(|status| status.error.as_ref());
-                format!("it is not bound to a VolumeSnapshotContent; is the snapshot-controller running?{}", last_error(error))
-            })
-        })
+        let (snapshot, content_name) = until(
+            snapshots,
+            name,
+            &object,
+            &mut reason,
+            |snapshot: &VolumeSnapshot| {
+                bound_content(snapshot).map(str::to_owned).ok_or_else(|| {
+                    let error = snapshot.status.as_ref().and_then(|status| status.error.as_ref());
+                    format!(
+                        "it is not bound to a VolumeSnapshotContent; is the snapshot-controller running?{}",
+                        last_error(error)
+                    )
+                })
+            },
+        )
         .await?;
         let contents: Api<VolumeSnapshotContent> = Api::all(client.clone());
-        let (content, handle) = until(contents, &content_name, &object, &mut reason, |content: &VolumeSnapshotContent| {
-            let handle = content.status.as_ref().and_then(|status| status.snapshot_handle.clone());
-            let handle = handle.filter(|handle| !handle.is_empty()).ok_or_else(|| {
-                format!(
-                    "driver {} has not reported a snapshot; look at the csi-snapshotter's log{}",
-                    content.spec.driver,
-                    last_error(content_error(content))
-                )
-            })?;
-            enough(&snapshot, content).map(|()| handle)
-        })
+        let (content, handle) = until(
+            contents,
+            &content_name,
+            &object,
+            &mut reason,
+            |content: &VolumeSnapshotContent| {
+                let handle = content
+                    .status
+                    .as_ref()
+                    .and_then(|status| status.snapshot_handle.clone());
+                let handle = handle.filter(|handle| !handle.is_empty()).ok_or_else(|| {
+                    format!(
+                        "driver {} has not reported a snapshot; look at the csi-snapshotter's log{}",
+                        content.spec.driver,
+                        last_error(content_error(content))
+                    )
+                })?;
+                enough(&snapshot, content).map(|()| handle)
+            },
+        )
         .await?;
         Ok(TakenSnapshot {
             snapshot,
@@ -265,7 +311,11 @@ where
                     Err(missing) => *reason = missing,
                 }
             }
-            Ok(None) if seen => return Err(SnapshotError::Deleted { object: object.to_owned() }),
+            Ok(None) if seen => {
+                return Err(SnapshotError::Deleted {
+                    object: object.to_owned(),
+                });
+            }
             Ok(None) => *reason = format!("{name} does not exist yet"),
             Err(error) => {
                 tracing::warn!(object, %error, "watch broke, it is started again");
@@ -273,7 +323,9 @@ where
             }
         }
     }
-    Err(SnapshotError::Deleted { object: object.to_owned() })
+    Err(SnapshotError::Deleted {
+        object: object.to_owned(),
+    })
 }
 
 fn content_error(content: &VolumeSnapshotContent) -> Option<&SnapshotStatusError> {
@@ -305,5 +357,9 @@ fn failed(operation: &'static str, object: String, source: kube::Error) -> Snaps
 
 /// The name of a snapshot, for messages: `shop/velero-data-x7k2p`.
 pub fn display_name(snapshot: &VolumeSnapshot) -> String {
-    format!("{}/{}", snapshot.namespace().unwrap_or_default(), snapshot.name_any())
+    format!(
+        "{}/{}",
+        snapshot.namespace().unwrap_or_default(),
+        snapshot.name_any()
+    )
 }

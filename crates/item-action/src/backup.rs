@@ -62,5 +62,7 @@ pub trait BackupItemAction: Send + Sync {
 }
 
 pub(crate) fn no_operations(action: &str, operation_id: &str) -> ActionError {
-    ActionError::new(format!("{action} has no asynchronous operations, so none with id {operation_id:?}"))
+    ActionError::new(format!(
+        "{action} has no asynchronous operations, so none with id {operation_id:?}"
+    ))
 }

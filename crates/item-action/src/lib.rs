@@ -33,7 +33,10 @@ impl ActionError {
     }
 
     /// `what` failed because of `source`, whose words become part of the message.
-    pub fn because(what: impl std::fmt::Display, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+    pub fn because(
+        what: impl std::fmt::Display,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
         Self {
             message: format!("{what}: {source}"),
             source: Some(Box::new(source)),

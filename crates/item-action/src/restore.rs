@@ -72,7 +72,11 @@ pub trait RestoreItemAction: Send + Sync {
     ///
     /// # Errors
     /// The operation cannot be found or asked; it counts as failed.
-    async fn progress(&self, operation_id: &str, _restore: &Restore) -> Result<OperationProgress, ActionError> {
+    async fn progress(
+        &self,
+        operation_id: &str,
+        _restore: &Restore,
+    ) -> Result<OperationProgress, ActionError> {
         Err(no_operations(self.name(), operation_id))
     }
 

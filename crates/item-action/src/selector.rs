@@ -82,7 +82,9 @@ impl ResourceSelector {
         let namespace_wanted = item.namespace.is_empty()
             || (includes(&self.included_namespaces, &item.namespace)
                 && !names(&self.excluded_namespaces, &item.namespace));
-        namespace_wanted && includes(&self.included_resources, &resource) && !names(&self.excluded_resources, &resource)
+        namespace_wanted
+            && includes(&self.included_resources, &resource)
+            && !names(&self.excluded_resources, &resource)
     }
 }
 
@@ -102,7 +104,12 @@ mod tests {
     fn a_selector_matches_by_group_resource() {
         let selector = ResourceSelector::resources(&["persistentvolumeclaims", "deployments.apps"]);
         assert!(selector.matches(&ResourceIdentifier::new("apps", "deployments", "shop", "web")));
-        assert!(!selector.matches(&ResourceIdentifier::new("extensions", "deployments", "shop", "web")));
+        assert!(!selector.matches(&ResourceIdentifier::new(
+            "extensions",
+            "deployments",
+            "shop",
+            "web"
+        )));
         assert!(ResourceSelector::default().matches(&ResourceIdentifier::new("", "pods", "shop", "web")));
     }
 
@@ -110,6 +117,9 @@ mod tests {
     fn identifiers_have_gos_untagged_names_in_json() {
         let id = ResourceIdentifier::new("velero.io", "datauploads", "velero", "b1-x");
         let json = serde_json::to_string(&id).unwrap();
-        assert_eq!(json, r#"{"Group":"velero.io","Resource":"datauploads","Namespace":"velero","Name":"b1-x"}"#);
+        assert_eq!(
+            json,
+            r#"{"Group":"velero.io","Resource":"datauploads","Namespace":"velero","Name":"b1-x"}"#
+        );
     }
 }

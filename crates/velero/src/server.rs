@@ -337,7 +337,6 @@ fn restore_settings(args: &Args) -> restore::Settings {
 fn finalizer_settings(args: &Args) -> restore_finalizer::Settings {
     restore_finalizer::Settings {
         resource_timeout: *args.resource_timeout,
-        ..restore_finalizer::Settings::default()
     }
 }
 

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use caravel_api::v1::Backup;
-use caravel_item_action::{ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector};
+use caravel_item_action::{
+    ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector,
+};
 use serde_json::Value;
 
 use crate::cluster::{namespace, text};
@@ -27,7 +29,12 @@ impl BackupItemAction for PodAction {
             .collect();
         let priority_class = text(&item, "/spec/priorityClassName");
         if !priority_class.is_empty() {
-            additional_items.push(ResourceIdentifier::new("scheduling.k8s.io", "priorityclasses", "", priority_class));
+            additional_items.push(ResourceIdentifier::new(
+                "scheduling.k8s.io",
+                "priorityclasses",
+                "",
+                priority_class,
+            ));
         }
         Ok(BackupItemOutput {
             item,
@@ -52,7 +59,11 @@ mod tests {
         let names: Vec<String> = output.additional_items.iter().map(ToString::to_string).collect();
         assert_eq!(
             names,
-            ["persistentvolumeclaims shop/data", "persistentvolumeclaims shop/web-c", "priorityclasses.scheduling.k8s.io high"]
+            [
+                "persistentvolumeclaims shop/data",
+                "persistentvolumeclaims shop/web-c",
+                "priorityclasses.scheduling.k8s.io high"
+            ]
         );
     }
 }

@@ -4,7 +4,9 @@
 use async_trait::async_trait;
 use caravel_api::labels;
 use caravel_api::v1::Backup;
-use caravel_item_action::{ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector};
+use caravel_item_action::{
+    ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector,
+};
 use serde_json::Value;
 
 use crate::cluster::text;
@@ -12,7 +14,11 @@ use crate::cluster::text;
 pub struct PvAction;
 
 /// Labels that an earlier restore left on the claim.
-const STALE_LABELS: [&str; 3] = [labels::BACKUP_NAME, labels::RESTORE_NAME, labels::VOLUME_SNAPSHOT_NAME];
+const STALE_LABELS: [&str; 3] = [
+    labels::BACKUP_NAME,
+    labels::RESTORE_NAME,
+    labels::VOLUME_SNAPSHOT_NAME,
+];
 
 #[async_trait]
 impl BackupItemAction for PvAction {
@@ -33,15 +39,21 @@ impl BackupItemAction for PvAction {
                 spec.remove("selector");
             }
         }
-        if let Some(labels) = item.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        if let Some(labels) = item
+            .pointer_mut("/metadata/labels")
+            .and_then(Value::as_object_mut)
+        {
             for label in STALE_LABELS {
                 labels.remove(label);
             }
         }
         let volume = text(&item, "/spec/volumeName").to_owned();
         let bound = !volume.is_empty() && text(&item, "/status/phase") == "Bound";
-        let additional_items =
-            if bound { vec![ResourceIdentifier::new("", "persistentvolumes", "", volume)] } else { Vec::new() };
+        let additional_items = if bound {
+            vec![ResourceIdentifier::new("", "persistentvolumes", "", volume)]
+        } else {
+            Vec::new()
+        };
         Ok(BackupItemOutput {
             item,
             additional_items,
@@ -62,8 +74,14 @@ mod tests {
             "spec": {"volumeName": "pv1", "storageClassName": "fast", "dataSource": {"name": "s"}, "selector": {}},
             "status": {"phase": "Bound"}});
         let output = PvAction.execute(claim, &Backup::default()).await.unwrap();
-        assert_eq!(output.additional_items, [ResourceIdentifier::new("", "persistentvolumes", "", "pv1")]);
-        assert_eq!(output.item["spec"], json!({"volumeName": "pv1", "storageClassName": "fast"}));
+        assert_eq!(
+            output.additional_items,
+            [ResourceIdentifier::new("", "persistentvolumes", "", "pv1")]
+        );
+        assert_eq!(
+            output.item["spec"],
+            json!({"volumeName": "pv1", "storageClassName": "fast"})
+        );
         assert_eq!(output.item["metadata"]["labels"], json!({"app": "x"}));
     }
 }

@@ -16,9 +16,12 @@ use async_trait::async_trait;
 use caravel_api::labels;
 use caravel_api::v1::Backup;
 use caravel_api::v2alpha1::{CsiSnapshotSpec, DataUpload, DataUploadPhase, DataUploadSpec};
-use caravel_csi::{VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotSource, VolumeSnapshotSpec, classes, snapshot};
+use caravel_csi::{
+    VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotSource, VolumeSnapshotSpec, classes, snapshot,
+};
 use caravel_item_action::{
-    ActionError, BackupItemAction, BackupItemOutput, OperationProgress, ResourceIdentifier, ResourceSelector, UNITS_BYTES,
+    ActionError, BackupItemAction, BackupItemOutput, OperationProgress, ResourceIdentifier, ResourceSelector,
+    UNITS_BYTES,
 };
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
@@ -58,20 +61,28 @@ impl CsiPvcAction {
             return Ok(None);
         }
         let api: Api<PersistentVolume> = Api::all(self.client.clone());
-        let found = api
-            .get_opt(volume_name)
-            .await
-            .map_err(|error| ActionError::because(format!("cannot read PersistentVolume {volume_name}"), error))?;
+        let found = api.get_opt(volume_name).await.map_err(|error| {
+            ActionError::because(format!("cannot read PersistentVolume {volume_name}"), error)
+        })?;
         Ok(found.and_then(|volume| serde_json::to_value(volume).ok()))
     }
 
-    async fn class(&self, claim: &Value, driver: &str, backup: &Backup) -> Result<&VolumeSnapshotClass, ActionError> {
+    async fn class(
+        &self,
+        claim: &Value,
+        driver: &str,
+        backup: &Backup,
+    ) -> Result<&VolumeSnapshotClass, ActionError> {
         let all = self
             .classes
             .get_or_try_init(|| snapshot::classes(&self.client))
             .await
             .map_err(|error| ActionError::because(of(claim), error))?;
-        let backup_annotation = format!("{}{}", labels::CSI_VOLUMESNAPSHOT_CLASS_PREFIX, driver.to_lowercase());
+        let backup_annotation = format!(
+            "{}{}",
+            labels::CSI_VOLUMESNAPSHOT_CLASS_PREFIX,
+            driver.to_lowercase()
+        );
         let wanted = classes::Wanted {
             driver,
             named_by_pvc: metadata_entry(claim, "annotations", labels::CSI_VOLUMESNAPSHOT_CLASS),
@@ -81,7 +92,12 @@ impl CsiPvcAction {
     }
 
     /// Takes the snapshot and waits until the storage has cut it.
-    async fn take(&self, claim: &Value, class: &VolumeSnapshotClass, backup: &Backup) -> Result<String, ActionError> {
+    async fn take(
+        &self,
+        claim: &Value,
+        class: &VolumeSnapshotClass,
+        backup: &Backup,
+    ) -> Result<String, ActionError> {
         let wanted = snapshot_of(claim, &class.name_any(), &backup.name_any());
         let created = snapshot::create(&self.client, namespace(claim), &wanted)
             .await
@@ -99,7 +115,8 @@ impl CsiPvcAction {
 
     /// Best effort: the item has failed already, and its error is the one that counts.
     async fn discard(&self, claim: &Value, snapshot_name: &str) {
-        if let Err(error) = snapshot::delete_with_content(&self.client, namespace(claim), snapshot_name).await {
+        if let Err(error) = snapshot::delete_with_content(&self.client, namespace(claim), snapshot_name).await
+        {
             tracing::warn!(%error, "snapshot of a failed item stays behind; delete it by hand");
         }
     }
@@ -110,9 +127,16 @@ impl CsiPvcAction {
         let found = api
             .list(&ListParams::default().labels(&selector))
             .await
-            .map_err(|error| ActionError::because(format!("cannot list the DataUpload of operation {operation_id}"), error))?;
+            .map_err(|error| {
+                ActionError::because(
+                    format!("cannot list the DataUpload of operation {operation_id}"),
+                    error,
+                )
+            })?;
         found.items.into_iter().next().ok_or_else(|| {
-            ActionError::new(format!("operation {operation_id} has no DataUpload any more; it was deleted"))
+            ActionError::new(format!(
+                "operation {operation_id} has no DataUpload any more; it was deleted"
+            ))
         })
     }
 }
@@ -132,17 +156,29 @@ impl BackupItemAction for CsiPvcAction {
         let driver = match volumes::plan(&item, volume.as_ref(), &backup.spec, true) {
             VolumePlan::Move { driver } => driver,
             VolumePlan::NotWanted | VolumePlan::NothingYet => return Ok(BackupItemOutput::item(item)),
-            VolumePlan::Unsaved { why } => return Err(ActionError::new(format!("{} is not saved: {why}", of(&item)))),
+            VolumePlan::Unsaved { why } => {
+                return Err(ActionError::new(format!("{} is not saved: {why}", of(&item))));
+            }
         };
         let class = self.class(&item, &driver, backup).await?;
         let snapshot_name = self.take(&item, class, backup).await?;
-        let wanted = data_upload(&item, &driver, &class.name_any(), &snapshot_name, backup, &self.velero_namespace);
+        let wanted = data_upload(
+            &item,
+            &driver,
+            &class.name_any(),
+            &snapshot_name,
+            backup,
+            &self.velero_namespace,
+        );
         let api: Api<DataUpload> = Api::namespaced(self.client.clone(), &self.velero_namespace);
         let created = match api.create(&PostParams::default(), &wanted).await {
             Ok(created) => created,
             Err(error) => {
                 self.discard(&item, &snapshot_name).await;
-                return Err(ActionError::because(format!("{}: cannot create its DataUpload", of(&item)), error));
+                return Err(ActionError::because(
+                    format!("{}: cannot create its DataUpload", of(&item)),
+                    error,
+                ));
             }
         };
         let operation_id = operation_id(&item, backup);
@@ -171,7 +207,9 @@ impl BackupItemAction for CsiPvcAction {
         api.patch(&upload.name_any(), &PatchParams::default(), &patch)
             .await
             .map(drop)
-            .map_err(|error| ActionError::because(format!("cannot cancel DataUpload {}", upload.name_any()), error))
+            .map_err(|error| {
+                ActionError::because(format!("cannot cancel DataUpload {}", upload.name_any()), error)
+            })
     }
 }
 
@@ -180,7 +218,9 @@ pub fn progress_of(upload: &DataUpload) -> OperationProgress {
     let status = upload.status.clone().unwrap_or_default();
     let phase = upload.phase();
     let error = match phase {
-        DataUploadPhase::Failed if status.message.is_empty() => "DataUpload failed without a message".to_owned(),
+        DataUploadPhase::Failed if status.message.is_empty() => {
+            "DataUpload failed without a message".to_owned()
+        }
         DataUploadPhase::Failed => status.message,
         DataUploadPhase::Canceled if status.message.is_empty() => "DataUpload is canceled".to_owned(),
         DataUploadPhase::Canceled => format!("DataUpload is canceled: {}", status.message),
@@ -201,7 +241,12 @@ pub fn progress_of(upload: &DataUpload) -> OperationProgress {
 
 /// The spec's timeout or Velero's default.
 fn snapshot_timeout(backup: &Backup) -> Duration {
-    backup.spec.csi_snapshot_timeout.map_or(DEFAULT_SNAPSHOT_TIMEOUT, |timeout| timeout.or(DEFAULT_SNAPSHOT_TIMEOUT))
+    backup
+        .spec
+        .csi_snapshot_timeout
+        .map_or(DEFAULT_SNAPSHOT_TIMEOUT, |timeout| {
+            timeout.or(DEFAULT_SNAPSHOT_TIMEOUT)
+        })
 }
 
 fn of(claim: &Value) -> String {
@@ -211,7 +256,10 @@ fn of(claim: &Value) -> String {
 fn operation_id(claim: &Value, backup: &Backup) -> String {
     let uid = backup.uid().unwrap_or_default();
     let claim_uid = text(claim, "/metadata/uid");
-    labels::label_value(&format!("{}{uid}.{claim_uid}", labels::DATA_UPLOAD_OPERATION_PREFIX))
+    labels::label_value(&format!(
+        "{}{uid}.{claim_uid}",
+        labels::DATA_UPLOAD_OPERATION_PREFIX
+    ))
 }
 
 fn snapshot_of(claim: &Value, class: &str, backup_name: &str) -> VolumeSnapshot {
@@ -247,7 +295,11 @@ fn data_upload(
 ) -> DataUpload {
     let backup_name = backup.name_any();
     let uid = backup.uid().unwrap_or_default();
-    let parallel_files = backup.spec.uploader_config.as_ref().map_or(0, |config| config.parallel_files_upload);
+    let parallel_files = backup
+        .spec
+        .uploader_config
+        .as_ref()
+        .map_or(0, |config| config.parallel_files_upload);
     let mut data_mover_config = BTreeMap::new();
     if parallel_files > 0 {
         data_mover_config.insert("ParallelFilesUpload".to_owned(), parallel_files.to_string());
@@ -278,7 +330,11 @@ fn data_upload(
     upload.metadata = ObjectMeta {
         generate_name: Some(format!("{backup_name}-")),
         namespace: Some(velero_namespace.to_owned()),
-        labels: Some(labels_of_upload.map(|(key, value)| (key.to_owned(), value)).into()),
+        labels: Some(
+            labels_of_upload
+                .map(|(key, value)| (key.to_owned(), value))
+                .into(),
+        ),
         owner_references: Some(vec![OwnerReference {
             api_version: "velero.io/v1".to_owned(),
             kind: "Backup".to_owned(),
@@ -297,7 +353,12 @@ fn mark(claim: &mut Value, snapshot_name: &str, upload: &DataUpload, backup: &Ba
     let upload_name = format!("{}/{}", upload.namespace().unwrap_or_default(), upload.name_any());
     let snapshot_label = labels::label_value(snapshot_name);
     set_metadata_entry(claim, "labels", labels::VOLUME_SNAPSHOT_NAME, &snapshot_label);
-    set_metadata_entry(claim, "labels", labels::BACKUP_NAME, &labels::label_value(&backup.name_any()));
+    set_metadata_entry(
+        claim,
+        "labels",
+        labels::BACKUP_NAME,
+        &labels::label_value(&backup.name_any()),
+    );
     set_metadata_entry(claim, "annotations", labels::VOLUME_SNAPSHOT_NAME, snapshot_name);
     set_metadata_entry(claim, "annotations", labels::DATA_UPLOAD_NAME, &upload_name);
 }
@@ -323,7 +384,14 @@ mod tests {
 
     #[test]
     fn the_data_upload_is_the_one_that_velero_makes() {
-        let upload = data_upload(&claim(), "hostpath.csi.k8s.io", "hostpath", "velero-fs-qs5cv", &backup(), "velero");
+        let upload = data_upload(
+            &claim(),
+            "hostpath.csi.k8s.io",
+            "hostpath",
+            "velero-fs-qs5cv",
+            &backup(),
+            "velero",
+        );
         // samples/objects/datauploads.yaml, the second one.
         let expected = json!({
             "apiVersion": "velero.io/v2alpha1", "kind": "DataUpload",
@@ -369,6 +437,9 @@ mod tests {
         assert!(upload("Completed", "volume was empty").error.is_empty());
         assert_eq!(upload("Failed", "pod never started").error, "pod never started");
         assert_eq!(upload("Canceled", "").error, "DataUpload is canceled");
-        assert!(!upload("Hibernating", "").completed, "a phase of a newer mover is not an end");
+        assert!(
+            !upload("Hibernating", "").completed,
+            "a phase of a newer mover is not an end"
+        );
     }
 }

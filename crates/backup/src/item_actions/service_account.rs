@@ -3,7 +3,9 @@
 
 use async_trait::async_trait;
 use caravel_api::v1::Backup;
-use caravel_item_action::{ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector};
+use caravel_item_action::{
+    ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector,
+};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use kube::{Api, Client, ResourceExt};
 use serde_json::Value;
@@ -33,7 +35,9 @@ impl ServiceAccountAction {
             api.list(&Default::default()).await.map(|list| list.items)
         };
         let bindings = self.bindings.get_or_try_init(list).await;
-        bindings.map(Vec::as_slice).map_err(|error| ActionError::because("cannot list ClusterRoleBindings", error))
+        bindings
+            .map(Vec::as_slice)
+            .map_err(|error| ActionError::because("cannot list ClusterRoleBindings", error))
     }
 }
 
@@ -60,7 +64,9 @@ impl BackupItemAction for ServiceAccountAction {
 fn companions(bindings: &[ClusterRoleBinding], namespace: &str, name: &str) -> Vec<ResourceIdentifier> {
     let of_account = bindings.iter().filter(|binding| {
         binding.subjects.iter().flatten().any(|subject| {
-            subject.kind == "ServiceAccount" && subject.name == name && subject.namespace.as_deref() == Some(namespace)
+            subject.kind == "ServiceAccount"
+                && subject.name == name
+                && subject.namespace.as_deref() == Some(namespace)
         })
     });
     of_account

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use caravel_api::labels;
-use caravel_backup_store::item_operations::{self, BackupOperation, BackupOperationSpec, OperationPhase, OperationStatus};
+use caravel_backup_store::item_operations::{
+    self, BackupOperation, BackupOperationSpec, OperationPhase, OperationStatus,
+};
 use caravel_item_action::{ActionError, ResourceIdentifier};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -53,7 +55,11 @@ impl fmt::Display for Failure {
     }
 }
 
-pub(super) async fn prepare(request: &Request, id: &ResourceIdentifier, item: Value) -> Result<Prepared, Failure> {
+pub(super) async fn prepare(
+    request: &Request,
+    id: &ResourceIdentifier,
+    item: Value,
+) -> Result<Prepared, Failure> {
     let mut prepared = Prepared {
         item,
         additional_items: Vec::new(),
@@ -61,7 +67,11 @@ pub(super) async fn prepare(request: &Request, id: &ResourceIdentifier, item: Va
         skip: false,
         started: Timestamp::now(),
     };
-    for action in request.actions.iter().filter(|action| action.applies_to().matches(id)) {
+    for action in request
+        .actions
+        .iter()
+        .filter(|action| action.applies_to().matches(id))
+    {
         let output = action
             .execute(prepared.item.clone(), &request.backup)
             .await
@@ -70,14 +80,23 @@ pub(super) async fn prepare(request: &Request, id: &ResourceIdentifier, item: Va
             prepared.item = output.item;
         }
         let must_include = take_annotation(&mut prepared.item, labels::MUST_INCLUDE_ADDITIONAL_ITEMS);
-        let additional = output.additional_items.into_iter().map(|id| Additional { id, must_include });
+        let additional = output
+            .additional_items
+            .into_iter()
+            .map(|id| Additional { id, must_include });
         prepared.additional_items.extend(additional);
         if metadata_entry(&prepared.item, "annotations", labels::SKIP_FROM_BACKUP) == Some("true") {
             prepared.skip = true;
             break;
         }
         if let Some(operation_id) = output.operation_id {
-            let operation = operation(request, action.name(), id, operation_id, output.post_operation_items);
+            let operation = operation(
+                request,
+                action.name(),
+                id,
+                operation_id,
+                output.post_operation_items,
+            );
             prepared.operations.push(operation);
         }
     }
@@ -86,8 +105,12 @@ pub(super) async fn prepare(request: &Request, id: &ResourceIdentifier, item: Va
 
 /// Removes an annotation by which an action talks to us; true when it said `true`.
 fn take_annotation(item: &mut Value, key: &str) -> bool {
-    let annotations = item.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
-    annotations.and_then(|annotations| annotations.remove(key)).is_some_and(|value| value == "true")
+    let annotations = item
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut);
+    annotations
+        .and_then(|annotations| annotations.remove(key))
+        .is_some_and(|value| value == "true")
 }
 
 fn operation(

@@ -32,13 +32,20 @@ pub enum Decision {
 /// Decides whether a backup starts.
 pub fn decide(observed: &Observed) -> Decision {
     let mut errors = filter::spec_errors(&observed.backup.spec);
-    errors.extend(location_error(&observed.backup.spec.storage_location, observed.location.as_ref()));
+    errors.extend(location_error(
+        &observed.backup.spec.storage_location,
+        observed.location.as_ref(),
+    ));
     errors.extend(observed.missing_snapshot_locations.iter().map(|name| {
         format!("a VolumeSnapshotLocation CRD for the location {name} with the name specified in the backup spec needs to be created before this snapshot can be executed")
     }));
     errors.extend(not_yet(&observed.backup));
     errors.extend(observed.volume_errors.iter().cloned());
-    if errors.is_empty() { Decision::Start } else { Decision::Refuse { errors } }
+    if errors.is_empty() {
+        Decision::Start
+    } else {
+        Decision::Refuse { errors }
+    }
 }
 
 fn location_error(name: &str, location: Option<&BackupStorageLocation>) -> Option<String> {
@@ -48,7 +55,9 @@ fn location_error(name: &str, location: Option<&BackupStorageLocation>) -> Optio
         ));
     };
     if location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly) {
-        return Some(format!("backup can't be created because backup storage location {name} is currently in read-only mode"));
+        return Some(format!(
+            "backup can't be created because backup storage location {name} is currently in read-only mode"
+        ));
     }
     let status = location.status.clone().unwrap_or_default();
     match status.phase {
@@ -67,13 +76,23 @@ fn location_error(name: &str, location: Option<&BackupStorageLocation>) -> Optio
 fn not_yet(backup: &Backup) -> Vec<String> {
     let spec = &backup.spec;
     let asked = [
-        (spec.hooks.as_ref().is_some_and(|hooks| !hooks.resources.is_empty()), "spec.hooks"),
+        (
+            spec.hooks
+                .as_ref()
+                .is_some_and(|hooks| !hooks.resources.is_empty()),
+            "spec.hooks",
+        ),
         (spec.resource_policy.is_some(), "spec.resourcePolicy"),
         (!spec.ordered_resources.is_empty(), "spec.orderedResources"),
-        (spec.default_volumes_to_fs_backup == Some(true), "spec.defaultVolumesToFsBackup"),
+        (
+            spec.default_volumes_to_fs_backup == Some(true),
+            "spec.defaultVolumesToFsBackup",
+        ),
     ];
     let asked = asked.into_iter().filter(|(asked, _)| *asked);
-    asked.map(|(_, field)| format!("{field}: this version does not have it yet")).collect()
+    asked
+        .map(|(_, field)| format!("{field}: this version does not have it yet"))
+        .collect()
 }
 
 /// How a run ended.
@@ -100,9 +119,15 @@ pub fn location_name(backup: &Backup, locations: &[BackupStorageLocation], serve
     if !backup.spec.storage_location.is_empty() {
         return backup.spec.storage_location.clone();
     }
-    let default = locations.iter().filter(|location| location.spec.default).max_by_key(|location| {
-        (location.creation_timestamp().map(|time| time.0), location.name_any())
-    });
+    let default = locations
+        .iter()
+        .filter(|location| location.spec.default)
+        .max_by_key(|location| {
+            (
+                location.creation_timestamp().map(|time| time.0),
+                location.name_any(),
+            )
+        });
     default.map_or_else(|| server_default.to_owned(), ResourceExt::name_any)
 }
 
@@ -147,7 +172,10 @@ mod tests {
 
     #[test]
     fn a_backup_is_refused_with_the_reason_of_its_location() {
-        let with = |location| Observed { location, ..observed() };
+        let with = |location| Observed {
+            location,
+            ..observed()
+        };
         assert!(errors(&with(None)).contains("does not exist"));
         assert!(errors(&with(Some(location(Some("Unavailable"))))).contains("bucket backups does not exist"));
         assert!(errors(&with(Some(location(None)))).contains("not been validated"));
@@ -160,13 +188,23 @@ mod tests {
     fn what_this_version_does_not_have_is_refused_and_never_ignored() {
         let mut all = observed();
         let spec = &mut all.backup.spec;
-        spec.hooks = Some(BackupHooks { resources: vec![BackupResourceHookSpec::default()] });
+        spec.hooks = Some(BackupHooks {
+            resources: vec![BackupResourceHookSpec::default()],
+        });
         spec.resource_policy = Some(Default::default());
         spec.ordered_resources = [("pods".to_owned(), "shop/a".to_owned())].into();
         spec.default_volumes_to_fs_backup = Some(true);
         let errors = errors(&all);
-        for field in ["spec.hooks", "spec.resourcePolicy", "spec.orderedResources", "spec.defaultVolumesToFsBackup"] {
-            assert!(errors.contains(&format!("{field}: this version does not have it yet")), "{field}: {errors}");
+        for field in [
+            "spec.hooks",
+            "spec.resourcePolicy",
+            "spec.orderedResources",
+            "spec.defaultVolumesToFsBackup",
+        ] {
+            assert!(
+                errors.contains(&format!("{field}: this version does not have it yet")),
+                "{field}: {errors}"
+            );
         }
     }
 
@@ -179,7 +217,10 @@ mod tests {
 
     #[test]
     fn guarantee_5_a_volume_that_no_method_saves_refuses_the_backup() {
-        let unsaved = Observed { volume_errors: vec!["PersistentVolumeClaim shop/data would not be saved".into()], ..observed() };
+        let unsaved = Observed {
+            volume_errors: vec!["PersistentVolumeClaim shop/data would not be saved".into()],
+            ..observed()
+        };
         assert!(errors(&unsaved).contains("shop/data"));
     }
 
@@ -189,7 +230,10 @@ mod tests {
         assert_eq!(phase(0, 0), BackupPhase::Finalizing);
         assert_eq!(phase(1, 0), BackupPhase::FinalizingPartiallyFailed);
         assert_eq!(phase(0, 2), BackupPhase::WaitingForPluginOperations);
-        assert_eq!(phase(1, 2), BackupPhase::WaitingForPluginOperationsPartiallyFailed);
+        assert_eq!(
+            phase(1, 2),
+            BackupPhase::WaitingForPluginOperationsPartiallyFailed
+        );
     }
 
     #[test]
@@ -198,7 +242,10 @@ mod tests {
         default.spec.default = true;
         default.metadata.name = Some("main".into());
         let mut backup = Backup::new("b", Default::default());
-        assert_eq!(location_name(&backup, &[location(None), default.clone()], "flag"), "main");
+        assert_eq!(
+            location_name(&backup, &[location(None), default.clone()], "flag"),
+            "main"
+        );
         assert_eq!(location_name(&backup, &[location(None)], "flag"), "flag");
         backup.spec.storage_location = "own".into();
         assert_eq!(location_name(&backup, &[default], "flag"), "own");

@@ -53,14 +53,25 @@ pub fn apply(
     let mut backup = backup.clone();
     let spec = &mut backup.spec;
     spec.ttl = Some(spec.ttl.unwrap_or_default().or(defaults.ttl).into());
-    spec.csi_snapshot_timeout =
-        Some(spec.csi_snapshot_timeout.unwrap_or_default().or(DEFAULT_SNAPSHOT_TIMEOUT).into());
-    spec.item_operation_timeout =
-        Some(spec.item_operation_timeout.unwrap_or_default().or(defaults.item_operation_timeout).into());
+    spec.csi_snapshot_timeout = Some(
+        spec.csi_snapshot_timeout
+            .unwrap_or_default()
+            .or(DEFAULT_SNAPSHOT_TIMEOUT)
+            .into(),
+    );
+    spec.item_operation_timeout = Some(
+        spec.item_operation_timeout
+            .unwrap_or_default()
+            .or(defaults.item_operation_timeout)
+            .into(),
+    );
     if spec.volume_group_snapshot_label_key.is_empty() {
-        spec.volume_group_snapshot_label_key.clone_from(&defaults.volume_group_label_key);
+        spec.volume_group_snapshot_label_key
+            .clone_from(&defaults.volume_group_label_key);
     }
-    let fs_backup = spec.default_volumes_to_fs_backup.or(spec.default_volumes_to_restic);
+    let fs_backup = spec
+        .default_volumes_to_fs_backup
+        .or(spec.default_volumes_to_restic);
     spec.default_volumes_to_fs_backup = Some(fs_backup.unwrap_or(defaults.volumes_to_fs_backup));
     if spec.snapshot_move_data.is_none() && defaults.snapshot_move_data {
         spec.snapshot_move_data = Some(true);
@@ -80,7 +91,9 @@ pub fn apply(
         push_new(&mut spec.excluded_namespace_scoped_resources, snapshots);
         push_new(&mut spec.excluded_cluster_scoped_resources, contents);
     }
-    backup.labels_mut().insert(labels::STORAGE_LOCATION.to_owned(), labels::label_value(location));
+    backup
+        .labels_mut()
+        .insert(labels::STORAGE_LOCATION.to_owned(), labels::label_value(location));
     let resource_timeout = caravel_api::Duration(defaults.resource_timeout).to_string();
     let annotations = [
         (labels::SOURCE_CLUSTER_GIT_VERSION, version.git_version.clone()),
@@ -88,7 +101,9 @@ pub fn apply(
         (labels::SOURCE_CLUSTER_MINOR_VERSION, version.minor.clone()),
         (labels::RESOURCE_TIMEOUT, resource_timeout),
     ];
-    backup.annotations_mut().extend(annotations.map(|(key, value)| (key.to_owned(), value)));
+    backup
+        .annotations_mut()
+        .extend(annotations.map(|(key, value)| (key.to_owned(), value)));
     backup
 }
 
@@ -103,7 +118,11 @@ mod tests {
     use super::*;
 
     fn version() -> ClusterVersion {
-        ClusterVersion { git_version: "v1.34.4".into(), major: "1".into(), minor: "34".into() }
+        ClusterVersion {
+            git_version: "v1.34.4".into(),
+            major: "1".into(),
+            minor: "34".into(),
+        }
     }
 
     #[test]
@@ -121,7 +140,10 @@ mod tests {
             "storageLocation": "fix", "ttl": "720h0m0s", "volumeGroupSnapshotLabelKey": "velero.io/volume-group"});
         assert_eq!(serde_json::to_value(&backup.spec).unwrap(), expected);
         assert_eq!(backup.annotations()["velero.io/resource-timeout"], "10m0s");
-        assert_eq!(backup.annotations()["velero.io/source-cluster-k8s-gitversion"], "v1.34.4");
+        assert_eq!(
+            backup.annotations()["velero.io/source-cluster-k8s-gitversion"],
+            "v1.34.4"
+        );
         assert_eq!(backup.labels()["velero.io/storage-location"], "fix");
     }
 
@@ -129,7 +151,13 @@ mod tests {
     fn old_filters_get_the_snapshot_exclusion_in_their_own_list() {
         let mut backup = Backup::new("b", Default::default());
         backup.spec.include_cluster_resources = Some(true);
-        let backup = apply(&backup, &Defaults::default(), "default", &["kube-x".into()], &version());
+        let backup = apply(
+            &backup,
+            &Defaults::default(),
+            "default",
+            &["kube-x".into()],
+            &version(),
+        );
         assert_eq!(backup.spec.excluded_resources.len(), 2);
         assert!(backup.spec.excluded_cluster_scoped_resources.is_empty());
         assert_eq!(backup.spec.excluded_namespaces, ["kube-x"]);

@@ -77,7 +77,9 @@ impl Reconciler for BackupController {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
-        let Some(backup) = self.context.api::<Backup>().get_opt(&key.name).await? else { return Ok(Next::Done) };
+        let Some(backup) = self.context.api::<Backup>().get_opt(&key.name).await? else {
+            return Ok(Next::Done);
+        };
         if backup.phase() != BackupPhase::ReadyToStart {
             return Ok(Next::Done);
         }
@@ -113,7 +115,7 @@ impl BackupController {
                     "expiration": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now.0 + *ttl),
                 });
                 writer.write(patch).await?;
-                run::run(&self.context, &self.settings, seen, writer).await?;
+                Box::pin(run::run(&self.context, &self.settings, seen, writer)).await?;
             }
         }
         Ok(Next::Done)

@@ -13,9 +13,9 @@ use kube::api::{Api, ListParams};
 use kube::core::ApiResource;
 use serde_json::Value;
 
+use super::Settings;
 use super::decide::{Observed, location_name};
 use super::defaults::{self, ClusterVersion};
-use super::Settings;
 use crate::context::Context;
 use crate::reconcile::Error;
 
@@ -37,16 +37,32 @@ pub(super) async fn observe(context: &Context, settings: &Settings, backup: &Bac
         Resources::discover(&context.client),
         locations.list(&list),
         context.client.apiserver_version(),
-        cluster::list(&context.client, &namespace_resource, "", None, settings.page_size, |item| namespaces.push(item)),
+        cluster::list(
+            &context.client,
+            &namespace_resource,
+            "",
+            None,
+            settings.page_size,
+            |item| namespaces.push(item)
+        ),
     )?;
     let name = location_name(backup, &locations.items, &settings.default_location);
-    let location = locations.items.into_iter().find(|location| location.metadata.name.as_deref() == Some(&name));
+    let location = locations
+        .items
+        .into_iter()
+        .find(|location| location.metadata.name.as_deref() == Some(&name));
     let version = ClusterVersion {
         git_version: version.git_version,
         major: version.major,
         minor: version.minor,
     };
-    let backup = defaults::apply(backup, &settings.defaults, &name, &excluded(&namespaces), &version);
+    let backup = defaults::apply(
+        backup,
+        &settings.defaults,
+        &name,
+        &excluded(&namespaces),
+        &version,
+    );
     let mut observed = Observed {
         missing_snapshot_locations: missing_snapshot_locations(context, &backup).await?,
         backup,
@@ -61,7 +77,8 @@ pub(super) async fn observe(context: &Context, settings: &Settings, backup: &Bac
         let spec = &observed.backup.spec;
         let client = &context.client;
         let errors =
-            preflight::validation_errors(client, &discovered, selection, spec, settings.enable_csi, &log).await?;
+            preflight::validation_errors(client, &discovered, selection, spec, settings.enable_csi, &log)
+                .await?;
         observed.volume_errors.extend(errors);
     }
     Ok(Seen {
@@ -81,8 +98,12 @@ fn selection(
     if !spec_errors(spec).is_empty() {
         return None;
     }
-    let existing: BTreeSet<String> = namespaces.iter().map(|object| cluster::name(object).to_owned()).collect();
-    let (filter, notes) = NamespaceFilter::new(&spec.included_namespaces, &spec.excluded_namespaces, &existing);
+    let existing: BTreeSet<String> = namespaces
+        .iter()
+        .map(|object| cluster::name(object).to_owned())
+        .collect();
+    let (filter, notes) =
+        NamespaceFilter::new(&spec.included_namespaces, &spec.excluded_namespaces, &existing);
     match Selection::new(spec, filter, discovered) {
         Ok(selection) => Some((selection, notes)),
         Err(error) => {
@@ -94,8 +115,14 @@ fn selection(
 
 /// Namespaces that ask to be left out of every backup.
 fn excluded(namespaces: &[Value]) -> Vec<String> {
-    let asks = |object: &&Value| cluster::metadata_entry(object, "labels", labels::EXCLUDE_FROM_BACKUP) == Some("true");
-    namespaces.iter().filter(asks).map(|object| cluster::name(object).to_owned()).collect()
+    let asks = |object: &&Value| {
+        cluster::metadata_entry(object, "labels", labels::EXCLUDE_FROM_BACKUP) == Some("true")
+    };
+    namespaces
+        .iter()
+        .filter(asks)
+        .map(|object| cluster::name(object).to_owned())
+        .collect()
 }
 
 async fn missing_snapshot_locations(context: &Context, backup: &Backup) -> Result<Vec<String>, kube::Error> {

@@ -27,10 +27,12 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
         }
         tracing::warn!(backup = %display_name(&backup), "backup was running when the server ended; it is marked Failed");
         cancel_uploads(context, &backup).await;
-        let reason = "found a backup with status \"InProgress\" during the server starting, mark it as \"Failed\"";
-        let status =
-            json!({"phase": BackupPhase::Failed, "failureReason": reason, "completionTimestamp": context.now()});
-        StatusWriter::new(&context.client, backup).write(json!({"status": status})).await?;
+        let reason =
+            "found a backup with status \"InProgress\" during the server starting, mark it as \"Failed\"";
+        let status = json!({"phase": BackupPhase::Failed, "failureReason": reason, "completionTimestamp": context.now()});
+        StatusWriter::new(&context.client, backup)
+            .write(json!({"status": status}))
+            .await?;
     }
     Ok(())
 }
@@ -48,7 +50,10 @@ pub(super) async fn cancel_uploads(context: &Context, backup: &Backup) {
     };
     for upload in uploads.into_iter().filter(|upload| !upload.phase().is_finished()) {
         let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
-        if let Err(error) = api.patch(&upload.name_any(), &PatchParams::default(), &patch).await {
+        if let Err(error) = api
+            .patch(&upload.name_any(), &PatchParams::default(), &patch)
+            .await
+        {
             tracing::warn!(data_upload = %upload.name_any(), %error, "cannot cancel the DataUpload of a failed backup");
         }
     }

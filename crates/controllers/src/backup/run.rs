@@ -36,8 +36,11 @@ pub(super) async fn run(
     };
     tracing::error!(backup = %display_name(&writer.current), error = %failure, "backup failed");
     recover::cancel_uploads(context, &writer.current).await;
-    let status = json!({"phase": BackupPhase::Failed, "failureReason": failure, "completionTimestamp": context.now()});
-    writer.write(json!({"status": status})).await?;
+    let status =
+        json!({"phase": BackupPhase::Failed, "failureReason": failure, "completionTimestamp": context.now()});
+    writer
+        .write_persistently(json!({"status": status}), settings.defaults.resource_timeout)
+        .await?;
     Ok(())
 }
 
@@ -48,13 +51,22 @@ async fn attempt(
     writer: &mut StatusWriter,
 ) -> Result<(), Error> {
     let name = writer.current.name_any();
-    let location = seen.observed.location.as_ref().ok_or("the backup has no location")?;
+    let location = seen
+        .observed
+        .location
+        .as_ref()
+        .ok_or("the backup has no location")?;
     let store = context.locations.backup_store(location).await?;
     if store.backup_exists(&name).await? {
         let location = location.name_any();
-        return Err(format!("backup already exists in object storage (location {location}); use another name").into());
+        return Err(format!(
+            "backup already exists in object storage (location {location}); use another name"
+        )
+        .into());
     }
-    let folder = tempfile::Builder::new().prefix("backup-").tempdir_in(&settings.scratch)?;
+    let folder = tempfile::Builder::new()
+        .prefix("backup-")
+        .tempdir_in(&settings.scratch)?;
     let log_path = folder.path().join("log.gz");
     let contents = folder.path().join("contents.tar.gz");
     let log = Arc::new(BackupLog::create(&log_path, display_name(&writer.current))?);
@@ -80,17 +92,30 @@ async fn attempt(
         log.error(Default::default(), "backup failed", fatal);
     }
     let outcome = outcome.unwrap_or_default();
-    let closed = Arc::try_unwrap(log).map_err(|_| "the backup's log is still written to")?.close()?;
+    let closed = Arc::try_unwrap(log)
+        .map_err(|_| "the backup's log is still written to")?
+        .close()?;
     let results = Results {
         errors: closed.errors,
         warnings: closed.warnings,
     };
     let status = status_after(&writer.current, &outcome, &results, fatal.as_deref());
     let contents = fatal.is_none().then_some(contents);
-    upload(&store, &writer.current, &status, outcome, results, contents.as_deref(), &log_path).await?;
+    upload(
+        &store,
+        &writer.current,
+        &status,
+        outcome,
+        results,
+        contents.as_deref(),
+        &log_path,
+    )
+    .await?;
     match fatal {
         Some(fatal) => Err(fatal.into()),
-        None => Ok(writer.write(json!({"status": status})).await?),
+        None => Ok(writer
+            .write_persistently(json!({"status": status}), settings.defaults.resource_timeout)
+            .await?),
     }
 }
 
@@ -127,7 +152,11 @@ fn status_after(backup: &Backup, outcome: &Outcome, results: &Results, fatal: Op
     };
     let items = i32_of(outcome.total_items as usize);
     BackupStatus {
-        phase: Some(if fatal.is_some() { BackupPhase::Failed } else { phase_after(ended) }),
+        phase: Some(if fatal.is_some() {
+            BackupPhase::Failed
+        } else {
+            phase_after(ended)
+        }),
         failure_reason: fatal.unwrap_or_default().to_owned(),
         errors: i32_of(ended.errors),
         warnings: i32_of(results.warnings.count()),

@@ -43,7 +43,9 @@ pub fn decide(observed: &Observed) -> Decision {
     let mut volume_infos = observed.volume_infos.clone();
     let mut left_out = Vec::new();
     for info in &mut volume_infos {
-        let Some(moved) = &info.snapshot_data_movement_info else { continue };
+        let Some(moved) = &info.snapshot_data_movement_info else {
+            continue;
+        };
         if let Some(upload) = observed.uploads.get(&moved.operation_id) {
             complete(info, upload);
             left_out.extend(left_out_of(upload));
@@ -53,12 +55,22 @@ pub fn decide(observed: &Observed) -> Decision {
         BackupPhase::Finalizing => BackupPhase::Completed,
         _ => BackupPhase::PartiallyFailed,
     };
-    Decision { phase, volume_infos, left_out }
+    Decision {
+        phase,
+        volume_infos,
+        left_out,
+    }
 }
 
 fn left_out_of(upload: &DataUpload) -> Vec<LeftOut> {
-    let message = upload.status.as_ref().map(|status| status.message.as_str()).unwrap_or_default();
-    let entries = message.lines().filter_map(|line| line.trim().strip_prefix(LEFT_OUT));
+    let message = upload
+        .status
+        .as_ref()
+        .map(|status| status.message.as_str())
+        .unwrap_or_default();
+    let entries = message
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix(LEFT_OUT));
     entries
         .map(|entry| LeftOut {
             namespace: upload.spec.source_namespace.clone(),
@@ -76,7 +88,11 @@ mod tests {
     use super::*;
 
     fn observed(phase: BackupPhase, upload_phase: DataUploadPhase, message: &str) -> Observed {
-        let spec = DataUploadSpec { source_namespace: "shop".into(), source_pvc: "data".into(), ..Default::default() };
+        let spec = DataUploadSpec {
+            source_namespace: "shop".into(),
+            source_pvc: "data".into(),
+            ..Default::default()
+        };
         let mut upload = DataUpload::new("u", spec);
         upload.status = Some(DataUploadStatus {
             phase: Some(upload_phase),
@@ -85,23 +101,47 @@ mod tests {
             message: message.into(),
             ..Default::default()
         });
-        let moved = SnapshotDataMovementInfo { operation_id: "du-1".into(), ..Default::default() };
-        let info = BackupVolumeInfo { snapshot_data_movement_info: Some(moved), ..Default::default() };
-        Observed { phase, volume_infos: vec![info], uploads: [("du-1".to_owned(), upload)].into() }
+        let moved = SnapshotDataMovementInfo {
+            operation_id: "du-1".into(),
+            ..Default::default()
+        };
+        let info = BackupVolumeInfo {
+            snapshot_data_movement_info: Some(moved),
+            ..Default::default()
+        };
+        Observed {
+            phase,
+            volume_infos: vec![info],
+            uploads: [("du-1".to_owned(), upload)].into(),
+        }
     }
 
     #[test]
     fn a_backup_whose_volumes_were_moved_is_completed_and_says_where_they_are() {
         let decision = decide(&observed(BackupPhase::Finalizing, DataUploadPhase::Completed, ""));
-        let moved = decision.volume_infos[0].snapshot_data_movement_info.clone().unwrap();
+        let moved = decision.volume_infos[0]
+            .snapshot_data_movement_info
+            .clone()
+            .unwrap();
         assert_eq!(decision.phase, BackupPhase::Completed);
-        assert_eq!((moved.snapshot_handle.as_str(), moved.incremental_size, moved.phase.as_str()), ("812e89df", 7, "Completed"));
+        assert_eq!(
+            (
+                moved.snapshot_handle.as_str(),
+                moved.incremental_size,
+                moved.phase.as_str()
+            ),
+            ("812e89df", 7, "Completed")
+        );
         assert_eq!(decision.volume_infos[0].result, VolumeResult::Succeeded);
     }
 
     #[test]
     fn a_failed_volume_leaves_the_backup_partially_failed() {
-        let decision = decide(&observed(BackupPhase::FinalizingPartiallyFailed, DataUploadPhase::Failed, "no pod"));
+        let decision = decide(&observed(
+            BackupPhase::FinalizingPartiallyFailed,
+            DataUploadPhase::Failed,
+            "no pod",
+        ));
         assert_eq!(decision.phase, BackupPhase::PartiallyFailed);
         assert_eq!(decision.volume_infos[0].result, VolumeResult::Failed);
     }
@@ -109,16 +149,31 @@ mod tests {
     #[test]
     fn entries_that_were_left_out_are_warnings_and_the_backup_stays_completed() {
         let message = "left out: a/pipe (named pipe)\nleft out: and 3 more";
-        let decision = decide(&observed(BackupPhase::Finalizing, DataUploadPhase::Completed, message));
-        let entries: Vec<&str> = decision.left_out.iter().map(|left_out| left_out.entry.as_str()).collect();
+        let decision = decide(&observed(
+            BackupPhase::Finalizing,
+            DataUploadPhase::Completed,
+            message,
+        ));
+        let entries: Vec<&str> = decision
+            .left_out
+            .iter()
+            .map(|left_out| left_out.entry.as_str())
+            .collect();
         assert_eq!(entries, ["a/pipe (named pipe)", "and 3 more"]);
-        assert_eq!((decision.phase, decision.left_out[0].claim.as_str()), (BackupPhase::Completed, "data"));
+        assert_eq!(
+            (decision.phase, decision.left_out[0].claim.as_str()),
+            (BackupPhase::Completed, "data")
+        );
     }
 
     #[test]
     fn velero_s_own_message_of_an_empty_volume_is_no_warning() {
         let message = "volume was empty so no data was upload";
-        let decision = decide(&observed(BackupPhase::Finalizing, DataUploadPhase::Completed, message));
+        let decision = decide(&observed(
+            BackupPhase::Finalizing,
+            DataUploadPhase::Completed,
+            message,
+        ));
         assert!(decision.left_out.is_empty());
     }
 }

@@ -39,7 +39,12 @@ use crate::reconcile::{Error, Key, Next, Reconciler, Source, run};
 /// Starts the controller. `scratch`: folder for tarballs being rewritten.
 pub fn spawn(context: Context, scratch: PathBuf, shutdown: CancellationToken) -> JoinHandle<()> {
     let source = Source::objects(context.api::<Backup>(), watcher::Config::default());
-    tokio::spawn(run(BackupFinalizer { context, scratch }, vec![source], 2, shutdown))
+    tokio::spawn(run(
+        BackupFinalizer { context, scratch },
+        vec![source],
+        2,
+        shutdown,
+    ))
 }
 
 struct BackupFinalizer {
@@ -54,8 +59,13 @@ impl Reconciler for BackupFinalizer {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
-        let Some(backup) = self.context.api::<Backup>().get_opt(&key.name).await? else { return Ok(Next::Done) };
-        if !matches!(backup.phase(), BackupPhase::Finalizing | BackupPhase::FinalizingPartiallyFailed) {
+        let Some(backup) = self.context.api::<Backup>().get_opt(&key.name).await? else {
+            return Ok(Next::Done);
+        };
+        if !matches!(
+            backup.phase(),
+            BackupPhase::Finalizing | BackupPhase::FinalizingPartiallyFailed
+        ) {
             return Ok(Next::Done);
         }
         Box::pin(self.finalize(backup)).await?;
@@ -87,7 +97,11 @@ impl BackupFinalizer {
 
     async fn uploads(&self, backup: &Backup) -> Result<BTreeMap<String, DataUpload>, Error> {
         let selector = format!("{}={}", labels::BACKUP_UID, backup.uid().unwrap_or_default());
-        let uploads = self.context.api::<DataUpload>().list(&ListParams::default().labels(&selector)).await?;
+        let uploads = self
+            .context
+            .api::<DataUpload>()
+            .list(&ListParams::default().labels(&selector))
+            .await?;
         let by_id = uploads.items.into_iter().filter_map(|upload| {
             let id = upload.labels().get(labels::ASYNC_OPERATION_ID)?.clone();
             Some((id, upload))
@@ -103,7 +117,9 @@ impl BackupFinalizer {
         operations: &[BackupOperation],
     ) -> Result<(), Error> {
         let items = self.post_operation_items(operations).await?;
-        let folder = tempfile::Builder::new().prefix("finalize-").tempdir_in(&self.scratch)?;
+        let folder = tempfile::Builder::new()
+            .prefix("finalize-")
+            .tempdir_in(&self.scratch)?;
         let (old, new) = (folder.path().join("old.tar.gz"), folder.path().join("new.tar.gz"));
         store.get_backup_contents(name, &old).await?;
         let to = new.clone();
@@ -112,15 +128,24 @@ impl BackupFinalizer {
         Ok(())
     }
 
-    async fn post_operation_items(&self, operations: &[BackupOperation]) -> Result<Vec<(ItemPath, Value)>, Error> {
+    async fn post_operation_items(
+        &self,
+        operations: &[BackupOperation],
+    ) -> Result<Vec<(ItemPath, Value)>, Error> {
         let discovered = Resources::discover(&self.context.client).await?;
         let mut items = Vec::new();
-        for id in operations.iter().flat_map(|operation| &operation.spec.post_operation_items) {
+        for id in operations
+            .iter()
+            .flat_map(|operation| &operation.spec.post_operation_items)
+        {
             let resource = discovered
                 .find(&id.group, &id.resource)
                 .ok_or_else(|| format!("the cluster has no {}.{} any more", id.resource, id.group))?;
             match cluster::get(&self.context.client, &resource.api, &id.namespace, &id.name).await? {
-                Some(item) => items.push((item_path(id, &resource.group_resource(), &resource.api.version), item)),
+                Some(item) => items.push((
+                    item_path(id, &resource.group_resource(), &resource.api.version),
+                    item,
+                )),
                 // Its operation has failed for that already; the tarball keeps what it has.
                 None => tracing::warn!(item = ?id, "post-operation item does not exist any more"),
             }
@@ -149,11 +174,17 @@ impl BackupFinalizer {
                 name: &entry.claim,
             };
             let mut one = Default::default();
-            let message = format!("left out of the volume's snapshot, as it cannot be restored: {}", entry.entry);
+            let message = format!(
+                "left out of the volume's snapshot, as it cannot be restored: {}",
+                entry.entry
+            );
             let line = appended_warning(&display_name(backup), about, &message, &mut one)?;
             // A repeat after a failure finds its own words.
             let said = one.namespaces.iter().all(|(namespace, messages)| {
-                known.namespaces.get(namespace).is_some_and(|known| messages.iter().all(|message| known.contains(message)))
+                known
+                    .namespaces
+                    .get(namespace)
+                    .is_some_and(|known| messages.iter().all(|message| known.contains(message)))
             });
             if !said {
                 results.warnings.merge(one);
@@ -169,7 +200,11 @@ impl BackupFinalizer {
 
     /// A gzip file may have several members: the log is not unpacked.
     async fn append_to_log(&self, backup: &Backup, name: &str, lines: &[u8]) -> Result<(), Error> {
-        let resolved = self.context.locations.by_name(&backup.spec.storage_location).await?;
+        let resolved = self
+            .context
+            .locations
+            .by_name(&backup.spec.storage_location)
+            .await?;
         let store = resolved.backup_store(&backup.spec.storage_location)?;
         let objects = resolved.location.object_store(resolved.credentials.as_ref())?;
         let key = store
@@ -179,7 +214,9 @@ impl BackupFinalizer {
         let parts: Vec<bytes::Bytes> = objects.get_object(&key).await?.try_collect().await?;
         let mut log = parts.concat();
         log.extend_from_slice(lines);
-        objects.put_object(&key, Body::from(log), PutMode::Replace).await?;
+        objects
+            .put_object(&key, Body::from(log), PutMode::Replace)
+            .await?;
         Ok(())
     }
 
@@ -200,9 +237,13 @@ impl BackupFinalizer {
             status.warnings = i32::try_from(warnings)?;
             patch["warnings"] = json!(warnings);
         }
-        store.put_backup_metadata(&backup.name_any(), &encode_metadata(&last)?).await?;
+        store
+            .put_backup_metadata(&backup.name_any(), &encode_metadata(&last)?)
+            .await?;
         tracing::info!(backup = %display_name(&backup), phase = %decision.phase, "backup ended");
-        StatusWriter::new(&self.context.client, backup).write(json!({"status": patch})).await?;
+        StatusWriter::new(&self.context.client, backup)
+            .write(json!({"status": patch}))
+            .await?;
         Ok(())
     }
 }

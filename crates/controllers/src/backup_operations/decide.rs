@@ -27,11 +27,23 @@ pub struct Observed {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// Nothing ended. Save the progress when it is old, look again at `next_deadline` or when a DataUpload changes.
-    Wait { operations: Vec<BackupOperation>, next_deadline: Duration },
+    Wait {
+        operations: Vec<BackupOperation>,
+        next_deadline: Duration,
+    },
     /// Something ended: save, write counters and phase; go on waiting for the others.
-    Update { operations: Vec<BackupOperation>, cancel: Vec<String>, phase: BackupPhase, next_deadline: Duration },
+    Update {
+        operations: Vec<BackupOperation>,
+        cancel: Vec<String>,
+        phase: BackupPhase,
+        next_deadline: Duration,
+    },
     /// Everything ended: save, write counters and `Finalizing…`.
-    Finalize { operations: Vec<BackupOperation>, cancel: Vec<String>, phase: BackupPhase },
+    Finalize {
+        operations: Vec<BackupOperation>,
+        cancel: Vec<String>,
+        phase: BackupPhase,
+    },
     /// The results can never be saved: the backup ends here.
     GiveUp { reason: String },
 }
@@ -42,21 +54,39 @@ const TIMED_OUT: &str = "Asynchronous action timed out";
 /// Decides for one backup in `WaitingForPluginOperations[PartiallyFailed]`.
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     if let Some(reason) = &observed.location_error {
-        return Decision::GiveUp { reason: reason.clone() };
+        return Decision::GiveUp {
+            reason: reason.clone(),
+        };
     }
     let mut operations = observed.operations.clone();
     let mut cancel = Vec::new();
     let mut ended = false;
-    for operation in operations.iter_mut().filter(|operation| !operation.status.phase.is_terminal()) {
+    for operation in operations
+        .iter_mut()
+        .filter(|operation| !operation.status.phase.is_terminal())
+    {
         step(operation, observed, now, &mut cancel);
         ended |= operation.status.phase.is_terminal();
     }
-    let failed = operations.iter().any(|operation| operation.status.phase == OperationPhase::Failed);
+    let failed = operations
+        .iter()
+        .any(|operation| operation.status.phase == OperationPhase::Failed);
     let was_partial = observed.phase == BackupPhase::WaitingForPluginOperationsPartiallyFailed;
     let partial = failed || was_partial;
-    if operations.iter().all(|operation| operation.status.phase.is_terminal()) {
-        let phase = if partial { BackupPhase::FinalizingPartiallyFailed } else { BackupPhase::Finalizing };
-        return Decision::Finalize { operations, cancel, phase };
+    if operations
+        .iter()
+        .all(|operation| operation.status.phase.is_terminal())
+    {
+        let phase = if partial {
+            BackupPhase::FinalizingPartiallyFailed
+        } else {
+            BackupPhase::Finalizing
+        };
+        return Decision::Finalize {
+            operations,
+            cancel,
+            phase,
+        };
     }
     let next_deadline = next_deadline(&operations, observed.timeout, now);
     if ended {
@@ -65,9 +95,17 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
         } else {
             BackupPhase::WaitingForPluginOperations
         };
-        return Decision::Update { operations, cancel, phase, next_deadline };
+        return Decision::Update {
+            operations,
+            cancel,
+            phase,
+            next_deadline,
+        };
     }
-    Decision::Wait { operations, next_deadline }
+    Decision::Wait {
+        operations,
+        next_deadline,
+    }
 }
 
 fn step(operation: &mut BackupOperation, observed: &Observed, now: Timestamp, cancel: &mut Vec<String>) {
@@ -75,7 +113,9 @@ fn step(operation: &mut BackupOperation, observed: &Observed, now: Timestamp, ca
     let status = &mut operation.status;
     let Some(progress) = observed.progress.get(&id) else {
         status.phase = OperationPhase::Failed;
-        status.error = format!("the DataUpload of operation {id} does not exist any more; it was deleted before it ended");
+        status.error = format!(
+            "the DataUpload of operation {id} does not exist any more; it was deleted before it ended"
+        );
         status.updated = Some(Time(now));
         return;
     };
@@ -87,7 +127,11 @@ fn step(operation: &mut BackupOperation, observed: &Observed, now: Timestamp, ca
     status.updated = progress.updated.map(Time).or_else(|| status.updated.clone());
     if progress.completed {
         status.error.clone_from(&progress.error);
-        status.phase = if progress.error.is_empty() { OperationPhase::Completed } else { OperationPhase::Failed };
+        status.phase = if progress.error.is_empty() {
+            OperationPhase::Completed
+        } else {
+            OperationPhase::Failed
+        };
     } else if deadline(status.created.as_ref(), observed.timeout).is_some_and(|deadline| now >= deadline) {
         status.phase = OperationPhase::Failed;
         status.error = TIMED_OUT.to_owned();
@@ -102,16 +146,29 @@ fn deadline(created: Option<&Time>, timeout: Duration) -> Option<Timestamp> {
 }
 
 fn next_deadline(operations: &[BackupOperation], timeout: Duration, now: Timestamp) -> Duration {
-    let running = operations.iter().filter(|operation| !operation.status.phase.is_terminal());
+    let running = operations
+        .iter()
+        .filter(|operation| !operation.status.phase.is_terminal());
     let deadlines = running.filter_map(|operation| deadline(operation.status.created.as_ref(), timeout));
     let earliest = deadlines.min().map(|deadline| deadline.duration_since(now));
-    earliest.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or(timeout)
+    earliest
+        .and_then(|wait| Duration::try_from(wait).ok())
+        .unwrap_or(timeout)
 }
 
 /// Counters of the Backup's status: (attempted, completed, failed).
 pub fn counters(operations: &[BackupOperation]) -> (usize, usize, usize) {
-    let count = |phase: OperationPhase| operations.iter().filter(|operation| operation.status.phase == phase).count();
-    (operations.len(), count(OperationPhase::Completed), count(OperationPhase::Failed))
+    let count = |phase: OperationPhase| {
+        operations
+            .iter()
+            .filter(|operation| operation.status.phase == phase)
+            .count()
+    };
+    (
+        operations.len(),
+        count(OperationPhase::Completed),
+        count(OperationPhase::Failed),
+    )
 }
 
 #[cfg(test)]
@@ -133,31 +190,51 @@ mod tests {
     }
 
     fn running(done: i64) -> OperationProgress {
-        OperationProgress { n_completed: done, started: Some(now()), ..OperationProgress::default() }
+        OperationProgress {
+            n_completed: done,
+            started: Some(now()),
+            ..OperationProgress::default()
+        }
     }
 
     fn ended(error: &str) -> OperationProgress {
-        OperationProgress { completed: true, error: error.to_owned(), ..OperationProgress::default() }
+        OperationProgress {
+            completed: true,
+            error: error.to_owned(),
+            ..OperationProgress::default()
+        }
     }
 
     fn observed(progress: &[(&str, OperationProgress)]) -> Observed {
         Observed {
             phase: BackupPhase::WaitingForPluginOperations,
             operations: vec![operation("a"), operation("b")],
-            progress: progress.iter().map(|(id, progress)| ((*id).to_owned(), progress.clone())).collect(),
+            progress: progress
+                .iter()
+                .map(|(id, progress)| ((*id).to_owned(), progress.clone()))
+                .collect(),
             timeout: HOUR,
             location_error: None,
         }
     }
 
     fn phases(operations: &[BackupOperation]) -> Vec<&str> {
-        operations.iter().map(|operation| operation.status.phase.as_str()).collect()
+        operations
+            .iter()
+            .map(|operation| operation.status.phase.as_str())
+            .collect()
     }
 
     #[test]
     fn running_operations_are_waited_for_until_their_deadline() {
         let observed = observed(&[("a", running(5)), ("b", OperationProgress::default())]);
-        let Decision::Wait { operations, next_deadline } = decide(&observed, now()) else { panic!("expected Wait") };
+        let Decision::Wait {
+            operations,
+            next_deadline,
+        } = decide(&observed, now())
+        else {
+            panic!("expected Wait")
+        };
         assert_eq!(phases(&operations), ["InProgress", "New"]);
         assert_eq!((operations[0].status.n_completed, next_deadline), (5, HOUR));
     }
@@ -165,14 +242,27 @@ mod tests {
     #[test]
     fn the_last_operation_to_complete_finalizes_the_backup() {
         let observed = observed(&[("a", ended("")), ("b", ended(""))]);
-        let Decision::Finalize { operations, phase, .. } = decide(&observed, now()) else { panic!("expected Finalize") };
-        assert_eq!((phase, counters(&operations)), (BackupPhase::Finalizing, (2, 2, 0)));
+        let Decision::Finalize {
+            operations, phase, ..
+        } = decide(&observed, now())
+        else {
+            panic!("expected Finalize")
+        };
+        assert_eq!(
+            (phase, counters(&operations)),
+            (BackupPhase::Finalizing, (2, 2, 0))
+        );
     }
 
     #[test]
     fn the_first_failure_makes_the_backup_partially_failed_while_it_waits() {
         let observed = observed(&[("a", ended("disk gone")), ("b", running(1))]);
-        let Decision::Update { operations, phase, .. } = decide(&observed, now()) else { panic!("expected Update") };
+        let Decision::Update {
+            operations, phase, ..
+        } = decide(&observed, now())
+        else {
+            panic!("expected Update")
+        };
         assert_eq!(phase, BackupPhase::WaitingForPluginOperationsPartiallyFailed);
         assert_eq!(operations[0].status.error, "disk gone");
     }
@@ -181,22 +271,40 @@ mod tests {
     fn a_partially_failed_backup_stays_so() {
         let mut observed = observed(&[("a", ended("")), ("b", ended(""))]);
         observed.phase = BackupPhase::WaitingForPluginOperationsPartiallyFailed;
-        assert!(matches!(decide(&observed, now()), Decision::Finalize { phase: BackupPhase::FinalizingPartiallyFailed, .. }));
+        assert!(matches!(
+            decide(&observed, now()),
+            Decision::Finalize {
+                phase: BackupPhase::FinalizingPartiallyFailed,
+                ..
+            }
+        ));
     }
 
     #[test]
     fn an_operation_past_its_timeout_fails_and_is_canceled() {
         let observed = observed(&[("a", running(1)), ("b", ended(""))]);
         let late = now().checked_add(HOUR).unwrap();
-        let Decision::Finalize { operations, cancel, phase } = decide(&observed, late) else { panic!("expected Finalize") };
+        let Decision::Finalize {
+            operations,
+            cancel,
+            phase,
+        } = decide(&observed, late)
+        else {
+            panic!("expected Finalize")
+        };
         assert_eq!(operations[0].status.error, TIMED_OUT);
-        assert_eq!((cancel, phase), (vec!["a".to_owned()], BackupPhase::FinalizingPartiallyFailed));
+        assert_eq!(
+            (cancel, phase),
+            (vec!["a".to_owned()], BackupPhase::FinalizingPartiallyFailed)
+        );
     }
 
     #[test]
     fn a_deleted_data_upload_fails_its_operation() {
         let observed = observed(&[("b", ended(""))]);
-        let Decision::Finalize { operations, .. } = decide(&observed, now()) else { panic!("expected Finalize") };
+        let Decision::Finalize { operations, .. } = decide(&observed, now()) else {
+            panic!("expected Finalize")
+        };
         assert!(operations[0].status.error.contains("deleted"));
     }
 

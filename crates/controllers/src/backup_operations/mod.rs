@@ -42,9 +42,16 @@ pub struct Settings {
 /// Starts the controller.
 pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
     let namespace = context.namespace.clone();
-    let uploads = Source::watch(context.api::<DataUpload>(), watcher::Config::default(), move |upload: &DataUpload| {
-        owner(upload).map(|backup| Key::new(&namespace, backup)).into_iter().collect()
-    });
+    let uploads = Source::watch(
+        context.api::<DataUpload>(),
+        watcher::Config::default(),
+        move |upload: &DataUpload| {
+            owner(upload)
+                .map(|backup| Key::new(&namespace, backup))
+                .into_iter()
+                .collect()
+        },
+    );
     let backups = Source::objects(context.api::<Backup>(), watcher::Config::default());
     let controller = BackupOperations {
         context,
@@ -57,7 +64,10 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
 /// The Backup's own name: the label's may be shortened.
 fn owner(upload: &DataUpload) -> Option<String> {
     let owners = upload.owner_references().iter();
-    owners.filter(|owner| owner.kind == "Backup").map(|owner| owner.name.clone()).next()
+    owners
+        .filter(|owner| owner.kind == "Backup")
+        .map(|owner| owner.name.clone())
+        .next()
 }
 
 struct BackupOperations {
@@ -80,7 +90,9 @@ impl Reconciler for BackupOperations {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
-        let Some(backup) = self.context.api::<Backup>().get_opt(&key.name).await? else { return Ok(Next::Done) };
+        let Some(backup) = self.context.api::<Backup>().get_opt(&key.name).await? else {
+            return Ok(Next::Done);
+        };
         let uid = backup.uid().unwrap_or_default();
         if !is_waiting(&backup.phase()) {
             self.saved.lock().remove(&uid);
@@ -96,7 +108,11 @@ impl Reconciler for BackupOperations {
             phase: backup.phase(),
             operations: saved.operations.clone(),
             progress: self.progress(&uid).await?,
-            timeout: backup.spec.item_operation_timeout.unwrap_or_default().or(self.settings.item_operation_timeout),
+            timeout: backup
+                .spec
+                .item_operation_timeout
+                .unwrap_or_default()
+                .or(self.settings.item_operation_timeout),
             location_error: location.err(),
         };
         let decision = decide(&observed, self.context.clock.now());
@@ -114,19 +130,33 @@ impl BackupOperations {
         decision: Decision,
     ) -> Result<Next, Error> {
         let Some(store) = store else {
-            let Decision::GiveUp { reason } = decision else { return Err("the backup has no location".into()) };
+            let Decision::GiveUp { reason } = decision else {
+                return Err("the backup has no location".into());
+            };
             return self.give_up(backup, &reason).await;
         };
         let (operations, cancel, phase, next) = match decision {
             Decision::GiveUp { reason } => return self.give_up(backup, &reason).await,
-            Decision::Wait { operations, next_deadline } => {
+            Decision::Wait {
+                operations,
+                next_deadline,
+            } => {
                 let wait = self.save_progress(&backup, &store, saved, operations).await?;
-                return Ok(Next::After(wait.map_or(next_deadline, |wait| wait.min(next_deadline))));
+                return Ok(Next::After(
+                    wait.map_or(next_deadline, |wait| wait.min(next_deadline)),
+                ));
             }
-            Decision::Update { operations, cancel, phase, next_deadline } => {
-                (operations, cancel, phase, Next::After(next_deadline))
-            }
-            Decision::Finalize { operations, cancel, phase } => (operations, cancel, phase, Next::Done),
+            Decision::Update {
+                operations,
+                cancel,
+                phase,
+                next_deadline,
+            } => (operations, cancel, phase, Next::After(next_deadline)),
+            Decision::Finalize {
+                operations,
+                cancel,
+                phase,
+            } => (operations, cancel, phase, Next::Done),
         };
         self.cancel(&backup, &cancel).await?;
         let (attempted, completed, failed) = counters(&operations);
@@ -143,9 +173,16 @@ impl BackupOperations {
         later_status.backup_item_operations_completed = i32::try_from(completed)?;
         later_status.backup_item_operations_failed = i32::try_from(failed)?;
         self.save(&backup, &store, operations).await?;
-        store.put_backup_metadata(&backup.name_any(), &encode_metadata(&later)?).await?;
+        if next != Next::Done {
+            // At the end the finalizer writes it, a moment later.
+            store
+                .put_backup_metadata(&backup.name_any(), &encode_metadata(&later)?)
+                .await?;
+        }
         tracing::info!(backup = %backup.name_any(), %phase, completed, failed, attempted, "operations of a backup ended");
-        StatusWriter::new(&self.context.client, backup).write(json!({"status": status})).await?;
+        StatusWriter::new(&self.context.client, backup)
+            .write(json!({"status": status}))
+            .await?;
         Ok(next)
     }
 
@@ -171,7 +208,12 @@ impl BackupOperations {
         }
     }
 
-    async fn save(&self, backup: &Backup, store: &BackupStore, operations: Vec<BackupOperation>) -> Result<(), Error> {
+    async fn save(
+        &self,
+        backup: &Backup,
+        store: &BackupStore,
+        operations: Vec<BackupOperation>,
+    ) -> Result<(), Error> {
         store.put_item_operations(&backup.name_any(), &operations).await?;
         self.remember(backup, operations);
         Ok(())
@@ -182,7 +224,9 @@ impl BackupOperations {
             operations,
             at: self.context.clock.now(),
         };
-        self.saved.lock().insert(backup.uid().unwrap_or_default(), saved.clone());
+        self.saved
+            .lock()
+            .insert(backup.uid().unwrap_or_default(), saved.clone());
         saved
     }
 
@@ -194,7 +238,10 @@ impl BackupOperations {
                 let operations = store.get_item_operations(&backup.name_any()).await?;
                 Ok(self.remember(backup, operations))
             }
-            (None, None) => Ok(Saved { operations: Vec::new(), at: self.context.clock.now() }),
+            (None, None) => Ok(Saved {
+                operations: Vec::new(),
+                at: self.context.clock.now(),
+            }),
         }
     }
 
@@ -204,7 +251,9 @@ impl BackupOperations {
         let found = self.context.api::<BackupStorageLocation>().get_opt(name).await?;
         Ok(match found {
             None => Err(format!("BackupStorageLocation {name} does not exist any more")),
-            Some(location) if location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly) => {
+            Some(location)
+                if location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly) =>
+            {
                 Err(format!("BackupStorageLocation {name} is read-only now"))
             }
             Some(location) => Ok(location),
@@ -216,7 +265,11 @@ impl BackupOperations {
         uid: &str,
     ) -> Result<BTreeMap<String, caravel_item_action::OperationProgress>, Error> {
         let selector = format!("{}={uid}", labels::BACKUP_UID);
-        let uploads = self.context.api::<DataUpload>().list(&ListParams::default().labels(&selector)).await?;
+        let uploads = self
+            .context
+            .api::<DataUpload>()
+            .list(&ListParams::default().labels(&selector))
+            .await?;
         let by_id = uploads.items.iter().filter_map(|upload| {
             let id = upload.labels().get(labels::ASYNC_OPERATION_ID)?;
             Some((id.clone(), progress_of(upload)))
@@ -231,7 +284,8 @@ impl BackupOperations {
             let selector = format!("{}={id}", labels::ASYNC_OPERATION_ID);
             for upload in api.list(&ListParams::default().labels(&selector)).await?.items {
                 let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
-                api.patch(&upload.name_any(), &PatchParams::default(), &patch).await?;
+                api.patch(&upload.name_any(), &PatchParams::default(), &patch)
+                    .await?;
             }
         }
         Ok(())
@@ -244,7 +298,9 @@ impl BackupOperations {
             "failureReason": reason,
             "completionTimestamp": self.context.now(),
         });
-        StatusWriter::new(&self.context.client, backup).write(json!({"status": status})).await?;
+        StatusWriter::new(&self.context.client, backup)
+            .write(json!({"status": status}))
+            .await?;
         Ok(Next::Done)
     }
 }

@@ -26,9 +26,11 @@ impl Source {
         let kind = std::any::type_name::<K>().rsplit("::").next().unwrap_or_default();
         let keys = watcher(api, config).default_backoff().flat_map(move |event| {
             let keys = match event {
-                Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object) | watcher::Event::Delete(object)) => {
-                    map(&object)
-                }
+                Ok(
+                    watcher::Event::Apply(object)
+                    | watcher::Event::InitApply(object)
+                    | watcher::Event::Delete(object),
+                ) => map(&object),
                 Ok(watcher::Event::Init | watcher::Event::InitDone) => Vec::new(),
                 Err(error) => {
                     tracing::warn!(kind, error = %super::chain(&error), "watch broke, it is started again");

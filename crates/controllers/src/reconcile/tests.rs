@@ -15,7 +15,9 @@ fn a_key_that_is_added_twice_is_handed_out_once_and_in_order_of_arrival() {
     for name in ["b", "a", "b", "c"] {
         queue.add(key(name));
     }
-    let order: Vec<String> = std::iter::from_fn(|| queue.take(now)).map(|key| key.name).collect();
+    let order: Vec<String> = std::iter::from_fn(|| queue.take(now))
+        .map(|key| key.name)
+        .collect();
     assert_eq!(order, ["b", "a", "c"]);
 }
 
