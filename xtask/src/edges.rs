@@ -58,6 +58,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "caravel-api",
             "caravel-csi",
+            "caravel-storage",
             "caravel-backup-store",
             "caravel-backup-repository",
             "caravel-controllers",

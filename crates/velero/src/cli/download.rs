@@ -5,7 +5,6 @@
 
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use caravel_api::v1::{
@@ -17,8 +16,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, DeleteParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde::de::DeserializeOwned;
 
 use super::connection::client_configuration;
@@ -56,19 +53,15 @@ impl Downloader {
         cacert: Option<&Path>,
         deadline: Duration,
     ) -> Outcome<Self> {
-        let mut bundles = Vec::new();
-        if let Some(path) = std::env::var_os("SSL_CERT_FILE") {
-            bundles.push(read(Path::new(&path))?);
-        }
         let configured = client_configuration("cacert").filter(|path| !path.is_empty());
-        match cacert.or(configured.as_deref().map(Path::new)) {
-            Some(path) => bundles.push(read(path)?),
-            None => bundles.extend(location_certificates(&client, namespace, location).await),
-        }
+        let trusted = match cacert.or(configured.as_deref().map(Path::new)) {
+            Some(path) => Some(read(path)?),
+            None => location_certificates(&client, namespace, location).await,
+        };
         Ok(Self {
             client,
             namespace: namespace.to_owned(),
-            http: http(&bundles)?,
+            http: http(trusted.as_deref())?,
             deadline,
         })
     }
@@ -207,16 +200,11 @@ fn read(path: &Path) -> Outcome<Vec<u8>> {
         .map_err(|error| Failure::new(format!("reading certificates from {}: {error}", path.display())))
 }
 
-fn http(bundles: &[Vec<u8>]) -> Outcome<reqwest::Client> {
-    let mut roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    for bundle in bundles {
-        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(bundle).filter_map(Result::ok));
-    }
-    let tls = rustls::ClientConfig::builder()
-        .with_root_certificates(Arc::new(roots))
-        .with_no_client_auth();
+fn http(trusted: Option<&[u8]>) -> Outcome<reqwest::Client> {
+    // Whom the server trusts, this command trusts: the public roots, `SSL_CERT_FILE` and what is given.
+    let tls = caravel_storage::s3::tls_client_config(trusted, false).map_err(|why| {
+        Failure::new(format!("the certificates to trust: {why}")).next("give a PEM file with --cacert")
+    })?;
     reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .connect_timeout(STORE_DEADLINE)
@@ -286,7 +274,7 @@ mod tests {
     async fn guarantee_8_a_failed_download_does_not_show_the_signed_url() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let url = "http://127.0.0.1:1/bucket/b1-logs.gz?X-Amz-Signature=topsecret";
-        let error = http(&[]).ok().unwrap().get(url).send().await.unwrap_err();
+        let error = http(None).ok().unwrap().get(url).send().await.unwrap_err();
         let text = explain("downloading BackupLog of b1", &error.without_url()).to_string();
         assert!(!text.contains("topsecret") && !text.contains("bucket"), "{text}");
         assert!(

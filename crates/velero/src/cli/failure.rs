@@ -41,6 +41,17 @@ impl Failure {
         self
     }
 
+    /// Makes a suggested `velero` command name the namespace, where that is not the usual one.
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        if namespace != caravel_api::labels::DEFAULT_NAMESPACE {
+            self.next = self.next.map(|next| match next.strip_prefix("velero ") {
+                Some(command) => format!("velero -n {namespace} {command}"),
+                None => next,
+            });
+        }
+        self
+    }
+
     /// What went wrong, in one line.
     pub fn message(&self) -> String {
         self.message.clone()
@@ -114,5 +125,11 @@ mod tests {
         );
         assert_eq!(failure.code(), 1);
         assert_eq!(Failure::usage("no").code(), 2);
+        assert!(
+            failure
+                .in_namespace("dr")
+                .to_string()
+                .ends_with("Next: velero -n dr backup get")
+        );
     }
 }

@@ -81,9 +81,10 @@ pub fn run(args: Vec<String>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report(&Failure::new(format!("starting threads: {error}"))),
     };
+    let namespace = cli.global.namespace();
     match runtime.block_on(Box::pin(dispatch(cli))) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report(&failure),
+        Err(failure) => report(&failure.in_namespace(&namespace)),
     }
 }
 

@@ -22,7 +22,7 @@ fn the_session_of_the_documentation_parses() {
         "velero install --provider aws --plugins velero/velero-plugin-for-aws:v1.14.3 --bucket backups --secret-file ./credentials --backup-location-config region=us-east-1,s3ForcePathStyle=true,s3Url=https://n:7070 --cacert ./ca.crt --use-node-agent --features=EnableCSI --image x --wait",
         "velero install --use-volume-snapshots=false --no-secret --dry-run -o yaml",
         "velero backup create b1 --include-namespaces shop --snapshot-move-data --wait",
-        "velero backup create b1 --snapshot-move-data=false -w -n other",
+        "velero backup create b1 --snapshot-move-data=false --snapshot-volumes=false -w -n other",
         "velero -n other backup create b1 --include-namespaces a --include-namespaces b,c --ttl 24h0m0s -l app=x",
         "velero restore create r1 --from-backup b1 --wait",
         "velero restore create --from-backup b1",

@@ -42,6 +42,9 @@ pub struct Args {
     /// Move the data of CSI snapshots to the backup location.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     snapshot_move_data: Option<bool>,
+    /// Take snapshots of volumes; false backs up without them.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    snapshot_volumes: Option<bool>,
     /// Wait until it has run to its end.
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     wait: Option<bool>,
@@ -99,6 +102,7 @@ fn backup(args: &Args, namespace: &str) -> Outcome<Backup> {
         storage_location: args.storage_location.clone().unwrap_or_default(),
         ttl: args.ttl,
         snapshot_move_data: args.snapshot_move_data,
+        snapshot_volumes: args.snapshot_volumes,
         ..BackupSpec::default()
     };
     let mut backup = Backup::new(&args.name, spec);
