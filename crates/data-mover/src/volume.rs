@@ -74,7 +74,7 @@ fn is_mounted(mountinfo: &str, path: &str) -> Result<(), NotAVolume> {
         let (root, point) = (fields.nth(3)?, fields.next()?);
         (unescaped(point) == path).then(|| unescaped(root))
     });
-    match roots.last() {
+    match roots.reduce(|_, newest| newest) {
         None => Err(NotAVolume::NotMounted {
             path: path.to_owned(),
         }),

@@ -56,7 +56,7 @@ impl PodState {
                     "the pod has failed",
                 ),
             },
-            "Running" if container.is_some_and(|container| is_running(container)) => Self::Running { node },
+            "Running" if container.is_some_and(is_running) => Self::Running { node },
             _ => match container.and_then(waiting) {
                 Some((reason, message)) if HOPELESS.contains(&reason.as_str()) => Self::Broken {
                     why: sentence(&[Some(&reason), Some(&message)], ""),

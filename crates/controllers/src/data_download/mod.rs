@@ -135,7 +135,7 @@ impl Movement for Download {
                         .filter(|_| !completed)
                         .map(|record| (record, request)),
                 };
-                let left = clean_up::observe(cluster, &clean_up_request).await?;
+                let left = Box::pin(clean_up::observe(cluster, &clean_up_request)).await?;
                 let next: Next = left.next(&clean_up_request);
                 Ok(Look {
                     next,

@@ -205,10 +205,10 @@ pub fn decide(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision 
 
 fn accepted(observed: &Observed, by: &str, since: Timestamp, policy: &Policy, now: Timestamp) -> Decision {
     // Whoever accepted it: the agent of the node that the pod runs on goes on.
-    if let Mover::Running { node } = &observed.mover {
-        if *node == policy.node {
-            return Decision::Write(Transition::Prepare { node: node.clone() });
-        }
+    if let Mover::Running { node } = &observed.mover
+        && *node == policy.node
+    {
+        return Decision::Write(Transition::Prepare { node: node.clone() });
     }
     let mine = by == policy.node;
     let grace = if mine {

@@ -57,7 +57,10 @@ mod tests {
         let interests = Interests::default();
         let (snapshot, upload) = (Key::new("shop", "s"), Key::new("velero", "u"));
         interests.register("VolumeSnapshot", snapshot.clone(), &upload);
-        assert_eq!(interests.keys("VolumeSnapshot", &snapshot), [upload.clone()]);
+        assert_eq!(
+            interests.keys("VolumeSnapshot", &snapshot),
+            std::slice::from_ref(&upload)
+        );
         interests.forget(&upload);
         assert!(interests.keys("VolumeSnapshot", &snapshot).is_empty());
     }

@@ -196,10 +196,11 @@ async fn hold<M: Movement>(shared: &Shared) -> Result<(), Error> {
         .await?;
     for object in &objects {
         let facts = M::facts(object);
-        if let State::InProgress { node, .. } | State::Canceling { node, .. } = State::parse(&facts) {
-            if node == shared.policy.node && facts.is_ours() {
-                shared.slots.hold(M::DIRECTION, &Key::of(object));
-            }
+        if let State::InProgress { node, .. } | State::Canceling { node, .. } = State::parse(&facts)
+            && node == shared.policy.node
+            && facts.is_ours()
+        {
+            shared.slots.hold(M::DIRECTION, &Key::of(object));
         }
     }
     Ok(())

@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(slots.look(Direction::Download, &b), Slot::Full);
         assert!(slots.ready(Direction::Download).is_empty());
         slots.release(Direction::Upload, &a);
-        assert_eq!(slots.ready(Direction::Download), [b.clone()]);
+        assert_eq!(slots.ready(Direction::Download), std::slice::from_ref(&b));
         assert!(slots.take(Direction::Download, &b));
     }
 

@@ -135,7 +135,7 @@ impl Movement for Upload {
                         .map(|csi| (object.spec.source_namespace.clone(), csi.volume_snapshot.clone())),
                     unfinished_rebind: None,
                 };
-                let left = clean_up::observe(cluster, &request).await?;
+                let left = Box::pin(clean_up::observe(cluster, &request)).await?;
                 Ok(Look {
                     next: left.next(&request),
                     children: Children::CleaningUp(request, Box::new(left)),
