@@ -63,9 +63,13 @@ async fn text(context: &Context) -> Result<String, kube::Error> {
         location_api.list(&all)
     )?;
     let mut text = String::new();
-    let mut gauge = |name: &str, labels: &str, value: i64| {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "# TYPE velero_{name} gauge\nvelero_{name}{labels} {value}");
+    let mut typed = std::collections::BTreeSet::new();
+    let mut gauge = |name: &'static str, labels: &str, value: i64| {
+        // Writing to a String cannot fail. A metric's type is said once.
+        if typed.insert(name) {
+            let _ = writeln!(text, "# TYPE velero_{name} gauge");
+        }
+        let _ = writeln!(text, "velero_{name}{labels} {value}");
     };
     gauge(
         "backup_total",
