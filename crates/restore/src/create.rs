@@ -18,10 +18,10 @@ const FIELD_MANAGER: &str = "velero-server";
 const RETRY_WAITS_MS: &[u64] = &[100, 200, 500, 1500, 4000];
 
 /// What happened to an object.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Created {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creation {
     /// New.
-    Created(Box<Value>),
+    Done,
     /// It existed as it is in the backup.
     Same,
     /// It existed and differs; left alone.
@@ -37,7 +37,7 @@ pub async fn create(
     served: &ServedResource,
     namespace: &str,
     object: &Value,
-) -> Result<Created, kube::Error> {
+) -> Result<Creation, kube::Error> {
     let api = api(client, served, namespace, object);
     let wanted: DynamicObject = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
     let params = PostParams {
@@ -47,7 +47,7 @@ pub async fn create(
     let mut waits = RETRY_WAITS_MS.iter();
     loop {
         match api.create(&params, &wanted).await {
-            Ok(created) => return Ok(Created::Created(Box::new(to_value(&created)?))),
+            Ok(_) => return Ok(Creation::Done),
             Err(error) if means_exists(&error) => {
                 let name = wanted.metadata.name.as_deref().unwrap_or_default();
                 // Not there after all: the refusal was about something else (a node port in use, say).
@@ -70,11 +70,11 @@ async fn settle_existing(
     served: &ServedResource,
     live: &Value,
     wanted: &Value,
-) -> Result<Created, kube::Error> {
+) -> Result<Creation, kube::Error> {
     let is_service_account = served.group_resource.is(known::SERVICE_ACCOUNTS);
     match compare(live, wanted, is_service_account) {
-        Existing::Same => Ok(Created::Same),
-        Existing::Different => Ok(Created::Different),
+        Existing::Same => Ok(Creation::Same),
+        Existing::Different => Ok(Creation::Different),
         Existing::Patch(patch) => {
             let name = live
                 .pointer("/metadata/name")
@@ -82,7 +82,7 @@ async fn settle_existing(
                 .unwrap_or_default();
             api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await?;
-            Ok(Created::Merged)
+            Ok(Creation::Merged)
         }
     }
 }

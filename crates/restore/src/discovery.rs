@@ -132,7 +132,7 @@ impl Discovered {
                 let same_name = served.group_resource.resource == wanted.resource
                     || served.singular == wanted.resource
                     || served.kind.to_lowercase() == wanted.resource
-                    || served.short_names.iter().any(|short| *short == wanted.resource);
+                    || served.short_names.contains(&wanted.resource);
                 let same_group = wanted.group.is_empty() || served.group_resource.group == wanted.group;
                 same_name && same_group
             })

@@ -8,7 +8,7 @@ use caravel_api::labels;
 use caravel_item_action::RestoreItemInput;
 use serde_json::{Value, json};
 
-use crate::create::{Created, create};
+use crate::create::{Creation, create};
 use crate::discovery::ServedResource;
 use crate::established;
 use crate::group_resource::{GroupResource, known};
@@ -278,7 +278,7 @@ impl Engine {
         prepared: Prepared,
     ) -> Result<(), ItemError> {
         match create(&self.run.client, served, target, &prepared.item).await {
-            Ok(Created::Created(_)) => {
+            Ok(Creation::Done) => {
                 self.record(name, target, "created");
                 self.log_item(Level::Info, "Created", name, target);
                 self.note_claim(
@@ -291,13 +291,13 @@ impl Engine {
                     established::wait(&self.run.client, &name.name, self.run.resource_timeout).await?;
                 }
             }
-            Ok(Created::Merged) => self.record(name, target, "updated"),
-            Ok(Created::Same | Created::Different) if has_moved_data(name, in_backup) => {
+            Ok(Creation::Merged) => self.record(name, target, "updated"),
+            Ok(Creation::Same | Creation::Different) if has_moved_data(name, in_backup) => {
                 self.record(name, target, "skipped");
                 self.warning(target, format!("PersistentVolumeClaim {target}/{} already exists: its data is left as it is; delete it and restore again to get the backup's", name.name));
             }
-            Ok(Created::Same) => self.record(name, target, "skipped"),
-            Ok(Created::Different) => {
+            Ok(Creation::Same) => self.record(name, target, "skipped"),
+            Ok(Creation::Different) => {
                 self.record(name, target, "skipped");
                 self.warning(
                     target,

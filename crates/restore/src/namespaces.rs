@@ -59,15 +59,12 @@ pub async fn ensure(
         }
         let uid = live.uid().unwrap_or_default();
         let gone = await_condition(api.clone(), name, conditions::is_deleted(&uid));
-        match tokio::time::timeout(terminating_timeout, gone).await {
-            Err(_) => {
-                return Err(NamespaceError::StillTerminating {
-                    name: name.to_owned(),
-                    waited: terminating_timeout,
-                });
-            }
-            // The watch broke; what the creation below says is the better message.
-            Ok(Err(_)) | Ok(Ok(_)) => {}
+        // A watch that breaks is not an end either; what the creation below says is the better message.
+        if tokio::time::timeout(terminating_timeout, gone).await.is_err() {
+            return Err(NamespaceError::StillTerminating {
+                name: name.to_owned(),
+                waited: terminating_timeout,
+            });
         }
     }
     let wanted: Namespace =
