@@ -100,8 +100,11 @@ fn expression(key: &str, operator: &str, values: Option<Vec<String>>) -> LabelSe
     }
 }
 
+/// Key, operator and values.
+type SetExpression<'a> = (&'a str, &'static str, Vec<String>);
+
 /// `key in (a, b)` or `key notin (a, b)`; `None` for another kind of requirement.
-fn set_expression(part: &str) -> Result<Option<(&str, &'static str, Vec<String>)>, String> {
+fn set_expression(part: &str) -> Result<Option<SetExpression<'_>>, String> {
     let Some((head, tail)) = part.split_once('(') else {
         return Ok(None);
     };

@@ -232,11 +232,7 @@ fn location(args: &Args) -> Outcome<Option<Location>> {
         bucket,
         prefix: args.prefix.clone().unwrap_or_default(),
         config,
-        ca_cert: args
-            .cacert
-            .as_deref()
-            .map(|path| certificates(path))
-            .transpose()?,
+        ca_cert: args.cacert.as_deref().map(certificates).transpose()?,
     }))
 }
 

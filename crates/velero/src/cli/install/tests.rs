@@ -25,11 +25,7 @@ fn sample_args() -> Args {
 }
 
 fn install(args: &Args) -> Vec<Value> {
-    objects::objects(
-        &Options::from_args(args, "velero".into())
-            .ok()
-            .expect("these flags are right"),
-    )
+    objects::objects(&Options::from_args(args, "velero".into()).expect("these flags are right"))
 }
 
 fn root() -> PathBuf {

@@ -120,7 +120,7 @@ async fn reasons(client: &Client, namespace: &str, selector: &str) -> Vec<String
 
 fn pod_reason(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
-    let waiting = status
+    let mut waiting = status
         .container_statuses
         .iter()
         .flatten()
@@ -131,7 +131,7 @@ fn pod_reason(pod: &Pod) -> Option<String> {
         .flatten()
         .filter(|it| it.status == "False")
         .find_map(|it| it.message.clone());
-    let reason = waiting.last().or(condition)?;
+    let reason = waiting.next_back().or(condition)?;
     Some(format!("pod {}: {reason}", pod.name_any()))
 }
 
