@@ -18,8 +18,15 @@ const DEADLINE: Duration = Duration::from_secs(120);
 pub fn floor() -> Result<()> {
     let cluster = Cluster::connect()?;
     let _installation = Installation::fresh(&cluster, "bench-floor")?;
-    let shop = step("create the shop", || Shop::named("bench-shop").size("64Mi").create(&cluster))?;
-    step("fill its volume", || shop.run(&cluster, "dd if=/dev/urandom of=ten bs=1M count=10 2>/dev/null; sync"))?;
+    let shop = step("create the shop", || {
+        Shop::named("bench-shop").size("64Mi").create(&cluster)
+    })?;
+    step("fill its volume", || {
+        shop.run(
+            &cluster,
+            "dd if=/dev/urandom of=ten bs=1M count=10 2>/dev/null; sync",
+        )
+    })?;
 
     let mut by_hand = Vec::new();
     let mut ours = Vec::new();
@@ -78,7 +85,11 @@ fn chain(cluster: &Cluster, run: usize) -> Result<Chain> {
         .to_string(),
     )?;
     cluster.wait_for(Kind::VOLUME_SNAPSHOT, namespace, &name, DEADLINE, |object| {
-        if object["status"]["readyToUse"] == true { Ok(()) } else { Err("not ready to use".to_owned()) }
+        if object["status"]["readyToUse"] == true {
+            Ok(())
+        } else {
+            Err("not ready to use".to_owned())
+        }
     })?;
     let snapshot = begun.elapsed();
     let begun = Instant::now();
@@ -114,7 +125,14 @@ struct Measured {
 fn backup(cluster: &Cluster, run: usize) -> Result<Measured> {
     let name = format!("floor-{run}");
     let begun = Instant::now();
-    cluster.velero_ok(&["backup", "create", &name, "--include-namespaces", "bench-shop", "--snapshot-move-data"])?;
+    cluster.velero_ok(&[
+        "backup",
+        "create",
+        &name,
+        "--include-namespaces",
+        "bench-shop",
+        "--snapshot-move-data",
+    ])?;
     let object = cluster.wait_for_phase(
         Kind::BACKUP,
         NAMESPACE,
@@ -123,10 +141,21 @@ fn backup(cluster: &Cluster, run: usize) -> Result<Measured> {
         DEADLINE,
     )?;
     let took = begun.elapsed();
-    anyhow::ensure!(object["status"]["phase"] == "Completed", "the backup ended {}", object["status"]);
-    let uploads = cluster.list(Kind::DATA_UPLOAD, NAMESPACE, &format!("velero.io/backup-name={name}"))?;
+    anyhow::ensure!(
+        object["status"]["phase"] == "Completed",
+        "the backup ended {}",
+        object["status"]
+    );
+    let uploads = cluster.list(
+        Kind::DATA_UPLOAD,
+        NAMESPACE,
+        &format!("velero.io/backup-name={name}"),
+    )?;
     let upload = uploads.first().context("the backup has no DataUpload")?;
-    Ok(Measured { took, moments: moments(&object, upload) })
+    Ok(Measured {
+        took,
+        moments: moments(&object, upload),
+    })
 }
 
 /// The times that the objects carry (whole seconds, as Kubernetes writes them), since the Backup's creation.
@@ -134,7 +163,10 @@ fn moments(backup: &Value, upload: &Value) -> Vec<(String, f64)> {
     let created = seconds(&backup["metadata"]["creationTimestamp"]);
     let mut moments: Vec<(String, f64)> = [
         ("backup started", &backup["status"]["startTimestamp"]),
-        ("DataUpload created (snapshot has its handle)", &upload["metadata"]["creationTimestamp"]),
+        (
+            "DataUpload created (snapshot has its handle)",
+            &upload["metadata"]["creationTimestamp"],
+        ),
         ("DataUpload accepted", &upload["status"]["acceptedTimestamp"]),
         ("data mover started", &upload["status"]["startTimestamp"]),
         ("data mover done", &upload["status"]["completionTimestamp"]),
@@ -148,7 +180,10 @@ fn moments(backup: &Value, upload: &Value) -> Vec<(String, f64)> {
 }
 
 fn seconds(time: &Value) -> Option<f64> {
-    time.as_str()?.parse::<jiff::Timestamp>().ok().map(|time| time.as_millisecond() as f64 / 1_000.0)
+    time.as_str()?
+        .parse::<jiff::Timestamp>()
+        .ok()
+        .map(|time| time.as_millisecond() as f64 / 1_000.0)
 }
 
 fn median(mut all: Vec<Duration>) -> Duration {

@@ -71,7 +71,10 @@ impl Facts {
     /// Reads one file.
     pub fn read_from(path: &Path) -> Result<Self> {
         let bytes = std::fs::read(path).with_context(|| {
-            format!("no cluster: {} is missing. `cargo xtask cluster up` makes one, `cargo xtask e2e` uses it", path.display())
+            format!(
+                "no cluster: {} is missing. `cargo xtask cluster up` makes one, `cargo xtask e2e` uses it",
+                path.display()
+            )
         })?;
         serde_json::from_slice(&bytes).with_context(|| format!("{} is not a facts file", path.display()))
     }

@@ -170,7 +170,9 @@ impl Piece {
 pub fn provide(piece: Piece) -> Result<PathBuf> {
     let pin = piece.pin();
     let sources = places::checkout().join("e2e/go").join(pin.name);
-    let folder = places::cache()?.join("go").join(format!("{}-{}", pin.name, fingerprint(&sources, &pin)?));
+    let folder = places::cache()?
+        .join("go")
+        .join(format!("{}-{}", pin.name, fingerprint(&sources, &pin)?));
     let binary = folder.join(pin.name);
     let origin = folder.join("origin");
     let was_unpacked = fs::read_to_string(&origin).is_ok_and(|text| text.starts_with("unpacked"));
@@ -183,7 +185,10 @@ pub fn provide(piece: Piece) -> Result<PathBuf> {
     let how = match unpack(&pin, &partial)? {
         Some(from) => format!("unpacked from {}", from.display()),
         None => {
-            println!("building {} {} from its module (about {} min cold)", pin.name, pin.version, pin.minutes);
+            println!(
+                "building {} {} from its module (about {} min cold)",
+                pin.name, pin.version, pin.minutes
+            );
             build(&sources, &pin, &partial)?;
             "built from its module".to_owned()
         }
@@ -202,7 +207,12 @@ fn fingerprint(sources: &Path, pin: &Pin) -> Result<String> {
         match fs::read(sources.join(file)) {
             Ok(content) => {
                 if file == "go.mod" && !pins(&String::from_utf8_lossy(&content), pin) {
-                    bail!("{}/go.mod does not pin {} {}", sources.display(), pin.module, pin.version);
+                    bail!(
+                        "{}/go.mod does not pin {} {}",
+                        sources.display(),
+                        pin.module,
+                        pin.version
+                    );
                 }
                 hash.update(file);
                 hash.update(content);
@@ -234,10 +244,20 @@ fn unpack(pin: &Pin, to: &Path) -> Result<Option<PathBuf>> {
     if !packed.is_file() {
         return Ok(None);
     }
-    run::checked(Command::new("zstd").args(["-q", "-d", "-f", "--long=27"]).arg(&packed).arg("-o").arg(to))?;
+    run::checked(
+        Command::new("zstd")
+            .args(["-q", "-d", "-f", "--long=27"])
+            .arg(&packed)
+            .arg("-o")
+            .arg(to),
+    )?;
     let found = image::sha256(&fs::read(to)?);
     if found != expected {
-        println!("{} holds another build ({found}) than the pinned {}; it is not used", packed.display(), pin.version);
+        println!(
+            "{} holds another build ({found}) than the pinned {}; it is not used",
+            packed.display(),
+            pin.version
+        );
         fs::remove_file(to)?;
         return Ok(None);
     }
@@ -250,7 +270,14 @@ fn unpack(pin: &Pin, to: &Path) -> Result<Option<PathBuf>> {
 fn build(sources: &Path, pin: &Pin, to: &Path) -> Result<()> {
     run::shown(
         Command::new("go")
-            .args(["build", "-trimpath", "-mod=readonly", "-ldflags", &format!("-s -w {}", pin.ldflags), "-o"])
+            .args([
+                "build",
+                "-trimpath",
+                "-mod=readonly",
+                "-ldflags",
+                &format!("-s -w {}", pin.ldflags),
+                "-o",
+            ])
             .arg(to)
             .arg(pin.package)
             .current_dir(sources)
@@ -272,12 +299,21 @@ pub fn snapshot_crds() -> Result<PathBuf> {
     if folder.join("complete").exists() {
         return Ok(folder.join("crd"));
     }
-    let answer = run::checked(Command::new("go").args(["mod", "download", "-json", MODULE]).current_dir("/"))?;
-    let downloaded: Downloaded = serde_json::from_str(&answer).context("cannot read `go mod download -json`")?;
+    let answer = run::checked(
+        Command::new("go")
+            .args(["mod", "download", "-json", MODULE])
+            .current_dir("/"),
+    )?;
+    let downloaded: Downloaded =
+        serde_json::from_str(&answer).context("cannot read `go mod download -json`")?;
     fs::create_dir_all(folder.join("crd"))?;
     for entry in fs::read_dir(downloaded.dir.join("config/crd"))? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if name.contains("snapshot.storage") {
             let text = fs::read_to_string(&path)?;
             fs::write(folder.join("crd").join(name), text)?;
@@ -303,7 +339,10 @@ mod tests {
     fn another_version_is_not_the_pinned_one() {
         let pin = Piece::Kopia.pin();
         assert!(pins("require github.com/kopia/kopia v0.22.3", &pin));
-        assert!(pins("require (\n\tgithub.com/kopia/kopia v0.22.3 // indirect\n)", &pin));
+        assert!(pins(
+            "require (\n\tgithub.com/kopia/kopia v0.22.3 // indirect\n)",
+            &pin
+        ));
         assert!(!pins("require github.com/kopia/kopia v0.22.4", &pin));
     }
 }

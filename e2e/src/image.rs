@@ -43,21 +43,27 @@ impl Image {
     pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
         let mut header = header(tar::EntryType::Regular, mode);
         header.set_size(content.len() as u64);
-        self.layer.append_data(&mut header, path, content).with_context(|| format!("cannot add {path}"))
+        self.layer
+            .append_data(&mut header, path, content)
+            .with_context(|| format!("cannot add {path}"))
     }
 
     /// Adds a folder.
     pub fn folder(&mut self, path: &str, mode: u32) -> Result<()> {
         let mut header = header(tar::EntryType::Directory, mode);
         header.set_size(0);
-        self.layer.append_data(&mut header, path, std::io::empty()).with_context(|| format!("cannot add {path}"))
+        self.layer
+            .append_data(&mut header, path, std::io::empty())
+            .with_context(|| format!("cannot add {path}"))
     }
 
     /// Adds a symbolic link.
     pub fn link(&mut self, path: &str, target: &str) -> Result<()> {
         let mut header = header(tar::EntryType::Symlink, 0o777);
         header.set_size(0);
-        self.layer.append_link(&mut header, path, target).with_context(|| format!("cannot add {path}"))
+        self.layer
+            .append_link(&mut header, path, target)
+            .with_context(|| format!("cannot add {path}"))
     }
 
     /// Writes the archive.
@@ -65,18 +71,24 @@ impl Image {
         let layer = self.layer.into_inner().context("cannot finish the layer")?;
         let config = config(&self.entrypoint, &sha256(&layer)).to_string().into_bytes();
         let config_name = format!("{}.json", sha256(&config));
-        let manifest =
-            json!([{"Config": config_name, "RepoTags": [self.name], "Layers": ["layer.tar"]}]).to_string().into_bytes();
+        let manifest = json!([{"Config": config_name, "RepoTags": [self.name], "Layers": ["layer.tar"]}])
+            .to_string()
+            .into_bytes();
         let file = File::create(archive).with_context(|| format!("cannot create {}", archive.display()))?;
         let mut outer = tar::Builder::new(BufWriter::new(file));
-        for (name, content) in
-            [(config_name.as_str(), &config), ("layer.tar", &layer), ("manifest.json", &manifest)]
-        {
+        for (name, content) in [
+            (config_name.as_str(), &config),
+            ("layer.tar", &layer),
+            ("manifest.json", &manifest),
+        ] {
             let mut header = header(tar::EntryType::Regular, 0o644);
             header.set_size(content.len() as u64);
             outer.append_data(&mut header, name, content.as_slice())?;
         }
-        outer.into_inner()?.into_inner().context("cannot write the archive")?;
+        outer
+            .into_inner()?
+            .into_inner()
+            .context("cannot write the archive")?;
         Ok(())
     }
 }
@@ -88,11 +100,22 @@ pub fn busybox(name: &str, entrypoint: &[&str]) -> Result<Image> {
     for (folder, mode) in [("bin", 0o755), ("etc", 0o755), ("root", 0o700), ("tmp", 0o1777)] {
         image.folder(folder, mode)?;
     }
-    image.file("bin/busybox", 0o755, &fs::read(BUSYBOX).context("busybox-static is not installed")?)?;
-    for applet in run::output(BUSYBOX, &["--list"])?.lines().filter(|applet| *applet != "busybox") {
+    image.file(
+        "bin/busybox",
+        0o755,
+        &fs::read(BUSYBOX).context("busybox-static is not installed")?,
+    )?;
+    for applet in run::output(BUSYBOX, &["--list"])?
+        .lines()
+        .filter(|applet| *applet != "busybox")
+    {
         image.link(&format!("bin/{applet}"), "busybox")?;
     }
-    image.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")?;
+    image.file(
+        "etc/passwd",
+        0o644,
+        b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    )?;
     image.file("etc/group", 0o644, b"root:x:0:\nnogroup:x:65534:\n")?;
     Ok(image)
 }
@@ -111,8 +134,19 @@ pub fn build_product(profile: &str) -> Result<PathBuf> {
     if !installed.lines().any(|target| target == MUSL) {
         run::shown(Command::new("rustup").args(["target", "add", MUSL]))?;
     }
-    let binary =
-        cargo_build(&["--profile", profile, "--target", MUSL, "--package", "caravel-velero", "--bin", "velero"], "velero")?;
+    let binary = cargo_build(
+        &[
+            "--profile",
+            profile,
+            "--target",
+            MUSL,
+            "--package",
+            "caravel-velero",
+            "--bin",
+            "velero",
+        ],
+        "velero",
+    )?;
     let folder = places::cache()?.join("images");
     fs::create_dir_all(&folder)?;
     let archive = folder.join("velero-dev.tar");
@@ -120,7 +154,11 @@ pub fn build_product(profile: &str) -> Result<PathBuf> {
     product(&binary, &partial)?;
     fs::rename(&partial, &archive)?;
     let size = fs::metadata(&archive)?.len();
-    println!("{PRODUCT_IMAGE}: {} ({:.1} MB)", archive.display(), size as f64 / 1e6);
+    println!(
+        "{PRODUCT_IMAGE}: {} ({:.1} MB)",
+        archive.display(),
+        size as f64 / 1e6
+    );
     Ok(archive)
 }
 
@@ -128,7 +166,11 @@ pub fn build_product(profile: &str) -> Result<PathBuf> {
 pub fn cargo_build(arguments: &[&str], program: &str) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // In CI the lock file is the truth; at a desk a new dependency may just be on its way in.
-    let locked: &[&str] = if std::env::var_os("CI").is_some() { &["--locked"] } else { &[] };
+    let locked: &[&str] = if std::env::var_os("CI").is_some() {
+        &["--locked"]
+    } else {
+        &[]
+    };
     let output = Command::new(cargo)
         .args(["build", "--message-format=json-render-diagnostics"])
         .args(locked)
@@ -138,7 +180,10 @@ pub fn cargo_build(arguments: &[&str], program: &str) -> Result<PathBuf> {
         .output()
         .context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("`cargo build {}` failed; the compiler's words are above", arguments.join(" "));
+        bail!(
+            "`cargo build {}` failed; the compiler's words are above",
+            arguments.join(" ")
+        );
     }
     String::from_utf8_lossy(&output.stdout)
         .lines()
@@ -192,7 +237,14 @@ mod tests {
         let names: Vec<String> = archive
             .entries()
             .expect("a tar")
-            .map(|entry| entry.expect("an entry").path().expect("a path").display().to_string())
+            .map(|entry| {
+                entry
+                    .expect("an entry")
+                    .path()
+                    .expect("a path")
+                    .display()
+                    .to_string()
+            })
             .collect();
         assert_eq!(names.len(), 3);
         assert_eq!(names[1..], ["layer.tar", "manifest.json"]);

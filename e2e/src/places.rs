@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 
 /// The checkout that this crate was compiled from.
 pub fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("e2e is a folder of the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("e2e is a folder of the workspace")
 }
 
 /// `${CARAVEL_CACHE:-~/.cache/caravel}`: what outlives a checkout (decisions.md section 4).
@@ -24,7 +26,10 @@ pub fn cluster_root() -> PathBuf {
     std::env::var_os("CARAVEL_E2E_ROOT")
         .as_deref()
         .filter(|root| !root.is_empty())
-        .map_or_else(|| PathBuf::from("/var/lib/caravel-e2e"), |root: &OsStr| PathBuf::from(root))
+        .map_or_else(
+            || PathBuf::from("/var/lib/caravel-e2e"),
+            |root: &OsStr| PathBuf::from(root),
+        )
 }
 
 /// A cache of binaries that were built elsewhere, `${CARAVEL_PREBUILT:-<checkout>/../shared/cluster/bin}`; none with

@@ -38,7 +38,11 @@ pub fn said(command: &mut Command) -> Result<Said> {
 pub fn said_after_reading(command: &mut Command, input: &[u8]) -> Result<Said> {
     let shown = line(command);
     let mut child = command
-        .stdin(if input.is_empty() { Stdio::null() } else { Stdio::piped() })
+        .stdin(if input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -70,14 +74,21 @@ pub fn output(program: impl AsRef<OsStr>, arguments: &[&str]) -> Result<String> 
 pub fn checked(command: &mut Command) -> Result<String> {
     let said = said(command)?;
     if !said.succeeded() {
-        bail!("`{}` ended with {}: {}", line(command), said.code, said.both().trim());
+        bail!(
+            "`{}` ended with {}: {}",
+            line(command),
+            said.code,
+            said.both().trim()
+        );
     }
     Ok(said.stdout)
 }
 
 /// Runs with the terminal's output, for what takes long and talks.
 pub fn shown(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start `{}`", line(command)))?;
+    let status = command
+        .status()
+        .with_context(|| format!("cannot start `{}`", line(command)))?;
     if !status.success() {
         bail!("`{}` ended with {status}", line(command));
     }
@@ -90,7 +101,11 @@ pub fn line(command: &Command) -> String {
         .chain(command.get_args())
         .map(|word| {
             let word = word.to_string_lossy();
-            if word.len() > 200 { format!("{}…", word.chars().take(200).collect::<String>()) } else { word.into_owned() }
+            if word.len() > 200 {
+                format!("{}…", word.chars().take(200).collect::<String>())
+            } else {
+                word.into_owned()
+            }
         })
         .collect::<Vec<_>>()
         .join(" ")

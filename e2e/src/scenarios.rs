@@ -105,13 +105,20 @@ pub struct Elsewhere {
 
 /// The scenarios of these names, in the list's order; all of the gate tier when none is named, all there are with `full`.
 pub fn choose(names: &[String], full: bool) -> Result<Vec<Scenario>> {
-    if let Some(unknown) = names.iter().find(|name| !SCENARIOS.iter().any(|scenario| scenario.name == *name)) {
+    if let Some(unknown) = names
+        .iter()
+        .find(|name| !SCENARIOS.iter().any(|scenario| scenario.name == *name))
+    {
         bail!("there is no scenario `{unknown}`; `cargo xtask e2e --list` names them");
     }
     Ok(SCENARIOS
         .iter()
         .filter(|scenario| {
-            if names.is_empty() { full || scenario.tier == Tier::Gate } else { names.iter().any(|name| name == scenario.name) }
+            if names.is_empty() {
+                full || scenario.tier == Tier::Gate
+            } else {
+                names.iter().any(|name| name == scenario.name)
+            }
         })
         .copied()
         .collect())
@@ -150,7 +157,11 @@ pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Resu
         let log = logs.join(format!("{}.log", scenario.name));
         let begun = Instant::now();
         let passed = run_one(scenario, &facts_file, &log)?;
-        table.add(scenario.name, begun.elapsed().as_secs_f64(), if passed { "passed" } else { "FAILED" });
+        table.add(
+            scenario.name,
+            begun.elapsed().as_secs_f64(),
+            if passed { "passed" } else { "FAILED" },
+        );
         if !passed {
             failed.push(scenario.name);
         }
@@ -166,7 +177,12 @@ pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Resu
 /// Prints the list.
 pub fn list() {
     for scenario in SCENARIOS {
-        println!("{:<24} {:<6} {}", scenario.name, format!("{:?}", scenario.tier).to_lowercase(), scenario.shows);
+        println!(
+            "{:<24} {:<6} {}",
+            scenario.name,
+            format!("{:?}", scenario.tier).to_lowercase(),
+            scenario.shows
+        );
     }
 }
 
@@ -180,7 +196,16 @@ fn run_one(scenario: &Scenario, facts_file: &Path, log: &Path) -> Result<bool> {
         .context("cannot start tee, which keeps the log")?;
     let pipe = tee.stdin.take().context("tee has no input")?;
     let status = Command::new(cargo)
-        .args(["test", "--quiet", "--package", "caravel-e2e", "--features", "cluster", "--test", scenario.name])
+        .args([
+            "test",
+            "--quiet",
+            "--package",
+            "caravel-e2e",
+            "--features",
+            "cluster",
+            "--test",
+            scenario.name,
+        ])
         .args(["--", "--nocapture", "--test-threads=1"])
         .current_dir(places::checkout())
         .env(facts::VARIABLE, facts_file)
@@ -214,19 +239,34 @@ impl AsFile for std::process::ChildStdin {
 fn target() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let metadata = crate::run::checked(
-        Command::new(cargo).args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(places::checkout()),
+        Command::new(cargo)
+            .args(["metadata", "--no-deps", "--format-version", "1"])
+            .current_dir(places::checkout()),
     )?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
-    Ok(PathBuf::from(metadata["target_directory"].as_str().context("cargo metadata names no target folder")?))
+    Ok(PathBuf::from(
+        metadata["target_directory"]
+            .as_str()
+            .context("cargo metadata names no target folder")?,
+    ))
 }
 
 impl Elsewhere {
     fn facts(&self) -> Result<Facts> {
         let need = |value: &Option<String>, flag: &str| {
-            value.clone().with_context(|| format!("--kubeconfig needs {flag} too: nothing is known of that cluster"))
+            value
+                .clone()
+                .with_context(|| format!("--kubeconfig needs {flag} too: nothing is known of that cluster"))
         };
         let s3_url = need(&self.s3_url, "--s3-url")?;
-        let host = s3_url.split("://").nth(1).unwrap_or_default().split([':', '/']).next().unwrap_or_default().to_owned();
+        let host = s3_url
+            .split("://")
+            .nth(1)
+            .unwrap_or_default()
+            .split([':', '/'])
+            .next()
+            .unwrap_or_default()
+            .to_owned();
         Ok(Facts {
             kubeconfig: self.kubeconfig.clone().context("--kubeconfig is missing")?,
             node_address: host,
@@ -235,14 +275,20 @@ impl Elsewhere {
             snapshot_class: need(&self.snapshot_class, "--snapshot-class")?,
             driver: need(&self.driver, "--driver")?,
             image: need(&self.image, "--image")?,
-            application_image: self.application_image.clone().unwrap_or_else(|| "busybox".to_owned()),
+            application_image: self
+                .application_image
+                .clone()
+                .unwrap_or_else(|| "busybox".to_owned()),
             s3: S3 {
                 url: s3_url,
                 region: self.s3_region.clone().unwrap_or_else(|| "us-east-1".to_owned()),
                 bucket: need(&self.s3_bucket, "--s3-bucket")?,
                 ca_file: self.s3_ca.clone(),
                 other_ca_file: None,
-                credentials_file: self.s3_credentials.clone().context("--kubeconfig needs --s3-credentials too")?,
+                credentials_file: self
+                    .s3_credentials
+                    .clone()
+                    .context("--kubeconfig needs --s3-credentials too")?,
                 folder: None,
             },
             root: None,
@@ -273,7 +319,11 @@ impl Table {
         for (name, seconds, result) in &self.0 {
             println!("{name:<28} {:>8.1}  {result}", seconds / 60.0);
         }
-        println!("{:<28} {:>8.1}", "total", self.0.iter().map(|(_, seconds, _)| seconds).sum::<f64>() / 60.0);
+        println!(
+            "{:<28} {:>8.1}",
+            "total",
+            self.0.iter().map(|(_, seconds, _)| seconds).sum::<f64>() / 60.0
+        );
     }
 }
 
@@ -288,15 +338,27 @@ mod tests {
         let readme = fs::read_to_string(e2e.join("README.md")).expect("readable");
         for scenario in SCENARIOS {
             let name = scenario.name;
-            assert!(e2e.join(format!("tests/{name}.rs")).is_file(), "e2e/tests/{name}.rs is missing");
-            assert!(manifest.contains(&format!("name = \"{name}\"")), "e2e/Cargo.toml has no [[test]] {name}");
-            assert!(readme.contains(&format!("`{name}`")), "e2e/README.md does not tell of {name}");
+            assert!(
+                e2e.join(format!("tests/{name}.rs")).is_file(),
+                "e2e/tests/{name}.rs is missing"
+            );
+            assert!(
+                manifest.contains(&format!("name = \"{name}\"")),
+                "e2e/Cargo.toml has no [[test]] {name}"
+            );
+            assert!(
+                readme.contains(&format!("`{name}`")),
+                "e2e/README.md does not tell of {name}"
+            );
         }
         for entry in fs::read_dir(e2e.join("tests")).expect("readable") {
             let path = entry.expect("an entry").path();
             if path.extension().is_some_and(|extension| extension == "rs") {
                 let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-                assert!(SCENARIOS.iter().any(|scenario| scenario.name == name), "{name} is not in the list");
+                assert!(
+                    SCENARIOS.iter().any(|scenario| scenario.name == name),
+                    "{name} is not in the list"
+                );
             }
         }
     }

@@ -13,7 +13,10 @@ const LATER: Duration = Duration::from_secs(180);
 #[test]
 fn a_missing_bucket_makes_the_location_unavailable_and_a_backup_is_refused() -> Result<()> {
     let cluster = Cluster::connect()?;
-    let options = Options { bucket: Some("no-such-bucket".to_owned()), ..Options::default() };
+    let options = Options {
+        bucket: Some("no-such-bucket".to_owned()),
+        ..Options::default()
+    };
     unavailable(&cluster, "bad_bucket", &options, &["no-such-bucket"])
 }
 
@@ -22,18 +25,30 @@ fn wrong_credentials_make_the_location_unavailable_and_are_never_shown() -> Resu
     let cluster = Cluster::connect()?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("credentials");
-    fs::write(&file, "[default]\naws_access_key_id=stranger\naws_secret_access_key=not-the-right-secret\n")?;
-    let options = Options { credentials_file: Some(file), ..Options::default() };
+    fs::write(
+        &file,
+        "[default]\naws_access_key_id=stranger\naws_secret_access_key=not-the-right-secret\n",
+    )?;
+    let options = Options {
+        credentials_file: Some(file),
+        ..Options::default()
+    };
     unavailable(&cluster, "bad_credentials", &options, &[])?;
     let logs = cluster.kubectl(&["logs", "--namespace", NAMESPACE, "deployment/velero"])?;
-    ensure!(!logs.contains("not-the-right-secret"), "the server's log shows the secret key");
+    ensure!(
+        !logs.contains("not-the-right-secret"),
+        "the server's log shows the secret key"
+    );
     Ok(())
 }
 
 #[test]
 fn an_unknown_certificate_makes_the_location_unavailable() -> Result<()> {
     let cluster = Cluster::connect()?;
-    let options = Options { ca_file: Some(None), ..Options::default() };
+    let options = Options {
+        ca_file: Some(None),
+        ..Options::default()
+    };
     unavailable(&cluster, "bad_certificate", &options, &["certificate"])
 }
 
@@ -51,9 +66,17 @@ fn without_a_snapshot_class_the_backup_fails_in_part_and_says_what_to_label() ->
     });
     cluster.apply(&without_server_fields(kept).to_string())?;
     let backup = outcome?;
-    ensure!(backup["status"]["phase"] == "PartiallyFailed", "the backup ended {}", backup["status"]);
+    ensure!(
+        backup["status"]["phase"] == "PartiallyFailed",
+        "the backup ended {}",
+        backup["status"]
+    );
     let told = told(&cluster, "b1")?;
-    for word in ["data", &cluster.facts().driver, "velero.io/csi-volumesnapshot-class"] {
+    for word in [
+        "data",
+        &cluster.facts().driver,
+        "velero.io/csi-volumesnapshot-class",
+    ] {
         ensure!(told.contains(word), "neither describe nor the log names `{word}`");
     }
     installation.nothing_temporary_is_left(&cluster)?;
@@ -68,27 +91,43 @@ fn a_wrong_repository_password_is_said_and_overwrites_nothing() -> Result<()> {
     step("a good backup", || {
         create_backup(&cluster, "good")?;
         let backup = ended(&cluster, "good")?;
-        ensure!(backup["status"]["phase"] == "Completed", "the good backup ended {}", backup["status"]);
+        ensure!(
+            backup["status"]["phase"] == "Completed",
+            "the good backup ended {}",
+            backup["status"]
+        );
         Ok(())
     })?;
     let before = installation.bucket().object("kopia/shop/kopia.repository")?;
     let secret = json!({"stringData": {"repository-password": "another-password"}});
     cluster.merge(Kind::SECRET, NAMESPACE, "velero-repo-credentials", &secret)?;
     for repository in cluster.list(Kind::BACKUP_REPOSITORY, NAMESPACE, "")? {
-        cluster.delete(Kind::BACKUP_REPOSITORY, NAMESPACE, repository["metadata"]["name"].as_str().unwrap_or_default())?;
+        cluster.delete(
+            Kind::BACKUP_REPOSITORY,
+            NAMESPACE,
+            repository["metadata"]["name"].as_str().unwrap_or_default(),
+        )?;
     }
     create_backup(&cluster, "bad")?;
     let message = step("the repository is NotReady", || {
         until("a BackupRepository that is NotReady", SOON, || {
             let repositories = cluster.list(Kind::BACKUP_REPOSITORY, NAMESPACE, "")?;
-            let not_ready = repositories.iter().find(|one| one["status"]["phase"] == "NotReady");
+            let not_ready = repositories
+                .iter()
+                .find(|one| one["status"]["phase"] == "NotReady");
             Ok(not_ready
                 .map(|one| one["status"]["message"].as_str().unwrap_or_default().to_owned())
                 .ok_or_else(|| format!("{repositories:?}")))
         })
     })?;
-    ensure!(message.contains("password"), "the repository's message does not speak of the password: {message}");
-    ensure!(!message.contains("another-password"), "the message shows the password");
+    ensure!(
+        message.contains("password"),
+        "the repository's message does not speak of the password: {message}"
+    );
+    ensure!(
+        !message.contains("another-password"),
+        "the message shows the password"
+    );
     let after = installation.bucket().object("kopia/shop/kopia.repository")?;
     ensure!(before == after, "kopia.repository was overwritten");
     shop.destroy(&cluster)
@@ -104,10 +143,21 @@ fn a_mover_that_never_starts_fails_with_the_schedulers_reason_and_leaves_nothing
             "patch", "daemonset", "node-agent", "--namespace", NAMESPACE, "--type=json", "--patch",
             r#"[{"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": "--data-mover-prepare-timeout=20s"}]"#,
         ])?;
-        cluster.kubectl(&["rollout", "status", "daemonset/node-agent", "--namespace", NAMESPACE, "--timeout=90s"])
+        cluster.kubectl(&[
+            "rollout",
+            "status",
+            "daemonset/node-agent",
+            "--namespace",
+            NAMESPACE,
+            "--timeout=90s",
+        ])
     })?;
     let nodes = cluster.kubectl(&["get", "nodes", "--output", "name"])?;
-    let cordon = |verb: &str| nodes.lines().try_for_each(|node| cluster.kubectl(&[verb, node]).map(|_| ()));
+    let cordon = |verb: &str| {
+        nodes
+            .lines()
+            .try_for_each(|node| cluster.kubectl(&[verb, node]).map(|_| ()))
+    };
     cordon("cordon")?;
     let outcome = step("back up with no node to schedule to", || {
         create_backup(&cluster, "b1")?;
@@ -115,13 +165,26 @@ fn a_mover_that_never_starts_fails_with_the_schedulers_reason_and_leaves_nothing
     });
     cordon("uncordon")?;
     let backup = outcome?;
-    ensure!(backup["status"]["phase"] == "PartiallyFailed", "the backup ended {}", backup["status"]);
+    ensure!(
+        backup["status"]["phase"] == "PartiallyFailed",
+        "the backup ended {}",
+        backup["status"]
+    );
     let uploads = installation.data_uploads(&cluster, "b1")?;
     let upload = uploads.first().context("there is no DataUpload")?;
-    ensure!(upload["status"]["phase"] == "Failed", "the DataUpload ended {}", upload["status"]);
+    ensure!(
+        upload["status"]["phase"] == "Failed",
+        "the DataUpload ended {}",
+        upload["status"]
+    );
     let message = upload["status"]["message"].as_str().unwrap_or_default();
-    ensure!(message.contains("unschedulable"), "the DataUpload's message lacks the scheduler's reason: {message}");
-    step("nothing temporary is left", || installation.nothing_temporary_is_left(&cluster))?;
+    ensure!(
+        message.contains("unschedulable"),
+        "the DataUpload's message lacks the scheduler's reason: {message}"
+    );
+    step("nothing temporary is left", || {
+        installation.nothing_temporary_is_left(&cluster)
+    })?;
     shop.destroy(&cluster)
 }
 
@@ -131,16 +194,39 @@ fn two_installs_on_one_bucket_at_once_make_one_repository_and_lose_nothing() -> 
     let cluster = Cluster::connect()?;
     Installation::remove_from(&cluster, SECOND)?;
     let installation = Installation::fresh(&cluster, "two_installs")?;
-    let more = Options { more: vec!["--namespace".to_owned(), SECOND.to_owned()], ..Options::default() };
-    let said = step("a second install on the same bucket", || installation.install(&cluster, &more))?;
-    ensure!(said.succeeded(), "the second install ended with {}: {}", said.code, said.both());
-    cluster.wait_for_phase(Kind::BACKUP_STORAGE_LOCATION, SECOND, "default", &["Available"], SOON)?;
+    let more = Options {
+        more: vec!["--namespace".to_owned(), SECOND.to_owned()],
+        ..Options::default()
+    };
+    let said = step("a second install on the same bucket", || {
+        installation.install(&cluster, &more)
+    })?;
+    ensure!(
+        said.succeeded(),
+        "the second install ended with {}: {}",
+        said.code,
+        said.both()
+    );
+    cluster.wait_for_phase(
+        Kind::BACKUP_STORAGE_LOCATION,
+        SECOND,
+        "default",
+        &["Available"],
+        SOON,
+    )?;
     let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
     shop.run(&cluster, "echo kept > file; sync")?;
     let before = shop.tree(&cluster)?;
     step("both back up at once", || {
         create_backup(&cluster, "one")?;
-        let words = ["backup", "create", "two", "--include-namespaces", "shop", "--snapshot-move-data"];
+        let words = [
+            "backup",
+            "create",
+            "two",
+            "--include-namespaces",
+            "shop",
+            "--snapshot-move-data",
+        ];
         cluster.velero_ok(&[&["--namespace", SECOND], &words[..]].concat())?;
         for (namespace, name) in [(NAMESPACE, "one"), (SECOND, "two")] {
             cluster.wait_for_phase(Kind::BACKUP, namespace, name, &["Completed"], LATER)?;
@@ -148,9 +234,16 @@ fn two_installs_on_one_bucket_at_once_make_one_repository_and_lose_nothing() -> 
         Ok(())
     })?;
     let repositories = |bucket: &Bucket| -> Result<usize> {
-        Ok(bucket.objects()?.iter().filter(|(key, _)| key.ends_with("/kopia.repository")).count())
+        Ok(bucket
+            .objects()?
+            .iter()
+            .filter(|(key, _)| key.ends_with("/kopia.repository"))
+            .count())
     };
-    ensure!(repositories(installation.bucket())? == 1, "there is not exactly one repository in the bucket");
+    ensure!(
+        repositories(installation.bucket())? == 1,
+        "there is not exactly one repository in the bucket"
+    );
     Installation::remove_from(&cluster, SECOND)?;
     shop.destroy(&cluster)?;
     cluster.velero_ok(&["restore", "create", "r1", "--from-backup", "one", "--wait"])?;
@@ -162,30 +255,62 @@ fn two_installs_on_one_bucket_at_once_make_one_repository_and_lose_nothing() -> 
 fn unavailable(cluster: &Cluster, scenario: &str, options: &Options, words: &[&str]) -> Result<()> {
     let _installation = Installation::with(cluster, scenario, options)?;
     let location = step("the location is Unavailable", || {
-        cluster.wait_for_phase(Kind::BACKUP_STORAGE_LOCATION, NAMESPACE, "default", &["Unavailable"], SOON)
+        cluster.wait_for_phase(
+            Kind::BACKUP_STORAGE_LOCATION,
+            NAMESPACE,
+            "default",
+            &["Unavailable"],
+            SOON,
+        )
     })?;
     let reason = location["status"]["message"].as_str().unwrap_or_default();
     println!("   reason: {reason}");
     ensure!(!reason.is_empty(), "the location has no reason");
     for word in words {
-        ensure!(reason.contains(word), "the reason does not say `{word}`: {reason}");
+        ensure!(
+            reason.contains(word),
+            "the reason does not say `{word}`: {reason}"
+        );
     }
     step("a backup is refused with it", || {
-        let said = cluster.velero(&["backup", "create", "refused", "--include-namespaces", "default", "--wait"])?;
+        let said = cluster.velero(&[
+            "backup",
+            "create",
+            "refused",
+            "--include-namespaces",
+            "default",
+            "--wait",
+        ])?;
         let backup = cluster.get(Kind::BACKUP, NAMESPACE, "refused")?;
         let errors = backup.map(|backup| {
-            ensure!(backup["status"]["phase"] == "FailedValidation", "the backup is {}", backup["status"]);
+            ensure!(
+                backup["status"]["phase"] == "FailedValidation",
+                "the backup is {}",
+                backup["status"]
+            );
             Ok(backup["status"]["validationErrors"].to_string())
         });
         let told = format!("{}{}", said.both(), errors.transpose()?.unwrap_or_default());
         let begin = reason.split(['"', '\'', ':']).next().unwrap_or_default();
-        ensure!(told.contains("Unavailable") || told.contains(begin), "the refusal does not give the reason: {told}");
+        ensure!(
+            told.contains("Unavailable") || told.contains(begin),
+            "the refusal does not give the reason: {told}"
+        );
         Ok(())
     })
 }
 
 fn create_backup(cluster: &Cluster, name: &str) -> Result<()> {
-    cluster.velero_ok(&["backup", "create", name, "--include-namespaces", "shop", "--snapshot-move-data"]).map(|_| ())
+    cluster
+        .velero_ok(&[
+            "backup",
+            "create",
+            name,
+            "--include-namespaces",
+            "shop",
+            "--snapshot-move-data",
+        ])
+        .map(|_| ())
 }
 
 fn ended(cluster: &Cluster, name: &str) -> Result<Value> {
@@ -203,7 +328,13 @@ fn told(cluster: &Cluster, name: &str) -> Result<String> {
 /// An object as one would apply it.
 fn without_server_fields(mut object: Value) -> Value {
     if let Some(metadata) = object["metadata"].as_object_mut() {
-        for field in ["uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"] {
+        for field in [
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "managedFields",
+            "generation",
+        ] {
             metadata.remove(field);
         }
     }

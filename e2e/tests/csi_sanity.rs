@@ -48,7 +48,9 @@ fn the_driver_passes_the_conformance_suite() -> Result<()> {
         ("block", "--csi.testvolumeaccesstype=block".to_owned()),
     ];
     for (kind, argument) in kinds {
-        step(&format!("csi-sanity, {kind}"), || judge(&driver, &suite, &folder.path().join(kind), &argument))?;
+        step(&format!("csi-sanity, {kind}"), || {
+            judge(&driver, &suite, &folder.path().join(kind), &argument)
+        })?;
     }
     let left = run::output("losetup", &["--list", "--noheadings", "--output", "BACK-FILE"])?;
     let folder = folder.path().to_string_lossy().into_owned();
@@ -59,20 +61,46 @@ fn the_driver_passes_the_conformance_suite() -> Result<()> {
 fn driver() -> Result<PathBuf> {
     match std::env::var_os("CARAVEL_CSI_DRIVER") {
         Some(built) => Ok(built.into()),
-        None => image::cargo_build(&["--package", "caravel-csi-driver", "--bin", "caravel-csi-driver"], "caravel-csi-driver"),
+        None => image::cargo_build(
+            &["--package", "caravel-csi-driver", "--bin", "caravel-csi-driver"],
+            "caravel-csi-driver",
+        ),
     }
 }
 
 fn judge(driver: &Path, suite: &Path, folder: &Path, argument: &str) -> Result<()> {
     std::fs::create_dir(folder)?;
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", RUN, "csi-sanity", argument]);
-    let said = run::said(command.env("DRIVER", driver).env("SANITY", suite).env("DIR", folder))?;
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        RUN,
+        "csi-sanity",
+        argument,
+    ]);
+    let said = run::said(
+        command
+            .env("DRIVER", driver)
+            .env("SANITY", suite)
+            .env("DIR", folder),
+    )?;
     let report = said.both();
-    let counts = report.lines().filter(|line| line.starts_with("Ran ") || line.contains(" Passed |"));
+    let counts = report
+        .lines()
+        .filter(|line| line.starts_with("Ran ") || line.contains(" Passed |"));
     counts.for_each(|line| println!("   {line}"));
     ensure!(said.succeeded(), "csi-sanity ended with {}:\n{report}", said.code);
-    let passed = report.split(" Passed").next().and_then(|before| before.rsplit(' ').next()).and_then(|n| n.parse::<u32>().ok());
-    ensure!(passed.is_some_and(|n| n >= CHECKS), "{passed:?} checks passed, not {CHECKS}:\n{report}");
+    let passed = report
+        .split(" Passed")
+        .next()
+        .and_then(|before| before.rsplit(' ').next())
+        .and_then(|n| n.parse::<u32>().ok());
+    ensure!(
+        passed.is_some_and(|n| n >= CHECKS),
+        "{passed:?} checks passed, not {CHECKS}:\n{report}"
+    );
     Ok(())
 }

@@ -35,7 +35,13 @@ fn kopia_and_caravel_read_each_other() -> Result<()> {
     let tree = shop.tree(&cluster)?;
     step("back up", || {
         cluster.velero_ok(&[
-            "backup", "create", "b1", "--include-namespaces", "shop", "--snapshot-move-data", "--wait",
+            "backup",
+            "create",
+            "b1",
+            "--include-namespaces",
+            "shop",
+            "--snapshot-move-data",
+            "--wait",
         ])
     })?;
     let uploads = installation.data_uploads(&cluster, "b1")?;
@@ -46,10 +52,14 @@ fn kopia_and_caravel_read_each_other() -> Result<()> {
         .to_owned();
 
     let kopia = step("kopia connects", || Kopia::connect(&cluster, &installation))?;
-    step("kopia verifies every byte", || kopia.run(&["snapshot", "verify", "--verify-files-percent=100"]))?;
+    step("kopia verifies every byte", || {
+        kopia.run(&["snapshot", "verify", "--verify-files-percent=100"])
+    })?;
     let scratch = tempfile::tempdir()?;
     let restored = scratch.path().join("restored");
-    step("kopia restores", || kopia.run(&["snapshot", "restore", &snapshot, &restored.to_string_lossy()]))?;
+    step("kopia restores", || {
+        kopia.run(&["snapshot", "restore", &snapshot, &restored.to_string_lossy()])
+    })?;
     tree.must_equal(&Tree::read(&restored)?, Unlike::AsKopiaRestores)?;
     println!("   {} entries are equal", tree.len());
 
@@ -68,7 +78,9 @@ fn kopia_and_caravel_read_each_other() -> Result<()> {
 /// A tree of Kopia's own, with what both sides must agree on.
 fn make_tree(root: &Path) -> Result<()> {
     fs::create_dir_all(root.join("deep/deeper/empty"))?;
-    let noise: Vec<u8> = (0..6_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let noise: Vec<u8> = (0..6_000_000_u32)
+        .map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8)
+        .collect();
     fs::write(root.join("deep/large"), noise)?;
     fs::write(root.join("nothing"), "")?;
     fs::write(root.join("deep/päckchen ☃ <&>"), "one")?;
@@ -107,7 +119,13 @@ fn download(cluster: &Cluster, snapshot: &str) -> Result<()> {
         ]})
         .to_string(),
     )?;
-    cluster.wait_for_phase(Kind::DATA_DOWNLOAD, NAMESPACE, "theirs", &["Completed"], Duration::from_secs(180))?;
+    cluster.wait_for_phase(
+        Kind::DATA_DOWNLOAD,
+        NAMESPACE,
+        "theirs",
+        &["Completed"],
+        Duration::from_secs(180),
+    )?;
     Shop::named("theirs").pod(cluster)?;
     Ok(())
 }

@@ -41,47 +41,98 @@ sync
 fn a_lost_volume_comes_back_equal() -> Result<()> {
     let cluster = Cluster::connect()?;
     let installation = Installation::fresh(&cluster, "move_data")?;
-    let shop = step("create the shop", || Shop::named("shop").size("2Gi").create(&cluster))?;
+    let shop = step("create the shop", || {
+        Shop::named("shop").size("2Gi").create(&cluster)
+    })?;
     step("fill its volume", || shop.run(&cluster, FILL))?;
     let before = step("read its tree", || shop.tree(&cluster))?;
-    println!("   {} entries, {} bytes, {} allocated", before.len(), before.size(), before.allocated());
+    println!(
+        "   {} entries, {} bytes, {} allocated",
+        before.len(),
+        before.size(),
+        before.allocated()
+    );
     ensure!(before.len() > 2_000, "only {} entries were made", before.len());
 
     step("back up", || {
         cluster.velero_ok(&[
-            "backup", "create", "b1", "--include-namespaces", "shop", "--snapshot-move-data", "--wait",
+            "backup",
+            "create",
+            "b1",
+            "--include-namespaces",
+            "shop",
+            "--snapshot-move-data",
+            "--wait",
         ])
     })?;
-    let backup = cluster.wait_for_phase(Kind::BACKUP, NAMESPACE, "b1", &["Completed"], Duration::from_secs(30))?;
-    ensure!(backup["status"]["errors"].as_u64().unwrap_or_default() == 0, "errors in {}", backup["status"]);
+    let backup = cluster.wait_for_phase(
+        Kind::BACKUP,
+        NAMESPACE,
+        "b1",
+        &["Completed"],
+        Duration::from_secs(30),
+    )?;
+    ensure!(
+        backup["status"]["errors"].as_u64().unwrap_or_default() == 0,
+        "errors in {}",
+        backup["status"]
+    );
     step("the fifo is named", || {
         let described = cluster.velero_ok(&["backup", "describe", "b1", "--details"])?;
-        ensure!(described.contains("pipe"), "`describe --details` does not name the fifo that was left out");
+        ensure!(
+            described.contains("pipe"),
+            "`describe --details` does not name the fifo that was left out"
+        );
         let logs = cluster.velero_ok(&["backup", "logs", "b1"])?;
-        ensure!(logs.contains("pipe"), "`backup logs` does not name the fifo that was left out");
+        ensure!(
+            logs.contains("pipe"),
+            "`backup logs` does not name the fifo that was left out"
+        );
         Ok(())
     })?;
     let listed = cluster.velero_ok(&["backup", "get"])?;
-    ensure!(listed.contains("b1") && listed.contains("Completed"), "`backup get` does not list b1 as Completed");
+    ensure!(
+        listed.contains("b1") && listed.contains("Completed"),
+        "`backup get` does not list b1 as Completed"
+    );
 
     step("lose the namespace", || shop.destroy(&cluster))?;
-    step("restore", || cluster.velero_ok(&["restore", "create", "r1", "--from-backup", "b1", "--wait"]))?;
-    cluster.wait_for_phase(Kind::RESTORE, NAMESPACE, "r1", &["Completed"], Duration::from_secs(30))?;
+    step("restore", || {
+        cluster.velero_ok(&["restore", "create", "r1", "--from-backup", "b1", "--wait"])
+    })?;
+    cluster.wait_for_phase(
+        Kind::RESTORE,
+        NAMESPACE,
+        "r1",
+        &["Completed"],
+        Duration::from_secs(30),
+    )?;
     let listed = cluster.velero_ok(&["restore", "get"])?;
-    ensure!(listed.contains("r1") && listed.contains("Completed"), "`restore get` does not list r1 as Completed");
+    ensure!(
+        listed.contains("r1") && listed.contains("Completed"),
+        "`restore get` does not list r1 as Completed"
+    );
 
     step("the application runs again", || shop.pod(&cluster))?;
     let after = step("read its tree again", || shop.tree(&cluster))?;
     let expected = before.without("./pipe");
     expected.must_equal(&after, Unlike::Nothing)?;
-    let sparse = after.entry("./sparse").map(|entry| entry.allocated).unwrap_or_default();
-    ensure!(sparse < 64 << 20, "the sparse file of 1 GiB came back with {sparse} bytes allocated");
+    let sparse = after
+        .entry("./sparse")
+        .map(|entry| entry.allocated)
+        .unwrap_or_default();
+    ensure!(
+        sparse < 64 << 20,
+        "the sparse file of 1 GiB came back with {sparse} bytes allocated"
+    );
     println!("   {} entries are equal, digest {}", after.len(), after.digest());
 
     for kind in [Kind::CONFIG_MAP, Kind::SECRET] {
         let name = if kind == Kind::SECRET { "till" } else { "prices" };
         cluster.must_get(kind, "shop", name)?;
     }
-    step("nothing temporary is left", || installation.nothing_temporary_is_left(&cluster))?;
+    step("nothing temporary is left", || {
+        installation.nothing_temporary_is_left(&cluster)
+    })?;
     shop.destroy(&cluster)
 }

@@ -33,7 +33,13 @@ fn a_second_backup_moves_only_what_changed() -> Result<()> {
     step("fill its volume", || shop.run(&cluster, FILL))?;
     let back_up = |name: &str| {
         cluster.velero_ok(&[
-            "backup", "create", name, "--include-namespaces", "shop", "--snapshot-move-data", "--wait",
+            "backup",
+            "create",
+            name,
+            "--include-namespaces",
+            "shop",
+            "--snapshot-move-data",
+            "--wait",
         ])
     };
     step("first backup", || back_up("first"))?;
@@ -47,7 +53,10 @@ fn a_second_backup_moves_only_what_changed() -> Result<()> {
     let upload = uploads.first().context("the second backup has no DataUpload")?;
     let incremental = upload["status"]["incrementalBytes"].as_u64().unwrap_or_default();
     println!("   changed {CHANGED} bytes; the bucket grew by {grown}; status.incrementalBytes {incremental}");
-    ensure!(grown <= CHANGED + ALLOWANCE, "the bucket grew by {grown} bytes for {CHANGED} changed ones");
+    ensure!(
+        grown <= CHANGED + ALLOWANCE,
+        "the bucket grew by {grown} bytes for {CHANGED} changed ones"
+    );
     ensure!(
         (CHANGED..=CHANGED + ALLOWANCE).contains(&incremental),
         "status.incrementalBytes is {incremental} for {CHANGED} changed bytes"

@@ -18,7 +18,19 @@ fn all(stages: &mut Stages, gate: bool) -> Result<()> {
     stages.run("edges", edges::check)?;
     stages.run("docs", docs::check)?;
     stages.run("clippy", || {
-        run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"], &[])
+        run(
+            "cargo",
+            &[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ],
+            &[],
+        )
     })?;
     stages.run("tools: build", tools::install)?;
     stages.run("deny", tools::deny)?;
@@ -34,5 +46,9 @@ fn all(stages: &mut Stages, gate: bool) -> Result<()> {
 /// `cargo xtask test`: every test that needs no cluster, with the real peers (kopia, versitygw) beside them.
 pub fn test() -> Result<()> {
     let peers = tools::peers()?;
-    run("cargo", &["test", "--workspace", "--locked", "--no-fail-fast"], &peers)
+    run(
+        "cargo",
+        &["test", "--workspace", "--locked", "--no-fail-fast"],
+        &peers,
+    )
 }

@@ -21,13 +21,37 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("caravel-csi", &[]),
     ("caravel-item-action", &["caravel-api"]),
     ("caravel-backup-store", &["caravel-api", "caravel-storage"]),
-    ("caravel-exposer", &["caravel-api", "caravel-csi", "caravel-backup-store"]),
-    ("caravel-backup", &["caravel-api", "caravel-csi", "caravel-backup-store", "caravel-item-action"]),
-    ("caravel-restore", &["caravel-api", "caravel-csi", "caravel-backup-store", "caravel-item-action"]),
+    (
+        "caravel-exposer",
+        &["caravel-api", "caravel-csi", "caravel-backup-store"],
+    ),
+    (
+        "caravel-backup",
+        &[
+            "caravel-api",
+            "caravel-csi",
+            "caravel-backup-store",
+            "caravel-item-action",
+        ],
+    ),
+    (
+        "caravel-restore",
+        &[
+            "caravel-api",
+            "caravel-csi",
+            "caravel-backup-store",
+            "caravel-item-action",
+        ],
+    ),
     // Where the two sides meet.
     (
         "caravel-backup-repository",
-        &["caravel-api", "caravel-storage", "caravel-repository", "caravel-backup-store"],
+        &[
+            "caravel-api",
+            "caravel-storage",
+            "caravel-repository",
+            "caravel-backup-store",
+        ],
     ),
     (
         "caravel-data-mover",
@@ -74,9 +98,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 /// What a crate's whole dependency tree must not hold, whoever brings it.
 const FORBIDDEN_IN_TREE: &[(&str, &[&str])] = &[
-    ("caravel-repository", &["kube", "kube-core", "kube-client", "k8s-openapi"]),
-    ("caravel-uploader", &["kube", "kube-core", "kube-client", "k8s-openapi"]),
-    ("caravel-storage", &["kube", "kube-core", "kube-client", "k8s-openapi"]),
+    (
+        "caravel-repository",
+        &["kube", "kube-core", "kube-client", "k8s-openapi"],
+    ),
+    (
+        "caravel-uploader",
+        &["kube", "kube-core", "kube-client", "k8s-openapi"],
+    ),
+    (
+        "caravel-storage",
+        &["kube", "kube-core", "kube-client", "k8s-openapi"],
+    ),
     ("caravel-api", &["kube-client", "kube-runtime", "tokio"]),
 ];
 
@@ -115,7 +148,10 @@ pub fn check() -> Result<()> {
         println!("edges: {} crates, every edge points down", edges.len());
         return Ok(());
     }
-    bail!("crates know what they must not know (the table is in xtask/src/edges.rs):\n  {}", wrong.join("\n  "))
+    bail!(
+        "crates know what they must not know (the table is in xtask/src/edges.rs):\n  {}",
+        wrong.join("\n  ")
+    )
 }
 
 /// Every workspace crate with its ordinary and build dependencies among our own crates.
@@ -142,7 +178,9 @@ fn violations(edges: &BTreeMap<String, Vec<String>>) -> Vec<String> {
     let mut wrong = Vec::new();
     for (package, uses) in edges {
         let Some((_, allowed)) = ALLOWED.iter().find(|(name, _)| name == package) else {
-            wrong.push(format!("{package} is not in the table: say what it enforces and what it may use"));
+            wrong.push(format!(
+                "{package} is not in the table: say what it enforces and what it may use"
+            ));
             continue;
         };
         wrong.extend(
@@ -157,7 +195,16 @@ fn violations(edges: &BTreeMap<String, Vec<String>>) -> Vec<String> {
 /// Names of all packages below `package`, as built alone (features of other crates do not count).
 fn tree_of(package: &str) -> Result<Vec<String>> {
     let output = cargo(&[
-        "tree", "--locked", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}",
+        "tree",
+        "--locked",
+        "--package",
+        package,
+        "--edges",
+        "normal",
+        "--prefix",
+        "none",
+        "--format",
+        "{p}",
     ])?;
     Ok(String::from_utf8_lossy(&output)
         .lines()
@@ -167,9 +214,16 @@ fn tree_of(package: &str) -> Result<Vec<String>> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<Vec<u8>> {
-    let output = Command::new(env!("CARGO")).args(arguments).output().context("cannot run cargo")?;
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .output()
+        .context("cannot run cargo")?;
     if !output.status.success() {
-        bail!("cargo {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+        bail!(
+            "cargo {} failed: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
     }
     Ok(output.stdout)
 }
@@ -185,8 +239,14 @@ mod tests {
 
     #[test]
     fn an_edge_that_points_up_is_found() {
-        let edges = BTreeMap::from([("caravel-storage".to_owned(), vec!["caravel-controllers".to_owned()])]);
-        assert_eq!(violations(&edges), ["caravel-storage must not use caravel-controllers"]);
+        let edges = BTreeMap::from([(
+            "caravel-storage".to_owned(),
+            vec!["caravel-controllers".to_owned()],
+        )]);
+        assert_eq!(
+            violations(&edges),
+            ["caravel-storage must not use caravel-controllers"]
+        );
     }
 
     #[test]

@@ -11,7 +11,8 @@ pub fn run(names: &[String]) -> Result<()> {
         }
     }
     for name in names {
-        let piece = Piece::named(name).with_context(|| format!("there is no piece `{name}`; `cargo xtask pieces` lists them"))?;
+        let piece = Piece::named(name)
+            .with_context(|| format!("there is no piece `{name}`; `cargo xtask pieces` lists them"))?;
         println!("{}", provide(piece)?.display());
     }
     Ok(())

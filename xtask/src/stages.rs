@@ -26,7 +26,11 @@ impl Stages {
         let total: Duration = self.done.iter().map(|(_, took, _)| *took).sum();
         println!("\n{:<34} {:>8}  result", "stage", "minutes");
         for (name, took, ok) in &self.done {
-            println!("{name:<34} {:>8.1}  {}", minutes(*took), if *ok { "ok" } else { "FAILED" });
+            println!(
+                "{name:<34} {:>8.1}  {}",
+                minutes(*took),
+                if *ok { "ok" } else { "FAILED" }
+            );
         }
         println!("{:<34} {:>8.1}", "total", minutes(total));
     }

@@ -29,7 +29,16 @@ pub fn install() -> Result<()> {
         println!("building cargo-deny {CARGO_DENY} (about six minutes on two cores, once a machine)");
         let root = cache()?.join("tools");
         let root = root.to_string_lossy();
-        let arguments = ["install", "cargo-deny", "--locked", "--force", "--version", CARGO_DENY, "--root", &root];
+        let arguments = [
+            "install",
+            "cargo-deny",
+            "--locked",
+            "--force",
+            "--version",
+            CARGO_DENY,
+            "--root",
+            &root,
+        ];
         run("cargo", &arguments, &[])?;
     }
     let typos = typos_path()?;
@@ -38,22 +47,33 @@ pub fn install() -> Result<()> {
         println!("installing typos {TYPOS} into {}", environment.display());
         run("python3", &["-m", "venv", &environment.to_string_lossy()], &[])?;
         let pip = environment.join("bin/pip");
-        run(&pip.to_string_lossy(), &["install", "--quiet", &format!("typos=={TYPOS}")], &[])?;
+        run(
+            &pip.to_string_lossy(),
+            &["install", "--quiet", &format!("typos=={TYPOS}")],
+            &[],
+        )?;
     }
     Ok(())
 }
 
 /// Bans, licences and sources of every crate in the tree.
 pub fn deny() -> Result<()> {
-    run(&cargo_deny()?.to_string_lossy(), &["check", "bans", "licenses", "sources"], &[])
+    run(
+        &cargo_deny()?.to_string_lossy(),
+        &["check", "bans", "licenses", "sources"],
+        &[],
+    )
 }
 
 /// The real programs that tests hold us against, and the environment variables by which tests find them.
 pub fn peers() -> Result<Vec<(&'static str, String)>> {
-    [("CARAVEL_KOPIA", Piece::Kopia), ("CARAVEL_VERSITYGW", Piece::Versitygw)]
-        .into_iter()
-        .map(|(variable, piece)| Ok((variable, provide(piece)?.to_string_lossy().into_owned())))
-        .collect()
+    [
+        ("CARAVEL_KOPIA", Piece::Kopia),
+        ("CARAVEL_VERSITYGW", Piece::Versitygw),
+    ]
+    .into_iter()
+    .map(|(variable, piece)| Ok((variable, provide(piece)?.to_string_lossy().into_owned())))
+    .collect()
 }
 
 /// Spelling, in code and prose.

@@ -39,7 +39,9 @@ pub(crate) fn upload(
         if cancel.is_canceled() {
             return Err(UploaderError::Canceled);
         }
-        let wanted = usize::try_from(size - position).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+        let wanted = usize::try_from(size - position)
+            .unwrap_or(BUFFER_BYTES)
+            .min(BUFFER_BYTES);
         let got = rustix::io::pread(&device, &mut buffer[..wanted], position)
             .map_err(|error| UploaderError::entry("", "read", error))?;
         if got == 0 {
@@ -58,7 +60,13 @@ pub(crate) fn upload(
     let (object, _) = object.finish().map_err(failed)?;
     let mut file = entry(&name, EntryType::File, object, start_time);
     file.size = size;
-    let summary = DirectorySummary { size, files: 1, dirs: 1, max_time: start_time, ..DirectorySummary::default() };
+    let summary = DirectorySummary {
+        size,
+        files: 1,
+        dirs: 1,
+        max_time: start_time,
+        ..DirectorySummary::default()
+    };
     let directory = writer.write_directory(&mut [file], &summary).map_err(failed)?;
     let mut root_entry = entry(&name, EntryType::Directory, directory, start_time);
     root_entry.summary = Some(summary);
@@ -70,7 +78,16 @@ pub(crate) fn upload(
         dir_count: 1,
         ..SnapshotStats::default()
     };
-    let snapshot_id = record(repository, &writer, request, Recording { start_time, root_entry, stats })?;
+    let snapshot_id = record(
+        repository,
+        &writer,
+        request,
+        Recording {
+            start_time,
+            root_entry,
+            stats,
+        },
+    )?;
     Ok(UploadOutcome {
         snapshot_id,
         total_bytes: size,
@@ -96,7 +113,12 @@ pub(crate) fn restore(
         return Err(UploaderError::TooSmall { needed, available });
     }
     progress.found(needed);
-    let run = Run { path: "", progress, cancel, hole_bytes: 0 };
+    let run = Run {
+        path: "",
+        progress,
+        cancel,
+        hole_bytes: 0,
+    };
     let written = run.overwrite(reader, &device)?;
     if written != needed {
         return Err(UploaderError::Mismatch(format!(
@@ -111,7 +133,9 @@ pub(crate) fn restore(
 /// The one file of a device's snapshot. Its name is a path on another machine and is never used as one.
 fn only_file(repository: &Repository, id: &str) -> Result<DirectoryEntry> {
     let not_a_device = |what: &str| {
-        UploaderError::Mismatch(format!("snapshot {id} {what}; it is of a file system, not of a block volume"))
+        UploaderError::Mismatch(format!(
+            "snapshot {id} {what}; it is of a file system, not of a block volume"
+        ))
     };
     let root = load(repository, id)?;
     if root.kind == EntryType::File {
@@ -141,5 +165,6 @@ fn open(path: &std::path::Path, flags: OFlags) -> Result<OwnedFd> {
 
 /// A device has no size in its metadata; its end does.
 fn length(device: &OwnedFd) -> Result<u64> {
-    rustix::fs::seek(device, SeekFrom::End(0)).map_err(|error| UploaderError::entry("", "find the end of", error))
+    rustix::fs::seek(device, SeekFrom::End(0))
+        .map_err(|error| UploaderError::entry("", "find the end of", error))
 }

@@ -59,11 +59,18 @@ pub type RestoreError = UploaderError;
 impl UploaderError {
     pub(crate) fn entry(path: &str, operation: &'static str, source: impl Into<io::Error>) -> Self {
         let path = if path.is_empty() { "." } else { path };
-        Self::Entry { path: path.to_owned(), operation, source: source.into() }
+        Self::Entry {
+            path: path.to_owned(),
+            operation,
+            source: source.into(),
+        }
     }
 
     pub(crate) fn repository(doing: impl Into<String>, source: RepositoryError) -> Self {
-        Self::Repository { doing: doing.into(), source }
+        Self::Repository {
+            doing: doing.into(),
+            source,
+        }
     }
 }
 

@@ -73,7 +73,11 @@ pub(crate) fn run<Job: Send>(
     walk: impl FnOnce(&Queue<'_, Job>) -> Result<()> + Send,
     work: impl Fn(Job) -> Result<()> + Sync,
 ) -> Result<()> {
-    let failure = Failure { first: Mutex::new(None), failed: AtomicBool::new(false), cancel };
+    let failure = Failure {
+        first: Mutex::new(None),
+        failed: AtomicBool::new(false),
+        cancel,
+    };
     let (sender, jobs) = bounded::<Job>(WAITING);
     thread::scope(|scope| {
         for _ in 0..workers.max(1) {
@@ -87,11 +91,16 @@ pub(crate) fn run<Job: Send>(
                 }
             });
         }
-        let queue = Queue { sender, failure: &failure };
-        let walker = thread::Builder::new().stack_size(WALKER_STACK_BYTES).spawn_scoped(scope, {
-            let failure = &failure;
-            move || failure.note(walk(&queue))
-        });
+        let queue = Queue {
+            sender,
+            failure: &failure,
+        };
+        let walker = thread::Builder::new()
+            .stack_size(WALKER_STACK_BYTES)
+            .spawn_scoped(scope, {
+                let failure = &failure;
+                move || failure.note(walk(&queue))
+            });
         if let Err(error) = walker {
             failure.note(Err(UploaderError::entry("", "start a thread for", error)));
         }

@@ -35,7 +35,6 @@ impl Progress {
     pub(crate) fn found(&self, bytes: u64) {
         self.counters.total.fetch_add(bytes, Ordering::Relaxed);
     }
-
 }
 
 /// Stops an upload or restore; looked at for every chunk. Clones share it.

@@ -8,7 +8,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use caravel_repository::{CreateOptions, Environment, OpenOptions, Repository, SnapshotFilter, SnapshotSource};
+use caravel_repository::{
+    CreateOptions, Environment, OpenOptions, Repository, SnapshotFilter, SnapshotSource,
+};
 use caravel_storage::Storage;
 use caravel_storage::memory::MemoryStorage;
 use rustix::fs::{FileType, Mode, Timespec, Timestamps};
@@ -26,20 +28,43 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        let options = CreateOptions { username: "default".into(), hostname: "default".into() };
+        let options = CreateOptions {
+            username: "default".into(),
+            hostname: "default".into(),
+        };
         let environment = Environment::system();
         runtime
-            .block_on(caravel_repository::create(storage.clone(), &"secret".into(), &options, environment))
+            .block_on(caravel_repository::create(
+                storage.clone(),
+                &"secret".into(),
+                &options,
+                environment,
+            ))
             .expect("a new repository");
-        Self { runtime, storage, folder: TempDir::new().expect("a folder") }
+        Self {
+            runtime,
+            storage,
+            folder: TempDir::new().expect("a folder"),
+        }
     }
 
     fn repository(&self) -> Repository {
-        let options = OpenOptions { username: "default".into(), hostname: "default".into() };
+        let options = OpenOptions {
+            username: "default".into(),
+            hostname: "default".into(),
+        };
         self.runtime
-            .block_on(caravel_repository::open(self.storage.clone(), &"secret".into(), options, Environment::system()))
+            .block_on(caravel_repository::open(
+                self.storage.clone(),
+                &"secret".into(),
+                options,
+                Environment::system(),
+            ))
             .expect("an open repository")
     }
 
@@ -50,7 +75,12 @@ impl World {
     }
 
     fn upload(&self, path: &Path) -> Result<UploadOutcome, UploadError> {
-        upload(&self.repository(), &request(path), &Progress::default(), &CancelToken::default())
+        upload(
+            &self.repository(),
+            &request(path),
+            &Progress::default(),
+            &CancelToken::default(),
+        )
     }
 
     fn restore(&self, snapshot_id: &str, path: &Path) -> Result<RestoreOutcome, RestoreError> {
@@ -61,7 +91,12 @@ impl World {
             sparse: false,
             parallel_files: None,
         };
-        restore(&self.repository(), &request, &Progress::default(), &CancelToken::default())
+        restore(
+            &self.repository(),
+            &request,
+            &Progress::default(),
+            &CancelToken::default(),
+        )
     }
 }
 
@@ -75,7 +110,10 @@ fn request(path: &Path) -> UploadRequest {
             user_name: "default".to_owned(),
             path: "snapshot-data-upload-download/kopia/shop/data".to_owned(),
         },
-        tags: BTreeMap::from([("snapshot-requester".to_owned(), "snapshot-data-upload-download".to_owned())]),
+        tags: BTreeMap::from([(
+            "snapshot-requester".to_owned(),
+            "snapshot-data-upload-download".to_owned(),
+        )]),
         description: "Kopia Uploader".to_owned(),
         pins: vec!["velero-pin".to_owned()],
         parallel_files: Some(2),
@@ -87,7 +125,10 @@ fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut picture = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a readable folder").map(|entry| entry.expect("an entry")) {
+        for entry in fs::read_dir(&folder)
+            .expect("a readable folder")
+            .map(|entry| entry.expect("an entry"))
+        {
             let metadata = entry.path().symlink_metadata().expect("metadata");
             let content = if metadata.is_dir() {
                 folders.push(entry.path());
@@ -108,14 +149,23 @@ fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
                 metadata.mtime(),
                 metadata.mtime_nsec()
             );
-            picture.insert(entry.path().strip_prefix(root).expect("below the root").to_owned(), line);
+            picture.insert(
+                entry
+                    .path()
+                    .strip_prefix(root)
+                    .expect("below the root")
+                    .to_owned(),
+                line,
+            );
         }
     }
     picture
 }
 
 fn checksum(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 /// Bytes that do not compress or repeat.
@@ -157,7 +207,10 @@ fn awkward(root: &Path) {
 
 fn set_mtime(path: &Path, tv_sec: i64, tv_nsec: i64) {
     let time = Timespec { tv_sec, tv_nsec };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     let follow = rustix::fs::AtFlags::empty();
     rustix::fs::utimensat(rustix::fs::CWD, path, &times, follow).expect("times are set");
 }
@@ -210,7 +263,14 @@ fn unchanged_files_are_not_opened_again() {
     world.upload(&source).expect("a first upload");
     fs::write(source.join("changed-1"), noise(100_000, 4)).expect("a file");
     let second = world.upload(&source).expect("a second upload");
-    assert_eq!((opened::count("kept-1"), opened::count("kept-2"), opened::count("changed-1")), (1, 1, 2));
+    assert_eq!(
+        (
+            opened::count("kept-1"),
+            opened::count("kept-2"),
+            opened::count("changed-1")
+        ),
+        (1, 1, 2)
+    );
     assert_eq!((second.total_bytes, second.incremental_bytes), (300_000, 100_000));
 }
 
@@ -220,10 +280,19 @@ fn a_stranger_of_the_same_source_is_no_parent() {
     let source = world.folder("source");
     fs::write(source.join("strange-file"), b"data").expect("a file");
     let strange = UploadRequest {
-        tags: BTreeMap::from([("snapshot-requester".to_owned(), "pod-volume-backup-restore".to_owned())]),
+        tags: BTreeMap::from([(
+            "snapshot-requester".to_owned(),
+            "pod-volume-backup-restore".to_owned(),
+        )]),
         ..request(&source)
     };
-    upload(&world.repository(), &strange, &Progress::default(), &CancelToken::default()).expect("an upload");
+    upload(
+        &world.repository(),
+        &strange,
+        &Progress::default(),
+        &CancelToken::default(),
+    )
+    .expect("an upload");
     world.upload(&source).expect("an upload");
     assert_eq!(opened::count("strange-file"), 2);
 }
@@ -237,8 +306,14 @@ fn guarantee_2_an_entry_that_cannot_be_read_fails_the_upload_and_is_named() {
     fs::write(source.join("fine"), b"data").expect("a file");
     let error = world.upload(&source).expect_err("EIO is no success");
     assert!(error.to_string().contains("folder/unreadable-file"), "{error}");
-    let snapshots = world.repository().find_snapshots(&SnapshotFilter::default()).expect("a list");
-    assert!(snapshots.is_empty(), "a complete snapshot was left behind: {snapshots:?}");
+    let snapshots = world
+        .repository()
+        .find_snapshots(&SnapshotFilter::default())
+        .expect("a list");
+    assert!(
+        snapshots.is_empty(),
+        "a complete snapshot was left behind: {snapshots:?}"
+    );
 }
 
 #[test]
@@ -253,7 +328,10 @@ fn what_no_snapshot_can_hold_is_named_and_the_rest_is_saved() {
     rustix::fs::mknodat(rustix::fs::CWD, source.join("run/pipe"), FileType::Fifo, mode, 0).expect("a fifo");
     fs::write(source.join("data"), b"data").expect("a file");
     let outcome = world.upload(&source).expect("an upload");
-    let fifo = LeftOut { path: "run/pipe".to_owned(), what: "fifo".to_owned() };
+    let fifo = LeftOut {
+        path: "run/pipe".to_owned(),
+        what: "fifo".to_owned(),
+    };
     assert_eq!(outcome.left_out, [fifo]);
     world.restore(&outcome.snapshot_id, &target).expect("a restore");
     assert_eq!(picture(&source), picture(&target));
@@ -295,10 +373,18 @@ fn guarantee_6_a_device_gets_zeros_where_the_snapshot_has_zeros() {
     content[1 << 20..8 << 20].fill(0);
     fs::write(&source, &content).expect("a stand-in for a device");
     fs::write(&target, noise(10 << 20, 6)).expect("a stand-in for a used device");
-    let request = UploadRequest { mode: VolumeMode::Block, ..request(&source) };
+    let request = UploadRequest {
+        mode: VolumeMode::Block,
+        ..request(&source)
+    };
     let repository = world.repository();
-    let outcome =
-        upload(&repository, &request, &Progress::default(), &CancelToken::default()).expect("an upload");
+    let outcome = upload(
+        &repository,
+        &request,
+        &Progress::default(),
+        &CancelToken::default(),
+    )
+    .expect("an upload");
     let back = RestoreRequest {
         snapshot_id: outcome.snapshot_id,
         path: target.clone(),
@@ -313,10 +399,16 @@ fn guarantee_6_a_device_gets_zeros_where_the_snapshot_has_zeros() {
     let small = folder.join("small");
     let before = noise(1 << 20, 7);
     fs::write(&small, &before).expect("a stand-in for a small device");
-    let back = RestoreRequest { path: small.clone(), ..back };
+    let back = RestoreRequest {
+        path: small.clone(),
+        ..back
+    };
     let error = restore(&repository, &back, &Progress::default(), &CancelToken::default());
     assert!(matches!(error, Err(UploaderError::TooSmall { .. })));
-    assert!(fs::read(&small).expect("the device") == before, "something was written");
+    assert!(
+        fs::read(&small).expect("the device") == before,
+        "something was written"
+    );
 }
 
 #[test]
@@ -348,7 +440,12 @@ fn a_canceled_upload_says_so_and_leaves_no_snapshot() {
     cancel.cancel();
     let error = upload(&repository, &request(&source), &Progress::default(), &cancel);
     assert!(matches!(error, Err(UploaderError::Canceled)));
-    assert!(repository.find_snapshots(&SnapshotFilter::default()).expect("a list").is_empty());
+    assert!(
+        repository
+            .find_snapshots(&SnapshotFilter::default())
+            .expect("a list")
+            .is_empty()
+    );
 }
 
 #[test]
@@ -357,6 +454,15 @@ fn progress_ends_where_the_total_is() {
     let source = world.folder("source");
     fs::write(source.join("data"), noise(3 << 20, 8)).expect("a file");
     let progress = Progress::default();
-    upload(&world.repository(), &request(&source), &progress, &CancelToken::default()).expect("an upload");
-    assert_eq!((progress.bytes_done(), progress.total_bytes()), (3 << 20, 3 << 20));
+    upload(
+        &world.repository(),
+        &request(&source),
+        &progress,
+        &CancelToken::default(),
+    )
+    .expect("an upload");
+    assert_eq!(
+        (progress.bytes_done(), progress.total_bytes()),
+        (3 << 20, 3 << 20)
+    );
 }

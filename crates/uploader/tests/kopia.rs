@@ -9,7 +9,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use caravel_repository::{CreateOptions, Environment, OpenOptions, Repository, SnapshotFilter, SnapshotSource};
+use caravel_repository::{
+    CreateOptions, Environment, OpenOptions, Repository, SnapshotFilter, SnapshotSource,
+};
 use caravel_storage::Storage;
 use caravel_storage::filesystem::FilesystemStorage;
 use caravel_uploader::{CancelToken, Progress, RestoreRequest, UploadOutcome, UploadRequest, VolumeMode};
@@ -24,7 +26,9 @@ fn tree(root: &Path) {
     fs::write(root.join("a/<&> ünï/small"), b"small").expect("a file");
     fs::write(root.join("a/program"), b"#!").expect("a file");
     fs::set_permissions(root.join("a/program"), fs::Permissions::from_mode(0o4755)).expect("a mode");
-    fs::File::create(root.join("sparse")).and_then(|file| file.set_len(64 << 20)).expect("a file");
+    fs::File::create(root.join("sparse"))
+        .and_then(|file| file.set_len(64 << 20))
+        .expect("a file");
     symlink("/nowhere", root.join("link")).expect("a link");
     for n in 0..300 {
         fs::write(root.join(format!("a/file-{n:03}")), noise(1000 + n, n as u64 + 3)).expect("a file");
@@ -47,7 +51,10 @@ fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut picture = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+        for entry in fs::read_dir(&folder)
+            .expect("a folder")
+            .map(|entry| entry.expect("an entry"))
+        {
             let metadata = entry.path().symlink_metadata().expect("metadata");
             let mode = metadata.mode();
             let line = if metadata.is_dir() {
@@ -57,8 +64,15 @@ fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
                 format!("{:?}", fs::read_link(entry.path()).expect("a link"))
             } else {
                 let content = fs::read(entry.path()).expect("a file");
-                let sum = content.iter().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
-                format!("{mode:o} {}.{} {} {sum}", metadata.mtime(), metadata.mtime_nsec(), content.len())
+                let sum = content.iter().fold(7_u64, |sum, byte| {
+                    sum.wrapping_mul(31).wrapping_add(u64::from(*byte))
+                });
+                format!(
+                    "{mode:o} {}.{} {} {sum}",
+                    metadata.mtime(),
+                    metadata.mtime_nsec(),
+                    content.len()
+                )
             };
             picture.insert(entry.path().strip_prefix(root).expect("below").to_owned(), line);
         }
@@ -77,7 +91,10 @@ fn request(path: &Path) -> UploadRequest {
             path: "snapshot-data-upload-download/kopia/shop/data".to_owned(),
         },
         tags: BTreeMap::from([
-            ("snapshot-requester".to_owned(), "snapshot-data-upload-download".to_owned()),
+            (
+                "snapshot-requester".to_owned(),
+                "snapshot-data-upload-download".to_owned(),
+            ),
             ("snapshot-uploader".to_owned(), "kopia".to_owned()),
         ]),
         description: "Kopia Uploader".to_owned(),
@@ -89,19 +106,32 @@ fn request(path: &Path) -> UploadRequest {
 async fn open(path: &Path, create: bool) -> Repository {
     let storage: Arc<dyn Storage> = Arc::new(FilesystemStorage::open(path).await.expect("a folder"));
     if create {
-        let options = CreateOptions { username: "default".into(), hostname: "default".into() };
+        let options = CreateOptions {
+            username: "default".into(),
+            hostname: "default".into(),
+        };
         caravel_repository::create(storage.clone(), &PASSWORD.into(), &options, Environment::system())
             .await
             .expect("a new repository");
     }
-    let options = OpenOptions { username: "default".into(), hostname: "default".into() };
-    caravel_repository::open(storage, &PASSWORD.into(), options, Environment::system()).await.expect("it opens")
+    let options = OpenOptions {
+        username: "default".into(),
+        hostname: "default".into(),
+    };
+    caravel_repository::open(storage, &PASSWORD.into(), options, Environment::system())
+        .await
+        .expect("it opens")
 }
 
 async fn upload(repository: &Repository, path: &Path) -> UploadOutcome {
     let (repository, request) = (repository.clone(), request(path));
     tokio::task::spawn_blocking(move || {
-        caravel_uploader::upload(&repository, &request, &Progress::default(), &CancelToken::default())
+        caravel_uploader::upload(
+            &repository,
+            &request,
+            &Progress::default(),
+            &CancelToken::default(),
+        )
     })
     .await
     .expect("no panic")
@@ -118,7 +148,12 @@ async fn restore(repository: &Repository, snapshot_id: &str, path: &Path) {
     };
     let repository = repository.clone();
     tokio::task::spawn_blocking(move || {
-        caravel_uploader::restore(&repository, &request, &Progress::default(), &CancelToken::default())
+        caravel_uploader::restore(
+            &repository,
+            &request,
+            &Progress::default(),
+            &CancelToken::default(),
+        )
     })
     .await
     .expect("no panic")
@@ -129,7 +164,8 @@ async fn restore(repository: &Repository, snapshot_id: &str, path: &Path) {
 async fn kopia_verifies_and_restores_what_we_upload() {
     let Some(kopia) = Kopia::find() else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let [repository_path, source, target] = ["repository", "source", "target"].map(|name| folder.path().join(name));
+    let [repository_path, source, target] =
+        ["repository", "source", "target"].map(|name| folder.path().join(name));
     for path in [&repository_path, &source] {
         fs::create_dir_all(path).expect("a folder");
     }
@@ -138,8 +174,16 @@ async fn kopia_verifies_and_restores_what_we_upload() {
     kopia.connect(&repository_path);
     kopia.verify();
     let listed = kopia.run(&["snapshot", "list", "--all"]);
-    assert!(listed.contains("snapshot-data-upload-download/kopia/shop/data"), "{listed}");
-    kopia.run(&["snapshot", "restore", &outcome.snapshot_id, target.to_str().expect("UTF-8")]);
+    assert!(
+        listed.contains("snapshot-data-upload-download/kopia/shop/data"),
+        "{listed}"
+    );
+    kopia.run(&[
+        "snapshot",
+        "restore",
+        &outcome.snapshot_id,
+        target.to_str().expect("UTF-8"),
+    ]);
     assert_eq!(picture(&source), picture(&target));
 }
 
@@ -147,7 +191,8 @@ async fn kopia_verifies_and_restores_what_we_upload() {
 async fn we_restore_what_kopia_uploads() {
     let Some(kopia) = Kopia::find() else { return };
     let folder = tempfile::tempdir().expect("a folder");
-    let [repository_path, source, target] = ["repository", "source", "target"].map(|name| folder.path().join(name));
+    let [repository_path, source, target] =
+        ["repository", "source", "target"].map(|name| folder.path().join(name));
     for path in [&repository_path, &source, &target] {
         fs::create_dir_all(path).expect("a folder");
     }
@@ -155,7 +200,10 @@ async fn we_restore_what_kopia_uploads() {
     kopia.create(&repository_path, &[]);
     kopia.run(&["snapshot", "create", source.to_str().expect("UTF-8")]);
     let repository = open(&repository_path, false).await;
-    let snapshots = repository.snapshots(&SnapshotFilter::default()).await.expect("a list");
+    let snapshots = repository
+        .snapshots(&SnapshotFilter::default())
+        .await
+        .expect("a list");
     assert_eq!(snapshots.len(), 1);
     restore(&repository, snapshots[0].id.as_str(), &target).await;
     assert_eq!(picture(&source), picture(&target));
@@ -175,11 +223,22 @@ async fn a_second_upload_of_the_same_data_adds_no_file_data() {
     let repository = open(&repository_path, false).await;
     let before = file_data(&repository).await;
     upload(&repository, &source).await;
-    assert_eq!(file_data(&repository).await, before, "the same bytes were cut or named otherwise than kopia does");
+    assert_eq!(
+        file_data(&repository).await,
+        before,
+        "the same bytes were cut or named otherwise than kopia does"
+    );
     kopia.verify();
 }
 
 /// Bytes in packs of file data.
 async fn file_data(repository: &Repository) -> u64 {
-    repository.storage().list("p").await.expect("a list").iter().map(|blob| blob.length).sum()
+    repository
+        .storage()
+        .list("p")
+        .await
+        .expect("a list")
+        .iter()
+        .map(|blob| blob.length)
+        .sum()
 }

@@ -1,12 +1,8 @@
 //! The `velero` command: hands the arguments to the command line and its exit code back.
 
-#[cfg(feature = "cli")]
 mod cli;
-#[cfg(feature = "node-agent")]
 mod data_mover;
-#[cfg(feature = "node-agent")]
 mod node_agent;
-#[cfg(feature = "server")]
 mod server;
 
 /// musl's own allocator is slow with many threads.
@@ -14,7 +10,6 @@ mod server;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-#[cfg(feature = "cli")]
 fn main() -> std::process::ExitCode {
     // Two crates of the tree could each bring a provider; with one chosen here, rustls never has to guess. It fails
     // only when one is installed already, which is as good.
@@ -24,6 +19,3 @@ fn main() -> std::process::ExitCode {
         .collect();
     cli::run(args)
 }
-
-#[cfg(not(feature = "cli"))]
-fn main() {}

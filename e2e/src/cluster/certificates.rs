@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, SanType,
 };
 
 use super::layout::Layout;
@@ -37,20 +37,52 @@ pub fn ensure(layout: &Layout) -> Result<()> {
     let mut authority = CertificateParams::default();
     authority.distinguished_name = name("caravel-e2e-ca", None);
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority.key_usages =
-        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    let certificate = authority.self_signed(&authority_key).context("cannot sign the authority")?;
+    authority.key_usages = vec![
+        KeyUsagePurpose::KeyCertSign,
+        KeyUsagePurpose::CrlSign,
+        KeyUsagePurpose::DigitalSignature,
+    ];
+    let certificate = authority
+        .self_signed(&authority_key)
+        .context("cannot sign the authority")?;
     layout.write("pki/ca.crt", certificate.pem())?;
     let issuer = Issuer::new(authority, authority_key);
 
     let node = [IpAddr::from(network::ADDRESS), IpAddr::from([127, 0, 0, 1])];
     let api = [node[0], node[1], IpAddr::from(network::API_SERVICE)];
-    let api_names = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "localhost", NODE];
-    sign(layout, &issuer, "apiserver", name("kube-apiserver", None), &api, &api_names)?;
-    sign(layout, &issuer, "s3", name("versitygw", None), &node, &["localhost", NODE])?;
+    let api_names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "localhost",
+        NODE,
+    ];
+    sign(
+        layout,
+        &issuer,
+        "apiserver",
+        name("kube-apiserver", None),
+        &api,
+        &api_names,
+    )?;
+    sign(
+        layout,
+        &issuer,
+        "s3",
+        name("versitygw", None),
+        &node,
+        &["localhost", NODE],
+    )?;
     for (file, user, group) in USERS {
         let addresses: &[IpAddr] = if *file == "kubelet" { &node } else { &[] };
-        sign(layout, &issuer, file, name(user, *group), addresses, &[*file, NODE])?;
+        sign(
+            layout,
+            &issuer,
+            file,
+            name(user, *group),
+            addresses,
+            &[*file, NODE],
+        )?;
     }
 
     // Signs service account tokens.
@@ -63,7 +95,10 @@ pub fn ensure(layout: &Layout) -> Result<()> {
     let mut unknown = CertificateParams::default();
     unknown.distinguished_name = name("somebody-else", None);
     unknown.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    layout.write("pki/other-ca.crt", unknown.self_signed(&stranger).context("cannot sign")?.pem())?;
+    layout.write(
+        "pki/other-ca.crt",
+        unknown.self_signed(&stranger).context("cannot sign")?.pem(),
+    )?;
     layout.write("pki/complete", "")?;
     Ok(())
 }
@@ -81,12 +116,21 @@ fn sign(
     leaf.distinguished_name = subject;
     leaf.use_authority_key_identifier_extension = true;
     leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-    leaf.subject_alt_names = addresses.iter().map(|address| SanType::IpAddress(*address)).collect();
+    leaf.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    leaf.subject_alt_names = addresses
+        .iter()
+        .map(|address| SanType::IpAddress(*address))
+        .collect();
     for dns in names {
-        leaf.subject_alt_names.push(SanType::DnsName((*dns).try_into().context("not a DNS name")?));
+        leaf.subject_alt_names
+            .push(SanType::DnsName((*dns).try_into().context("not a DNS name")?));
     }
-    let certificate = leaf.signed_by(&key, issuer).with_context(|| format!("cannot sign {file}"))?;
+    let certificate = leaf
+        .signed_by(&key, issuer)
+        .with_context(|| format!("cannot sign {file}"))?;
     layout.write(format!("pki/{file}.crt"), certificate.pem())?;
     private(layout, &format!("pki/{file}.key"), &key.serialize_pem())
 }
@@ -123,7 +167,11 @@ pub fn ensure_kubeconfigs(layout: &Layout, ports: &network::Ports) -> Result<()>
             "contexts": [{"name": NODE, "context": {"cluster": NODE, "user": user}}],
             "current-context": NODE,
         });
-        private(layout, &format!("kubeconfig/{user}"), &serde_json::to_string_pretty(&kubeconfig)?)?;
+        private(
+            layout,
+            &format!("kubeconfig/{user}"),
+            &serde_json::to_string_pretty(&kubeconfig)?,
+        )?;
     }
     Ok(())
 }

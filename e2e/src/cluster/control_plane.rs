@@ -40,7 +40,9 @@ pub fn etcd(layout: &Layout, kube: &Path, ports: &Ports) -> Result<()> {
             "--log-level=warn".to_owned(),
         ])
         .ensure(layout)?;
-    health::wait_for(layout, "etcd", "etcd", || health::listens(Ports::loopback(ports.etcd)))
+    health::wait_for(layout, "etcd", "etcd", || {
+        health::listens(Ports::loopback(ports.etcd))
+    })
 }
 
 /// Starts the API server and waits until it is ready.
@@ -85,18 +87,21 @@ pub fn controllers(layout: &Layout, kube: &Path, ports: &Ports) -> Result<()> {
             "--leader-elect=false".to_owned(),
         ]
     };
-    Recipe::new("kube-controller-manager", program(layout, kube, "kube-controller-manager")?)
-        .arguments(identity("controller-manager"))
-        .arguments([
-            format!("--secure-port={}", ports.controller_manager),
-            format!("--root-ca-file={}", layout.text("pki/ca.crt")),
-            format!("--service-account-private-key-file={}", layout.text("pki/sa.key")),
-            "--use-service-account-credentials=true".to_owned(),
-            "--pvclaimbinder-sync-period=2s".to_owned(),
-            "--kube-api-qps=100".to_owned(),
-            "--kube-api-burst=200".to_owned(),
-        ])
-        .ensure(layout)?;
+    Recipe::new(
+        "kube-controller-manager",
+        program(layout, kube, "kube-controller-manager")?,
+    )
+    .arguments(identity("controller-manager"))
+    .arguments([
+        format!("--secure-port={}", ports.controller_manager),
+        format!("--root-ca-file={}", layout.text("pki/ca.crt")),
+        format!("--service-account-private-key-file={}", layout.text("pki/sa.key")),
+        "--use-service-account-credentials=true".to_owned(),
+        "--pvclaimbinder-sync-period=2s".to_owned(),
+        "--kube-api-qps=100".to_owned(),
+        "--kube-api-burst=200".to_owned(),
+    ])
+    .ensure(layout)?;
     Recipe::new("kube-scheduler", program(layout, kube, "kube-scheduler")?)
         .arguments(identity("scheduler"))
         .arguments([format!("--secure-port={}", ports.scheduler)])
@@ -133,6 +138,8 @@ pub fn kubectl_until(layout: &Layout, patience: Duration, arguments: &[&str]) ->
 
 fn kubectl_command(layout: &Layout) -> Command {
     let mut command = Command::new("kubectl");
-    command.env("KUBECONFIG", layout.path("kubeconfig/admin")).env("HOME", layout.root());
+    command
+        .env("KUBECONFIG", layout.path("kubeconfig/admin"))
+        .env("HOME", layout.root());
     command
 }

@@ -29,11 +29,32 @@ const SOCKET: &str = "/var/lib/kubelet/plugins/csi.caravel.dev/csi.sock";
 /// Applies the snapshot CRDs (from their Go module) and starts the snapshot controller.
 pub fn snapshots(layout: &Layout) -> Result<()> {
     let folder = go_pieces::snapshot_crds()?;
-    kubectl(layout, &["apply", "--server-side", "--force-conflicts", "-f", &folder.to_string_lossy()])?;
-    kubectl(layout, &["wait", "--for=condition=Established", "--timeout=30s", "-f", &folder.to_string_lossy()])?;
-    Recipe::new("snapshot-controller", go_pieces::provide(Piece::SnapshotController)?)
-        .arguments(patience(layout, 20))
-        .ensure(layout)?;
+    kubectl(
+        layout,
+        &[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "-f",
+            &folder.to_string_lossy(),
+        ],
+    )?;
+    kubectl(
+        layout,
+        &[
+            "wait",
+            "--for=condition=Established",
+            "--timeout=30s",
+            "-f",
+            &folder.to_string_lossy(),
+        ],
+    )?;
+    Recipe::new(
+        "snapshot-controller",
+        go_pieces::provide(Piece::SnapshotController)?,
+    )
+    .arguments(patience(layout, 20))
+    .ensure(layout)?;
     Ok(())
 }
 
@@ -81,8 +102,11 @@ pub fn driver(layout: &Layout, driver: &Path) -> Result<()> {
     sidecars(layout)?;
     apply(layout, &objects().to_string())?;
     let registered = health::wait(Duration::from_secs(60), Duration::from_millis(250), || {
-        kubectl(layout, &["get", "csinode", NODE, "-o", "jsonpath={.spec.drivers[*].name}"])
-            .is_ok_and(|names| names.contains(DRIVER))
+        kubectl(
+            layout,
+            &["get", "csinode", NODE, "-o", "jsonpath={.spec.drivers[*].name}"],
+        )
+        .is_ok_and(|names| names.contains(DRIVER))
     });
     anyhow::ensure!(
         registered,
@@ -93,12 +117,20 @@ pub fn driver(layout: &Layout, driver: &Path) -> Result<()> {
 }
 
 fn sidecars(layout: &Layout) -> Result<()> {
-    let socket = [format!("--csi-address={SOCKET}"), "--timeout=60s".to_owned(), "--extra-create-metadata=true".to_owned()];
+    let socket = [
+        format!("--csi-address={SOCKET}"),
+        "--timeout=60s".to_owned(),
+        "--extra-create-metadata=true".to_owned(),
+    ];
     Recipe::new("csi-provisioner", go_pieces::provide(Piece::CsiProvisioner)?)
         .in_namespace()
         .arguments(socket.clone())
         .arguments(patience(layout, 20))
-        .arguments(["--feature-gates=Topology=false", "--enable-capacity=false", "--default-fstype=ext4"])
+        .arguments([
+            "--feature-gates=Topology=false",
+            "--enable-capacity=false",
+            "--default-fstype=ext4",
+        ])
         .ensure(layout)?;
     Recipe::new("csi-snapshotter", go_pieces::provide(Piece::CsiSnapshotter)?)
         .in_namespace()

@@ -29,10 +29,17 @@ pub fn wait_for(layout: &Layout, process: &str, what: &str, ready: impl Fn() -> 
     while !ready() {
         let alive = Started::remembered(layout, process).is_some_and(|started| started.is_alive());
         if !alive {
-            bail!("{process} has ended while waiting for {what}{}", log_tail(layout, process));
+            bail!(
+                "{process} has ended while waiting for {what}{}",
+                log_tail(layout, process)
+            );
         }
         if begun.elapsed() > patience {
-            bail!("{what} did not come within {} s{}", patience.as_secs(), log_tail(layout, process));
+            bail!(
+                "{what} did not come within {} s{}",
+                patience.as_secs(),
+                log_tail(layout, process)
+            );
         }
         std::thread::sleep(Duration::from_millis(100));
     }

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 
 const MARKER: &str = ".caravel-e2e-cluster";
-const MARKER_TEXT: &str = "This folder belongs to `cargo xtask cluster`. `cargo xtask cluster down` deletes all of it.\n";
+const MARKER_TEXT: &str =
+    "This folder belongs to `cargo xtask cluster`. `cargo xtask cluster down` deletes all of it.\n";
 
 /// Paths below the root folder.
 #[derive(Debug, Clone)]
@@ -92,14 +93,25 @@ impl Layout {
         if !self.is_ours() {
             return Ok(());
         }
-        for entry in fs::read_dir(&self.root).with_context(|| format!("cannot list {}", self.root.display()))? {
+        for entry in
+            fs::read_dir(&self.root).with_context(|| format!("cannot list {}", self.root.display()))?
+        {
             let entry = entry?;
             if entry.file_name() == MARKER {
                 continue;
             }
             let path = entry.path();
-            let removed = if entry.file_type()?.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-            removed.with_context(|| format!("cannot delete {} (is something still mounted there?)", path.display()))?;
+            let removed = if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(&path)
+            } else {
+                fs::remove_file(&path)
+            };
+            removed.with_context(|| {
+                format!(
+                    "cannot delete {} (is something still mounted there?)",
+                    path.display()
+                )
+            })?;
         }
         fs::remove_file(self.path(MARKER)).context("cannot delete the marker")?;
         fs::remove_dir(&self.root).with_context(|| format!("cannot delete {}", self.root.display()))
@@ -118,7 +130,10 @@ impl Layout {
             .open(&path)
             .with_context(|| format!("cannot open {}; the cluster needs root", path.display()))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).with_context(|| {
-            format!("another `cargo xtask cluster` is at work (it holds {}); try again when it is done", path.display())
+            format!(
+                "another `cargo xtask cluster` is at work (it holds {}); try again when it is done",
+                path.display()
+            )
         })?;
         Ok(Lock { _file: file })
     }

@@ -74,7 +74,11 @@ pub fn up() -> Result<Facts> {
     let driver = steps.run("build the CSI driver", build_csi_driver)?;
     steps.run("CSI driver", || csi::driver(&layout, &driver))?;
     steps.print();
-    println!("up in {:.1} s; export KUBECONFIG={}", begun.elapsed().as_secs_f64(), facts.kubeconfig.display());
+    println!(
+        "up in {:.1} s; export KUBECONFIG={}",
+        begun.elapsed().as_secs_f64(),
+        facts.kubeconfig.display()
+    );
     Ok(facts)
 }
 
@@ -106,7 +110,13 @@ pub fn status() -> Result<bool> {
         let alive = started.is_alive();
         whole &= alive;
         let log = layout.path(format!("log/{}.log", started.name));
-        println!("{:<24} {:<8} pid {:<8} {}", started.name, if alive { "runs" } else { "ENDED" }, started.pid, log.display());
+        println!(
+            "{:<24} {:<8} pid {:<8} {}",
+            started.name,
+            if alive { "runs" } else { "ENDED" },
+            started.pid,
+            log.display()
+        );
     }
     match control_plane::kubectl(&layout, &["get", "nodes", "--no-headers"]) {
         Ok(nodes) => println!("{}", nodes.trim()),
@@ -130,15 +140,20 @@ pub fn load_image(archive: &Path) -> Result<()> {
 
 /// A kubelet that is not ours would fight with it over cgroups, packet filters and containers.
 fn refuse_foreign_kubelet(layout: &Layout) -> Result<()> {
-    let ours = Started::remembered(layout, "kubelet").filter(Started::is_alive).map(|started| started.pid);
+    let ours = Started::remembered(layout, "kubelet")
+        .filter(Started::is_alive)
+        .map(|started| started.pid);
     for (pid, _) in processes::every() {
         let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         if name.trim() == "kubelet" && Some(pid) != ours {
             // Ours may have been left by a stale cluster, whose records are removed below.
-            if layout.is_ours() && processes::command_line(pid).contains(&layout.text("config/kubelet.json")) {
+            if layout.is_ours() && processes::command_line(pid).contains(&layout.text("config/kubelet.json"))
+            {
                 continue;
             }
-            bail!("a kubelet that is not ours runs here (pid {pid}); two cannot share a machine, so nothing was started");
+            bail!(
+                "a kubelet that is not ours runs here (pid {pid}); two cannot share a machine, so nothing was started"
+            );
         }
     }
     Ok(())
@@ -146,7 +161,12 @@ fn refuse_foreign_kubelet(layout: &Layout) -> Result<()> {
 
 /// Provides all binaries up front, so that a long build is not counted as a slow start; returns the `kube` one.
 fn binaries() -> Result<std::path::PathBuf> {
-    for piece in [Piece::SnapshotController, Piece::CsiSnapshotter, Piece::CsiProvisioner, Piece::Versitygw] {
+    for piece in [
+        Piece::SnapshotController,
+        Piece::CsiSnapshotter,
+        Piece::CsiProvisioner,
+        Piece::Versitygw,
+    ] {
         go_pieces::provide(piece)?;
     }
     go_pieces::snapshot_crds()?;
@@ -157,8 +177,13 @@ fn build_csi_driver() -> Result<std::path::PathBuf> {
     if let Some(built) = std::env::var_os("CARAVEL_CSI_DRIVER") {
         return Ok(built.into());
     }
-    image::cargo_build(&["--package", "caravel-csi-driver", "--bin", "caravel-csi-driver"], "caravel-csi-driver")
-        .context("the CSI driver does not build; the rest of the cluster runs, and `cluster up` goes on from here")
+    image::cargo_build(
+        &["--package", "caravel-csi-driver", "--bin", "caravel-csi-driver"],
+        "caravel-csi-driver",
+    )
+    .context(
+        "the CSI driver does not build; the rest of the cluster runs, and `cluster up` goes on from here",
+    )
 }
 
 fn facts(layout: &Layout, ports: &Ports) -> Result<Facts> {
@@ -212,4 +237,3 @@ impl Steps {
         }
     }
 }
-

@@ -33,21 +33,36 @@ pub fn ensure(layout: &Layout) -> Result<bool> {
         // The mount point must exist on the host; what is made here goes again with the cluster.
         if !fs::exists(seen)? {
             fs::create_dir_all(seen).with_context(|| format!("cannot create the mount point {seen}"))?;
-            layout.write(format!("made/{}", behind.file_name().unwrap_or_default().to_string_lossy()), seen)?;
+            layout.write(
+                format!(
+                    "made/{}",
+                    behind.file_name().unwrap_or_default().to_string_lossy()
+                ),
+                seen,
+            )?;
         }
         script.push_str(&format!("mount --bind '{}' '{seen}'\n", behind.display()));
     }
     let ready = layout.path("run/mounts.ready");
-    script.push_str(&format!("echo ready > '{}'\nexec sleep infinity\n", ready.display()));
+    script.push_str(&format!(
+        "echo ready > '{}'\nexec sleep infinity\n",
+        ready.display()
+    ));
     if Started::remembered(layout, HOLDER).is_none_or(|holder| !holder.is_alive()) {
         let _ = fs::remove_file(&ready);
     }
     layout.folder("run")?;
-    let started =
-        Recipe::new(HOLDER, "unshare").arguments(["--mount", "--", "/bin/sh", "-c", &script]).ensure(layout)?;
-    let appeared = super::health::wait(Duration::from_secs(10), Duration::from_millis(20), || ready.exists());
+    let started = Recipe::new(HOLDER, "unshare")
+        .arguments(["--mount", "--", "/bin/sh", "-c", &script])
+        .ensure(layout)?;
+    let appeared = super::health::wait(Duration::from_secs(10), Duration::from_millis(20), || {
+        ready.exists()
+    });
     if !appeared {
-        bail!("the mount namespace did not come up{}", super::processes::log_tail(layout, HOLDER));
+        bail!(
+            "the mount namespace did not come up{}",
+            super::processes::log_tail(layout, HOLDER)
+        );
     }
     Ok(started)
 }
@@ -70,8 +85,14 @@ pub fn is_alive(layout: &Layout) -> bool {
 
 /// The words in front of a command that runs it inside the namespace.
 pub fn enter(layout: &Layout) -> Result<Vec<String>> {
-    let pid = holder(layout).context("the cluster's mount namespace is gone; run `cargo xtask cluster up`")?.pid;
-    Ok(vec!["nsenter".into(), format!("--mount=/proc/{pid}/ns/mnt"), "--".into()])
+    let pid = holder(layout)
+        .context("the cluster's mount namespace is gone; run `cargo xtask cluster up`")?
+        .pid;
+    Ok(vec![
+        "nsenter".into(),
+        format!("--mount=/proc/{pid}/ns/mnt"),
+        "--".into(),
+    ])
 }
 
 /// Pid of the process that holds the namespace.
@@ -81,7 +102,8 @@ pub fn holder_pid(layout: &Layout) -> Option<i32> {
 
 /// Pids of every process whose mounts are the cluster's.
 pub fn members(layout: &Layout) -> Vec<i32> {
-    let Some(ours) = holder(layout).and_then(|holder| fs::read_link(format!("/proc/{}/ns/mnt", holder.pid)).ok())
+    let Some(ours) =
+        holder(layout).and_then(|holder| fs::read_link(format!("/proc/{}/ns/mnt", holder.pid)).ok())
     else {
         return Vec::new();
     };

@@ -57,7 +57,8 @@ impl Ports {
         let mut taken = Vec::new();
         let mut free = |usual: u16| -> Result<u16> {
             for port in usual..usual + 500 {
-                if !taken.contains(&port) && TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).is_ok() {
+                if !taken.contains(&port) && TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).is_ok()
+                {
                     taken.push(port);
                     return Ok(port);
                 }
@@ -101,12 +102,16 @@ pub fn ensure_bridge() -> Result<()> {
     let cidr = format!("{ADDRESS}/24");
     if let Ok(shown) = run::output("ip", &["-4", "-oneline", "address", "show", "dev", BRIDGE]) {
         if !shown.trim().is_empty() && !shown.contains(&cidr) {
-            bail!("the interface {BRIDGE} exists with another address ({}); it is not ours", shown.trim());
+            bail!(
+                "the interface {BRIDGE} exists with another address ({}); it is not ours",
+                shown.trim()
+            );
         }
     } else {
         run::output("ip", &["link", "add", BRIDGE, "type", "bridge"])?;
     }
-    let has_address = run::output("ip", &["-4", "-oneline", "address", "show", "dev", BRIDGE])?.contains(&cidr);
+    let has_address =
+        run::output("ip", &["-4", "-oneline", "address", "show", "dev", BRIDGE])?.contains(&cidr);
     if !has_address {
         run::output("ip", &["address", "add", &cidr, "dev", BRIDGE])?;
     }
@@ -119,10 +124,16 @@ pub fn ensure_bridge() -> Result<()> {
 pub fn remove() -> Result<()> {
     for family in ["iptables", "ip6tables"] {
         if let Ok(rules) = run::output(format!("{family}-save"), &[]) {
-            let Some(without) = without_kubernetes(&rules) else { continue };
-            let restored = run::said_after_reading(&mut Command::new(format!("{family}-restore")), without.as_bytes())?;
+            let Some(without) = without_kubernetes(&rules) else {
+                continue;
+            };
+            let restored =
+                run::said_after_reading(&mut Command::new(format!("{family}-restore")), without.as_bytes())?;
             if !restored.succeeded() {
-                bail!("cannot take Kubernetes' rules out of {family}: {}", restored.both().trim());
+                bail!(
+                    "cannot take Kubernetes' rules out of {family}: {}",
+                    restored.both().trim()
+                );
             }
         }
     }
@@ -136,7 +147,11 @@ pub fn remove() -> Result<()> {
 fn without_kubernetes(rules: &str) -> Option<String> {
     let is_theirs = |line: &str| line.contains("KUBE-");
     rules.lines().any(is_theirs).then(|| {
-        let mut kept: String = rules.lines().filter(|line| !is_theirs(line)).flat_map(|line| [line, "\n"]).collect();
+        let mut kept: String = rules
+            .lines()
+            .filter(|line| !is_theirs(line))
+            .flat_map(|line| [line, "\n"])
+            .collect();
         kept.push('\n');
         kept
     })

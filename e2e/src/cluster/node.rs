@@ -35,14 +35,22 @@ pub fn containerd(layout: &Layout) -> Result<()> {
                      "routes": [{"dst": "0.0.0.0/0"}]},
         }],
     });
-    layout.write("cni/net.d/10-caravel.conflist", serde_json::to_string_pretty(&network)?)?;
+    layout.write(
+        "cni/net.d/10-caravel.conflist",
+        serde_json::to_string_pretty(&network)?,
+    )?;
     layout.folder("containerd/state")?;
     Recipe::new("containerd", "/usr/bin/containerd")
         .in_namespace()
         .arguments(["--config".to_owned(), file.to_string_lossy().into_owned()])
         .identity(config)
         .ensure(layout)?;
-    health::wait_for(layout, "containerd", "containerd", || ctr(layout).arg("version").output().is_ok_and(|o| o.status.success()))
+    health::wait_for(layout, "containerd", "containerd", || {
+        ctr(layout)
+            .arg("version")
+            .output()
+            .is_ok_and(|o| o.status.success())
+    })
 }
 
 /// Where containerd listens.
@@ -72,7 +80,11 @@ pub fn import_base_images(layout: &Layout) -> Result<()> {
     let folder = layout.folder("images")?;
     for (name, archive, entrypoint) in [
         // A process that only holds the pod's namespaces open; sandboxes are ended with KILL.
-        (PAUSE_IMAGE, "pause.tar", &["/bin/busybox", "sleep", "2147483647"][..]),
+        (
+            PAUSE_IMAGE,
+            "pause.tar",
+            &["/bin/busybox", "sleep", "2147483647"][..],
+        ),
         (image::BUSYBOX_IMAGE, "busybox.tar", &["/bin/sh"][..]),
     ] {
         let archive = folder.join(archive);
@@ -118,9 +130,17 @@ pub fn wait_until_ready(layout: &Layout) -> Result<()> {
     let patience = Duration::from_secs(90);
     let node = format!("node/{NODE}");
     kubectl_until(layout, patience, &["get", &node])?;
-    kubectl_until(layout, patience, &["wait", "--for=condition=Ready", &node, "--timeout=60s"])
-        .with_context(|| format!("the node is not Ready; see {}", layout.text("log/kubelet.log")))?;
-    kubectl_until(layout, patience, &["get", "serviceaccount", "default", "-n", "default"])?;
+    kubectl_until(
+        layout,
+        patience,
+        &["wait", "--for=condition=Ready", &node, "--timeout=60s"],
+    )
+    .with_context(|| format!("the node is not Ready; see {}", layout.text("log/kubelet.log")))?;
+    kubectl_until(
+        layout,
+        patience,
+        &["get", "serviceaccount", "default", "-n", "default"],
+    )?;
     Ok(())
 }
 

@@ -42,7 +42,9 @@ pub fn ensure(layout: &Layout, ports: &Ports) -> Result<()> {
             layout.text("s3"),
         ])
         .ensure(layout)?;
-    health::wait_for(layout, "versitygw", "the S3 server", || health::listens(ports.s3_address()))
+    health::wait_for(layout, "versitygw", "the S3 server", || {
+        health::listens(ports.s3_address())
+    })
 }
 
 /// The secret key, made once per cluster.

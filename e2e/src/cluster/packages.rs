@@ -26,7 +26,11 @@ const NEEDED: &[(&str, &str)] = &[
 
 /// Installs what is missing, and says what and how long it took.
 pub fn ensure() -> Result<()> {
-    let missing: Vec<&str> = NEEDED.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, name)| *name).collect();
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .filter(|(file, _)| !Path::new(file).exists())
+        .map(|(_, name)| *name)
+        .collect();
     if !missing.is_empty() {
         println!("installing from Debian: {}", missing.join(" "));
         let begun = Instant::now();

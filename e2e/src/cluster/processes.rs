@@ -98,9 +98,14 @@ impl Recipe {
             started.end(layout, Duration::from_secs(10))?;
         }
         let pid = self.spawn(layout)?;
-        let start_ticks =
-            start_ticks(pid).with_context(|| format!("{} ended at once{}", self.name, log_tail(layout, self.name)))?;
-        let started = Started { name: self.name.to_owned(), pid, start_ticks, recipe: fingerprint };
+        let start_ticks = start_ticks(pid)
+            .with_context(|| format!("{} ended at once{}", self.name, log_tail(layout, self.name)))?;
+        let started = Started {
+            name: self.name.to_owned(),
+            pid,
+            start_ticks,
+            recipe: fingerprint,
+        };
         layout.write(record(self.name), serde_json::to_vec_pretty(&started)?)?;
         Ok(true)
     }
@@ -121,7 +126,10 @@ impl Recipe {
             .arg(&self.program)
             .args(&self.arguments)
             .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
             .env("HOME", layout.root())
             .envs(self.environment.iter().map(|(key, value)| (key, value)))
             .current_dir(layout.root())
@@ -170,7 +178,11 @@ impl Started {
                 signal = Signal::KILL;
             }
             if begun.elapsed() > patience + Duration::from_secs(10) {
-                bail!("{} (pid {}) does not end, not even when killed; look at its log", self.name, self.pid);
+                bail!(
+                    "{} (pid {}) does not end, not even when killed; look at its log",
+                    self.name,
+                    self.pid
+                );
             }
         }
         // What it started and left behind in its group. The group cannot be a stranger's while a member lives, and once
@@ -204,7 +216,10 @@ pub fn every() -> Vec<(i32, i32)> {
 /// The command line of a process, words separated by blanks; empty for one that is gone.
 pub fn command_line(pid: i32) -> String {
     let raw = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    String::from_utf8_lossy(&raw).replace('\0', " ").trim_end().to_owned()
+    String::from_utf8_lossy(&raw)
+        .replace('\0', " ")
+        .trim_end()
+        .to_owned()
 }
 
 /// The last lines of a process's log, introduced so that they can be appended to an error.
@@ -219,7 +234,11 @@ pub fn log_tail(layout: &Layout, name: &str) -> String {
         file.read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     };
-    format!("; the end of {}:\n{}", path.display(), tail().unwrap_or_else(|| "(no log)".to_owned()))
+    format!(
+        "; the end of {}:\n{}",
+        path.display(),
+        tail().unwrap_or_else(|| "(no log)".to_owned())
+    )
 }
 
 fn record(name: &str) -> String {
@@ -242,7 +261,10 @@ fn start_ticks(pid: i32) -> Option<u64> {
 fn stat_field(pid: i32, field: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let after_name = &stat[stat.rfind(')')? + 1..];
-    after_name.split_whitespace().nth(field.checked_sub(3)?).map(str::to_owned)
+    after_name
+        .split_whitespace()
+        .nth(field.checked_sub(3)?)
+        .map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -259,8 +281,14 @@ mod tests {
             recipe: String::new(),
         };
         assert!(started.is_alive());
-        let reused = Started { start_ticks: started.start_ticks + 1, ..started };
-        assert!(!reused.is_alive(), "the same pid with another start time is a stranger");
+        let reused = Started {
+            start_ticks: started.start_ticks + 1,
+            ..started
+        };
+        assert!(
+            !reused.is_alive(),
+            "the same pid with another start time is a stranger"
+        );
     }
 
     #[test]

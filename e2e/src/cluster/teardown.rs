@@ -16,8 +16,14 @@ use super::{health, namespace, network, node};
 use crate::run;
 
 /// In which order the processes end; those not named follow.
-const ORDER: &[&str] =
-    &["kubelet", "csi-provisioner", "csi-snapshotter", "snapshot-controller", "kube-proxy", "csi-driver"];
+const ORDER: &[&str] = &[
+    "kubelet",
+    "csi-provisioner",
+    "csi-snapshotter",
+    "snapshot-controller",
+    "kube-proxy",
+    "csi-driver",
+];
 
 /// Removes the cluster. The caller holds the lock.
 pub fn down(layout: &Layout) -> Result<()> {
@@ -35,13 +41,19 @@ pub fn down(layout: &Layout) -> Result<()> {
     }
     // Whatever else still holds the namespace: mounts vanish only with its last process.
     let ourselves = i32::try_from(std::process::id()).unwrap_or_default();
-    let members: Vec<i32> = namespace::members(layout).into_iter().filter(|pid| *pid != ourselves).collect();
+    let members: Vec<i32> = namespace::members(layout)
+        .into_iter()
+        .filter(|pid| *pid != ourselves)
+        .collect();
     kill_all(&members);
     if let Some(holder) = Started::remembered(layout, "mounts") {
         holder.end(layout, Duration::from_secs(2))?;
     }
     health::wait(Duration::from_secs(10), Duration::from_millis(50), || {
-        members.iter().all(|pid| !Path::new(&format!("/proc/{pid}")).exists()) && mounts_below(layout).is_empty()
+        members
+            .iter()
+            .all(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+            && mounts_below(layout).is_empty()
     });
     for mount in mounts_below(layout) {
         // Left by a cluster that ran without a namespace of its own (none does today), or by a person.
@@ -69,7 +81,10 @@ fn release_volumes(layout: &Layout) {
         if let Ok(said) = released
             && !said.succeeded()
         {
-            println!("the CSI driver could not release everything: {}", said.both().trim());
+            println!(
+                "the CSI driver could not release everything: {}",
+                said.both().trim()
+            );
         }
     }
 }
@@ -116,7 +131,10 @@ fn mounts_below(layout: &Layout) -> Vec<String> {
 /// Frees loop devices whose files lie in the cluster's folder.
 fn detach_loop_devices(layout: &Layout) -> Result<()> {
     let root = format!("{}/", layout.root().display());
-    let listed = run::output("losetup", &["--list", "--noheadings", "--output", "NAME,BACK-FILE"])?;
+    let listed = run::output(
+        "losetup",
+        &["--list", "--noheadings", "--output", "NAME,BACK-FILE"],
+    )?;
     for line in listed.lines() {
         let mut words = line.split_whitespace();
         if let (Some(device), Some(file)) = (words.next(), words.next())

@@ -20,14 +20,22 @@ impl Bucket {
     pub fn fresh(cluster: &Cluster, name: &str) -> Result<Self> {
         let s3 = &cluster.facts().s3;
         let Some(buckets) = &s3.folder else {
-            return Ok(Self { name: s3.bucket.clone(), folder: None });
+            return Ok(Self {
+                name: s3.bucket.clone(),
+                folder: None,
+            });
         };
         let folder = buckets.join(name);
         if folder.exists() {
-            fs::remove_dir_all(&folder).with_context(|| format!("cannot empty the bucket {}", folder.display()))?;
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot empty the bucket {}", folder.display()))?;
         }
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make the bucket {}", folder.display()))?;
-        Ok(Self { name: name.to_owned(), folder: Some(folder) })
+        fs::create_dir_all(&folder)
+            .with_context(|| format!("cannot make the bucket {}", folder.display()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            folder: Some(folder),
+        })
     }
 
     /// Its name.
@@ -37,7 +45,9 @@ impl Bucket {
 
     /// Where the server keeps its objects as files.
     pub fn folder(&self) -> Result<&Path> {
-        self.folder.as_deref().context("this S3 server's files cannot be looked into; run the scenario on our own cluster")
+        self.folder
+            .as_deref()
+            .context("this S3 server's files cannot be looked into; run the scenario on our own cluster")
     }
 
     /// Every object's key and size in bytes, sorted by key.
@@ -50,7 +60,12 @@ impl Bucket {
 
     /// Bytes of the objects whose key begins so.
     pub fn size_below(&self, prefix: &str) -> Result<u64> {
-        Ok(self.objects()?.iter().filter(|(key, _)| key.starts_with(prefix)).map(|(_, size)| size).sum())
+        Ok(self
+            .objects()?
+            .iter()
+            .filter(|(key, _)| key.starts_with(prefix))
+            .map(|(_, size)| size)
+            .sum())
     }
 
     /// The content of one object.

@@ -38,8 +38,16 @@ impl Cluster {
             anyhow::Ok(Client::try_from(config)?)
         })?;
         let home = tempfile::tempdir().context("cannot make a home for the commands")?;
-        let velero = std::env::var_os("CARAVEL_VELERO").map(PathBuf::from).or_else(|| facts.velero.clone());
-        Ok(Self { facts, runtime, client, velero, home })
+        let velero = std::env::var_os("CARAVEL_VELERO")
+            .map(PathBuf::from)
+            .or_else(|| facts.velero.clone());
+        Ok(Self {
+            facts,
+            runtime,
+            client,
+            velero,
+            home,
+        })
     }
 
     /// Addresses, classes and files of this cluster.
@@ -51,7 +59,10 @@ impl Cluster {
     pub fn velero(&self, arguments: &[&str]) -> Result<Said> {
         let program = self.velero.clone().unwrap_or_else(|| PathBuf::from("velero"));
         let mut command = Command::new(program);
-        command.args(arguments).env("KUBECONFIG", &self.facts.kubeconfig).env("HOME", self.home.path());
+        command
+            .args(arguments)
+            .env("KUBECONFIG", &self.facts.kubeconfig)
+            .env("HOME", self.home.path());
         let said = run::said(&mut command)?;
         println!("   $ velero {}\n{}", arguments.join(" "), indented(&said.both()));
         Ok(said)
@@ -61,7 +72,12 @@ impl Cluster {
     pub fn velero_ok(&self, arguments: &[&str]) -> Result<String> {
         let said = self.velero(arguments)?;
         if !said.succeeded() {
-            bail!("`velero {}` ended with {}: {}", arguments.join(" "), said.code, said.both().trim());
+            bail!(
+                "`velero {}` ended with {}: {}",
+                arguments.join(" "),
+                said.code,
+                said.both().trim()
+            );
         }
         Ok(said.stdout)
     }
@@ -86,7 +102,16 @@ impl Cluster {
 
     /// Runs a shell line in a pod; standard output.
     pub fn exec(&self, namespace: &str, pod: &str, line: &str) -> Result<String> {
-        self.kubectl(&["exec", "--namespace", namespace, pod, "--", "/bin/sh", "-ec", line])
+        self.kubectl(&[
+            "exec",
+            "--namespace",
+            namespace,
+            pod,
+            "--",
+            "/bin/sh",
+            "-ec",
+            line,
+        ])
     }
 
     /// An object, if it exists. Cluster-scoped ones have the namespace "".
@@ -95,46 +120,70 @@ impl Cluster {
             .runtime
             .block_on(self.api(kind, namespace).get_opt(name))
             .with_context(|| format!("cannot get {} {namespace}/{name}", kind.name()))?;
-        found.map(|object| serde_json::to_value(object).context("an object is JSON")).transpose()
+        found
+            .map(|object| serde_json::to_value(object).context("an object is JSON"))
+            .transpose()
     }
 
     /// An object that must exist.
     pub fn must_get(&self, kind: Kind, namespace: &str, name: &str) -> Result<Value> {
-        self.get(kind, namespace, name)?.with_context(|| format!("there is no {} {namespace}/{name}", kind.name()))
+        self.get(kind, namespace, name)?
+            .with_context(|| format!("there is no {} {namespace}/{name}", kind.name()))
     }
 
     /// The objects of a kind with these labels (`a=b,c=d`; "" is all), in one namespace or, with "", in all.
     pub fn list(&self, kind: Kind, namespace: &str, labels: &str) -> Result<Vec<Value>> {
         let listed = self
             .runtime
-            .block_on(self.api(kind, namespace).list(&ListParams::default().labels(labels)))
+            .block_on(
+                self.api(kind, namespace)
+                    .list(&ListParams::default().labels(labels)),
+            )
             .with_context(|| format!("cannot list {}", kind.name()))?;
-        listed.items.into_iter().map(|object| serde_json::to_value(object).context("an object is JSON")).collect()
+        listed
+            .items
+            .into_iter()
+            .map(|object| serde_json::to_value(object).context("an object is JSON"))
+            .collect()
     }
 
     /// Changes an object by a JSON merge patch.
     pub fn merge(&self, kind: Kind, namespace: &str, name: &str, patch: &Value) -> Result<()> {
         self.runtime
-            .block_on(self.api(kind, namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)))
+            .block_on(
+                self.api(kind, namespace)
+                    .patch(name, &PatchParams::default(), &Patch::Merge(patch)),
+            )
             .with_context(|| format!("cannot patch {} {namespace}/{name}", kind.name()))?;
         Ok(())
     }
 
     /// Deletes an object, if it exists, and waits until it is gone.
     pub fn delete(&self, kind: Kind, namespace: &str, name: &str) -> Result<()> {
-        match self.runtime.block_on(self.api(kind, namespace).delete(name, &DeleteParams::default())) {
+        match self
+            .runtime
+            .block_on(self.api(kind, namespace).delete(name, &DeleteParams::default()))
+        {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
             Err(error) => {
-                return Err(error).with_context(|| format!("cannot delete {} {namespace}/{name}", kind.name()));
+                return Err(error)
+                    .with_context(|| format!("cannot delete {} {namespace}/{name}", kind.name()));
             }
         }
-        until(&format!("the end of {} {namespace}/{name}", kind.name()), Duration::from_secs(120), || {
-            Ok(match self.get(kind, namespace, name)? {
-                None => Ok(()),
-                Some(left) => Err(format!("it still has the finalizers {}", left["metadata"]["finalizers"])),
-            })
-        })
+        until(
+            &format!("the end of {} {namespace}/{name}", kind.name()),
+            Duration::from_secs(120),
+            || {
+                Ok(match self.get(kind, namespace, name)? {
+                    None => Ok(()),
+                    Some(left) => Err(format!(
+                        "it still has the finalizers {}",
+                        left["metadata"]["finalizers"]
+                    )),
+                })
+            },
+        )
     }
 
     /// Waits for an object to be as `wanted` says: `wanted` returns the answer, or what is missing.
@@ -149,7 +198,9 @@ impl Cluster {
         until(&format!("{} {namespace}/{name}", kind.name()), deadline, || {
             Ok(match self.get(kind, namespace, name)? {
                 None => Err("it does not exist".to_owned()),
-                Some(object) => wanted(&object).map_err(|missing| format!("{missing}; status {}", object["status"])),
+                Some(object) => {
+                    wanted(&object).map_err(|missing| format!("{missing}; status {}", object["status"]))
+                }
             })
         })
     }
@@ -165,7 +216,11 @@ impl Cluster {
     ) -> Result<Value> {
         self.wait_for(kind, namespace, name, deadline, |object| {
             let now = super::phase(object);
-            if phases.contains(&now) { Ok(object.clone()) } else { Err(format!("phase `{now}`, not one of {phases:?}")) }
+            if phases.contains(&now) {
+                Ok(object.clone())
+            } else {
+                Err(format!("phase `{now}`, not one of {phases:?}"))
+            }
         })
     }
 
@@ -180,11 +235,17 @@ impl Cluster {
 
     fn kubectl_command(&self) -> Command {
         let mut command = Command::new("kubectl");
-        command.env("KUBECONFIG", &self.facts.kubeconfig).env("HOME", self.home.path());
+        command
+            .env("KUBECONFIG", &self.facts.kubeconfig)
+            .env("HOME", self.home.path());
         command
     }
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("   | {line}\n")).collect::<String>().trim_end().to_owned()
+    text.lines()
+        .map(|line| format!("   | {line}\n"))
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
 }

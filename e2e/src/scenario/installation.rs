@@ -53,7 +53,12 @@ impl Installation {
         let bucket = Bucket::fresh(cluster, &scenario.replace('_', "-"))?;
         let installation = Self { bucket };
         let said = step("install", || installation.install(cluster, options))?;
-        anyhow::ensure!(said.succeeded(), "install ended with {}: {}", said.code, said.both().trim());
+        anyhow::ensure!(
+            said.succeeded(),
+            "install ended with {}: {}",
+            said.code,
+            said.both().trim()
+        );
         Ok(installation)
     }
 
@@ -70,9 +75,17 @@ impl Installation {
             "--bucket",
             options.bucket.as_deref().unwrap_or(self.bucket.name()),
             "--secret-file",
-            &text(options.credentials_file.as_ref().unwrap_or(&facts.s3.credentials_file)),
+            &text(
+                options
+                    .credentials_file
+                    .as_ref()
+                    .unwrap_or(&facts.s3.credentials_file),
+            ),
             "--backup-location-config",
-            &format!("region={},s3ForcePathStyle=true,s3Url={}", facts.s3.region, facts.s3.url),
+            &format!(
+                "region={},s3ForcePathStyle=true,s3Url={}",
+                facts.s3.region, facts.s3.url
+            ),
         ]
         .map(str::to_owned)
         .to_vec();
@@ -80,7 +93,14 @@ impl Installation {
             words.extend(["--cacert".to_owned(), text(ca)]);
         }
         words.extend(
-            ["--use-node-agent", "--features=EnableCSI", "--image", &facts.image, "--wait"].map(str::to_owned),
+            [
+                "--use-node-agent",
+                "--features=EnableCSI",
+                "--image",
+                &facts.image,
+                "--wait",
+            ]
+            .map(str::to_owned),
         );
         words.extend(options.more.iter().cloned());
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -100,20 +120,39 @@ impl Installation {
             return Ok(());
         }
         cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"])?;
-        super::until(&format!("the end of namespace {namespace}"), Duration::from_secs(120), || {
-            let Some(left) = cluster.get(Kind::NAMESPACE, "", namespace)? else { return Ok(Ok(())) };
-            for kind in [Kind::DATA_UPLOAD, Kind::DATA_DOWNLOAD, Kind::RESTORE, Kind::BACKUP] {
-                // Before the first install there are no such kinds.
-                for object in cluster.list(kind, namespace, "").unwrap_or_default() {
-                    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-                    if !object["metadata"]["finalizers"].is_null() {
-                        // It may be gone by now, which is the aim.
-                        let _ = cluster.merge(kind, namespace, name, &json!({"metadata": {"finalizers": null}}));
+        super::until(
+            &format!("the end of namespace {namespace}"),
+            Duration::from_secs(120),
+            || {
+                let Some(left) = cluster.get(Kind::NAMESPACE, "", namespace)? else {
+                    return Ok(Ok(()));
+                };
+                for kind in [
+                    Kind::DATA_UPLOAD,
+                    Kind::DATA_DOWNLOAD,
+                    Kind::RESTORE,
+                    Kind::BACKUP,
+                ] {
+                    // Before the first install there are no such kinds.
+                    for object in cluster.list(kind, namespace, "").unwrap_or_default() {
+                        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                        if !object["metadata"]["finalizers"].is_null() {
+                            // It may be gone by now, which is the aim.
+                            let _ = cluster.merge(
+                                kind,
+                                namespace,
+                                name,
+                                &json!({"metadata": {"finalizers": null}}),
+                            );
+                        }
                     }
                 }
-            }
-            Ok(Err(format!("it still holds something: {}", left["status"]["conditions"])))
-        })
+                Ok(Err(format!(
+                    "it still holds something: {}",
+                    left["status"]["conditions"]
+                )))
+            },
+        )
     }
 
     /// The bucket of the default location.
@@ -123,14 +162,23 @@ impl Installation {
 
     /// The DataUploads of a backup.
     pub fn data_uploads(&self, cluster: &Cluster, backup: &str) -> Result<Vec<Value>> {
-        cluster.list(Kind::DATA_UPLOAD, NAMESPACE, &format!("velero.io/backup-name={backup}"))
+        cluster.list(
+            Kind::DATA_UPLOAD,
+            NAMESPACE,
+            &format!("velero.io/backup-name={backup}"),
+        )
     }
 
     /// The password of the repositories, as the cluster's Secret has it.
     pub fn repository_password(&self, cluster: &Cluster) -> Result<String> {
         cluster
             .kubectl(&[
-                "get", "secret", "velero-repo-credentials", "--namespace", NAMESPACE, "--output",
+                "get",
+                "secret",
+                "velero-repo-credentials",
+                "--namespace",
+                NAMESPACE,
+                "--output",
                 "go-template={{index .data \"repository-password\" | base64decode}}",
             ])
             .context("the repository password's Secret is missing")
@@ -138,25 +186,48 @@ impl Installation {
 
     /// Fails when a DataUpload, DataDownload, temporary PVC, pod or snapshot is left in the product's namespace.
     pub fn nothing_temporary_is_left(&self, cluster: &Cluster) -> Result<()> {
-        super::until("the end of every temporary object", Duration::from_secs(60), || {
-            let mut left = Vec::new();
-            for kind in [Kind::PERSISTENT_VOLUME_CLAIM, Kind::VOLUME_SNAPSHOT] {
-                left.extend(names(kind, &cluster.list(kind, NAMESPACE, "")?));
-            }
-            left.extend(names(Kind::POD, &cluster.list(Kind::POD, NAMESPACE, "velero.io/data-upload")?));
-            left.extend(names(Kind::POD, &cluster.list(Kind::POD, NAMESPACE, "velero.io/data-download")?));
-            // Contents are cluster-scoped: one that was moved to the product's namespace names it.
-            let contents = cluster.list(Kind::VOLUME_SNAPSHOT_CONTENT, "", "")?;
-            let ours = |content: &&Value| content["spec"]["volumeSnapshotRef"]["namespace"] == NAMESPACE;
-            left.extend(names(Kind::VOLUME_SNAPSHOT_CONTENT, &contents.iter().filter(ours).cloned().collect::<Vec<_>>()));
-            Ok(if left.is_empty() { Ok(()) } else { Err(left.join(", ")) })
-        })
+        super::until(
+            "the end of every temporary object",
+            Duration::from_secs(60),
+            || {
+                let mut left = Vec::new();
+                for kind in [Kind::PERSISTENT_VOLUME_CLAIM, Kind::VOLUME_SNAPSHOT] {
+                    left.extend(names(kind, &cluster.list(kind, NAMESPACE, "")?));
+                }
+                left.extend(names(
+                    Kind::POD,
+                    &cluster.list(Kind::POD, NAMESPACE, "velero.io/data-upload")?,
+                ));
+                left.extend(names(
+                    Kind::POD,
+                    &cluster.list(Kind::POD, NAMESPACE, "velero.io/data-download")?,
+                ));
+                // Contents are cluster-scoped: one that was moved to the product's namespace names it.
+                let contents = cluster.list(Kind::VOLUME_SNAPSHOT_CONTENT, "", "")?;
+                let ours = |content: &&Value| content["spec"]["volumeSnapshotRef"]["namespace"] == NAMESPACE;
+                left.extend(names(
+                    Kind::VOLUME_SNAPSHOT_CONTENT,
+                    &contents.iter().filter(ours).cloned().collect::<Vec<_>>(),
+                ));
+                Ok(if left.is_empty() {
+                    Ok(())
+                } else {
+                    Err(left.join(", "))
+                })
+            },
+        )
     }
 }
 
 fn names(kind: Kind, objects: &[Value]) -> Vec<String> {
     objects
         .iter()
-        .map(|object| format!("{} {}", kind.name(), object["metadata"]["name"].as_str().unwrap_or_default()))
+        .map(|object| {
+            format!(
+                "{} {}",
+                kind.name(),
+                object["metadata"]["name"].as_str().unwrap_or_default()
+            )
+        })
         .collect()
 }

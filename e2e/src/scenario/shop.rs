@@ -22,7 +22,11 @@ pub struct Shop {
 impl Shop {
     /// A shop in the namespace of that name.
     pub fn named(namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned(), size: "1Gi".to_owned(), storage_class: None }
+        Self {
+            namespace: namespace.to_owned(),
+            size: "1Gi".to_owned(),
+            storage_class: None,
+        }
     }
 
     /// Size of its volume, as Kubernetes writes it.
@@ -58,7 +62,11 @@ impl Shop {
 
     /// Runs a shell line in the pod, in the volume's folder.
     pub fn run(&self, cluster: &Cluster, line: &str) -> Result<String> {
-        cluster.exec(&self.namespace, &self.pod(cluster)?, &format!("cd {MOUNT}\n{line}"))
+        cluster.exec(
+            &self.namespace,
+            &self.pod(cluster)?,
+            &format!("cd {MOUNT}\n{line}"),
+        )
     }
 
     /// Everything in the volume, read on the node, so that no time of access or tool of the pod stands between.
@@ -75,7 +83,9 @@ impl Shop {
         let pod = self.running_pod(cluster)?;
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         let claim = cluster.must_get(Kind::PERSISTENT_VOLUME_CLAIM, &self.namespace, CLAIM)?;
-        let volume = claim["spec"]["volumeName"].as_str().context("the claim is bound to no volume")?;
+        let volume = claim["spec"]["volumeName"]
+            .as_str()
+            .context("the claim is bound to no volume")?;
         let path = PathBuf::from(format!(
             "/proc/{process}/root/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~csi/{volume}/mount"
         ));
@@ -84,18 +94,25 @@ impl Shop {
     }
 
     fn running_pod(&self, cluster: &Cluster) -> Result<Value> {
-        until(&format!("a running pod in {}", self.namespace), Duration::from_secs(120), || {
-            let pods = cluster.list(Kind::POD, &self.namespace, "app=shop")?;
-            let ready = pods.iter().find(|pod| {
-                let conditions = pod["status"]["conditions"].as_array();
-                let ready = conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"));
-                ready && pod["metadata"]["deletionTimestamp"].is_null()
-            });
-            Ok(ready.cloned().ok_or_else(|| match pods.first() {
-                Some(pod) => format!("{}", pod["status"]["conditions"]),
-                None => "there is none".to_owned(),
-            }))
-        })
+        until(
+            &format!("a running pod in {}", self.namespace),
+            Duration::from_secs(120),
+            || {
+                let pods = cluster.list(Kind::POD, &self.namespace, "app=shop")?;
+                let ready = pods.iter().find(|pod| {
+                    let conditions = pod["status"]["conditions"].as_array();
+                    let ready = conditions.is_some_and(|all| {
+                        all.iter()
+                            .any(|one| one["type"] == "Ready" && one["status"] == "True")
+                    });
+                    ready && pod["metadata"]["deletionTimestamp"].is_null()
+                });
+                Ok(ready.cloned().ok_or_else(|| match pods.first() {
+                    Some(pod) => format!("{}", pod["status"]["conditions"]),
+                    None => "there is none".to_owned(),
+                }))
+            },
+        )
     }
 
     fn objects(&self, cluster: &Cluster) -> Value {

@@ -110,7 +110,10 @@ impl Tree {
                 }
             }
         }
-        let new = other.entries.keys().filter(|path| !self.entries.contains_key(*path));
+        let new = other
+            .entries
+            .keys()
+            .filter(|path| !self.entries.contains_key(*path));
         lines.extend(new.map(|path| format!("{path}: only afterwards")));
         lines
     }
@@ -123,13 +126,19 @@ impl Tree {
             "{} of {} entries differ:\n{}",
             differences.len(),
             self.len(),
-            differences.iter().take(20).map(String::as_str).collect::<Vec<_>>().join("\n")
+            differences
+                .iter()
+                .take(20)
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join("\n")
         );
         Ok(())
     }
 
     fn visit(&mut self, path: &Path, name: &str) -> Result<()> {
-        let metadata = fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
+        let metadata =
+            fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
         let kind = metadata.file_type();
         let content = if kind.is_file() {
             sha256(path)?
@@ -147,7 +156,11 @@ impl Tree {
                 mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
                 size: if kind.is_file() { metadata.len() } else { 0 },
                 content,
-                allocated: if kind.is_file() { metadata.blocks() * 512 } else { 0 },
+                allocated: if kind.is_file() {
+                    metadata.blocks() * 512
+                } else {
+                    0
+                },
             },
         );
         if kind.is_dir() {
@@ -184,7 +197,9 @@ fn sha256(path: &Path) -> Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     loop {
-        let read = file.read(&mut buffer).with_context(|| format!("cannot read {}", path.display()))?;
+        let read = file
+            .read(&mut buffer)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         if read == 0 {
             return Ok(hex::encode(hash.finalize()));
         }
@@ -205,7 +220,11 @@ mod tests {
         std::os::unix::fs::symlink("nowhere", root.join("link")).expect("writable");
         let before = Tree::read(root).expect("readable");
         assert_eq!(before.len(), 4);
-        assert!(before.differences(&Tree::read(root).expect("readable"), Unlike::Nothing).is_empty());
+        assert!(
+            before
+                .differences(&Tree::read(root).expect("readable"), Unlike::Nothing)
+                .is_empty()
+        );
 
         std::thread::sleep(std::time::Duration::from_millis(20));
         fs::write(root.join("sub/new"), "").expect("writable");

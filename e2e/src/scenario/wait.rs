@@ -10,12 +10,20 @@ pub fn step<T>(what: &str, action: impl FnOnce() -> Result<T>) -> Result<T> {
     println!("── {what}");
     let begun = Instant::now();
     let result = action().with_context(|| format!("step `{what}`"));
-    println!("   {} in {:.1} s", if result.is_ok() { "done" } else { "FAILED" }, begun.elapsed().as_secs_f64());
+    println!(
+        "   {} in {:.1} s",
+        if result.is_ok() { "done" } else { "FAILED" },
+        begun.elapsed().as_secs_f64()
+    );
     result
 }
 
 /// Asks until there is an answer. `ask` returns the answer, or the reason why there is none yet, which the error repeats.
-pub fn until<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> Result<std::result::Result<T, String>>) -> Result<T> {
+pub fn until<T>(
+    what: &str,
+    deadline: Duration,
+    mut ask: impl FnMut() -> Result<std::result::Result<T, String>>,
+) -> Result<T> {
     let begun = Instant::now();
     loop {
         match ask().with_context(|| format!("while waiting for {what}"))? {

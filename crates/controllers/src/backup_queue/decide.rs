@@ -55,13 +55,21 @@ pub enum Decision {
 
 /// Decides the next step.
 pub fn decide(backups: &[Queued], concurrent: usize) -> Decision {
-    let mut queue: Vec<&Queued> = backups.iter().filter(|b| b.phase == BackupPhase::Queued).collect();
+    let mut queue: Vec<&Queued> = backups
+        .iter()
+        .filter(|b| b.phase == BackupPhase::Queued)
+        .collect();
     queue.sort_by_key(|b| (b.position, b.created, b.name.clone()));
-    if let Some(new) =
-        backups.iter().filter(|b| b.phase == BackupPhase::New).min_by_key(|b| (b.created, b.name.clone()))
+    if let Some(new) = backups
+        .iter()
+        .filter(|b| b.phase == BackupPhase::New)
+        .min_by_key(|b| (b.created, b.name.clone()))
     {
         let last = queue.iter().map(|b| b.position).max().unwrap_or(0);
-        return Decision::Enqueue { name: new.name.clone(), position: last + 1 };
+        return Decision::Enqueue {
+            name: new.name.clone(),
+            position: last + 1,
+        };
     }
     if let Some(name) = startable(backups, &queue, concurrent) {
         return Decision::Start { name };
@@ -69,7 +77,10 @@ pub fn decide(backups: &[Queued], concurrent: usize) -> Decision {
     for (index, backup) in queue.iter().enumerate() {
         let position = i32::try_from(index + 1).unwrap_or(i32::MAX);
         if backup.position != position {
-            return Decision::Renumber { name: backup.name.clone(), position };
+            return Decision::Renumber {
+                name: backup.name.clone(),
+                position,
+            };
         }
     }
     Decision::Wait
@@ -86,9 +97,15 @@ fn startable(backups: &[Queued], queue: &[&Queued], concurrent: usize) -> Option
     }
     let free = |index: usize, backup: &Queued| {
         let before = running.iter().chain(&queue[..index]);
-        !before.copied().any(|other| other.namespaces.overlap(&backup.namespaces))
+        !before
+            .copied()
+            .any(|other| other.namespaces.overlap(&backup.namespaces))
     };
-    queue.iter().enumerate().find(|(index, backup)| free(*index, backup)).map(|(_, backup)| backup.name.clone())
+    queue
+        .iter()
+        .enumerate()
+        .find(|(index, backup)| free(*index, backup))
+        .map(|(_, backup)| backup.name.clone())
 }
 
 #[cfg(test)]
@@ -96,34 +113,66 @@ mod tests {
     use super::*;
 
     fn backup(name: &str, phase: BackupPhase) -> Queued {
-        Queued { name: name.to_owned(), phase, position: 0, created: None, namespaces: Namespaces::All }
+        Queued {
+            name: name.to_owned(),
+            phase,
+            position: 0,
+            created: None,
+            namespaces: Namespaces::All,
+        }
     }
 
     fn queued(name: &str, position: i32) -> Queued {
-        Queued { position, ..backup(name, BackupPhase::Queued) }
+        Queued {
+            position,
+            ..backup(name, BackupPhase::Queued)
+        }
     }
 
     fn of(backup: Queued, namespaces: &[&str]) -> Queued {
         let namespaces = namespaces.iter().map(|n| (*n).to_owned()).collect();
-        Queued { namespaces: Namespaces::Some(namespaces), ..backup }
+        Queued {
+            namespaces: Namespaces::Some(namespaces),
+            ..backup
+        }
     }
 
     fn start(name: &str) -> Decision {
-        Decision::Start { name: name.to_owned() }
+        Decision::Start {
+            name: name.to_owned(),
+        }
     }
 
     #[test]
     fn a_new_backup_joins_at_the_end() {
         let backups = [queued("a", 1), queued("b", 2), backup("c", BackupPhase::New)];
-        assert_eq!(decide(&backups, 1), Decision::Enqueue { name: "c".into(), position: 3 });
+        assert_eq!(
+            decide(&backups, 1),
+            Decision::Enqueue {
+                name: "c".into(),
+                position: 3
+            }
+        );
     }
 
     #[test]
     fn the_older_of_two_new_backups_joins_first() {
         let at = |second| Timestamp::from_second(second).ok();
-        let younger = Queued { created: at(2), ..backup("a", BackupPhase::New) };
-        let older = Queued { created: at(1), ..backup("b", BackupPhase::New) };
-        assert_eq!(decide(&[younger, older], 1), Decision::Enqueue { name: "b".into(), position: 1 });
+        let younger = Queued {
+            created: at(2),
+            ..backup("a", BackupPhase::New)
+        };
+        let older = Queued {
+            created: at(1),
+            ..backup("b", BackupPhase::New)
+        };
+        assert_eq!(
+            decide(&[younger, older], 1),
+            Decision::Enqueue {
+                name: "b".into(),
+                position: 1
+            }
+        );
     }
 
     #[test]
@@ -157,13 +206,27 @@ mod tests {
 
     #[test]
     fn the_rest_moves_up_after_a_start() {
-        let backups = [backup("r", BackupPhase::ReadyToStart), queued("b", 2), queued("c", 3)];
-        assert_eq!(decide(&backups, 1), Decision::Renumber { name: "b".into(), position: 1 });
+        let backups = [
+            backup("r", BackupPhase::ReadyToStart),
+            queued("b", 2),
+            queued("c", 3),
+        ];
+        assert_eq!(
+            decide(&backups, 1),
+            Decision::Renumber {
+                name: "b".into(),
+                position: 1
+            }
+        );
     }
 
     #[test]
     fn finished_backups_hold_nothing_up() {
-        for phase in [BackupPhase::Completed, BackupPhase::WaitingForPluginOperations, BackupPhase::Failed] {
+        for phase in [
+            BackupPhase::Completed,
+            BackupPhase::WaitingForPluginOperations,
+            BackupPhase::Failed,
+        ] {
             assert_eq!(decide(&[backup("done", phase), queued("a", 1)], 1), start("a"));
         }
     }

@@ -32,15 +32,18 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { concurrent_backups: NonZeroUsize::MIN }
+        Self {
+            concurrent_backups: NonZeroUsize::MIN,
+        }
     }
 }
 
 /// Starts the controller.
 pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
     let queue = Key::new(context.namespace.clone(), "queue");
-    let source =
-        Source::watch(context.api::<Backup>(), watcher::Config::default(), move |_| vec![queue.clone()]);
+    let source = Source::watch(context.api::<Backup>(), watcher::Config::default(), move |_| {
+        vec![queue.clone()]
+    });
     tokio::spawn(run(BackupQueue { context, settings }, vec![source], 1, shutdown))
 }
 
@@ -63,13 +66,15 @@ impl Reconciler for BackupQueue {
             let queue = self.observe(&backups).await?;
             let (name, status) = match decide(&queue, self.settings.concurrent_backups.get()) {
                 Decision::Wait => return Ok(Next::Done),
-                Decision::Enqueue { name, position } => {
-                    (name, json!({ "phase": BackupPhase::Queued, "queuePosition": position }))
-                }
+                Decision::Enqueue { name, position } => (
+                    name,
+                    json!({ "phase": BackupPhase::Queued, "queuePosition": position }),
+                ),
                 Decision::Renumber { name, position } => (name, json!({ "queuePosition": position })),
-                Decision::Start { name } => {
-                    (name, json!({ "phase": BackupPhase::ReadyToStart, "queuePosition": null }))
-                }
+                Decision::Start { name } => (
+                    name,
+                    json!({ "phase": BackupPhase::ReadyToStart, "queuePosition": null }),
+                ),
             };
             write(&api, &backups, &name, &status).await?;
         }
@@ -84,7 +89,10 @@ impl BackupQueue {
         };
         let mut live = None;
         let mut queue = Vec::new();
-        for backup in backups.iter().filter(|backup| waiting(backup) && backup.metadata.deletion_timestamp.is_none()) {
+        for backup in backups
+            .iter()
+            .filter(|backup| waiting(backup) && backup.metadata.deletion_timestamp.is_none())
+        {
             if live.is_none() && !backup.spec.excluded_namespaces.is_empty() {
                 live = Some(self.live_namespaces().await?);
             }
@@ -101,7 +109,13 @@ impl BackupQueue {
 
     async fn live_namespaces(&self) -> Result<Vec<String>, Error> {
         let api: Api<Namespace> = Api::all(self.context.client.clone());
-        Ok(api.list_metadata(&ListParams::default()).await?.items.iter().map(ResourceExt::name_any).collect())
+        Ok(api
+            .list_metadata(&ListParams::default())
+            .await?
+            .items
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect())
     }
 }
 
@@ -115,8 +129,19 @@ fn namespaces(backup: &Backup, live: &[String]) -> Namespaces {
     }
     match (everything, excluded.is_empty()) {
         (true, true) => Namespaces::All,
-        (true, false) => Namespaces::Some(live.iter().filter(|name| !excluded.contains(name)).cloned().collect()),
-        (false, _) => Namespaces::Some(included.iter().filter(|name| !excluded.contains(name)).cloned().collect()),
+        (true, false) => Namespaces::Some(
+            live.iter()
+                .filter(|name| !excluded.contains(name))
+                .cloned()
+                .collect(),
+        ),
+        (false, _) => Namespaces::Some(
+            included
+                .iter()
+                .filter(|name| !excluded.contains(name))
+                .cloned()
+                .collect(),
+        ),
     }
 }
 
@@ -127,9 +152,13 @@ async fn write(
     name: &str,
     status: &serde_json::Value,
 ) -> Result<(), Error> {
-    let version = backups.iter().find(|backup| backup.name_any() == name).and_then(ResourceExt::resource_version);
+    let version = backups
+        .iter()
+        .find(|backup| backup.name_any() == name)
+        .and_then(ResourceExt::resource_version);
     let patch = json!({ "metadata": { "resourceVersion": version }, "status": status });
-    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await?;
     tracing::debug!(backup = %name, %status, "the backup queue moves");
     Ok(())
 }
@@ -164,7 +193,10 @@ mod tests {
     fn excluded_namespaces_are_free_for_others() {
         let live = ["shop".to_owned(), "bank".to_owned()];
         assert_eq!(namespaces(&backup(&["*"], &["bank"]), &live), some(&["shop"]));
-        assert_eq!(namespaces(&backup(&["shop", "bank"], &["bank"]), &live), some(&["shop"]));
+        assert_eq!(
+            namespaces(&backup(&["shop", "bank"], &["bank"]), &live),
+            some(&["shop"])
+        );
     }
 
     #[test]

@@ -33,7 +33,9 @@ pub enum Decision {
 
 /// Decides whether a check is due.
 pub fn decide(observed: &Observed, default_frequency: Duration, now: Timestamp) -> Decision {
-    let Some(last) = observed.last_validation else { return Decision::Check };
+    let Some(last) = observed.last_validation else {
+        return Decision::Check;
+    };
     // A new process has no reason to trust a phase that an older one wrote before it went away.
     if observed.phase.is_none() || observed.checked_spec.as_ref() != Some(&observed.spec) {
         return Decision::Check;
@@ -84,27 +86,42 @@ mod tests {
 
     #[test]
     fn a_checked_location_waits_for_its_next_turn() {
-        assert_eq!(decide(&checked(), MINUTE, at(1020)), Decision::Wait(Duration::from_secs(40)));
+        assert_eq!(
+            decide(&checked(), MINUTE, at(1020)),
+            Decision::Wait(Duration::from_secs(40))
+        );
         assert_eq!(decide(&checked(), MINUTE, at(1060)), Decision::Check);
     }
 
     #[test]
     fn a_change_of_the_spec_or_its_secret_is_checked_at_once() {
-        let changed = Observed { spec: "b".to_owned(), ..checked() };
+        let changed = Observed {
+            spec: "b".to_owned(),
+            ..checked()
+        };
         assert_eq!(decide(&changed, MINUTE, at(1001)), Decision::Check);
     }
 
     #[test]
     fn a_new_process_checks_for_itself() {
-        let inherited = Observed { checked_spec: None, ..checked() };
+        let inherited = Observed {
+            checked_spec: None,
+            ..checked()
+        };
         assert_eq!(decide(&inherited, MINUTE, at(1001)), Decision::Check);
     }
 
     #[test]
     fn a_frequency_of_zero_means_once() {
-        let once = Observed { frequency: Some(Duration::ZERO), ..checked() };
+        let once = Observed {
+            frequency: Some(Duration::ZERO),
+            ..checked()
+        };
         assert_eq!(decide(&once, MINUTE, at(9999)), Decision::Never);
-        let first = Observed { last_validation: None, ..once };
+        let first = Observed {
+            last_validation: None,
+            ..once
+        };
         assert_eq!(decide(&first, MINUTE, at(9999)), Decision::Check);
     }
 
@@ -115,7 +132,11 @@ mod tests {
 
     #[test]
     fn of_several_defaults_the_newest_stays() {
-        let claiming = vec![(Some(at(3)), "c".into()), (Some(at(9)), "a".into()), (Some(at(1)), "b".into())];
+        let claiming = vec![
+            (Some(at(3)), "c".into()),
+            (Some(at(9)), "a".into()),
+            (Some(at(1)), "b".into()),
+        ];
         assert_eq!(surplus_defaults(claiming), ["b", "c"]);
         assert!(surplus_defaults(vec![(Some(at(1)), "only".into())]).is_empty());
         assert!(surplus_defaults(vec![]).is_empty());

@@ -11,9 +11,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use caravel_api::phase::BackupStorageLocationPhase;
 use caravel_api::v1::BackupStorageLocation;
+use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::watcher;
-use kube::ResourceExt;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -35,14 +35,20 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { validation_frequency: Duration::from_secs(60) }
+        Self {
+            validation_frequency: Duration::from_secs(60),
+        }
     }
 }
 
 /// Starts the controller.
 pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
     let source = Source::objects(context.api::<BackupStorageLocation>(), watcher::Config::default());
-    let controller = Locations { context, settings, checked: Mutex::default() };
+    let controller = Locations {
+        context,
+        settings,
+        checked: Mutex::default(),
+    };
     tokio::spawn(run(controller, vec![source], 2, shutdown))
 }
 
@@ -66,7 +72,11 @@ impl Reconciler for Locations {
             return Ok(Next::Done);
         };
         let observed = self.observe(&location)?;
-        match decide(&observed, self.settings.validation_frequency, self.context.clock.now()) {
+        match decide(
+            &observed,
+            self.settings.validation_frequency,
+            self.context.clock.now(),
+        ) {
             Decision::Never => Ok(Next::Done),
             Decision::Wait(left) => Ok(Next::After(left)),
             Decision::Check => {
@@ -74,7 +84,9 @@ impl Reconciler for Locations {
                 self.write(&api, &location, result).await?;
                 self.checked.lock().insert(key.name.clone(), observed.spec);
                 self.keep_one_default(&api, &location).await?;
-                Ok(Next::After(observed.frequency.unwrap_or(self.settings.validation_frequency)))
+                Ok(Next::After(
+                    observed.frequency.unwrap_or(self.settings.validation_frequency),
+                ))
             }
         }
     }
@@ -94,7 +106,12 @@ impl Locations {
 
     /// Reaches for the bucket; an error is the sentence for `status.message`.
     async fn check(&self, location: &BackupStorageLocation) -> Result<(), String> {
-        let store = self.context.locations.backup_store(location).await.map_err(|error| chain(&error))?;
+        let store = self
+            .context
+            .locations
+            .backup_store(location)
+            .await
+            .map_err(|error| chain(&error))?;
         match tokio::time::timeout(CHECK_DEADLINE, store.check()).await {
             Ok(result) => result.map_err(|error| chain(&error)),
             Err(_) => Err(format!(
@@ -125,7 +142,8 @@ impl Locations {
             "metadata": { "resourceVersion": location.resource_version() },
             "status": { "phase": phase, "message": message, "lastValidationTime": self.context.now() },
         });
-        api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
         Ok(())
     }
 
@@ -141,12 +159,18 @@ impl Locations {
         let claiming = all
             .into_iter()
             .filter(|location| location.spec.default)
-            .map(|location| (location.creation_timestamp().map(|time| time.0), location.name_any()))
+            .map(|location| {
+                (
+                    location.creation_timestamp().map(|time| time.0),
+                    location.name_any(),
+                )
+            })
             .collect();
         for name in surplus_defaults(claiming) {
             tracing::warn!(location = %name, "a newer location is the default now");
             let patch = json!({ "spec": { "default": false } });
-            api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await?;
+            api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await?;
         }
         Ok(())
     }

@@ -34,12 +34,16 @@ pub enum Decision {
 /// a client that gave up.
 pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     let lifetime = SignedDuration::try_from(LIFETIME).unwrap_or(SignedDuration::MAX);
-    let until = observed.expiration.or_else(|| observed.created?.checked_add(lifetime).ok());
+    let until = observed
+        .expiration
+        .or_else(|| observed.created?.checked_add(lifetime).ok());
     if until.is_some_and(|until| until <= now) {
         return Decision::Delete;
     }
     match (&observed.phase, observed.expiration) {
-        (DownloadRequestPhase::Processed, Some(until)) => Decision::Keep(until.duration_since(now).unsigned_abs()),
+        (DownloadRequestPhase::Processed, Some(until)) => {
+            Decision::Keep(until.duration_since(now).unsigned_abs())
+        }
         _ => Decision::Sign,
     }
 }
@@ -58,22 +62,34 @@ mod tests {
 
     #[test]
     fn a_new_request_is_signed() {
-        let new = Observed { created: at(999), ..Observed::default() };
+        let new = Observed {
+            created: at(999),
+            ..Observed::default()
+        };
         assert_eq!(decide(&new, now()), Decision::Sign);
     }
 
     #[test]
     fn an_answered_request_is_kept_until_its_url_expires() {
-        let answered =
-            Observed { phase: DownloadRequestPhase::Processed, created: at(900), expiration: at(1030) };
+        let answered = Observed {
+            phase: DownloadRequestPhase::Processed,
+            created: at(900),
+            expiration: at(1030),
+        };
         assert_eq!(decide(&answered, now()), Decision::Keep(Duration::from_secs(30)));
-        let expired = Observed { expiration: at(1000), ..answered };
+        let expired = Observed {
+            expiration: at(1000),
+            ..answered
+        };
         assert_eq!(decide(&expired, now()), Decision::Delete);
     }
 
     #[test]
     fn a_request_that_nobody_could_answer_goes_after_a_lifetime() {
-        let old = Observed { created: at(400), ..Observed::default() };
+        let old = Observed {
+            created: at(400),
+            ..Observed::default()
+        };
         assert_eq!(decide(&old, now()), Decision::Delete);
     }
 }

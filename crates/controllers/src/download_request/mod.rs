@@ -41,17 +41,29 @@ impl Reconciler for DownloadRequests {
 
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
         let api: Api<DownloadRequest> = self.context.api();
-        let Some(request) = api.get_opt(&key.name).await? else { return Ok(Next::Done) };
+        let Some(request) = api.get_opt(&key.name).await? else {
+            return Ok(Next::Done);
+        };
         let observed = Observed {
             phase: request.phase(),
             created: request.creation_timestamp().map(|time| time.0),
-            expiration: request.status.as_ref().and_then(|status| status.expiration.clone()).map(|time| time.0),
+            expiration: request
+                .status
+                .as_ref()
+                .and_then(|status| status.expiration.clone())
+                .map(|time| time.0),
         };
         match decide(&observed, self.context.clock.now()) {
             Decision::Keep(left) => Ok(Next::After(left)),
             Decision::Delete => {
-                let same = Preconditions { uid: request.uid(), resource_version: None };
-                let parameters = DeleteParams { preconditions: Some(same), ..DeleteParams::default() };
+                let same = Preconditions {
+                    uid: request.uid(),
+                    resource_version: None,
+                };
+                let parameters = DeleteParams {
+                    preconditions: Some(same),
+                    ..DeleteParams::default()
+                };
                 match api.delete(&key.name, &parameters).await {
                     Ok(_) => Ok(Next::Done),
                     Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(Next::Done),
@@ -73,7 +85,13 @@ impl DownloadRequests {
         let location = self.context.locations.get(&location).await?;
         let store = self.context.locations.backup_store(&location).await?;
         let url = store
-            .signed_url(&DownloadTarget { kind: target.kind.clone(), name: target.name.clone() }, LIFETIME)
+            .signed_url(
+                &DownloadTarget {
+                    kind: target.kind.clone(),
+                    name: target.name.clone(),
+                },
+                LIFETIME,
+            )
             .await?;
         let lifetime = SignedDuration::try_from(LIFETIME)?;
         let expiration = Time(self.context.clock.now().checked_add(lifetime)?);
@@ -85,7 +103,12 @@ impl DownloadRequests {
                 "expiration": expiration,
             },
         });
-        api.patch(&request.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await?;
+        api.patch(
+            &request.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(&patch),
+        )
+        .await?;
         Ok(())
     }
 

@@ -23,9 +23,13 @@ pub(crate) struct Found {
 impl Found {
     /// Looks at `name` in `directory` without following a link.
     pub fn look(directory: impl AsFd, name: &CStr, path_of_directory: &str) -> Result<Self> {
-        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|error| UploaderError::entry(&join(path_of_directory, name.to_bytes()), "look at", error))?;
-        Ok(Self { name: name.to_owned(), stat })
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).map_err(|error| {
+            UploaderError::entry(&join(path_of_directory, name.to_bytes()), "look at", error)
+        })?;
+        Ok(Self {
+            name: name.to_owned(),
+            stat,
+        })
     }
 
     /// What it is; `None` for what no snapshot can hold.
@@ -51,7 +55,11 @@ impl Found {
 
     /// The name and what `lstat` tells, to become an entry when the content is known.
     pub fn into_described(self, kind: EntryType) -> Described {
-        Described { name: self.name, kind, stat: self.stat }
+        Described {
+            name: self.name,
+            kind,
+            stat: self.stat,
+        }
     }
 
     fn file_type(&self) -> FileType {
@@ -90,8 +98,11 @@ impl Described {
 
     /// When its content last changed.
     pub fn mtime(&self) -> Timestamp {
-        Timestamp::new(self.stat.st_mtime, i32::try_from(self.stat.st_mtime_nsec).unwrap_or(0))
-            .unwrap_or(Timestamp::UNIX_EPOCH)
+        Timestamp::new(
+            self.stat.st_mtime,
+            i32::try_from(self.stat.st_mtime_nsec).unwrap_or(0),
+        )
+        .unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// Whether a file is as the parent snapshot has it, so that its bytes need not be read (kopia-format.md 10.6).
@@ -105,7 +116,9 @@ impl Described {
 
     /// What a sparse file occupies: said only when it is clearly less than the size.
     fn allocated(&self) -> Option<u64> {
-        let occupied = u64::try_from(self.stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        let occupied = u64::try_from(self.stat.st_blocks)
+            .unwrap_or(0)
+            .saturating_mul(512);
         let sparse = self.kind == EntryType::File && occupied + SPARSE_FROM_BYTES <= self.size();
         sparse.then_some(occupied)
     }
@@ -114,7 +127,11 @@ impl Described {
 /// The path below the root, for messages.
 pub(crate) fn join(directory: &str, name: &[u8]) -> String {
     let name = String::from_utf8_lossy(name);
-    if directory.is_empty() { name.into_owned() } else { format!("{directory}/{name}") }
+    if directory.is_empty() {
+        name.into_owned()
+    } else {
+        format!("{directory}/{name}")
+    }
 }
 
 /// Opens a name of `directory` without following links.
@@ -143,7 +160,11 @@ pub(crate) mod opened {
 
     pub fn note(name: &CStr) -> Result<(), Errno> {
         let name = name.to_string_lossy().into_owned();
-        let result = if name.starts_with("unreadable") { Err(Errno::IO) } else { Ok(()) };
+        let result = if name.starts_with("unreadable") {
+            Err(Errno::IO)
+        } else {
+            Ok(())
+        };
         NAMES.lock().push(name);
         result
     }

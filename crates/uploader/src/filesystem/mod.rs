@@ -32,8 +32,12 @@ pub(crate) fn upload(
     cancel: &CancelToken,
 ) -> Result<UploadOutcome> {
     let start_time = repository.environment().clock.now();
-    let root = rustix::fs::open(&request.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| UploaderError::entry("", "open", error))?;
+    let root = rustix::fs::open(
+        &request.path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|error| UploaderError::entry("", "open", error))?;
     let parent = parent::find(repository, request)?;
     let writer = repository
         .write()
@@ -48,23 +52,35 @@ pub(crate) fn upload(
         root: Mutex::default(),
     };
     let workers = request.parallel_files.unwrap_or_else(one_a_core);
-    let parent = parent.and_then(|snapshot| snapshot.root_entry).map(|root| root.object);
+    let parent = parent
+        .and_then(|snapshot| snapshot.root_entry)
+        .map(|root| root.object);
     let walked = job::run(
         workers,
         cancel,
         |queue| walk.walk(root, &request.root_name, parent, queue),
         |job| walk.read(job),
     );
-    let Walk { totals, left_out, root, .. } = walk;
+    let Walk {
+        totals,
+        left_out,
+        root,
+        ..
+    } = walk;
     if let Err(error) = walked {
         // What was sent is committed without a snapshot, so that the next attempt need not send it again; when even
         // that fails, the first error is still the one that matters.
         let _ = writer.commit();
         return Err(error);
     }
-    let unfinished = || UploaderError::Mismatch("the tree was walked and its root was never finished".to_owned());
+    let unfinished =
+        || UploaderError::Mismatch("the tree was walked and its root was never finished".to_owned());
     let root_entry = root.into_inner().ok_or_else(unfinished)?;
-    let recording = Recording { start_time, root_entry, stats: totals.stats() };
+    let recording = Recording {
+        start_time,
+        root_entry,
+        stats: totals.stats(),
+    };
     let snapshot_id = record(repository, &writer, request, recording)?;
     let mut left_out = left_out.into_inner();
     left_out.sort_by(|a, b| a.path.cmp(&b.path));

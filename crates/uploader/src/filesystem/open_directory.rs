@@ -62,7 +62,10 @@ impl OpenDirectory {
 
 /// Totals of a directory and all below it (kopia-format.md 10.3).
 fn summarize(entries: &[DirectoryEntry], own_mtime: Timestamp) -> DirectorySummary {
-    let mut total = DirectorySummary { dirs: 1, ..DirectorySummary::default() };
+    let mut total = DirectorySummary {
+        dirs: 1,
+        ..DirectorySummary::default()
+    };
     for entry in entries {
         total.max_time = total.max_time.max(entry.mtime);
         match entry.kind {

@@ -22,9 +22,19 @@ pub(crate) fn copy(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<u64> {
-    let length = rustix::fs::fstat(file).map_err(|error| UploaderError::entry(path, "look at", error))?.st_size;
+    let length = rustix::fs::fstat(file)
+        .map_err(|error| UploaderError::entry(path, "look at", error))?
+        .st_size;
     let length = u64::try_from(length).unwrap_or(0);
-    let mut copy = Copy { file, object, path, progress, cancel, position: 0, buffer: vec![0; buffer_size(length)] };
+    let mut copy = Copy {
+        file,
+        object,
+        path,
+        progress,
+        cancel,
+        position: 0,
+        buffer: vec![0; buffer_size(length)],
+    };
     while let Some(data) = copy.next_data(length)? {
         copy.zeros(data)?;
         copy.data(length)?;
@@ -34,7 +44,9 @@ pub(crate) fn copy(
 }
 
 fn buffer_size(length: u64) -> usize {
-    usize::try_from(length).unwrap_or(BUFFER_BYTES).clamp(1, BUFFER_BYTES)
+    usize::try_from(length)
+        .unwrap_or(BUFFER_BYTES)
+        .clamp(1, BUFFER_BYTES)
 }
 
 struct Copy<'run, 'writer> {
@@ -67,7 +79,9 @@ impl Copy<'_, '_> {
         while self.position < end {
             self.check()?;
             let count = (end - self.position).min(ZEROS_BYTES);
-            self.object.write_zeros(count).map_err(|error| self.storing(error))?;
+            self.object
+                .write_zeros(count)
+                .map_err(|error| self.storing(error))?;
             self.advance(count);
         }
         Ok(())
@@ -81,17 +95,24 @@ impl Copy<'_, '_> {
         };
         while self.position < end {
             self.check()?;
-            let wanted = usize::try_from(end - self.position).unwrap_or(usize::MAX).min(self.buffer.len());
+            let wanted = usize::try_from(end - self.position)
+                .unwrap_or(usize::MAX)
+                .min(self.buffer.len());
             let got = rustix::io::pread(self.file, &mut self.buffer[..wanted], self.position)
                 .map_err(|error| UploaderError::entry(self.path, "read", error))?;
             if got == 0 {
                 let error = std::io::Error::new(
                     std::io::ErrorKind::UnexpectedEof,
-                    format!("it became shorter while it was read: {length} bytes at first, now {}", self.position),
+                    format!(
+                        "it became shorter while it was read: {length} bytes at first, now {}",
+                        self.position
+                    ),
                 );
                 return Err(UploaderError::entry(self.path, "read", error));
             }
-            self.object.write(&self.buffer[..got]).map_err(|error| self.storing(error))?;
+            self.object
+                .write(&self.buffer[..got])
+                .map_err(|error| self.storing(error))?;
             self.advance(got as u64);
         }
         Ok(())
@@ -107,6 +128,10 @@ impl Copy<'_, '_> {
     }
 
     fn check(&self) -> Result<()> {
-        if self.cancel.is_canceled() { Err(UploaderError::Canceled) } else { Ok(()) }
+        if self.cancel.is_canceled() {
+            Err(UploaderError::Canceled)
+        } else {
+            Ok(())
+        }
     }
 }

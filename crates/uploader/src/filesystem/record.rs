@@ -25,7 +25,9 @@ pub(crate) fn record(
 ) -> Result<String> {
     let failed = |error| UploaderError::repository("saving the snapshot", error);
     let parallel = request.parallel_files.unwrap_or_else(one_a_core);
-    writer.replace_manifest(policy::labels(request), &policy::payload(parallel)).map_err(failed)?;
+    writer
+        .replace_manifest(policy::labels(request), &policy::payload(parallel))
+        .map_err(failed)?;
     let manifest = SnapshotManifest {
         id: String::new(),
         source: request.source.clone(),
@@ -40,9 +42,9 @@ pub(crate) fn record(
     };
     let id = writer.put_snapshot(&manifest).map_err(failed)?;
     writer.commit().map_err(failed)?;
-    let stored = repository
-        .read_back_snapshot(&id)
-        .map_err(|error| UploaderError::repository(format!("reading snapshot {id} back from storage"), error))?;
+    let stored = repository.read_back_snapshot(&id).map_err(|error| {
+        UploaderError::repository(format!("reading snapshot {id} back from storage"), error)
+    })?;
     if stored.manifest != manifest {
         return Err(UploaderError::Mismatch(format!(
             "snapshot {id} came back from storage other than it was written; it must not be relied on"

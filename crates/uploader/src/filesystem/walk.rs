@@ -67,11 +67,30 @@ struct Here<'a> {
 
 impl Walk<'_> {
     /// Walks the tree below `root`; `before` is the root directory of the parent snapshot.
-    pub fn walk(&self, root: OwnedFd, name: &str, before: Option<ObjectId>, queue: &Queue<'_, ReadJob>) -> Result<()> {
+    pub fn walk(
+        &self,
+        root: OwnedFd,
+        name: &str,
+        before: Option<ObjectId>,
+        queue: &Queue<'_, ReadJob>,
+    ) -> Result<()> {
         let stat = rustix::fs::fstat(&root).map_err(|error| UploaderError::entry("", "look at", error))?;
         let name = CString::new(name).map_err(|error| UploaderError::entry("", "name", error))?;
-        let own = Described { name, kind: EntryType::Directory, stat };
-        self.directory(Here { descriptor: Arc::new(root), path: "", own, above: None, before }, queue)
+        let own = Described {
+            name,
+            kind: EntryType::Directory,
+            stat,
+        };
+        self.directory(
+            Here {
+                descriptor: Arc::new(root),
+                path: "",
+                own,
+                above: None,
+                before,
+            },
+            queue,
+        )
     }
 
     fn directory(&self, here: Here<'_>, queue: &Queue<'_, ReadJob>) -> Result<()> {
@@ -79,7 +98,9 @@ impl Walk<'_> {
         let children = self.list(&here.descriptor, here.path)?;
         let mut before = self.entries_before(here.before, here.path)?;
         self.totals.directories.fetch_add(1, Ordering::Relaxed);
-        self.totals.entries.fetch_add(children.len() as u64, Ordering::Relaxed);
+        self.totals
+            .entries
+            .fetch_add(children.len() as u64, Ordering::Relaxed);
         let directory = OpenDirectory::new(here.own, here.above, children.len());
         for described in children {
             let path = join(here.path, described.name.to_bytes());
@@ -91,17 +112,28 @@ impl Walk<'_> {
                     path: &path,
                     own: described,
                     above: Some(directory.clone()),
-                    before: before.filter(|b| b.kind == EntryType::Directory).map(|b| b.object),
+                    before: before
+                        .filter(|b| b.kind == EntryType::Directory)
+                        .map(|b| b.object),
                 };
                 self.directory(child, queue)?;
             } else if let Some(entry) = self.reuse(&described, before, &path)? {
                 self.fill(&directory, entry)?;
             } else {
                 let (descriptor, directory) = (here.descriptor.clone(), directory.clone());
-                queue.add(ReadJob { descriptor, path, described, directory })?;
+                queue.add(ReadJob {
+                    descriptor,
+                    path,
+                    described,
+                    directory,
+                })?;
             }
         }
-        if directory.release() { self.close(&directory) } else { Ok(()) }
+        if directory.release() {
+            self.close(&directory)
+        } else {
+            Ok(())
+        }
     }
 
     /// The children in the order of a stored directory: directories first, each group by the bytes of the name, so that
@@ -131,23 +163,46 @@ impl Walk<'_> {
         Ok(children)
     }
 
-    fn entries_before(&self, before: Option<ObjectId>, path: &str) -> Result<BTreeMap<Vec<u8>, DirectoryEntry>> {
-        let Some(object) = before else { return Ok(BTreeMap::new()) };
+    fn entries_before(
+        &self,
+        before: Option<ObjectId>,
+        path: &str,
+    ) -> Result<BTreeMap<Vec<u8>, DirectoryEntry>> {
+        let Some(object) = before else {
+            return Ok(BTreeMap::new());
+        };
         let directory = self.repository.read_directory(object).map_err(|error| {
-            UploaderError::repository(format!("reading directory `{path}` of the parent snapshot"), error)
+            UploaderError::repository(
+                format!("reading directory `{path}` of the parent snapshot"),
+                error,
+            )
         })?;
-        Ok(directory.entries.into_iter().map(|entry| (entry.file_name(), entry)).collect())
+        Ok(directory
+            .entries
+            .into_iter()
+            .map(|entry| (entry.file_name(), entry))
+            .collect())
     }
 
     /// The parent snapshot's entry of a file that has not changed since, if its contents are all still there.
-    fn reuse(&self, now: &Described, before: Option<DirectoryEntry>, path: &str) -> Result<Option<DirectoryEntry>> {
+    fn reuse(
+        &self,
+        now: &Described,
+        before: Option<DirectoryEntry>,
+        path: &str,
+    ) -> Result<Option<DirectoryEntry>> {
         if now.kind != EntryType::File {
             return Ok(None);
         }
         let size = now.size();
         self.progress.found(size);
-        let Some(before) = before.filter(|before| now.is_unchanged_since(before)) else { return Ok(None) };
-        let reusable = self.repository.is_reusable(before.object).map_err(|error| self.storing(path, error))?;
+        let Some(before) = before.filter(|before| now.is_unchanged_since(before)) else {
+            return Ok(None);
+        };
+        let reusable = self
+            .repository
+            .is_reusable(before.object)
+            .map_err(|error| self.storing(path, error))?;
         if !reusable {
             return Ok(None);
         }
@@ -159,12 +214,19 @@ impl Walk<'_> {
 
     /// Stores one file or link; runs on a worker.
     pub fn read(&self, job: ReadJob) -> Result<()> {
-        let ReadJob { descriptor, path, described, directory } = job;
+        let ReadJob {
+            descriptor,
+            path,
+            described,
+            directory,
+        } = job;
         let mut object = self.writer.object();
         if described.kind == EntryType::Symlink {
             let target = rustix::fs::readlinkat(&*descriptor, &described.name, Vec::new())
                 .map_err(|error| UploaderError::entry(&path, "read the link", error))?;
-            object.write(target.to_bytes()).map_err(|error| self.storing(&path, error))?;
+            object
+                .write(target.to_bytes())
+                .map_err(|error| self.storing(&path, error))?;
         } else {
             let file = open(&*descriptor, &described.name, OFlags::RDONLY, &path)?;
             let size = read::copy(&file, &mut object, &path, self.progress, self.cancel)?;
@@ -176,7 +238,11 @@ impl Walk<'_> {
     }
 
     fn fill(&self, directory: &Arc<OpenDirectory>, entry: DirectoryEntry) -> Result<()> {
-        if directory.fill(entry) { self.close(directory) } else { Ok(()) }
+        if directory.fill(entry) {
+            self.close(directory)
+        } else {
+            Ok(())
+        }
     }
 
     /// Writes a complete directory, and every directory above that becomes complete by it.

@@ -11,11 +11,16 @@ use crate::error::{Result, UploaderError};
 /// Sets all attributes of an open file or directory.
 pub(crate) fn set(file: impl AsFd, entry: &DirectoryEntry, path: &str) -> Result<()> {
     let file = file.as_fd();
-    rustix::fs::fchown(file, Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
-        .map_err(|error| UploaderError::entry(path, "set the owner of", error))?;
+    rustix::fs::fchown(
+        file,
+        Some(Uid::from_raw(entry.uid)),
+        Some(Gid::from_raw(entry.gid)),
+    )
+    .map_err(|error| UploaderError::entry(path, "set the owner of", error))?;
     rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode.to_unix()))
         .map_err(|error| UploaderError::entry(path, "set the mode of", error))?;
-    rustix::fs::futimens(file, &times(entry)).map_err(|error| UploaderError::entry(path, "set the times of", error))
+    rustix::fs::futimens(file, &times(entry))
+        .map_err(|error| UploaderError::entry(path, "set the times of", error))
 }
 
 /// Sets what a symbolic link has: an owner and times, no mode.
@@ -36,5 +41,8 @@ fn times(entry: &DirectoryEntry) -> Timestamps {
         tv_sec: i64::try_from(seconds).unwrap_or(0),
         tv_nsec: i64::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or(0),
     };
-    Timestamps { last_access: time, last_modification: time }
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
 }

@@ -37,34 +37,60 @@ pub(crate) fn restore(
             request.snapshot_id
         )));
     }
-    let target = rustix::fs::open(&request.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|error| UploaderError::entry("", "open", error))?;
+    let target = rustix::fs::open(
+        &request.path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|error| UploaderError::entry("", "open", error))?;
     room::check(repository, &root, &target)?;
-    let synced = target.try_clone().map_err(|error| UploaderError::entry("", "open", error))?;
+    let synced = target
+        .try_clone()
+        .map_err(|error| UploaderError::entry("", "open", error))?;
     let tree = tree::Tree {
         repository,
         progress,
         cancel,
-        hole_bytes: if request.sparse { SPARSE_HOLE_BYTES } else { HOLE_BYTES },
+        hole_bytes: if request.sparse {
+            SPARSE_HOLE_BYTES
+        } else {
+            HOLE_BYTES
+        },
         late: Mutex::new(None),
     };
-    let workers = request.parallel_files.unwrap_or_else(crate::filesystem::one_a_core);
-    job::run(workers, cancel, |queue| tree.walk(target, root, queue), |job| tree.write(job))?;
+    let workers = request
+        .parallel_files
+        .unwrap_or_else(crate::filesystem::one_a_core);
+    job::run(
+        workers,
+        cancel,
+        |queue| tree.walk(target, root, queue),
+        |job| tree.write(job),
+    )?;
     if let Some(error) = tree.late.into_inner() {
         return Err(error);
     }
     rustix::fs::syncfs(&synced).map_err(|error| UploaderError::entry("", "sync", error))?;
-    Ok(RestoreOutcome { total_bytes: progress.bytes_done() })
+    Ok(RestoreOutcome {
+        total_bytes: progress.bytes_done(),
+    })
 }
 
 /// The snapshot's root; the snapshot must be a complete one.
 pub(crate) fn load(repository: &Repository, id: &str) -> Result<DirectoryEntry> {
     let failed = |error| UploaderError::repository(format!("loading snapshot {id}"), error);
     let id_of_manifest = id.parse().map_err(failed)?;
-    let snapshot = repository.load_snapshot(&id_of_manifest).map_err(failed)?.manifest;
+    let snapshot = repository
+        .load_snapshot(&id_of_manifest)
+        .map_err(failed)?
+        .manifest;
     if !snapshot.incomplete.is_empty() {
         let reason = &snapshot.incomplete;
-        return Err(UploaderError::Mismatch(format!("snapshot {id} is incomplete ({reason}) and is not restored")));
+        return Err(UploaderError::Mismatch(format!(
+            "snapshot {id} is incomplete ({reason}) and is not restored"
+        )));
     }
-    snapshot.root_entry.ok_or_else(|| UploaderError::Mismatch(format!("snapshot {id} has no root entry")))
+    snapshot
+        .root_entry
+        .ok_or_else(|| UploaderError::Mismatch(format!("snapshot {id} has no root entry")))
 }

@@ -9,14 +9,19 @@ use crate::error::{Result, UploaderError};
 /// Fails when the target cannot hold what the snapshot has. A sparse file counts by what it occupied where it came
 /// from, since its holes are restored as holes.
 pub(crate) fn check(repository: &Repository, root: &DirectoryEntry, target: &OwnedFd) -> Result<()> {
-    let space = rustix::fs::fstatvfs(target).map_err(|error| UploaderError::entry("", "look at the space of", error))?;
+    let space = rustix::fs::fstatvfs(target)
+        .map_err(|error| UploaderError::entry("", "look at the space of", error))?;
     let available = space.f_bavail.saturating_mul(space.f_frsize);
     let logical = root.summary.as_ref().map_or(0, |summary| summary.size);
     if logical <= available {
         return Ok(());
     }
     let needed = occupied(repository, root.object)?;
-    if needed <= available { Ok(()) } else { Err(UploaderError::TooSmall { needed, available }) }
+    if needed <= available {
+        Ok(())
+    } else {
+        Err(UploaderError::TooSmall { needed, available })
+    }
 }
 
 /// Reads directories, no data; only done when room is short.

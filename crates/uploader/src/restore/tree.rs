@@ -65,7 +65,13 @@ impl Tree<'_> {
         queue: &Queue<'_, WriteJob<'tree>>,
     ) -> Result<()> {
         let object = entry.object;
-        let made = Made { descriptor: root, entry, path: String::new(), late: &self.late, _above: None };
+        let made = Made {
+            descriptor: root,
+            entry,
+            path: String::new(),
+            late: &self.late,
+            _above: None,
+        };
         self.children(&Arc::new(made), object, queue)
     }
 
@@ -77,7 +83,10 @@ impl Tree<'_> {
     ) -> Result<()> {
         queue.check()?;
         let listed = self.repository.read_directory(object).map_err(|error| {
-            UploaderError::repository(format!("reading directory `{}` of the snapshot", directory.path), error)
+            UploaderError::repository(
+                format!("reading directory `{}` of the snapshot", directory.path),
+                error,
+            )
         })?;
         for entry in listed.entries {
             let name = entry.file_name();
@@ -93,7 +102,12 @@ impl Tree<'_> {
                     if entry.kind == EntryType::File {
                         self.progress.found(entry.size);
                     }
-                    queue.add(WriteJob { directory: directory.clone(), name, entry, path })?;
+                    queue.add(WriteJob {
+                        directory: directory.clone(),
+                        name,
+                        entry,
+                        path,
+                    })?;
                 }
             }
         }
@@ -123,17 +137,28 @@ impl Tree<'_> {
             other => other,
         }
         .map_err(|error| UploaderError::entry(&path, "open directory", error))?;
-        Ok(Made { descriptor, entry, path, late: &self.late, _above: Some(above.clone()) })
+        Ok(Made {
+            descriptor,
+            entry,
+            path,
+            late: &self.late,
+            _above: Some(above.clone()),
+        })
     }
 
     /// Writes one file or link; runs on a worker.
     pub fn write(&self, job: WriteJob<'_>) -> Result<()> {
-        let reader = self
-            .repository
-            .open_object(job.entry.object)
-            .map_err(|error| UploaderError::repository(format!("opening `{}` of the snapshot", job.path), error))?;
+        let reader = self.repository.open_object(job.entry.object).map_err(|error| {
+            UploaderError::repository(format!("opening `{}` of the snapshot", job.path), error)
+        })?;
         if job.entry.kind == EntryType::Symlink {
-            return write::symlink(&job.directory.descriptor, &job.name, &job.entry, reader, &job.path);
+            return write::symlink(
+                &job.directory.descriptor,
+                &job.name,
+                &job.entry,
+                reader,
+                &job.path,
+            );
         }
         let file = write::create(&job.directory.descriptor, &job.name, &job.path)?;
         let run = write::Run {
@@ -162,7 +187,10 @@ fn check_name(name: &[u8], path: &str) -> Result<()> {
         _ if name.contains(&0) => "has a zero byte in its name",
         _ => return Ok(()),
     };
-    Err(UploaderError::Unsafe { path: path.to_owned(), why })
+    Err(UploaderError::Unsafe {
+        path: path.to_owned(),
+        why,
+    })
 }
 
 #[cfg(test)]

@@ -35,7 +35,9 @@ pub(crate) fn symlink(
     path: &str,
 ) -> Result<()> {
     let directory = directory.as_fd();
-    let target = reader.read_to_end(LINK_BYTES).map_err(|error| reading(path, error))?;
+    let target = reader
+        .read_to_end(LINK_BYTES)
+        .map_err(|error| reading(path, error))?;
     match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(UploaderError::entry(path, "replace", error)),
@@ -63,7 +65,8 @@ impl Run<'_> {
             self.progress.finished(piece.len() as u64);
         }
         // A hole at the end has to be said; writing would have extended the file.
-        rustix::fs::ftruncate(file, position).map_err(|error| UploaderError::entry(self.path, "extend", error))?;
+        rustix::fs::ftruncate(file, position)
+            .map_err(|error| UploaderError::entry(self.path, "extend", error))?;
         Ok(position)
     }
 
@@ -89,9 +92,15 @@ impl Run<'_> {
     fn write_data(&self, file: &OwnedFd, data: &[u8], position: u64) -> Result<()> {
         let mut start = 0;
         while start < data.len() {
-            let zeros = data[start..].chunks(self.hole_bytes).take_while(|piece| is_zero(piece)).count();
+            let zeros = data[start..]
+                .chunks(self.hole_bytes)
+                .take_while(|piece| is_zero(piece))
+                .count();
             start = (start + zeros * self.hole_bytes).min(data.len());
-            let pieces = data[start..].chunks(self.hole_bytes).take_while(|piece| !is_zero(piece)).count();
+            let pieces = data[start..]
+                .chunks(self.hole_bytes)
+                .take_while(|piece| !is_zero(piece))
+                .count();
             let end = (start + pieces * self.hole_bytes).min(data.len());
             self.write_all(file, &data[start..end], position + start as u64)?;
             start = end;

@@ -51,20 +51,16 @@ enum Command {
     Restore(restore::Verb),
     Version(version::Args),
     /// The server (what the Deployment runs).
-    #[cfg(feature = "server")]
     #[command(hide = true)]
-    Server(crate::server::Args),
+    Server(Box<crate::server::Args>),
     /// The node agent (what the DaemonSet runs).
-    #[cfg(feature = "node-agent")]
     #[command(hide = true, subcommand)]
     NodeAgent(NodeAgent),
     /// The data mover (what the pods of a DataUpload or DataDownload run).
-    #[cfg(feature = "node-agent")]
     #[command(hide = true, subcommand)]
     DataMover(crate::data_mover::Command),
 }
 
-#[cfg(feature = "node-agent")]
 #[derive(Debug, Subcommand)]
 enum NodeAgent {
     /// Run the node agent.
@@ -95,16 +91,12 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Install(args) => install::run(&args, global).await,
         Command::Restore(verb) => restore::run(verb, global).await,
         Command::Version(args) => version::run(&args, global).await,
-        #[cfg(feature = "server")]
-        Command::Server(args) => crate::server::run(args).await.map_err(daemon),
-        #[cfg(feature = "node-agent")]
+        Command::Server(args) => crate::server::run(*args).await.map_err(daemon),
         Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::run(args).await.map_err(daemon),
-        #[cfg(feature = "node-agent")]
         Command::DataMover(command) => crate::data_mover::run(command).await.map_err(daemon),
     }
 }
 
-#[cfg(any(feature = "server", feature = "node-agent"))]
 fn daemon(error: anyhow::Error) -> Failure {
     Failure::new(format!("{error:#}"))
 }
