@@ -149,6 +149,7 @@ pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Resu
     if let Some(image) = &elsewhere.image {
         facts.image.clone_from(image);
     }
+    table.time("scenarios", || build_scenarios(scenarios))?;
     let facts_file = logs.join("facts.json");
     facts.write(&facts_file)?;
     let mut failed = Vec::new();
@@ -184,6 +185,25 @@ pub fn list() {
             scenario.shows
         );
     }
+}
+
+/// Compiles the chosen scenarios together, so that none of their times is a compiler's.
+fn build_scenarios(scenarios: &[Scenario]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args([
+        "test",
+        "--quiet",
+        "--no-run",
+        "--package",
+        "caravel-e2e",
+        "--features",
+        "cluster",
+    ]);
+    for scenario in scenarios {
+        command.args(["--test", scenario.name]);
+    }
+    crate::run::shown(command.current_dir(places::checkout())).context("the scenarios do not compile")
 }
 
 /// Runs one scenario, its words both shown and kept.
