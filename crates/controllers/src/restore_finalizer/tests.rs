@@ -9,7 +9,10 @@ use super::decide::{ClaimDecision, ClaimState, created_claims, decide_claim, fin
 /// A claim bound to a new volume `pv-new` that Kubernetes provisioned with Delete and no labels; the old one had
 /// Retain and a label.
 fn state() -> ClaimState {
-    let mut old = PvInfo { reclaim_policy: "Retain".into(), ..PvInfo::default() };
+    let mut old = PvInfo {
+        reclaim_policy: "Retain".into(),
+        ..PvInfo::default()
+    };
     old.labels.insert("team".into(), "a".into());
     ClaimState {
         namespace: "shop".into(),
