@@ -2,14 +2,23 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use anyhow::{Context, Result};
 
-/// The checkout that this crate was compiled from.
+/// The checkout that cargo runs this in. Asked of cargo at run time: checkouts share one target folder, so the path that
+/// was compiled in may be that of another one, long gone.
 pub fn checkout() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("e2e is a folder of the workspace")
+    static CHECKOUT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let package =
+            std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let package = PathBuf::from(package);
+        package
+            .parent()
+            .map(Path::to_path_buf)
+            .expect("every package that uses this is a folder of the workspace")
+    });
+    &CHECKOUT
 }
 
 /// `${CARAVEL_CACHE:-~/.cache/caravel}`: what outlives a checkout (decisions.md section 4).

@@ -15,9 +15,7 @@ const PAGES: &[&str] = &[
 
 /// Fails with the list of links that lead nowhere.
 pub fn check() -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .context("xtask lies in the workspace")?;
+    let root = caravel_e2e::places::checkout();
     let mut broken = Vec::new();
     for page in PAGES {
         let text = std::fs::read_to_string(root.join(page)).with_context(|| format!("cannot read {page}"))?;
