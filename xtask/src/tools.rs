@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use caravel_e2e::go_pieces::{Piece, provide};
+use caravel_e2e::places::cache;
 
 use crate::stages::run;
 
@@ -12,15 +13,6 @@ use crate::stages::run;
 const CARGO_DENY: &str = "0.20.2";
 /// From PyPI, as a wheel.
 const TYPOS: &str = "1.52.0";
-
-/// `${CARAVEL_CACHE:-~/.cache/caravel}`: what outlives a checkout.
-pub fn cache() -> Result<PathBuf> {
-    if let Some(cache) = std::env::var_os("CARAVEL_CACHE") {
-        return Ok(PathBuf::from(cache));
-    }
-    let home = std::env::var_os("HOME").context("neither CARAVEL_CACHE nor HOME is set")?;
-    Ok(Path::new(&home).join(".cache/caravel"))
-}
 
 /// Installs what `deny` and `typos` need, when it is not there yet or has another version.
 pub fn install() -> Result<()> {
