@@ -1,0 +1,11 @@
+//! A cluster in one process: the in-memory API server ([`caravel_api_server`]) and what else makes a cluster, namely
+//! volumes and snapshots (`storage/`), nodes that run pods as tasks (`node/`), and the controllers of Kubernetes itself
+//! (`workloads/`).
+//!
+//! What a container runs is a [`Program`] that the caller hands in by image name, so this crate never imports a
+//! controller of ours; the binary puts the two together. It holds only in-memory clients and can never touch a real
+//! cluster.
+
+mod program;
+
+pub use program::{Container, ExecRequest, Log, Program};
