@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod error;
 pub mod kind;
+pub mod schema;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ApiError, FieldError, Reason};
