@@ -8,6 +8,7 @@
 //! It knows no Velero word and runs nothing: pods are objects here; `caravel-sandbox` gives them life.
 
 pub mod clock;
+pub mod custom;
 pub mod error;
 pub mod kind;
 pub mod schema;

@@ -48,11 +48,11 @@ fn resource(value: &Value, path: &Path<'_>, errors: &mut Vec<FieldError>) {
             Some(other) => errors.push(FieldError::invalid(at(name), other, "must be a string")),
         }
     }
-    if let Some(text) = value.get("apiVersion").and_then(Value::as_str) {
-        if text.split('/').count() > 2 {
-            let detail = format!("unexpected GroupVersion string: {text}");
-            errors.push(FieldError::invalid(at("apiVersion"), &text.into(), &detail));
-        }
+    if let Some(text) = value.get("apiVersion").and_then(Value::as_str)
+        && text.split('/').count() > 2
+    {
+        let detail = format!("unexpected GroupVersion string: {text}");
+        errors.push(FieldError::invalid(at("apiVersion"), &text.into(), &detail));
     }
     if let Some(text) = value
         .get("kind")

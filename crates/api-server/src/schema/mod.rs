@@ -53,7 +53,7 @@ impl Schema {
         let root = Node::read(schema);
         Self {
             has_rules: root.has_rules(),
-            root: root.as_resource(),
+            root: root.into_resource(),
         }
     }
 
@@ -65,10 +65,7 @@ impl Schema {
         let restricted = restrictions::check(schema, &node, &path);
         let mut wrong = restrictions::at_root(schema, &node, &path, has_status);
         // With keywords that cannot be understood, nothing can be said of the structure.
-        if !restricted
-            .iter()
-            .any(|error| restrictions::hides_structure(error))
-        {
+        if !restricted.iter().any(restrictions::hides_structure) {
             wrong.extend(structural::check(&node, schema, &path));
         }
         wrong.extend(restricted);

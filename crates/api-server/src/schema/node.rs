@@ -153,7 +153,7 @@ impl Node {
     }
 
     /// This schema with apiVersion, kind and metadata implied, as every resource has them.
-    pub(super) fn as_resource(mut self) -> Self {
+    pub(super) fn into_resource(mut self) -> Self {
         self.embedded_resource = true;
         self
     }
