@@ -10,10 +10,12 @@
 pub mod builtin;
 mod client;
 pub mod clock;
+pub mod custom;
 pub mod error;
 pub mod kind;
 mod registry;
 mod request;
+pub mod schema;
 mod selector;
 mod server;
 mod store;
