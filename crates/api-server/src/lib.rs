@@ -7,9 +7,11 @@
 //!
 //! It knows no Velero word and runs nothing: pods are objects here; `caravel-sandbox` gives them life.
 
+pub mod builtin;
 pub mod clock;
 pub mod error;
 pub mod kind;
+pub mod patch;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ApiError, FieldError, Reason};
