@@ -1,3 +1,7 @@
 //! What the server knows of Kubernetes' own kinds.
 
+pub mod quantity;
+#[cfg(test)]
+pub(crate) mod samples;
+pub mod typed;
 pub mod types;

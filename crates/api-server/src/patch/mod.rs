@@ -7,5 +7,6 @@ mod order;
 mod strategic;
 
 pub use json::json;
+pub(crate) use json::json_name;
 pub use merge::merge;
 pub use strategic::strategic;

@@ -1,25 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::kind::Scope;
-
-fn kind(group: &str, name: &str) -> Kind {
-    Kind {
-        group: group.into(),
-        version: "v1".into(),
-        kind: name.into(),
-        list_kind: format!("{name}List"),
-        plural: format!("{}s", name.to_lowercase()),
-        singular: name.to_lowercase(),
-        short_names: Vec::new(),
-        categories: Vec::new(),
-        scope: Scope::Namespaced,
-        status_subresource: true,
-        stored: true,
-        generation: true,
-        custom: None,
-    }
-}
+use crate::builtin::samples::kind;
 
 fn patched_pod(object: Value, patch: Value) -> Value {
     strategic(&kind("", "Pod"), &object, &patch).expect("a good patch")
