@@ -1,5 +1,6 @@
 //! What the server knows of Kubernetes' own kinds.
 
+pub mod defaults;
 pub mod quantity;
 #[cfg(test)]
 pub(crate) mod samples;
