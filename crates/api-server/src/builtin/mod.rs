@@ -6,3 +6,4 @@ pub mod quantity;
 pub(crate) mod samples;
 pub mod typed;
 pub mod types;
+pub mod validate;

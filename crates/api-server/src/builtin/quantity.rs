@@ -13,10 +13,16 @@ enum Family {
 }
 
 /// A number with the family of suffixes it is written in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Quantity {
     nanos: i128,
     family: Family,
+}
+
+impl PartialOrd for Quantity {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        self.nanos.partial_cmp(&other.nanos)
+    }
 }
 
 impl Quantity {
