@@ -12,6 +12,7 @@ pub mod clock;
 pub mod error;
 pub mod kind;
 pub mod patch;
+pub mod table;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ApiError, FieldError, Reason};
