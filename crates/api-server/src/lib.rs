@@ -23,6 +23,7 @@ mod selector;
 mod serve;
 mod server;
 mod store;
+pub mod table;
 mod tokens;
 mod user;
 
