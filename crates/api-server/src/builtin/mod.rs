@@ -1,0 +1,3 @@
+//! What the server knows of Kubernetes' own kinds.
+
+pub mod kinds;
