@@ -13,6 +13,7 @@ pub mod clock;
 pub mod custom;
 pub mod error;
 pub mod kind;
+pub mod patch;
 mod registry;
 mod request;
 pub mod schema;

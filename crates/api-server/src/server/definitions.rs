@@ -108,6 +108,7 @@ fn custom(version: &Value) -> Custom {
         .collect();
     Custom {
         open_api: version["schema"]["openAPIV3Schema"].clone(),
+        schema: crate::schema::Schema::read(&version["schema"]["openAPIV3Schema"]),
         columns,
         preserve_unknown_fields: false,
     }
