@@ -11,6 +11,7 @@ pub mod builtin;
 mod client;
 pub mod clock;
 pub mod custom;
+pub mod discovery;
 pub mod error;
 pub mod kind;
 pub mod patch;
