@@ -7,5 +7,6 @@
 //! cluster.
 
 mod program;
+pub mod storage;
 
 pub use program::{Container, ExecRequest, Log, Program};
