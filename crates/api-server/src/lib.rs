@@ -7,10 +7,24 @@
 //!
 //! It knows no Velero word and runs nothing: pods are objects here; `caravel-sandbox` gives them life.
 
+pub mod builtin;
+mod client;
 pub mod clock;
+pub mod custom;
 pub mod error;
 pub mod kind;
+pub mod patch;
+mod registry;
+mod request;
+pub mod schema;
+mod selector;
+mod server;
+mod store;
+mod user;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ApiError, FieldError, Reason};
-pub use kind::{Column, Kind, Scope};
+pub use kind::{Column, Custom, Kind, Scope};
+pub use server::saved::LoadError;
+pub use server::{ApiServer, Authorization, Builder, ResponseBody};
+pub use user::User;
