@@ -49,7 +49,7 @@ pub fn is_empty(volume: &Path) -> io::Result<bool> {
 pub fn fill(volume: &Path, size: Size) -> io::Result<()> {
     let mut checksums = Vec::with_capacity(size.pages);
     for number in 0..size.pages {
-        if number % IN_A_FOLDER == 0 {
+        if number.is_multiple_of(IN_A_FOLDER) {
             fs::create_dir_all(folder_of(volume, number))?;
         }
         checksums.push(write_page(volume, number, 1, size.page_bytes)?);
@@ -174,7 +174,7 @@ fn write_page(volume: &Path, number: usize, generation: u64, bytes: usize) -> io
     file.write_all(format!("generation {generation:010} checksum {checksum:08x}\n").as_bytes())?;
     Generator::new(seed).blocks(bytes, |block| file.write_all(block))?;
     file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    if number % 7 == 0 {
+    if number.is_multiple_of(7) {
         fs::set_permissions(&new, fs::Permissions::from_mode(0o600))?;
     }
     fs::rename(new, path)?;
