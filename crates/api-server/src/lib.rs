@@ -10,10 +10,13 @@
 pub mod builtin;
 mod client;
 pub mod clock;
+pub mod custom;
 pub mod error;
 pub mod kind;
+pub mod patch;
 mod registry;
 mod request;
+pub mod schema;
 mod selector;
 mod server;
 mod store;

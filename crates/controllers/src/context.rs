@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use caravel_api::v1::BackupStorageLocation;
-use caravel_backup_store::{BackupStore, Credentials, Location};
+use caravel_backup_store::{BackupStore, Credentials, Location, ProcessCredentials};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, Client, ResourceExt};
@@ -22,12 +22,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context on the real clock. Credentials without a Secret come from the default file
-    /// (`AWS_SHARED_CREDENTIALS_FILE`).
-    pub fn new(client: Client, namespace: impl Into<String>) -> Self {
+    /// A context on the real clock. A location that names no Secret is opened with the process's own credentials.
+    pub fn new(client: Client, namespace: impl Into<String>, own: ProcessCredentials) -> Self {
         let namespace = namespace.into();
         Self {
-            locations: Locations::new(client.clone(), namespace.clone()),
+            locations: Locations::new(client.clone(), namespace.clone(), own),
             client,
             namespace,
             clock: Arc::new(SystemClock),
@@ -66,7 +65,7 @@ impl Clock for SystemClock {
 /// A location that can be opened: what it is, and the secret that opens it.
 pub struct ResolvedLocation {
     pub location: Location,
-    /// None: the process's default file, when the provider needs one.
+    /// The location's own, else the process's; none: the pod's role.
     pub credentials: Option<Credentials>,
 }
 
@@ -122,6 +121,7 @@ pub enum LocationsError {
 pub struct Locations {
     client: Client,
     namespace: String,
+    own: ProcessCredentials,
 }
 
 impl fmt::Debug for Locations {
@@ -133,10 +133,11 @@ impl fmt::Debug for Locations {
 }
 
 impl Locations {
-    pub fn new(client: Client, namespace: impl Into<String>) -> Self {
+    pub fn new(client: Client, namespace: impl Into<String>, own: ProcessCredentials) -> Self {
         Self {
             client,
             namespace: namespace.into(),
+            own,
         }
     }
 
@@ -198,7 +199,10 @@ impl Locations {
                         String::from_utf8_lossy(&content).into_owned(),
                     ))
                 }),
-            None => None,
+            None => self.own.read().map_err(|error| LocationsError::Location {
+                location: name.clone(),
+                source: Box::new(error),
+            })?,
         };
         let location = Location::from_bsl(bsl, ca).map_err(|error| LocationsError::Location {
             location: name,

@@ -107,6 +107,7 @@ fn custom(version: &Value) -> Custom {
         })
         .collect();
     Custom {
+        schema: crate::schema::Schema::read(&version["schema"]["openAPIV3Schema"]),
         open_api: version["schema"]["openAPIV3Schema"].clone(),
         columns,
         preserve_unknown_fields: false,

@@ -50,15 +50,15 @@ pub struct Settings {
     pub scratch_dir: PathBuf,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
+impl Settings {
+    /// The flags' defaults.
+    pub fn new(scratch_dir: PathBuf) -> Self {
         Self {
             item_operation_timeout: Duration::from_secs(4 * 60 * 60),
             resource_timeout: Duration::from_secs(10 * 60),
             terminating_timeout: Duration::from_secs(10 * 60),
             priorities: Priorities::default(),
-            scratch_dir: std::env::var_os("VELERO_SCRATCH_DIR")
-                .map_or_else(std::env::temp_dir, PathBuf::from),
+            scratch_dir,
         }
     }
 }

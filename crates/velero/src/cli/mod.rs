@@ -91,9 +91,9 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Install(args) => install::run(&args, global).await,
         Command::Restore(verb) => restore::run(verb, global).await,
         Command::Version(args) => version::run(&args, global).await,
-        Command::Server(args) => crate::server::run(*args).await.map_err(daemon),
-        Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::run(args).await.map_err(daemon),
-        Command::DataMover(command) => crate::data_mover::run(command).await.map_err(daemon),
+        Command::Server(args) => crate::server::main(*args).await.map_err(daemon),
+        Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::main(args).await.map_err(daemon),
+        Command::DataMover(command) => crate::data_mover::main(command).await.map_err(daemon),
     }
 }
 

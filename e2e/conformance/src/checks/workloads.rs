@@ -1,0 +1,4 @@
+//! Later.
+use super::topic;
+
+topic![];
