@@ -110,7 +110,6 @@ fn custom(version: &Value) -> Custom {
     Custom {
         schema: crate::schema::Schema::read(&version["schema"]["openAPIV3Schema"]),
         open_api: version["schema"]["openAPIV3Schema"].clone(),
-        schema: crate::schema::Schema::read(&version["schema"]["openAPIV3Schema"]),
         columns,
         preserve_unknown_fields: false,
     }
