@@ -9,5 +9,6 @@
 mod machinery;
 mod node;
 mod program;
+pub mod storage;
 
 pub use program::{Container, ExecRequest, Log, Program};
