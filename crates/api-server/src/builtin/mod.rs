@@ -1,6 +1,7 @@
 //! What the server knows of Kubernetes' own kinds.
 
 pub mod defaults;
+pub mod kinds;
 pub mod quantity;
 #[cfg(test)]
 pub(crate) mod samples;
