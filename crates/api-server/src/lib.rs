@@ -14,6 +14,7 @@ pub mod custom;
 pub mod discovery;
 pub mod error;
 pub mod kind;
+pub mod openapi;
 pub mod patch;
 mod registry;
 mod request;
