@@ -48,7 +48,10 @@ fn listed(
 ) -> Vec<Resource> {
     let whole = |kind: &k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource| !kind.name.contains('/');
     let resource = |kind: k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource| Resource {
-        api: ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, &kind.kind), &kind.name),
+        api: ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk(group, version, &kind.kind),
+            &kind.name,
+        ),
         namespaced: kind.namespaced,
         verbs: kind.verbs,
     };

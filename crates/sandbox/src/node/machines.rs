@@ -37,7 +37,10 @@ impl Machines {
 
     /// Kills a container as if the machine had: exit code 137, restarted as the pod's policy says. False: it is not running.
     pub fn kill(&self, namespace: &str, pod: &str, container: &str) -> bool {
-        let worker = self.0.iter().find_map(|kubelet| kubelet.worker_of(namespace, pod));
+        let worker = self
+            .0
+            .iter()
+            .find_map(|kubelet| kubelet.worker_of(namespace, pod));
         let started = worker.and_then(|worker| worker.started.lock().get(container).cloned());
         match started.filter(Started::is_running) {
             Some(started) => {
@@ -60,21 +63,32 @@ impl Machines {
         let name = if name.is_empty() { first } else { name };
         let worker = self.worker(pod);
         let found = worker.as_ref().and_then(|worker| {
-            let starts = if previous { worker.previous.lock() } else { worker.started.lock() };
+            let starts = if previous {
+                worker.previous.lock()
+            } else {
+                worker.started.lock()
+            };
             starts.get(name).cloned()
         });
         found.ok_or_else(|| {
             let pod_name = pod_name.as_str().unwrap_or_default();
             let why = match worker {
-                _ if previous => format!(
-                    "previous terminated container \"{name}\" in pod \"{pod_name}\" not found"
-                ),
+                _ if previous => {
+                    format!("previous terminated container \"{name}\" in pod \"{pod_name}\" not found")
+                }
                 Some(worker) => {
-                    let reason = worker.record.lock().container(name).map(super::status::Record::waits_for);
+                    let reason = worker
+                        .record
+                        .lock()
+                        .container(name)
+                        .map(super::status::Record::waits_for);
                     let reason = reason.unwrap_or_default();
                     format!("container \"{name}\" in pod \"{pod_name}\" is waiting to start: {reason}")
                 }
-                None => format!("pod {}/{pod_name} is on no node", namespace.as_str().unwrap_or_default()),
+                None => format!(
+                    "pod {}/{pod_name} is on no node",
+                    namespace.as_str().unwrap_or_default()
+                ),
             };
             ApiError::new(Reason::BadRequest, why)
         })
@@ -92,7 +106,9 @@ impl Machines {
         let written = log.since(0);
         let start = wanted.tail_lines.map_or(0, |lines| tail(&written, lines));
         if !wanted.follow {
-            let end = wanted.limit_bytes.map_or(written.len(), |limit| written.len().min(start + limit));
+            let end = wanted
+                .limit_bytes
+                .map_or(written.len(), |limit| written.len().min(start + limit));
             return Ok(stream::iter([written.slice(start..end)]).boxed());
         }
         Ok(follow(log, started, start))
@@ -108,7 +124,10 @@ impl Machines {
         let started = self.container(pod, container, false)?;
         if !started.is_running() {
             let name = &started.container.name;
-            return Err(ApiError::new(Reason::BadRequest, format!("container not found (\"{name}\")")));
+            return Err(ApiError::new(
+                Reason::BadRequest,
+                format!("container not found (\"{name}\")"),
+            ));
         }
         Ok(started.program.exec(&started.container, request).await)
     }

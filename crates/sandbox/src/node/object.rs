@@ -58,6 +58,10 @@ pub fn host_ip(number: usize) -> String {
 
 /// `kubernetes.io/hostname`.
 pub fn hostname(node: &Node) -> &str {
-    let label = node.metadata.labels.as_ref().and_then(|labels| labels.get(HOSTNAME));
+    let label = node
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(HOSTNAME));
     label.or(node.metadata.name.as_ref()).map_or("", String::as_str)
 }

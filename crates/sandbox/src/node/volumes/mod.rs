@@ -53,36 +53,54 @@ pub type MountError = String;
 
 /// `var/lib/kubelet/pods/<uid>` below the node's root.
 pub fn pod_folder(root: &Path, pod: &Pod) -> PathBuf {
-    root.join("var/lib/kubelet/pods").join(pod.uid().unwrap_or_default())
+    root.join("var/lib/kubelet/pods")
+        .join(pod.uid().unwrap_or_default())
 }
 
 impl Mounter<'_> {
     /// Mounts every volume of the pod, by name.
     pub async fn mount_all(&self) -> Result<BTreeMap<String, Mounted>, MountError> {
         let mut mounted = BTreeMap::new();
-        for volume in self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
-            let done = self.mount(volume).await.map_err(|why| {
-                format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name)
-            })?;
+        for volume in self
+            .pod
+            .spec
+            .iter()
+            .flat_map(|spec| spec.volumes.iter().flatten())
+        {
+            let done = self
+                .mount(volume)
+                .await
+                .map_err(|why| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name))?;
             mounted.insert(volume.name.clone(), done);
         }
         Ok(mounted)
     }
 
     async fn mount(&self, volume: &Volume) -> Result<Mounted, String> {
-        let own = |path: PathBuf| Mounted { path, published: None };
+        let own = |path: PathBuf| Mounted {
+            path,
+            published: None,
+        };
         if let Some(claim) = &volume.persistent_volume_claim {
             return self.mount_claim(claim).await;
         }
         if volume.ephemeral.is_some() {
             let claim_name = format!("{}-{}", self.pod.name_any(), volume.name);
-            let claim = PersistentVolumeClaimVolumeSource { claim_name, read_only: None };
+            let claim = PersistentVolumeClaimVolumeSource {
+                claim_name,
+                read_only: None,
+            };
             return self.mount_claim(&claim).await;
         }
         if let Some(host) = &volume.host_path {
-            let path = within(self.root, &host.path).ok_or_else(|| format!("hostPath {} is not a path", host.path))?;
+            let path = within(self.root, &host.path)
+                .ok_or_else(|| format!("hostPath {} is not a path", host.path))?;
             let is_file = host.type_.as_deref().is_some_and(|kind| kind.starts_with("File"));
-            let folder = if is_file { path.parent().unwrap_or(&path) } else { &path };
+            let folder = if is_file {
+                path.parent().unwrap_or(&path)
+            } else {
+                &path
+            };
             std::fs::create_dir_all(folder).map_err(|error| said(&error))?;
             return Ok(own(path));
         }
@@ -111,16 +129,29 @@ impl Mounter<'_> {
             return Err(format!("PVC {namespace}/{name} is not bound"));
         }
         let volumes = self.client.wide::<PersistentVolume>();
-        let volume = volumes.get_opt(&volume).await.map_err(|error| error.to_string())?;
-        let volume = volume.ok_or_else(|| format!("PVC {namespace}/{name} has a volume that is not there"))?;
+        let volume = volumes
+            .get_opt(&volume)
+            .await
+            .map_err(|error| error.to_string())?;
+        let volume =
+            volume.ok_or_else(|| format!("PVC {namespace}/{name} has a volume that is not there"))?;
         let spec = volume.spec.clone().unwrap_or_default();
         if let Some(host) = &spec.host_path {
-            let path = within(self.root, &host.path).ok_or_else(|| format!("hostPath {} is not a path", host.path))?;
+            let path = within(self.root, &host.path)
+                .ok_or_else(|| format!("hostPath {} is not a path", host.path))?;
             std::fs::create_dir_all(&path).map_err(|error| said(&error))?;
-            return Ok(Mounted { path, published: None });
+            return Ok(Mounted {
+                path,
+                published: None,
+            });
         }
-        let csi = spec.csi.ok_or_else(|| format!("volume {} has no CSI driver", volume.name_any()))?;
-        let path = self.volumes.publish(&csi.driver, &csi.volume_handle, self.node).await?;
+        let csi = spec
+            .csi
+            .ok_or_else(|| format!("volume {} has no CSI driver", volume.name_any()))?;
+        let path = self
+            .volumes
+            .publish(&csi.driver, &csi.volume_handle, self.node)
+            .await?;
         if path.is_dir() {
             let link = self.folder("csi", &volume.name_any()).join("mount");
             files::link(&path, &link).map_err(|error| said(&error))?;
@@ -169,7 +200,10 @@ mod tests {
     #[test]
     fn a_host_path_never_leaves_the_nodes_root() {
         let root = Path::new("/box/node");
-        assert_eq!(within(root, "/var/lib").as_deref(), Some(Path::new("/box/node/var/lib")));
+        assert_eq!(
+            within(root, "/var/lib").as_deref(),
+            Some(Path::new("/box/node/var/lib"))
+        );
         assert_eq!(within(root, "/var/../../etc"), None);
     }
 }
