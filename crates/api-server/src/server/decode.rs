@@ -15,8 +15,30 @@ pub(crate) fn decode(call: &mut Call, mut object: Value) -> Result<Value, ApiErr
     if kind.custom.is_some() && said_kind.is_empty() {
         return Err(ApiError::new(
             Reason::BadRequest,
-            format!("Object 'Kind' is missing in '{object}'"),
+            format!(
+                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{object}' ({object})",
+                kind.kind
+            ),
         ));
+    }
+    if kind.custom.is_none() && !said_version.is_empty() && said_version != api_version {
+        return Err(ApiError::new(
+            Reason::BadRequest,
+            format!(
+                "{said_kind} in version \"{}\" cannot be handled as a {}: no kind \"{said_kind}\" is registered for version \"{said_version}\" in scheme \"pkg/runtime/scheme.go:110\"",
+                said_version.rsplit('/').next().unwrap_or_default(),
+                kind.kind
+            ),
+        ));
+    }
+    if kind.custom.is_some() && said_kind != kind.kind {
+        let error = FieldError {
+            field: "kind".to_owned(),
+            reason: "FieldValueInvalid",
+            message: format!("Invalid value: \"{said_kind}\": must be {}", kind.kind),
+        };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        return Err(ApiError::invalid(&kind.group, &said_kind, name, &[error]));
     }
     if !said_version.is_empty() && said_version != api_version {
         return Err(ApiError::new(
@@ -30,8 +52,10 @@ pub(crate) fn decode(call: &mut Call, mut object: Value) -> Result<Value, ApiErr
         return Err(ApiError::new(
             Reason::BadRequest,
             format!(
-                "{said_kind} in version \"{}\" cannot be handled as a {}",
-                kind.version, kind.kind
+                "{said_kind} in version \"{version}\" cannot be handled as a {wanted}: converting ({version}.{said_kind}) to ({internal}.{wanted}): unknown conversion",
+                version = kind.version,
+                wanted = kind.kind,
+                internal = internal_group(&kind.group),
             ),
         ));
     }
@@ -39,6 +63,14 @@ pub(crate) fn decode(call: &mut Call, mut object: Value) -> Result<Value, ApiErr
     object["kind"] = kind.kind.as_str().into();
     metadata::tidy(&mut object);
     Ok(object)
+}
+
+/// The package of a group's internal types, which this message names.
+fn internal_group(group: &str) -> &str {
+    match group.split('.').next() {
+        None | Some("") => "core",
+        Some(first) => first,
+    }
 }
 
 /// Everything wrong with a new object.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::call::Call;
 use super::{ApiServer, State, metadata};
 use crate::error::ApiError;
 use crate::kind::{Column, Custom, Kind, Scope};
@@ -112,6 +113,48 @@ fn custom(version: &Value) -> Custom {
         columns,
         preserve_unknown_fields: false,
     }
+}
+
+/// Marks a definition whose deletion begins.
+pub(crate) fn mark_ending(crd: &mut Value, old: &Value, now: jiff::Timestamp) {
+    crd["metadata"]["generation"] = old["metadata"]["generation"].clone();
+    let mut conditions = crd["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    if conditions
+        .iter()
+        .any(|condition| condition["type"] == "Terminating")
+    {
+        return;
+    }
+    conditions.push(json!({
+        "type": "Terminating", "status": "True", "lastTransitionTime": metadata::timestamp(now),
+        "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+    }));
+    crd["status"]["conditions"] = conditions.into();
+}
+
+/// Nothing is created under a definition that is ending.
+pub(crate) fn refuse_when_ending(state: &State, call: &Call, name: &str) -> Result<(), ApiError> {
+    if call.kind.custom.is_none() {
+        return Ok(());
+    }
+    let definition = format!("{}.{}", call.kind.plural, call.kind.group);
+    let ending = state
+        .store
+        .get(&definitions(), &Key::new(None, &definition))
+        .is_some_and(|crd| !crd["metadata"]["deletionTimestamp"].is_null());
+    if ending {
+        return Err(ApiError::forbidden(
+            &call.kind.group,
+            &call.kind.plural,
+            name,
+            "create not allowed while custom resource definition is terminating",
+        ));
+    }
+    Ok(())
 }
 
 impl State {

@@ -61,7 +61,7 @@ impl ApiServer {
         if call.content_type != "application/apply-patch+yaml" || call.subresource.is_some() {
             return Err(call.not_found());
         }
-        let object = call::object(&call.body)?;
+        let object = call::object(&call.kind.kind, &call.body)?;
         let object = decode::decode(call, object)?;
         check_name(call, &object)?;
         let object = self.insert(call, object)?;
@@ -100,17 +100,17 @@ impl ApiServer {
             return Ok(Arc::new(new));
         }
         if is_released(call, &new) {
-            state.keep(&call.resource, new);
-            let gone = state.erase(&call.resource, &call.key());
+            // Watches see the deletion only, and the answer keeps the last resourceVersion.
+            state.erase(&call.resource, &call.key());
             self.finish_definitions(state);
-            return gone.ok_or_else(|| call.not_found());
+            return Ok(Arc::new(new));
         }
         Ok(state.keep(&call.resource, new))
     }
 }
 
 /// Nothing holds a deleted object any more.
-pub(crate) fn is_released(call: &Call, object: &Value) -> bool {
+fn is_released(call: &Call, object: &Value) -> bool {
     let metadata = &object["metadata"];
     let namespace_done = call.resource != super::admission::namespaces()
         || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
@@ -122,15 +122,26 @@ pub(crate) fn is_released(call: &Call, object: &Value) -> bool {
 
 /// What the patch makes of the object.
 fn patched(call: &Call, object: &Value) -> Result<Value, ApiError> {
+    if call.kind.custom.is_some() && call.content_type == "application/strategic-merge-patch+json" {
+        return Err(ApiError::new(
+            Reason::UnsupportedMediaType,
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+        ));
+    }
+    patched_plainly(call, object)
+}
+
+/// JSON and merge patches; the other two as merges.
+pub(crate) fn patched_plainly(call: &Call, object: &Value) -> Result<Value, ApiError> {
     match call.content_type.as_str() {
         "application/json-patch+json" => {
             let patch: json_patch::Patch = serde_json::from_slice(&call.body)
                 .map_err(|why| ApiError::new(Reason::BadRequest, format!("error decoding patch: {why}")))?;
             let mut result = object.clone();
-            json_patch::patch(&mut result, &patch).map_err(|why| {
-                ApiError::new(
+            json_patch::patch(&mut result, &patch).map_err(|_| {
+                ApiError::generic(
                     Reason::Invalid,
-                    format!("the server rejected our request due to an error in our request: {why}"),
+                    "the server rejected our request due to an error in our request",
                 )
             })?;
             Ok(result)
@@ -138,14 +149,14 @@ fn patched(call: &Call, object: &Value) -> Result<Value, ApiError> {
         "application/merge-patch+json"
         | "application/strategic-merge-patch+json"
         | "application/apply-patch+yaml" => {
-            let patch = call::object(&call.body)?;
+            let patch = call::object(&call.kind.kind, &call.body)?;
             let mut result = object.clone();
             json_patch::merge(&mut result, &patch);
             Ok(result)
         }
-        _ => Err(ApiError::new(
+        _ => Err(ApiError::generic(
             Reason::UnsupportedMediaType,
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
+            "415: Unsupported Media Type",
         )),
     }
 }
@@ -183,9 +194,19 @@ fn check_preconditions(call: &Call, old: &Value, new: &Value) -> Result<(), ApiE
         && old["metadata"]["uid"] != uid
     {
         return Err(call.conflict(&format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            call.kind.plural,
+            call.key().as_str(),
             old["metadata"]["uid"].as_str().unwrap_or_default()
         )));
+    }
+    if let Some(text) = given("resourceVersion")
+        && text.parse::<u64>().is_err()
+    {
+        return Err(ApiError::new(
+            Reason::Unknown,
+            format!("strconv.ParseUint: parsing \"{text}\": invalid syntax"),
+        ));
     }
     if let Some(revision) = given("resourceVersion")
         && old["metadata"]["resourceVersion"] != revision
@@ -201,5 +222,6 @@ fn must_be_specified(call: &Call) -> ApiError {
         reason: "FieldValueInvalid",
         message: "Invalid value: 0: must be specified for an update".to_owned(),
     };
-    ApiError::invalid(&call.kind.group, &call.kind.kind, &call.name, &[error])
+    // By its plural, and the group is said: so Kubernetes does here.
+    ApiError::invalid(&call.kind.group, &call.kind.plural, &call.name, &[error])
 }
