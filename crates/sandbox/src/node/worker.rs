@@ -127,7 +127,7 @@ impl Worker {
                     self.record.lock().pod_ip = Some(addresses.pod_ip);
                     return;
                 }
-                Err(why) => self.tell(Told::warning(COMPONENT, "FailedMount", why), None).await,
+                Err(why) => self.tell(Told::warning(COMPONENT, why.reason, why.message), None).await,
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_MOUNT_WAIT);
