@@ -120,7 +120,9 @@ impl Builder {
     /// # Errors
     /// [`StartError`]; nothing runs any more then.
     pub async fn start(self) -> Result<Sandbox, StartError> {
-        let mut server = ApiServer::builder().clock(self.clock.clone()).authorization(self.authorization);
+        let mut server = ApiServer::builder()
+            .clock(self.clock.clone())
+            .authorization(self.authorization);
         if let Some(seed) = self.seed {
             server = server.seed(seed);
         }
@@ -156,10 +158,12 @@ impl Builder {
         for kubelet in kubelets.clone() {
             watches.subscribe(move |change| kubelet.note(change));
         }
-        let authority = self.certificate_authority.unwrap_or_else(|| NO_AUTHORITY.to_owned());
+        let authority = self
+            .certificate_authority
+            .unwrap_or_else(|| NO_AUTHORITY.to_owned());
         workloads::start(&context, &mut watches, authority);
         let machines = Machines::new(kubelets);
-        //ATTACH api.attach(Arc::new(machines.clone()));
+        api.attach(Arc::new(machines.clone()));
         if !watches.start(&context).await {
             return Err(StartError::Watches);
         }
@@ -289,7 +293,12 @@ fn start_storage(context: &Context, folder: &Folders) -> Result<storage::Storage
         pods: folder.published.clone(),
         clock: context.clock.clone(),
     };
-    Ok(storage::spawn(context.client.clone(), driver, settings, context.shutdown.clone()))
+    Ok(storage::spawn(
+        context.client.clone(),
+        driver,
+        settings,
+        context.shutdown.clone(),
+    ))
 }
 
 fn kubelets(

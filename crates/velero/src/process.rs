@@ -93,7 +93,9 @@ impl Process {
     /// The folder for what is needed only while it runs: `VELERO_SCRATCH_DIR`, the only one that the image can write
     /// to; at a terminal the usual one.
     pub fn scratch(&self) -> PathBuf {
-        let named = self.variable("VELERO_SCRATCH_DIR").or_else(|| self.variable("TMPDIR"));
+        let named = self
+            .variable("VELERO_SCRATCH_DIR")
+            .or_else(|| self.variable("TMPDIR"));
         self.on_machine(named.as_deref().unwrap_or("/tmp"))
     }
 }

@@ -51,7 +51,10 @@ fn listed(
 ) -> Vec<Resource> {
     let whole = |kind: &k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource| !kind.name.contains('/');
     let resource = |kind: k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource| Resource {
-        api: ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, &kind.kind), &kind.name),
+        api: ApiResource::from_gvk_with_plural(
+            &GroupVersionKind::gvk(group, version, &kind.kind),
+            &kind.name,
+        ),
         namespaced: kind.namespaced,
         verbs: kind.verbs,
     };
@@ -77,7 +80,13 @@ async fn fallback(client: &Client) -> Answer<Vec<Resource>> {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for crd in crds.list(&Default::default()).await?.items {
         let names = &crd.spec.names;
-        let version = crd.spec.versions.iter().find(|it| it.storage).map(|it| it.name.clone()).unwrap_or_default();
+        let version = crd
+            .spec
+            .versions
+            .iter()
+            .find(|it| it.storage)
+            .map(|it| it.name.clone())
+            .unwrap_or_default();
         found.push(Resource {
             api: ApiResource::from_gvk_with_plural(
                 &GroupVersionKind::gvk(&crd.spec.group, &version, &names.kind),

@@ -55,4 +55,3 @@ pub fn node_object(name: &str, number: usize, driver: &str, now: &Time) -> Node 
 pub fn host_ip(number: usize) -> String {
     format!("172.18.{}.{}", number / 250, number % 250 + 2)
 }
-

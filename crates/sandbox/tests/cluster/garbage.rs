@@ -20,7 +20,11 @@ async fn owner_and_dependent(world: &World, blocks: bool) {
 
 async fn release(world: &World, name: &str) {
     let none = json!({"metadata": {"finalizers": []}});
-    world.of::<ConfigMap>().patch(name, &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
+    world
+        .of::<ConfigMap>()
+        .patch(name, &PatchParams::default(), &Patch::Merge(none))
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -30,7 +34,9 @@ async fn in_the_background_the_owner_goes_first() {
     let maps = world.of::<ConfigMap>();
     maps.delete("owner", &DeleteParams::background()).await.unwrap();
     world.until_gone(&maps, "owner").await;
-    world.until(&maps, "dependent", |it| it.metadata.deletion_timestamp.is_some()).await;
+    world
+        .until(&maps, "dependent", |it| it.metadata.deletion_timestamp.is_some())
+        .await;
     release(&world, "dependent").await;
     world.until_gone(&maps, "dependent").await;
     world.sandbox.shutdown().await;
@@ -42,7 +48,9 @@ async fn in_the_foreground_the_owner_waits_for_what_blocks_it() {
     owner_and_dependent(&world, true).await;
     let maps = world.of::<ConfigMap>();
     maps.delete("owner", &DeleteParams::foreground()).await.unwrap();
-    world.until(&maps, "dependent", |it| it.metadata.deletion_timestamp.is_some()).await;
+    world
+        .until(&maps, "dependent", |it| it.metadata.deletion_timestamp.is_some())
+        .await;
     let owner = maps.get("owner").await.unwrap();
     assert_eq!(owner.finalizers(), ["foregroundDeletion"]);
     release(&world, "dependent").await;
@@ -68,7 +76,9 @@ async fn orphans_stay_and_forget_their_owner() {
 async fn what_is_made_for_an_owner_that_never_was_goes() {
     let world = World::start().await;
     let reference = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "nobody", "uid": "0000"});
-    world.create::<ConfigMap>(json!({"metadata": {"name": "lost", "ownerReferences": [reference]}})).await;
+    world
+        .create::<ConfigMap>(json!({"metadata": {"name": "lost", "ownerReferences": [reference]}}))
+        .await;
     world.until_gone(&world.of::<ConfigMap>(), "lost").await;
     world.sandbox.shutdown().await;
 }

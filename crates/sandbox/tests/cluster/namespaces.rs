@@ -17,22 +17,36 @@ async fn a_namespace_goes_with_all_that_is_in_it_and_says_what_it_waits_for() {
     pods.create(&PostParams::default(), &web).await.unwrap();
     let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), "shop");
     let held = json!({"metadata": {"name": "held", "finalizers": ["test.example/hold"]}});
-    maps.create(&PostParams::default(), &serde_json::from_value(held).unwrap()).await.unwrap();
-    world.until(&pods, "web", |pod| crate::world::phase(pod) == "Running").await;
+    maps.create(&PostParams::default(), &serde_json::from_value(held).unwrap())
+        .await
+        .unwrap();
+    world
+        .until(&pods, "web", |pod| crate::world::phase(pod) == "Running")
+        .await;
     namespaces.delete("shop", &DeleteParams::default()).await.unwrap();
     world.until_gone(&pods, "web").await;
     let message = |namespace: &Namespace| {
-        let conditions = namespace.status.clone().and_then(|status| status.conditions).unwrap_or_default();
-        let one = conditions.into_iter().find(|it| it.type_ == "NamespaceFinalizersRemaining" && it.status == "True");
+        let conditions = namespace
+            .status
+            .clone()
+            .and_then(|status| status.conditions)
+            .unwrap_or_default();
+        let one = conditions
+            .into_iter()
+            .find(|it| it.type_ == "NamespaceFinalizersRemaining" && it.status == "True");
         one.and_then(|it| it.message).unwrap_or_default()
     };
-    let shop = world.until(&namespaces, "shop", |it| !message(it).is_empty()).await;
+    let shop = world
+        .until(&namespaces, "shop", |it| !message(it).is_empty())
+        .await;
     assert_eq!(
         message(&shop),
         "Some content in the namespace has finalizers remaining: test.example/hold in 1 resource instances"
     );
     let none = json!({"metadata": {"finalizers": []}});
-    maps.patch("held", &PatchParams::default(), &Patch::Merge(none)).await.unwrap();
+    maps.patch("held", &PatchParams::default(), &Patch::Merge(none))
+        .await
+        .unwrap();
     world.until_gone(&namespaces, "shop").await;
     world.sandbox.shutdown().await;
 }

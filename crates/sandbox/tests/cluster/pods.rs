@@ -2,8 +2,8 @@
 
 use futures::{AsyncReadExt, TryStreamExt};
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
-use kube::api::{Api, AttachParams, DeleteParams, LogParams, Patch, PatchParams};
 use kube::ResourceExt;
+use kube::api::{Api, AttachParams, DeleteParams, LogParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::world::{World, container, phase, waiting};
@@ -11,31 +11,55 @@ use crate::world::{World, container, phase, waiting};
 #[tokio::test]
 async fn a_pod_runs_and_its_log_can_be_read() {
     let world = World::start().await;
-    world.run("web", &["print hello", "print again", "sleep"], json!({})).await;
+    world
+        .run("web", &["print hello", "print again", "sleep"], json!({}))
+        .await;
     let pod = world.until_phase("web", "Running").await;
     let status = pod.status.clone().unwrap();
     assert_eq!(pod.spec.as_ref().unwrap().node_name.as_deref(), Some("sandbox-0"));
     assert!(status.pod_ip.is_some() && status.start_time.is_some());
-    let ready = status.conditions.unwrap().into_iter().find(|it| it.type_ == "Ready").unwrap();
+    let ready = status
+        .conditions
+        .unwrap()
+        .into_iter()
+        .find(|it| it.type_ == "Ready")
+        .unwrap();
     assert_eq!(ready.status, "True");
     assert!(container(&pod).ready && container(&pod).container_id.is_some());
     let pods = world.of::<Pod>();
-    assert_eq!(pods.logs("web", &LogParams::default()).await.unwrap(), "hello\nagain\n");
-    let last = LogParams { tail_lines: Some(1), ..LogParams::default() };
+    assert_eq!(
+        pods.logs("web", &LogParams::default()).await.unwrap(),
+        "hello\nagain\n"
+    );
+    let last = LogParams {
+        tail_lines: Some(1),
+        ..LogParams::default()
+    };
     assert_eq!(pods.logs("web", &last).await.unwrap(), "again\n");
     let events = world.events("web").await;
-    assert!(events.contains(&"Scheduled: Successfully assigned default/web to sandbox-0".to_owned()), "{events:?}");
-    assert!(events.contains(&"Started: Started container c".to_owned()), "{events:?}");
+    assert!(
+        events.contains(&"Scheduled: Successfully assigned default/web to sandbox-0".to_owned()),
+        "{events:?}"
+    );
+    assert!(
+        events.contains(&"Started: Started container c".to_owned()),
+        "{events:?}"
+    );
     world.sandbox.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_log_can_be_followed_to_its_end() {
     let world = World::start().await;
-    world.run("web", &["print hello", "sleep", "print bye"], json!({})).await;
+    world
+        .run("web", &["print hello", "sleep", "print bye"], json!({}))
+        .await;
     world.until_phase("web", "Running").await;
     let pods = world.of::<Pod>();
-    let follow = LogParams { follow: true, ..LogParams::default() };
+    let follow = LogParams {
+        follow: true,
+        ..LogParams::default()
+    };
     let mut stream = pods.log_stream("web", &follow).await.unwrap();
     let mut begin = [0; 6];
     stream.read_exact(&mut begin).await.unwrap();
@@ -87,7 +111,10 @@ async fn init_containers_run_one_after_the_other_before_the_containers() {
     let pod = world.until_phase("web", "Succeeded").await;
     assert_eq!(pod.status.unwrap().init_container_statuses.unwrap().len(), 2);
     for name in ["two", "c"] {
-        let of = LogParams { container: Some(name.to_owned()), ..LogParams::default() };
+        let of = LogParams {
+            container: Some(name.to_owned()),
+            ..LogParams::default()
+        };
         assert_eq!(world.of::<Pod>().logs("web", &of).await.unwrap(), "first\n");
     }
     world.sandbox.shutdown().await;
@@ -96,9 +123,13 @@ async fn init_containers_run_one_after_the_other_before_the_containers() {
 #[tokio::test]
 async fn variables_and_files_come_from_secrets_config_maps_and_the_pod_itself() {
     let world = World::start().await;
-    world.create::<Secret>(json!({"metadata": {"name": "s"}, "stringData": {"key": "secret value"}})).await;
+    world
+        .create::<Secret>(json!({"metadata": {"name": "s"}, "stringData": {"key": "secret value"}}))
+        .await;
     let secret: Value = json!({"metadata": {"name": "m"}, "data": {"key": "map value"}});
-    world.create::<k8s_openapi::api::core::v1::ConfigMap>(secret).await;
+    world
+        .create::<k8s_openapi::api::core::v1::ConfigMap>(secret)
+        .await;
     let spec = json!({
         "volumes": [
             {"name": "s", "secret": {"secretName": "s", "items": [{"key": "key", "path": "file"}]}},
@@ -119,8 +150,13 @@ async fn variables_and_files_come_from_secrets_config_maps_and_the_pod_itself() 
     });
     world.run("web", &[], spec).await;
     world.until_phase("web", "Succeeded").await;
-    let log = world.of::<Pod>().logs("web", &LogParams::default()).await.unwrap();
-    let expected = "sandbox-0\nsecret value\nsandbox-0/secret value\nsecret value\nmap value\ndefault\nsandbox-0\n";
+    let log = world
+        .of::<Pod>()
+        .logs("web", &LogParams::default())
+        .await
+        .unwrap();
+    let expected =
+        "sandbox-0\nsecret value\nsandbox-0/secret value\nsecret value\nmap value\ndefault\nsandbox-0\n";
     assert_eq!(log, expected);
     world.sandbox.shutdown().await;
 }
@@ -132,28 +168,48 @@ async fn a_pod_whose_image_nobody_holds_backs_off() {
     world.run("pull", &[], containers("Always")).await;
     world.run("never", &[], containers("Never")).await;
     let pods = world.of::<Pod>();
-    let pull = world.until(&pods, "pull", |pod| waiting(pod) == "ImagePullBackOff").await;
+    let pull = world
+        .until(&pods, "pull", |pod| waiting(pod) == "ImagePullBackOff")
+        .await;
     assert_eq!(phase(&pull), "Pending");
-    world.until(&pods, "never", |pod| waiting(pod) == "ErrImageNeverPull").await;
+    world
+        .until(&pods, "never", |pod| waiting(pod) == "ErrImageNeverPull")
+        .await;
     world.sandbox.shutdown().await;
 }
 
 #[tokio::test]
 async fn a_pod_that_fits_no_node_says_so_until_one_fits() {
     let world = World::start().await;
-    world.run("far", &["sleep"], json!({"nodeSelector": {"zone": "far"}})).await;
+    world
+        .run("far", &["sleep"], json!({"nodeSelector": {"zone": "far"}}))
+        .await;
     let pods = world.of::<Pod>();
     let condition = |pod: &Pod| {
-        let conditions = pod.status.clone().and_then(|status| status.conditions).unwrap_or_default();
+        let conditions = pod
+            .status
+            .clone()
+            .and_then(|status| status.conditions)
+            .unwrap_or_default();
         conditions.into_iter().find(|it| it.type_ == "PodScheduled")
     };
     let far = world.until(&pods, "far", |pod| condition(pod).is_some()).await;
     let said = condition(&far).unwrap();
-    assert_eq!((said.status.as_str(), said.reason.as_deref()), ("False", Some("Unschedulable")));
-    assert!(said.message.unwrap().starts_with("0/1 nodes are available: 1 node(s) didn't match Pod's node"));
+    assert_eq!(
+        (said.status.as_str(), said.reason.as_deref()),
+        ("False", Some("Unschedulable"))
+    );
+    assert!(
+        said.message
+            .unwrap()
+            .starts_with("0/1 nodes are available: 1 node(s) didn't match Pod's node")
+    );
     let label = json!({"metadata": {"labels": {"zone": "far"}}});
     let nodes: Api<Node> = Api::all(world.client.clone());
-    nodes.patch("sandbox-0", &PatchParams::default(), &Patch::Merge(label)).await.unwrap();
+    nodes
+        .patch("sandbox-0", &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
     world.until_phase("far", "Running").await;
     world.sandbox.shutdown().await;
 }
@@ -167,11 +223,16 @@ async fn a_missing_secret_is_waited_for() {
     });
     world.run("web", &[], spec).await;
     let pods = world.of::<Pod>();
-    world.until(&pods, "web", |pod| waiting(pod) == "ContainerCreating").await;
-    world.create::<Secret>(json!({"metadata": {"name": "late"}})).await;
+    world
+        .until(&pods, "web", |pod| waiting(pod) == "ContainerCreating")
+        .await;
+    world
+        .create::<Secret>(json!({"metadata": {"name": "late"}}))
+        .await;
     world.until_phase("web", "Running").await;
     let events = world.events("web").await;
-    let said = "FailedMount: MountVolume.SetUp failed for volume \"v\" : secret \"late\" not found".to_owned();
+    let said =
+        "FailedMount: MountVolume.SetUp failed for volume \"v\" : secret \"late\" not found".to_owned();
     assert!(events.contains(&said), "{events:?}");
     world.sandbox.shutdown().await;
 }
@@ -181,14 +242,18 @@ async fn a_deleted_pod_is_asked_to_stop_and_then_killed() {
     let world = World::start().await;
     let pods = world.of::<Pod>();
     world.run("polite", &["sleep"], json!({})).await;
-    world.run("deaf", &["ignore"], json!({"terminationGracePeriodSeconds": 1})).await;
+    world
+        .run("deaf", &["ignore"], json!({"terminationGracePeriodSeconds": 1}))
+        .await;
     world.run("forced", &["ignore"], json!({})).await;
     for name in ["polite", "deaf", "forced"] {
         world.until_phase(name, "Running").await;
     }
     pods.delete("polite", &DeleteParams::default()).await.unwrap();
     pods.delete("deaf", &DeleteParams::default()).await.unwrap();
-    pods.delete("forced", &DeleteParams::default().grace_period(0)).await.unwrap();
+    pods.delete("forced", &DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
     for name in ["polite", "deaf", "forced"] {
         world.until_gone(&pods, name).await;
     }
@@ -198,15 +263,24 @@ async fn a_deleted_pod_is_asked_to_stop_and_then_killed() {
 #[tokio::test]
 async fn a_container_that_was_killed_is_started_again() {
     let world = World::start().await;
-    world.run("web", &["print up", "sleep"], json!({"restartPolicy": "Always"})).await;
+    world
+        .run("web", &["print up", "sleep"], json!({"restartPolicy": "Always"}))
+        .await;
     let pod = world.until_phase("web", "Running").await;
     assert!(world.sandbox.machines().kill("default", "web", "c"));
     let pods = world.of::<Pod>();
-    let again = world.until(&pods, "web", |pod| container(pod).restart_count == 1 && container(pod).ready).await;
+    let again = world
+        .until(&pods, "web", |pod| {
+            container(pod).restart_count == 1 && container(pod).ready
+        })
+        .await;
     let last = container(&again).last_state.unwrap().terminated.unwrap();
     assert_eq!(last.exit_code, 137);
     assert_eq!(again.uid(), pod.uid());
-    let previous = LogParams { previous: true, ..LogParams::default() };
+    let previous = LogParams {
+        previous: true,
+        ..LogParams::default()
+    };
     assert_eq!(pods.logs("web", &previous).await.unwrap(), "up\n");
     world.sandbox.shutdown().await;
 }

@@ -3,8 +3,8 @@
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{Api, DeleteParams, LogParams, PostParams};
 use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, LogParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::workloads::template;
@@ -24,12 +24,23 @@ fn using(claim: &str, command: &[&str]) -> Value {
 #[tokio::test]
 async fn what_one_pod_writes_to_its_volume_the_next_one_reads() {
     let world = World::start().await;
-    world.create::<PersistentVolumeClaim>(json!({"metadata": {"name": "data"}, "spec": claim("sandbox-csi")})).await;
-    world.run("writer", &[], using("data", &["write /v/file kept"])).await;
+    world
+        .create::<PersistentVolumeClaim>(json!({"metadata": {"name": "data"}, "spec": claim("sandbox-csi")}))
+        .await;
+    world
+        .run("writer", &[], using("data", &["write /v/file kept"]))
+        .await;
     world.until_phase("writer", "Succeeded").await;
     world.run("reader", &[], using("data", &["read /v/file"])).await;
     world.until_phase("reader", "Succeeded").await;
-    assert_eq!(world.of::<Pod>().logs("reader", &LogParams::default()).await.unwrap(), "kept\n");
+    assert_eq!(
+        world
+            .of::<Pod>()
+            .logs("reader", &LogParams::default())
+            .await
+            .unwrap(),
+        "kept\n"
+    );
     world.sandbox.shutdown().await;
 }
 
@@ -40,15 +51,23 @@ async fn a_volume_of_a_waiting_class_is_made_for_the_pods_node() {
         "metadata": {"name": "waiting"}, "provisioner": "csi.sandbox.caravel.dev", "volumeBindingMode": "WaitForFirstConsumer",
     });
     let classes: Api<StorageClass> = Api::all(world.client.clone());
-    classes.create(&PostParams::default(), &serde_json::from_value(class).unwrap()).await.unwrap();
-    world.create::<PersistentVolumeClaim>(json!({"metadata": {"name": "data"}, "spec": claim("waiting")})).await;
+    classes
+        .create(&PostParams::default(), &serde_json::from_value(class).unwrap())
+        .await
+        .unwrap();
+    world
+        .create::<PersistentVolumeClaim>(json!({"metadata": {"name": "data"}, "spec": claim("waiting")}))
+        .await;
     let mut spec = using("data", &["sleep"]);
     spec["nodeSelector"] = json!({"kubernetes.io/hostname": "sandbox-1"});
     world.run("web", &[], spec).await;
     let pod = world.until_phase("web", "Running").await;
     assert_eq!(pod.spec.unwrap().node_name.as_deref(), Some("sandbox-1"));
     let claim = world.of::<PersistentVolumeClaim>().get("data").await.unwrap();
-    assert_eq!(claim.annotations()["volume.kubernetes.io/selected-node"], "sandbox-1");
+    assert_eq!(
+        claim.annotations()["volume.kubernetes.io/selected-node"],
+        "sandbox-1"
+    );
     world.sandbox.shutdown().await;
 }
 
@@ -57,12 +76,28 @@ async fn a_pod_without_its_claim_is_not_scheduled() {
     let world = World::start().await;
     world.run("web", &[], using("missing", &["sleep"])).await;
     let message = |pod: &Pod| {
-        let conditions = pod.status.clone().and_then(|status| status.conditions).unwrap_or_default();
-        conditions.into_iter().find_map(|it| it.message).unwrap_or_default()
+        let conditions = pod
+            .status
+            .clone()
+            .and_then(|status| status.conditions)
+            .unwrap_or_default();
+        conditions
+            .into_iter()
+            .find_map(|it| it.message)
+            .unwrap_or_default()
     };
-    let pod = world.until(&world.of::<Pod>(), "web", |pod| !message(pod).is_empty()).await;
-    assert_eq!(message(&pod), "0/1 nodes are available: persistentvolumeclaim \"missing\" not found. not found");
-    world.create::<PersistentVolumeClaim>(json!({"metadata": {"name": "missing"}, "spec": claim("sandbox-csi")})).await;
+    let pod = world
+        .until(&world.of::<Pod>(), "web", |pod| !message(pod).is_empty())
+        .await;
+    assert_eq!(
+        message(&pod),
+        "0/1 nodes are available: persistentvolumeclaim \"missing\" not found. not found"
+    );
+    world
+        .create::<PersistentVolumeClaim>(
+            json!({"metadata": {"name": "missing"}, "spec": claim("sandbox-csi")}),
+        )
+        .await;
     world.until_phase("web", "Running").await;
     world.sandbox.shutdown().await;
 }
@@ -79,10 +114,18 @@ async fn a_stateful_set_gives_each_pod_a_volume_that_stays_with_its_name() {
         }}))
         .await;
     let sets = world.of::<StatefulSet>();
-    let ready = |set: &StatefulSet| set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+    let ready = |set: &StatefulSet| {
+        set.status
+            .as_ref()
+            .and_then(|status| status.ready_replicas)
+            .unwrap_or(0)
+    };
     world.until(&sets, "db", |set| ready(set) == 2).await;
     assert_eq!(world.names::<Pod>("app=db").await, ["db-0", "db-1"]);
-    assert_eq!(world.names::<PersistentVolumeClaim>("app=db").await, ["data-db-0", "data-db-1"]);
+    assert_eq!(
+        world.names::<PersistentVolumeClaim>("app=db").await,
+        ["data-db-0", "data-db-1"]
+    );
     let pods = world.of::<Pod>();
     let before = pods.get("db-1").await.unwrap();
     pods.delete("db-1", &DeleteParams::default()).await.unwrap();

@@ -39,7 +39,8 @@ impl Program for Shell {
                     std::fs::write(place(path), text).expect("a place that can be written");
                 }
                 "read" => {
-                    let text = std::fs::read(place(rest)).unwrap_or_else(|error| error.to_string().into_bytes());
+                    let text =
+                        std::fs::read(place(rest)).unwrap_or_else(|error| error.to_string().into_bytes());
                     container.log.write(&text);
                     container.log.write(b"\n");
                 }
@@ -68,7 +69,11 @@ pub struct World {
 
 impl World {
     pub async fn with_nodes(nodes: usize) -> Self {
-        let sandbox = Sandbox::builder().nodes(nodes).seed(1).image("shell", Arc::new(Shell)).start();
+        let sandbox = Sandbox::builder()
+            .nodes(nodes)
+            .seed(1)
+            .image("shell", Arc::new(Shell))
+            .start();
         let sandbox = sandbox.await.unwrap();
         let client = sandbox.client();
         Self { sandbox, client }
@@ -95,7 +100,10 @@ impl World {
             + serde::Serialize,
     {
         let object: K = serde_json::from_value(object).unwrap();
-        self.of::<K>().create(&PostParams::default(), &object).await.unwrap()
+        self.of::<K>()
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap()
     }
 
     /// A pod of one container; `spec` is merged into it.
@@ -126,13 +134,18 @@ impl World {
     }
 
     pub async fn until_phase(&self, name: &str, wanted: &str) -> Pod {
-        self.until(&self.of::<Pod>(), name, |pod| phase(pod) == wanted).await
+        self.until(&self.of::<Pod>(), name, |pod| phase(pod) == wanted)
+            .await
     }
 
     /// `Reason: message` of every event about this object.
     pub async fn events(&self, name: &str) -> Vec<String> {
         let field = format!("involvedObject.name={name}");
-        let events = self.of::<Event>().list(&ListParams::default().fields(&field)).await.unwrap();
+        let events = self
+            .of::<Event>()
+            .list(&ListParams::default().fields(&field))
+            .await
+            .unwrap();
         let said = |event: &Event| {
             let text = |text: &Option<String>| text.clone().unwrap_or_default();
             format!("{}: {}", text(&event.reason), text(&event.message))
@@ -147,13 +160,20 @@ impl World {
             + Debug
             + DeserializeOwned,
     {
-        let all = self.of::<K>().list(&ListParams::default().labels(labels)).await.unwrap();
+        let all = self
+            .of::<K>()
+            .list(&ListParams::default().labels(labels))
+            .await
+            .unwrap();
         all.items.iter().map(ResourceExt::name_any).collect()
     }
 }
 
 pub fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Pending")
 }
 
 pub fn pod(name: &str, command: &[&str], spec: Value) -> Value {
@@ -172,7 +192,10 @@ pub fn container(pod: &Pod) -> k8s_openapi::api::core::v1::ContainerStatus {
 
 /// Why the first container waits.
 pub fn waiting(pod: &Pod) -> String {
-    let statuses = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
+    let statuses = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_ref());
     let state = statuses.and_then(|all| all.first()?.state.clone());
     state.and_then(|state| state.waiting?.reason).unwrap_or_default()
 }

@@ -66,14 +66,20 @@ pub struct MountError {
 
 /// `var/lib/kubelet/pods/<uid>` below the node's root.
 pub fn pod_folder(root: &Path, pod: &Pod) -> PathBuf {
-    root.join("var/lib/kubelet/pods").join(pod.uid().unwrap_or_default())
+    root.join("var/lib/kubelet/pods")
+        .join(pod.uid().unwrap_or_default())
 }
 
 impl Mounter<'_> {
     /// Mounts every volume of the pod, by name.
     pub async fn mount_all(&self) -> Result<BTreeMap<String, Mounted>, MountError> {
         let mut mounted = BTreeMap::new();
-        for volume in self.pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        for volume in self
+            .pod
+            .spec
+            .iter()
+            .flat_map(|spec| spec.volumes.iter().flatten())
+        {
             mounted.insert(volume.name.clone(), self.mount(volume).await?);
         }
         Ok(mounted)
@@ -101,7 +107,10 @@ impl Mounter<'_> {
             return Err(failed(format!("volume {} has no CSI driver", found.name_any())));
         };
         let uid = self.pod.uid().unwrap_or_default();
-        let on = OnPod { node: self.node, pod: &uid };
+        let on = OnPod {
+            node: self.node,
+            pod: &uid,
+        };
         let read_only = claim.read_only == Some(true);
         let path = self.volumes.publish(&csi.volume_handle, &on, read_only).await?;
         if path.is_dir() {
@@ -116,7 +125,10 @@ impl Mounter<'_> {
 
     /// A volume that lives on the node only.
     async fn mount_own(&self, volume: &Volume) -> Result<Mounted, String> {
-        let own = |path: PathBuf| Mounted { path, published: None };
+        let own = |path: PathBuf| Mounted {
+            path,
+            published: None,
+        };
         if let Some(host) = &volume.host_path {
             let is_file = host.type_.as_deref().is_some_and(|kind| kind.starts_with("File"));
             return self.host_path(&host.path, is_file);
@@ -137,7 +149,11 @@ impl Mounter<'_> {
 
     fn host_path(&self, path: &str, is_file: bool) -> Result<Mounted, String> {
         let whole = within(self.root, path).ok_or_else(|| format!("hostPath {path} is not a path"))?;
-        let folder = if is_file { whole.parent().unwrap_or(&whole) } else { &whole };
+        let folder = if is_file {
+            whole.parent().unwrap_or(&whole)
+        } else {
+            &whole
+        };
         std::fs::create_dir_all(folder).map_err(|error| said(&error))?;
         Ok(Mounted {
             path: whole,
@@ -145,7 +161,10 @@ impl Mounter<'_> {
         })
     }
 
-    async fn volume_of(&self, source: &PersistentVolumeClaimVolumeSource) -> Result<PersistentVolume, String> {
+    async fn volume_of(
+        &self,
+        source: &PersistentVolumeClaimVolumeSource,
+    ) -> Result<PersistentVolume, String> {
         let namespace = self.pod.namespace().unwrap_or_default();
         let name = &source.claim_name;
         let claims = self.client.of::<PersistentVolumeClaim>(&namespace);
@@ -156,7 +175,10 @@ impl Mounter<'_> {
             return Err(format!("PVC {namespace}/{name} is not bound"));
         }
         let volumes = self.client.wide::<PersistentVolume>();
-        let volume = volumes.get_opt(&volume).await.map_err(|error| error.to_string())?;
+        let volume = volumes
+            .get_opt(&volume)
+            .await
+            .map_err(|error| error.to_string())?;
         volume.ok_or_else(|| format!("PVC {namespace}/{name} has a volume that is not there"))
     }
 }
@@ -198,7 +220,10 @@ mod tests {
     #[test]
     fn a_host_path_never_leaves_the_nodes_root() {
         let root = Path::new("/box/node");
-        assert_eq!(within(root, "/var/lib").as_deref(), Some(Path::new("/box/node/var/lib")));
+        assert_eq!(
+            within(root, "/var/lib").as_deref(),
+            Some(Path::new("/box/node/var/lib"))
+        );
         assert_eq!(within(root, "/var/../../etc"), None);
     }
 }
