@@ -162,9 +162,9 @@ pub(crate) fn json(code: u16, value: &impl Serialize) -> Response<ResponseBody> 
 }
 
 /// A text answer.
-pub(crate) fn text(text: &str) -> Response<ResponseBody> {
+pub(crate) fn text(code: u16, text: &str) -> Response<ResponseBody> {
     whole(
-        200,
+        code,
         "text/plain; charset=utf-8",
         Bytes::copy_from_slice(text.as_bytes()),
     )

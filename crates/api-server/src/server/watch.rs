@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::ApiServer;
 use super::answer::{Answer, shaped};
 use super::call::Call;
-use super::read::{refuse_create_only, selector};
+use super::read::selector;
 use crate::error::{ApiError, Reason};
 use crate::kind::Kind;
 use crate::request::Shape;
@@ -25,7 +25,6 @@ const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
 impl ApiServer {
     pub(crate) fn watch(&self, call: &mut Call) -> Result<Answer, ApiError> {
-        refuse_create_only(call)?;
         let mut watching = Watching::begin(self, call)?;
         if let Some(first) = watching.first(call)? {
             watching.ready = first;
@@ -209,13 +208,22 @@ impl Watching {
     }
 
     fn bookmark(&self, out: &mut Vec<u8>, initial_events_end: bool) {
-        let mut metadata = json!({"resourceVersion": self.seen.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": self.seen.to_string()});
         if initial_events_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({
-            "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata,
-        });
+        let object = match self.shape {
+            Shape::Whole => {
+                json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata})
+            }
+            Shape::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            }
+            Shape::Table => json!({
+                "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                "columnDefinitions": null, "rows": [],
+            }),
+        };
         write_event(out, "BOOKMARK", &object);
     }
 }

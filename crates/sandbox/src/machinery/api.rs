@@ -60,7 +60,8 @@ pub async fn merge<K>(api: &Api<K>, name: &str, patch: &Value) -> Answer<K>
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
 }
 
 /// A JSON merge patch of the status.

@@ -68,7 +68,12 @@ async fn work<C: Controller>(controller: &C, queue: &Queue<C::Key>) {
             }
             Err(_) => {
                 let wait = queue.retry(key.clone());
-                tracing::warn!(controller = C::NAME, ?key, ?wait, "took longer than {DEADLINE:?}; will look again");
+                tracing::warn!(
+                    controller = C::NAME,
+                    ?key,
+                    ?wait,
+                    "took longer than {DEADLINE:?}; will look again"
+                );
             }
         }
     }

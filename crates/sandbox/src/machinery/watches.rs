@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::discovery::{Resource, discover};
 use super::Context;
+use super::discovery::{Resource, discover};
 
 /// The wait before discovery is asked again after it failed.
 const DISCOVERY_WAIT: Duration = Duration::from_millis(100);
@@ -175,7 +175,8 @@ impl Running {
         let mut followed = self.followed.lock();
         let name = |kind: &Resource| (kind.api.group.clone(), kind.api.plural.clone());
         // Nobody acts on events, and they are served twice.
-        let is_followed = |kind: &&Resource| kind.has("list") && kind.has("watch") && kind.api.plural != "events";
+        let is_followed =
+            |kind: &&Resource| kind.has("list") && kind.has("watch") && kind.api.plural != "events";
         followed.retain(|name_, token| {
             let stays = kinds.iter().any(|kind| name(kind) == *name_);
             if !stays {
@@ -218,13 +219,13 @@ impl Running {
                 Ok(watcher::Event::InitDone) => {
                     let now = listed.take().unwrap_or_default();
                     let before = std::mem::replace(seen, now);
-                    let is_gone = |(key, meta): &(Key, ObjectMeta)| {
-                        seen.get(key).is_none_or(|now| now.uid != meta.uid)
-                    };
+                    let is_gone =
+                        |(key, meta): &(Key, ObjectMeta)| seen.get(key).is_none_or(|now| now.uid != meta.uid);
                     let gone = before.into_iter().filter(is_gone).map(|(_, meta)| meta).collect();
                     self.tell_gone(kind, gone);
                     if std::mem::take(&mut is_first) {
-                        self.unlisted.send_modify(|count| *count = count.saturating_sub(1));
+                        self.unlisted
+                            .send_modify(|count| *count = count.saturating_sub(1));
                     }
                 }
                 Ok(watcher::Event::Apply(object)) => {
@@ -245,7 +246,11 @@ impl Running {
     }
 
     fn tell(&self, resource: &Resource, object: &DynamicObject, gone: bool) {
-        let change = Change { resource, object, gone };
+        let change = Change {
+            resource,
+            object,
+            gone,
+        };
         if change.is("apiextensions.k8s.io", "CustomResourceDefinition") {
             self.rediscover.notify_one();
         }

@@ -57,7 +57,12 @@ impl Plan<'_> {
         std::fs::create_dir_all(self.folder).map_err(whole)?;
         let termination_message = self.folder.join("termination-log");
         std::fs::write(&termination_message, b"").map_err(whole)?;
-        let words = self.spec.command.iter().flatten().chain(self.spec.args.iter().flatten());
+        let words = self
+            .spec
+            .command
+            .iter()
+            .flatten()
+            .chain(self.spec.args.iter().flatten());
         let container = Container {
             pod: self.pod.clone(),
             name: self.spec.name.clone(),
@@ -94,7 +99,9 @@ impl Plan<'_> {
     fn mounts(&self, termination_message: &Path) -> Result<BTreeMap<PathBuf, PathBuf>, String> {
         let mut mounts = BTreeMap::new();
         for mount in self.spec.volume_mounts.iter().flatten() {
-            let Some(volume) = self.volumes.get(&mount.name) else { continue };
+            let Some(volume) = self.volumes.get(&mount.name) else {
+                continue;
+            };
             let below = mount.sub_path.clone().or_else(|| {
                 let expression = mount.sub_path_expr.as_ref()?;
                 Some(expand(expression, &self.variables))
@@ -110,7 +117,11 @@ impl Plan<'_> {
                 mounts.insert(PathBuf::from(&device.device_path), volume.path.clone());
             }
         }
-        let last_words = self.spec.termination_message_path.as_deref().unwrap_or(TERMINATION_LOG);
+        let last_words = self
+            .spec
+            .termination_message_path
+            .as_deref()
+            .unwrap_or(TERMINATION_LOG);
         mounts.insert(PathBuf::from(last_words), termination_message.to_owned());
         Ok(mounts)
     }
@@ -118,13 +129,21 @@ impl Plan<'_> {
 
 /// A path in the volume, made when it is not there.
 fn sub_path(volume: &Path, below: &str) -> Result<PathBuf, String> {
-    let is_inside = |part| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir);
+    let is_inside = |part| {
+        matches!(
+            part,
+            std::path::Component::Normal(_) | std::path::Component::CurDir
+        )
+    };
     if !Path::new(below).components().all(is_inside) {
-        return Err(format!("failed to prepare subPath {below:?}: it leaves the volume"));
+        return Err(format!(
+            "failed to prepare subPath {below:?}: it leaves the volume"
+        ));
     }
     let path = volume.join(below);
     if !path.exists() {
-        std::fs::create_dir_all(&path).map_err(|error| format!("failed to prepare subPath {below:?}: {error}"))?;
+        std::fs::create_dir_all(&path)
+            .map_err(|error| format!("failed to prepare subPath {below:?}: {error}"))?;
     }
     Ok(path)
 }

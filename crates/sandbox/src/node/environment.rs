@@ -73,13 +73,23 @@ async fn referenced(
     if let Some(from) = &source.secret_key_ref {
         let optional = from.optional == Some(true);
         let mut values = secret(client, &namespace, &from.name, optional).await?;
-        let missing = || format!("couldn't find key {} in Secret {namespace}/{}", from.key, from.name);
+        let missing = || {
+            format!(
+                "couldn't find key {} in Secret {namespace}/{}",
+                from.key, from.name
+            )
+        };
         return one(values.remove(&from.key).map(text), optional, missing);
     }
     if let Some(from) = &source.config_map_key_ref {
         let optional = from.optional == Some(true);
         let mut values = config_map(client, &namespace, &from.name, optional).await?;
-        let missing = || format!("couldn't find key {} in ConfigMap {namespace}/{}", from.key, from.name);
+        let missing = || {
+            format!(
+                "couldn't find key {} in ConfigMap {namespace}/{}",
+                from.key, from.name
+            )
+        };
         return one(values.remove(&from.key).map(text), optional, missing);
     }
     Ok(None)
@@ -126,7 +136,9 @@ pub async fn config_map(
             let text = map.data.unwrap_or_default();
             let binary = map.binary_data.unwrap_or_default();
             let text = text.into_iter().map(|(key, value)| (key, value.into_bytes()));
-            Ok(text.chain(binary.into_iter().map(|(key, value)| (key, value.0))).collect())
+            Ok(text
+                .chain(binary.into_iter().map(|(key, value)| (key, value.0)))
+                .collect())
         }
         Ok(None) if optional => Ok(BTreeMap::new()),
         Ok(None) => Err(format!("configmap \"{name}\" not found")),
@@ -180,7 +192,9 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
     while let Some(at) = rest.find('$') {
         expanded.push_str(&rest[..at]);
         rest = &rest[at..];
-        let closed = rest.strip_prefix("$(").and_then(|inner| Some((inner, inner.find(')')?)));
+        let closed = rest
+            .strip_prefix("$(")
+            .and_then(|inner| Some((inner, inner.find(')')?)));
         if let Some((inner, end)) = closed {
             match variables.get(&inner[..end]) {
                 Some(value) => expanded.push_str(value),
@@ -226,6 +240,9 @@ mod tests {
         assert_eq!(ask("spec.nodeName"), Ok("one".to_owned()));
         assert_eq!(ask("metadata.labels['app']"), Ok("web".to_owned()));
         assert_eq!(ask("metadata.labels"), Ok("app=\"web\"".to_owned()));
-        assert_eq!(ask("spec.host"), Err("unsupported fieldPath: spec.host".to_owned()));
+        assert_eq!(
+            ask("spec.host"),
+            Err("unsupported fieldPath: spec.host".to_owned())
+        );
     }
 }

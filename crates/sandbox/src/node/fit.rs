@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, PodSpec, Taint, Toleration,
-    TopologySelectorTerm,
+    Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, PodSpec, Taint,
+    Toleration, TopologySelectorTerm,
 };
 
 /// What a pod's claim asks of a node.
@@ -33,13 +33,20 @@ pub fn misfit(pod: &PodSpec, claims: &[ClaimOnNode], node: &Node) -> Option<Stri
     if spec.unschedulable == Some(true) && !tolerates(tolerations, &unschedulable) {
         return Some("node(s) were unschedulable".to_owned());
     }
-    if pod.node_name.as_ref().is_some_and(|name| Some(name) != node.metadata.name.as_ref()) {
+    if pod
+        .node_name
+        .as_ref()
+        .is_some_and(|name| Some(name) != node.metadata.name.as_ref())
+    {
         return Some("node(s) didn't match the requested node name".to_owned());
     }
     let taints = Taints(spec.taints.unwrap_or_default());
     if let Some(taint) = taints.untolerated(tolerations, &["NoSchedule", "NoExecute"]) {
         let value = taint.value.as_deref().unwrap_or_default();
-        return Some(format!("node(s) had untolerated taint {{{}: {value}}}", taint.key));
+        return Some(format!(
+            "node(s) had untolerated taint {{{}: {value}}}",
+            taint.key
+        ));
     }
     if !fits_affinity(pod, node) {
         return Some("node(s) didn't match Pod's node affinity/selector".to_owned());
@@ -98,15 +105,25 @@ pub fn fits_affinity(pod: &PodSpec, node: &Node) -> bool {
     if !pod.node_selector.iter().flatten().all(has) {
         return false;
     }
-    let affinity = pod.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
+    let affinity = pod
+        .affinity
+        .as_ref()
+        .and_then(|affinity| affinity.node_affinity.as_ref());
     affinity
-        .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref())
+        .and_then(|affinity| {
+            affinity
+                .required_during_scheduling_ignored_during_execution
+                .as_ref()
+        })
         .is_none_or(|selector| selector_fits(selector, node))
 }
 
 /// One term is enough.
 pub fn selector_fits(selector: &NodeSelector, node: &Node) -> bool {
-    selector.node_selector_terms.iter().any(|term| term_fits(term, node))
+    selector
+        .node_selector_terms
+        .iter()
+        .any(|term| term_fits(term, node))
 }
 
 /// All requirements must hold; a term without any fits nothing.
@@ -155,7 +172,10 @@ pub fn no_node(reasons: &[String]) -> String {
     for reason in reasons {
         *counted.entry(reason).or_default() += 1;
     }
-    let mut said: Vec<String> = counted.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut said: Vec<String> = counted
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
     said.sort();
     format!(
         "0/{count} nodes are available: {}. no new claims to deallocate, preemption: 0/{count} nodes are available: \

@@ -53,12 +53,21 @@ impl NodeParts {
     /// An address that no pod of this node has had.
     pub fn next_pod_ip(&self) -> String {
         let number = self.addresses.fetch_add(1, Ordering::Relaxed);
-        format!("10.{}.{}.{}", 244 + self.number / 250, self.number % 250, number % 253 + 2)
+        format!(
+            "10.{}.{}.{}",
+            244 + self.number / 250,
+            self.number % 250,
+            number % 253 + 2
+        )
     }
 
     /// A container's id: of this node, never given twice.
     pub fn next_container_id(&self) -> String {
-        format!("{}-{}", self.name, self.containers.fetch_add(1, Ordering::Relaxed))
+        format!(
+            "{}-{}",
+            self.name,
+            self.containers.fetch_add(1, Ordering::Relaxed)
+        )
     }
 }
 

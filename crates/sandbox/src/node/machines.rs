@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use caravel_api_server::{ApiError, Reason};
+use caravel_api_server::{ApiError, ExecOptions, LogOptions, Nodes, Reason};
 use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::Value;
 
@@ -16,19 +17,6 @@ use crate::{ExecRequest, Log};
 #[derive(Clone)]
 pub struct Machines(Vec<Arc<Kubelet>>);
 
-/// Which log, and how much of it.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// The start before this one.
-    pub previous: bool,
-    /// Goes on until the container has ended.
-    pub follow: bool,
-    /// The last so many lines.
-    pub tail_lines: Option<usize>,
-    /// At most so many bytes.
-    pub limit_bytes: Option<usize>,
-}
-
 impl Machines {
     /// These kubelets.
     pub fn new(kubelets: Vec<Arc<Kubelet>>) -> Self {
@@ -37,7 +25,10 @@ impl Machines {
 
     /// Kills a container as if the machine had: exit code 137, restarted as the pod's policy says. False: it is not running.
     pub fn kill(&self, namespace: &str, pod: &str, container: &str) -> bool {
-        let worker = self.0.iter().find_map(|kubelet| kubelet.worker_of(namespace, pod));
+        let worker = self
+            .0
+            .iter()
+            .find_map(|kubelet| kubelet.worker_of(namespace, pod));
         let started = worker.and_then(|worker| worker.started.lock().get(container).cloned());
         match started.filter(Started::is_running) {
             Some(started) => {
@@ -60,56 +51,68 @@ impl Machines {
         let name = if name.is_empty() { first } else { name };
         let worker = self.worker(pod);
         let found = worker.as_ref().and_then(|worker| {
-            let starts = if previous { worker.previous.lock() } else { worker.started.lock() };
+            let starts = if previous {
+                worker.previous.lock()
+            } else {
+                worker.started.lock()
+            };
             starts.get(name).cloned()
         });
         found.ok_or_else(|| {
             let pod_name = pod_name.as_str().unwrap_or_default();
             let why = match worker {
-                _ if previous => format!(
-                    "previous terminated container \"{name}\" in pod \"{pod_name}\" not found"
-                ),
+                _ if previous => {
+                    format!("previous terminated container \"{name}\" in pod \"{pod_name}\" not found")
+                }
                 Some(worker) => {
-                    let reason = worker.record.lock().container(name).map(super::status::Record::waits_for);
+                    let reason = worker
+                        .record
+                        .lock()
+                        .container(name)
+                        .map(super::status::Record::waits_for);
                     let reason = reason.unwrap_or_default();
                     format!("container \"{name}\" in pod \"{pod_name}\" is waiting to start: {reason}")
                 }
-                None => format!("pod {}/{pod_name} is on no node", namespace.as_str().unwrap_or_default()),
+                None => format!(
+                    "pod {}/{pod_name} is on no node",
+                    namespace.as_str().unwrap_or_default()
+                ),
             };
             ApiError::new(Reason::BadRequest, why)
         })
     }
+}
 
-    /// A container's log.
-    pub fn read_log(
-        &self,
-        pod: &Value,
-        container: &str,
-        wanted: &Wanted,
-    ) -> Result<BoxStream<'static, Bytes>, ApiError> {
-        let started = self.container(pod, container, wanted.previous)?;
+#[async_trait]
+impl Nodes for Machines {
+    /// `since` and `timestamps` are not known to a log: it has no times.
+    async fn logs(&self, pod: &Value, options: LogOptions) -> Result<BoxStream<'static, Bytes>, ApiError> {
+        let started = self.container(pod, &options.container, options.previous)?;
         let log = started.container.log.clone();
         let written = log.since(0);
-        let start = wanted.tail_lines.map_or(0, |lines| tail(&written, lines));
-        if !wanted.follow {
-            let end = wanted.limit_bytes.map_or(written.len(), |limit| written.len().min(start + limit));
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let start = options
+            .tail_lines
+            .map_or(0, |lines| tail(&written, number(lines)));
+        if !options.follow {
+            let limit = options.limit_bytes.map_or(usize::MAX, number);
+            let end = written.len().min(start.saturating_add(limit));
             return Ok(stream::iter([written.slice(start..end)]).boxed());
         }
         Ok(follow(log, started, start))
     }
 
-    /// Runs a command beside the program: its output and exit code.
-    pub async fn run_command(
-        &self,
-        pod: &Value,
-        container: &str,
-        request: ExecRequest,
-    ) -> Result<(Bytes, i32), ApiError> {
-        let started = self.container(pod, container, false)?;
+    async fn exec(&self, pod: &Value, options: ExecOptions) -> Result<(Bytes, i32), ApiError> {
+        let started = self.container(pod, &options.container, false)?;
         if !started.is_running() {
             let name = &started.container.name;
-            return Err(ApiError::new(Reason::BadRequest, format!("container not found (\"{name}\")")));
+            let why = format!("container not found (\"{name}\")");
+            return Err(ApiError::new(Reason::BadRequest, why));
         }
+        let request = ExecRequest {
+            command: options.command,
+            stdin: options.stdin,
+        };
         Ok(started.program.exec(&started.container, request).await)
     }
 }

@@ -53,7 +53,10 @@ struct Observed {
 enum Decision {
     Bind(String),
     /// These claims get their volumes for this node first.
-    Prepare { node: String, claims: Vec<String> },
+    Prepare {
+        node: String,
+        claims: Vec<String>,
+    },
     /// Volumes are being made.
     Wait,
     Unschedulable(String),
@@ -79,12 +82,20 @@ impl Scheduler {
         for name in claim_names(pod, spec) {
             claims.push(self.claim(&pod.namespace().unwrap_or_default(), name).await?);
         }
-        Ok(Observed { nodes, placed, claims })
+        Ok(Observed {
+            nodes,
+            placed,
+            claims,
+        })
     }
 
     async fn claim(&self, namespace: &str, name: String) -> Answer<Claim> {
         let client = &self.context.client;
-        let Some(claim) = client.of::<PersistentVolumeClaim>(namespace).get_opt(&name).await? else {
+        let Some(claim) = client
+            .of::<PersistentVolumeClaim>(namespace)
+            .get_opt(&name)
+            .await?
+        else {
             return Ok(Claim::Missing(name));
         };
         if claim.metadata.deletion_timestamp.is_some() {
@@ -202,7 +213,9 @@ fn decide(pod: &Pod, spec: &PodSpec, observed: &Observed) -> Decision {
         .iter()
         .find_map(|claim| claim.annotations().get(SELECTED_NODE))
         .filter(|node| fitting.contains(node));
-    let best = selected.cloned().or_else(|| best(pod, spec, &observed.placed, fitting));
+    let best = selected
+        .cloned()
+        .or_else(|| best(pod, spec, &observed.placed, fitting));
     let Some(node) = best else {
         return Decision::Unschedulable(fit::no_node(&reasons));
     };
@@ -246,7 +259,11 @@ impl Controller for Scheduler {
     fn touched_by(&self, change: &Change<'_>) -> Vec<Key> {
         let mut pending = self.pending.lock();
         if change.is("", "Pod") {
-            let node = change.object.data.pointer("/spec/nodeName").and_then(Value::as_str);
+            let node = change
+                .object
+                .data
+                .pointer("/spec/nodeName")
+                .and_then(Value::as_str);
             if change.gone || node.is_some_and(|node| !node.is_empty()) {
                 pending.remove(&change.key());
                 return Vec::new();
@@ -271,8 +288,14 @@ impl Controller for Scheduler {
             return Ok(Outcome::Done);
         };
         let spec = pod.spec.clone().unwrap_or_default();
-        let is_ours = spec.scheduler_name.as_deref().is_none_or(|name| name == "default-scheduler");
-        let is_held = spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty());
+        let is_ours = spec
+            .scheduler_name
+            .as_deref()
+            .is_none_or(|name| name == "default-scheduler");
+        let is_held = spec
+            .scheduling_gates
+            .as_ref()
+            .is_some_and(|gates| !gates.is_empty());
         let is_placed = node_of(&pod).is_some() || is_over(&pod);
         if !is_ours || is_held || is_placed || pod.metadata.deletion_timestamp.is_some() {
             return Ok(Outcome::Done);
@@ -300,8 +323,14 @@ fn is_bound(claim: &PersistentVolumeClaim) -> bool {
 
 fn claim_names(pod: &Pod, spec: &PodSpec) -> Vec<String> {
     let of_volume = |volume: &k8s_openapi::api::core::v1::Volume| {
-        let claim = volume.persistent_volume_claim.as_ref().map(|claim| claim.claim_name.clone());
-        let own = volume.ephemeral.as_ref().map(|_| format!("{}-{}", pod.name_any(), volume.name));
+        let claim = volume
+            .persistent_volume_claim
+            .as_ref()
+            .map(|claim| claim.claim_name.clone());
+        let own = volume
+            .ephemeral
+            .as_ref()
+            .map(|_| format!("{}-{}", pod.name_any(), volume.name));
         claim.or(own)
     };
     spec.volumes.iter().flatten().filter_map(of_volume).collect()

@@ -84,7 +84,10 @@ impl Record {
             State::Running { since, id } => (Some(id), json!({"running": {"startedAt": since}})),
             State::Ended(ended) => (Some(&ended.id), json!({"terminated": ended.status()})),
         };
-        let last = self.last.as_ref().map_or_else(|| json!({}), |ended| json!({"terminated": ended.status()}));
+        let last = self
+            .last
+            .as_ref()
+            .map_or_else(|| json!({}), |ended| json!({"terminated": ended.status()}));
         let mounts: Vec<Value> = self.spec.volume_mounts.iter().flatten().map(mount).collect();
         let image = self.spec.image.clone().unwrap_or_default();
         let mut status = json!({
@@ -150,11 +153,17 @@ impl PodRecord {
         let spec = pod.spec.clone().unwrap_or_default();
         let status = pod.status.clone().unwrap_or_default();
         let init = spec.init_containers.unwrap_or_default();
-        let reason = if init.is_empty() { "ContainerCreating" } else { "PodInitializing" };
+        let reason = if init.is_empty() {
+            "ContainerCreating"
+        } else {
+            "PodInitializing"
+        };
         let before = status.container_statuses.unwrap_or_default();
         let restarts = |name: &str| {
             let of = before.iter().find(|status| status.name == name);
-            of.map_or(0, |status| status.restart_count + i32::from(status.container_id.is_some()))
+            of.map_or(0, |status| {
+                status.restart_count + i32::from(status.container_id.is_some())
+            })
         };
         let new = |spec: &ContainerSpec| Record::new(spec, reason, restarts(&spec.name));
         Self {
@@ -192,7 +201,11 @@ impl PodRecord {
     pub fn status(&self, pod: &Pod, now: &Time) -> Value {
         let phase = self.phase();
         let statuses = |records: &[Record], is_init: bool| -> Value {
-            records.iter().map(|record| record.status(is_init)).collect::<Vec<_>>().into()
+            records
+                .iter()
+                .map(|record| record.status(is_init))
+                .collect::<Vec<_>>()
+                .into()
         };
         let mut status = json!({
             "phase": phase, "conditions": self.conditions(pod, phase, now), "hostIP": self.host_ip,
@@ -213,7 +226,9 @@ impl PodRecord {
     fn conditions(&self, pod: &Pod, phase: &str, now: &Time) -> Vec<Value> {
         let names = |records: &[Record], is_good: fn(&Record) -> bool| -> String {
             let bad = records.iter().filter(|record| !is_good(record));
-            bad.map(|record| record.spec.name.as_str()).collect::<Vec<_>>().join(" ")
+            bad.map(|record| record.spec.name.as_str())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         let incomplete = names(&self.init, Record::has_succeeded);
         let unready = names(&self.containers, Record::is_ready);
@@ -234,7 +249,11 @@ impl PodRecord {
                 ("False", "ContainersNotReady", said)
             }
         };
-        let can_start = if self.pod_ip.is_some() && !self.is_over { "True" } else { "False" };
+        let can_start = if self.pod_ip.is_some() && !self.is_over {
+            "True"
+        } else {
+            "False"
+        };
         let mut all = own_conditions(pod);
         for (kind, (status, reason, message)) in [
             ("PodReadyToStartContainers", (can_start, "", String::new())),
@@ -280,7 +299,11 @@ fn put(all: &mut Vec<Value>, mut condition: Value) {
 /// The pod's conditions with this one; `None` when it says what is there already.
 pub fn replace_condition(pod: &Pod, condition: Value) -> Option<Vec<Value>> {
     let mut all = own_conditions(pod);
-    let same = |old: &Value| ["type", "status", "reason", "message"].iter().all(|field| old[field] == condition[field]);
+    let same = |old: &Value| {
+        ["type", "status", "reason", "message"]
+            .iter()
+            .all(|field| old[field] == condition[field])
+    };
     if all.iter().any(same) {
         return None;
     }
@@ -290,8 +313,15 @@ pub fn replace_condition(pod: &Pod, condition: Value) -> Option<Vec<Value>> {
 
 /// `BestEffort` without requests and limits, `Guaranteed` when each container's limits of cpu and memory are its requests.
 fn qos_class(pod: &Pod) -> &'static str {
-    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let resources: Vec<_> = containers.iter().map(|it| it.resources.clone().unwrap_or_default()).collect();
+    let containers = pod
+        .spec
+        .as_ref()
+        .map(|spec| spec.containers.as_slice())
+        .unwrap_or_default();
+    let resources: Vec<_> = containers
+        .iter()
+        .map(|it| it.resources.clone().unwrap_or_default())
+        .collect();
     let is_empty = |it: &k8s_openapi::api::core::v1::ResourceRequirements| {
         it.limits.as_ref().is_none_or(|limits| limits.is_empty())
             && it.requests.as_ref().is_none_or(|requests| requests.is_empty())

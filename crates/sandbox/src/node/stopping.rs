@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
 
 use super::container::Started;
-use super::volumes::pod_folder;
+use super::volumes::{OnPod, pod_folder};
 use super::worker::Worker;
 use crate::machinery::{Kinds, Told, is_conflict, is_not_found};
 
@@ -25,7 +25,13 @@ impl Worker {
     pub(super) async fn end(&self) {
         let latest = self.changes.borrow().clone();
         let grace = latest.as_ref().map_or(Duration::ZERO, grace);
-        let running: Vec<Started> = self.started.lock().values().filter(|it| it.is_running()).cloned().collect();
+        let running: Vec<Started> = self
+            .started
+            .lock()
+            .values()
+            .filter(|it| it.is_running())
+            .cloned()
+            .collect();
         if !running.is_empty() && latest.is_some() {
             for started in &running {
                 let told = format!("Stopping container {}", started.container.name);
@@ -75,15 +81,23 @@ impl Worker {
     }
 
     fn spec_of(&self, name: &str) -> Option<k8s_openapi::api::core::v1::Container> {
-        self.record.lock().container(name).map(|record| record.spec.clone())
+        self.record
+            .lock()
+            .container(name)
+            .map(|record| record.spec.clone())
     }
 
     /// Gives the volumes back.
     pub(super) async fn unmount(&self) {
         let mounted = std::mem::take(&mut *self.mounted.lock());
+        let uid = self.pod.uid().unwrap_or_default();
+        let on = OnPod {
+            node: &self.node.name,
+            pod: &uid,
+        };
         for (name, volume) in mounted {
-            let Some((driver, handle)) = volume.published else { continue };
-            if let Err(why) = self.node.volumes.unpublish(&driver, &handle, &self.node.name).await {
+            let Some(handle) = volume.published else { continue };
+            if let Err(why) = self.node.volumes.unpublish(&handle, &on).await {
                 tracing::warn!(volume = %name, pod = %self.pod.name_any(), why, "volume is not given back");
             }
         }
@@ -91,17 +105,25 @@ impl Worker {
 
     /// The object goes, now that nothing of the pod runs any more.
     async fn delete_object(&self) {
-        let api = self.node.context.client.of::<Pod>(&self.pod.namespace().unwrap_or_default());
-        let now = DeleteParams::default().grace_period(0).preconditions(Preconditions {
-            uid: self.pod.uid(),
-            resource_version: None,
-        });
+        let api = self
+            .node
+            .context
+            .client
+            .of::<Pod>(&self.pod.namespace().unwrap_or_default());
+        let now = DeleteParams::default()
+            .grace_period(0)
+            .preconditions(Preconditions {
+                uid: self.pod.uid(),
+                resource_version: None,
+            });
         let mut wait = Duration::from_millis(10);
         while self.changes.borrow().is_some() {
             match api.delete(&self.pod.name_any(), &now).await {
                 Ok(_) => return,
                 Err(error) if is_not_found(&error) || is_conflict(&error) => return,
-                Err(error) => tracing::debug!(%error, pod = %self.pod.name_any(), "pod will be deleted again"),
+                Err(error) => {
+                    tracing::debug!(%error, pod = %self.pod.name_any(), "pod will be deleted again")
+                }
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(Duration::from_secs(5));
@@ -116,9 +138,14 @@ impl Worker {
 }
 
 fn grace(pod: &Pod) -> Duration {
-    let spec = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    let spec = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.termination_grace_period_seconds);
     let seconds = pod.metadata.deletion_grace_period_seconds.or(spec);
-    seconds.map_or(USUAL_GRACE, |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
+    seconds.map_or(USUAL_GRACE, |seconds| {
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    })
 }
 
 /// Asks all to stop; kills what still runs after the grace.

@@ -86,14 +86,21 @@ impl Worker {
     /// Returns when the pod is being deleted, or is gone.
     async fn doomed(&self) {
         let mut changes = self.changes.clone();
-        let is_doomed = |pod: &Option<Pod>| pod.as_ref().is_none_or(|pod| pod.metadata.deletion_timestamp.is_some());
+        let is_doomed = |pod: &Option<Pod>| {
+            pod.as_ref()
+                .is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+        };
         // A sender that is gone means that the kubelet is: nothing more to wait for.
         let _ = changes.wait_for(is_doomed).await;
     }
 
     /// Never returns.
     async fn live(&self) {
-        let phase = self.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        let phase = self
+            .pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
         if !matches!(phase, Some("Succeeded" | "Failed")) {
             self.report().await;
             self.mount().await;
@@ -127,7 +134,10 @@ impl Worker {
                     self.record.lock().pod_ip = Some(addresses.pod_ip);
                     return;
                 }
-                Err(why) => self.tell(Told::warning(COMPONENT, "FailedMount", why), None).await,
+                Err(why) => {
+                    self.tell(Told::warning(COMPONENT, why.reason, why.message), None)
+                        .await
+                }
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(LONGEST_MOUNT_WAIT);
@@ -143,10 +153,18 @@ impl Worker {
 
     /// Runs the init containers; false when one has failed for good.
     async fn initialise(&self) -> bool {
-        let init = self.pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());
+        let init = self
+            .pod
+            .spec
+            .iter()
+            .flat_map(|spec| spec.init_containers.iter().flatten());
         for spec in init {
             // An init container that has succeeded is not run again.
-            let policy = if self.restart_policy() == "Never" { "Never" } else { "OnFailure" };
+            let policy = if self.restart_policy() == "Never" {
+                "Never"
+            } else {
+                "OnFailure"
+            };
             if self.keep_as(spec, policy).await != 0 {
                 return false;
             }
@@ -159,7 +177,11 @@ impl Worker {
     }
 
     fn restart_policy(&self) -> String {
-        let policy = self.pod.spec.as_ref().and_then(|spec| spec.restart_policy.clone());
+        let policy = self
+            .pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.restart_policy.clone());
         policy.unwrap_or_else(|| "Always".to_owned())
     }
 
@@ -204,7 +226,8 @@ impl Worker {
             self.set_waiting(spec, "CrashLoopBackOff", whole);
             self.report().await;
             let told = format!("Back-off restarting failed container {} in pod {whom}", spec.name);
-            self.tell(Told::warning(COMPONENT, "BackOff", told), Some(spec)).await;
+            self.tell(Told::warning(COMPONENT, "BackOff", told), Some(spec))
+                .await;
             tokio::time::sleep(wait).await;
         }
         if let Some(record) = self.record.lock().container(&spec.name) {
@@ -219,13 +242,22 @@ impl Worker {
         loop {
             if let Some(program) = self.node.images.find(&image) {
                 let told = format!("Container image \"{image}\" already present on machine");
-                self.tell(Told::normal(COMPONENT, "Pulled", told), Some(spec)).await;
+                self.tell(Told::normal(COMPONENT, "Pulled", told), Some(spec))
+                    .await;
                 return program;
             }
             if spec.image_pull_policy.as_deref() == Some("Never") {
                 let why = format!("Container image \"{image}\" is not present with pull policy of Never");
-                self.tell(Told::warning(COMPONENT, "ErrImageNeverPull", why.as_str()), Some(spec)).await;
-                self.tell(Told::warning(COMPONENT, "Failed", "Error: ErrImageNeverPull"), Some(spec)).await;
+                self.tell(
+                    Told::warning(COMPONENT, "ErrImageNeverPull", why.as_str()),
+                    Some(spec),
+                )
+                .await;
+                self.tell(
+                    Told::warning(COMPONENT, "Failed", "Error: ErrImageNeverPull"),
+                    Some(spec),
+                )
+                .await;
                 self.set_waiting(spec, "ErrImageNeverPull", why);
                 self.report().await;
             } else {
@@ -241,17 +273,32 @@ impl Worker {
             "failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": the sandbox holds no such image"
         );
         let pulling = format!("Pulling image \"{image}\"");
-        self.tell(Told::normal(COMPONENT, "Pulling", pulling), Some(spec)).await;
+        self.tell(Told::normal(COMPONENT, "Pulling", pulling), Some(spec))
+            .await;
         self.set_waiting(spec, "ErrImagePull", why.clone());
         self.report().await;
         let failed = format!("Failed to pull image \"{image}\": {why}");
-        self.tell(Told::warning(COMPONENT, "Failed", failed), Some(spec)).await;
-        self.tell(Told::warning(COMPONENT, "Failed", "Error: ErrImagePull"), Some(spec)).await;
+        self.tell(Told::warning(COMPONENT, "Failed", failed), Some(spec))
+            .await;
+        self.tell(
+            Told::warning(COMPONENT, "Failed", "Error: ErrImagePull"),
+            Some(spec),
+        )
+        .await;
         let backing_off = format!("Back-off pulling image \"{image}\"");
-        self.set_waiting(spec, "ImagePullBackOff", format!("{backing_off}: ErrImagePull: {why}"));
+        self.set_waiting(
+            spec,
+            "ImagePullBackOff",
+            format!("{backing_off}: ErrImagePull: {why}"),
+        );
         self.report().await;
-        self.tell(Told::normal(COMPONENT, "BackOff", backing_off), Some(spec)).await;
-        self.tell(Told::warning(COMPONENT, "Failed", "Error: ImagePullBackOff"), Some(spec)).await;
+        self.tell(Told::normal(COMPONENT, "BackOff", backing_off), Some(spec))
+            .await;
+        self.tell(
+            Told::warning(COMPONENT, "Failed", "Error: ImagePullBackOff"),
+            Some(spec),
+        )
+        .await;
     }
 
     /// Starts the container; waits while its environment cannot be made.
@@ -261,14 +308,26 @@ impl Worker {
                 Ok(started) => {
                     let name = &spec.name;
                     self.note_start(spec, &started);
-                    self.tell(Told::normal(COMPONENT, "Created", format!("Created container: {name}")), Some(spec)).await;
-                    self.tell(Told::normal(COMPONENT, "Started", format!("Started container {name}")), Some(spec)).await;
+                    self.tell(
+                        Told::normal(COMPONENT, "Created", format!("Created container: {name}")),
+                        Some(spec),
+                    )
+                    .await;
+                    self.tell(
+                        Told::normal(COMPONENT, "Started", format!("Started container {name}")),
+                        Some(spec),
+                    )
+                    .await;
                     return started;
                 }
                 Err(why) => {
                     self.set_waiting(spec, "CreateContainerConfigError", why.clone());
                     self.report().await;
-                    self.tell(Told::warning(COMPONENT, "Failed", format!("Error: {why}")), Some(spec)).await;
+                    self.tell(
+                        Told::warning(COMPONENT, "Failed", format!("Error: {why}")),
+                        Some(spec),
+                    )
+                    .await;
                 }
             }
             tokio::time::sleep(CONFIG_WAIT).await;
@@ -284,14 +343,20 @@ impl Worker {
         let volumes = self.mounted.lock().clone();
         let id = self.node.next_container_id();
         let namespace = self.pod.namespace().unwrap_or_default();
-        let account = self.pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
+        let account = self
+            .pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.service_account_name.clone());
         let plan = Plan {
             pod: &self.pod,
             spec,
             program,
             variables,
             volumes: &volumes,
-            folder: &pod_folder(&self.node.root, &self.pod).join("containers").join(&spec.name),
+            folder: &pod_folder(&self.node.root, &self.pod)
+                .join("containers")
+                .join(&spec.name),
             client: (self.node.client_for)(&namespace, account.as_deref().unwrap_or("default")),
             stop: CancellationToken::new(),
             id: format!("sandbox://{id}"),
@@ -353,13 +418,19 @@ impl Worker {
             return;
         }
         let patch = json!({"metadata": {"uid": self.pod.uid()}, "status": status});
-        let api = self.node.context.client.of::<Pod>(&self.pod.namespace().unwrap_or_default());
+        let api = self
+            .node
+            .context
+            .client
+            .of::<Pod>(&self.pod.namespace().unwrap_or_default());
         let mut wait = Duration::from_millis(10);
         for _ in 0..8 {
             match merge_status(&api, &self.pod.name_any(), &patch).await {
                 Ok(_) => break,
                 Err(error) if is_not_found(&error) || is_conflict(&error) => return,
-                Err(error) => tracing::debug!(%error, pod = %self.pod.name_any(), "status will be told again"),
+                Err(error) => {
+                    tracing::debug!(%error, pod = %self.pod.name_any(), "status will be told again")
+                }
             }
             tokio::time::sleep(wait).await;
             wait *= 2;
@@ -371,7 +442,12 @@ impl Worker {
     async fn tell(&self, mut told: Told, about: Option<&ContainerSpec>) {
         told.host.clone_from(&self.node.name);
         if let Some(spec) = about {
-            let is_init = self.record.lock().init.iter().any(|record| record.spec.name == spec.name);
+            let is_init = self
+                .record
+                .lock()
+                .init
+                .iter()
+                .any(|record| record.spec.name == spec.name);
             let list = if is_init { "initContainers" } else { "containers" };
             told.field_path = format!("spec.{list}{{{}}}", spec.name);
         }

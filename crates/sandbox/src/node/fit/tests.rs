@@ -23,15 +23,22 @@ fn a_cordoned_node_takes_only_pods_that_tolerate_it() {
     let cordoned = node("one", json!({"unschedulable": true}));
     let why = misfit(&pod(json!({})), &[], &cordoned);
     assert_eq!(why.as_deref(), Some("node(s) were unschedulable"));
-    let tolerant = pod(json!({"tolerations": [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]}));
+    let tolerant =
+        pod(json!({"tolerations": [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]}));
     assert_eq!(misfit(&tolerant, &[], &cordoned), None);
 }
 
 #[test]
 fn a_taint_is_named_with_key_and_value() {
-    let tainted = node("one", json!({"taints": [{"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}]}));
+    let tainted = node(
+        "one",
+        json!({"taints": [{"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}]}),
+    );
     let why = misfit(&pod(json!({})), &[], &tainted);
-    assert_eq!(why.as_deref(), Some("node(s) had untolerated taint {dedicated: gpu}"));
+    assert_eq!(
+        why.as_deref(),
+        Some("node(s) had untolerated taint {dedicated: gpu}")
+    );
     for toleration in [
         json!({"key": "dedicated", "value": "gpu"}),
         json!({"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"}),
@@ -50,13 +57,18 @@ fn selector_and_required_affinity_must_both_hold() {
     assert_eq!(misfit(&pod(json!({"affinity": not_windows})), &[], &one), None);
     let elsewhere = pod(json!({"affinity": not_windows, "nodeSelector": {"kubernetes.io/hostname": "two"}}));
     let why = misfit(&elsewhere, &[], &one);
-    assert_eq!(why.as_deref(), Some("node(s) didn't match Pod's node affinity/selector"));
+    assert_eq!(
+        why.as_deref(),
+        Some("node(s) didn't match Pod's node affinity/selector")
+    );
 }
 
 #[test]
 fn a_daemon_set_pod_names_its_node_by_field() {
-    let by_field = pod(json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
-        {"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["two"]}]}]}}}}));
+    let by_field = pod(
+        json!({"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution":
+        {"nodeSelectorTerms": [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["two"]}]}]}}}}),
+    );
     assert!(misfit(&by_field, &[], &node("one", json!({}))).is_some());
     assert!(misfit(&by_field, &[], &node("two", json!({}))).is_none());
 }

@@ -27,7 +27,12 @@ fn condition(status: &Value, kind: &str) -> (String, String) {
     let all = status["conditions"].as_array().unwrap();
     let found = all.iter().find(|it| it["type"] == kind).unwrap();
     let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-    (text("status"), format!("{} {}", text("reason"), text("message")).trim().to_owned())
+    (
+        text("status"),
+        format!("{} {}", text("reason"), text("message"))
+            .trim()
+            .to_owned(),
+    )
 }
 
 #[test]
@@ -35,19 +40,31 @@ fn a_pod_is_pending_until_its_init_containers_have_succeeded() {
     let mut record = PodRecord::new(&pod(), "172.18.0.2", now());
     let status = record.status(&pod(), &now());
     assert_eq!(status["phase"], "Pending");
-    assert_eq!(status["containerStatuses"][0]["state"]["waiting"]["reason"], "PodInitializing");
+    assert_eq!(
+        status["containerStatuses"][0]["state"]["waiting"]["reason"],
+        "PodInitializing"
+    );
     assert_eq!(
         condition(&status, "Initialized"),
-        ("False".to_owned(), "ContainersNotInitialized containers with incomplete status: [i]".to_owned())
+        (
+            "False".to_owned(),
+            "ContainersNotInitialized containers with incomplete status: [i]".to_owned()
+        )
     );
     record.init[0].state = ended(0);
-    record.containers[0].state = State::Running { since: now(), id: "sandbox://2".to_owned() };
+    record.containers[0].state = State::Running {
+        since: now(),
+        id: "sandbox://2".to_owned(),
+    };
     record.pod_ip = Some("10.244.0.2".to_owned());
     let status = record.status(&pod(), &now());
     assert_eq!(status["phase"], "Running");
     assert_eq!(condition(&status, "Ready").0, "True");
     assert_eq!(status["containerStatuses"][0]["ready"], true);
-    assert_eq!(status["containerStatuses"][0]["volumeMounts"][0]["mountPath"], "/v");
+    assert_eq!(
+        status["containerStatuses"][0]["volumeMounts"][0]["mountPath"],
+        "/v"
+    );
 }
 
 #[test]
@@ -59,9 +76,15 @@ fn a_pod_whose_containers_have_ended_has_succeeded_or_failed() {
         record.is_over = true;
         let status = record.status(&pod(), &now());
         assert_eq!(status["phase"], phase);
-        assert_eq!(condition(&status, "Ready"), ("False".to_owned(), reason.to_owned()));
+        assert_eq!(
+            condition(&status, "Ready"),
+            ("False".to_owned(), reason.to_owned())
+        );
         let terminated = &status["containerStatuses"][0]["state"]["terminated"];
-        assert_eq!((&terminated["exitCode"], &terminated["message"]), (&json!(code), &json!("bye")));
+        assert_eq!(
+            (&terminated["exitCode"], &terminated["message"]),
+            (&json!(code), &json!("bye"))
+        );
     }
 }
 
@@ -71,7 +94,8 @@ fn a_condition_keeps_its_time_while_its_status_stays() {
     before.status = serde_json::from_value(json!({"conditions": [
         {"type": "PodScheduled", "status": "False", "message": "old", "lastTransitionTime": "2026-01-01T00:00:00Z"},
         {"type": "DisruptionTarget", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]})).unwrap();
-    let new = json!({"type": "PodScheduled", "status": "False", "message": "new", "lastTransitionTime": now()});
+    let new =
+        json!({"type": "PodScheduled", "status": "False", "message": "new", "lastTransitionTime": now()});
     let all = replace_condition(&before, new.clone()).unwrap();
     assert_eq!(all.len(), 2);
     assert_eq!(all[0]["message"], "new");

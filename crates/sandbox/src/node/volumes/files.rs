@@ -43,7 +43,9 @@ impl Mounter<'_> {
             let items = source.items.as_deref().unwrap_or_default();
             return self.own_fields(items, source.default_mode).map(Some);
         }
-        let Some(source) = &volume.projected else { return Ok(None) };
+        let Some(source) = &volume.projected else {
+            return Ok(None);
+        };
         let mut all = Files::new();
         for projection in source.sources.iter().flatten() {
             all.extend(self.projected(projection, source.default_mode).await?);
@@ -83,9 +85,17 @@ impl Mounter<'_> {
         Ok(all)
     }
 
-    async fn token(&self, source: &ServiceAccountTokenProjection, mode: Option<i32>) -> Result<Files, String> {
+    async fn token(
+        &self,
+        source: &ServiceAccountTokenProjection,
+        mode: Option<i32>,
+    ) -> Result<Files, String> {
         let namespace = self.pod.namespace().unwrap_or_default();
-        let account = self.pod.spec.as_ref().and_then(|spec| spec.service_account_name.clone());
+        let account = self
+            .pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.service_account_name.clone());
         let request = TokenRequest {
             spec: TokenRequestSpec {
                 audiences: source.audience.clone().into_iter().collect(),
@@ -137,9 +147,13 @@ fn chosen(
 /// Writes the files; paths that would leave the folder are refused.
 pub fn write(folder: &Path, files: Files) -> io::Result<()> {
     for (path, (content, mode)) in files {
-        let is_inside = Path::new(&path).components().all(|part| matches!(part, Component::Normal(_)));
+        let is_inside = Path::new(&path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         if !is_inside {
-            return Err(io::Error::other(format!("{path:?} is not a path within the volume")));
+            return Err(io::Error::other(format!(
+                "{path:?} is not a path within the volume"
+            )));
         }
         let file = folder.join(&path);
         if let Some(parent) = file.parent() {
@@ -177,14 +191,25 @@ mod tests {
     fn chosen_keys_become_files_with_their_modes() {
         let folder = tempfile::tempdir().unwrap();
         let values = BTreeMap::from([("repository-password".to_owned(), b"secret".to_vec())]);
-        let items = [KeyToPath { key: "repository-password".to_owned(), path: "password".to_owned(), mode: None }];
+        let items = [KeyToPath {
+            key: "repository-password".to_owned(),
+            path: "password".to_owned(),
+            mode: None,
+        }];
         let files = chosen(values.clone(), Some(&items), Some(0o400), false).unwrap();
         write(folder.path(), files.clone()).unwrap();
         write(folder.path(), files).unwrap();
         let file = folder.path().join("password");
         assert_eq!(std::fs::read(&file).unwrap(), b"secret");
-        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o400);
-        let missing = [KeyToPath { key: "other".to_owned(), path: "x".to_owned(), mode: None }];
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o400
+        );
+        let missing = [KeyToPath {
+            key: "other".to_owned(),
+            path: "x".to_owned(),
+            mode: None,
+        }];
         assert!(chosen(values, Some(&missing), None, false).is_err());
     }
 
