@@ -6,6 +6,9 @@
 //! controller of ours; the binary puts the two together. It holds only in-memory clients and can never touch a real
 //! cluster.
 
+mod machinery;
+mod node;
 mod program;
+pub mod storage;
 
 pub use program::{Container, ExecRequest, Log, Program};

@@ -1,0 +1,34 @@
+//! Kinds for the tests of this crate's pure parts.
+
+use crate::kind::{Kind, Scope};
+
+/// A built-in kind, `v1`.
+pub(crate) fn kind(group: &str, name: &str) -> Kind {
+    let cluster = [
+        "Namespace",
+        "Node",
+        "PersistentVolume",
+        "StorageClass",
+        "ClusterRole",
+        "ClusterRoleBinding",
+    ];
+    Kind {
+        group: group.into(),
+        version: "v1".into(),
+        kind: name.into(),
+        list_kind: format!("{name}List"),
+        plural: format!("{}s", name.to_lowercase()),
+        singular: name.to_lowercase(),
+        short_names: Vec::new(),
+        categories: Vec::new(),
+        scope: if cluster.contains(&name) {
+            Scope::Cluster
+        } else {
+            Scope::Namespaced
+        },
+        status_subresource: true,
+        stored: true,
+        generation: true,
+        custom: None,
+    }
+}

@@ -1,0 +1,73 @@
+//! Which kinds are served: the built-in table and what CustomResourceDefinitions add.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::builtin::kinds;
+use crate::kind::Kind;
+
+/// The kinds of the server, at one moment. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Registry {
+    kinds: Arc<Vec<Arc<Kind>>>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            kinds: Arc::new(kinds::kinds().into_iter().map(Arc::new).collect()),
+        }
+    }
+}
+
+impl Registry {
+    /// The kind behind a path.
+    pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.kinds
+            .iter()
+            .find(|kind| kind.plural == plural && kind.group == group && kind.version == version)
+    }
+
+    /// The version in which objects of a resource are kept.
+    pub fn stored(&self, group: &str, plural: &str) -> Option<&Arc<Kind>> {
+        self.kinds
+            .iter()
+            .find(|kind| kind.stored && kind.plural == plural && kind.group == group)
+    }
+
+    pub fn all(&self) -> &[Arc<Kind>] {
+        &self.kinds
+    }
+
+    #[allow(dead_code, reason = "discovery asks for it")]
+    /// All kinds by value, as discovery and OpenAPI take them.
+    pub fn kinds(&self) -> Vec<Kind> {
+        self.kinds.iter().map(|kind| (**kind).clone()).collect()
+    }
+
+    /// Serves what a CustomResourceDefinition says, instead of what it said before.
+    pub fn replace(&mut self, group: &str, plural: &str, served: Vec<Kind>) {
+        let mut kinds: Vec<Arc<Kind>> = self
+            .kinds
+            .iter()
+            .filter(|kind| kind.custom.is_none() || kind.group != group || kind.plural != plural)
+            .cloned()
+            .collect();
+        kinds.extend(served.into_iter().map(Arc::new));
+        self.kinds = Arc::new(kinds);
+    }
+
+    /// Whether a group and version are served at all: it tells 404 from "no such resource".
+    pub fn serves(&self, group: &str, version: &str) -> bool {
+        self.kinds
+            .iter()
+            .any(|kind| kind.group == group && kind.version == version)
+    }
+}
+
+/// Group and plural a CustomResourceDefinition defines.
+pub fn defined(crd: &Value) -> (String, String) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    (text(&crd["spec"]["group"]), text(&crd["spec"]["names"]["plural"]))
+}

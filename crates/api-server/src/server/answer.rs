@@ -1,0 +1,198 @@
+//! Answers as HTTP: objects whole, as metadata only or as a table; lists; streams; refusals.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use http::{Response, header};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use serde_json::{Value, json};
+
+use super::ResponseBody;
+use super::call::Call;
+use super::versions;
+use crate::error::ApiError;
+use crate::kind::Kind;
+use crate::request::Shape;
+
+/// What a verb answers.
+pub(crate) enum Answer {
+    /// An object of the call's kind, as it is stored.
+    Object { code: u16, object: Arc<Value> },
+    /// Objects of the call's kind, as they are stored; the list's own metadata.
+    List {
+        objects: Vec<Arc<Value>>,
+        metadata: Value,
+    },
+    /// Anything else: a `Status`, a review, a scale.
+    Plain { code: u16, value: Value },
+    /// Grows while the caller listens.
+    Stream {
+        content_type: &'static str,
+        chunks: BoxStream<'static, Bytes>,
+    },
+}
+
+/// The answer in the shape the call asked for.
+pub(crate) fn render(call: &Call, answer: Answer, now: jiff::Timestamp) -> Response<ResponseBody> {
+    let mut response = match answer {
+        Answer::Object { code, object } => json(code, &shaped(&call.kind, call.shape, &object, now)),
+        Answer::List { objects, metadata } => list(call, &objects, metadata, now),
+        Answer::Plain { code, value } => json(code, &value),
+        Answer::Stream { content_type, chunks } => stream(content_type, chunks),
+    };
+    for warning in &call.warnings {
+        let quoted = warning.replace('\\', "\\\\").replace('"', "\\\"");
+        if let Ok(value) = format!("299 - \"{quoted}\"").parse() {
+            response.headers_mut().append(header::WARNING, value);
+        }
+    }
+    response
+}
+
+/// One object in the version and shape asked for.
+pub(crate) fn shaped(kind: &Kind, shape: Shape, object: &Value, now: jiff::Timestamp) -> Value {
+    match shape {
+        Shape::Whole => versions::presented(kind, object),
+        Shape::Metadata => metadata_only(object),
+        Shape::Table => table(kind, std::slice::from_ref(object), &json!({}), now),
+    }
+}
+
+fn list(
+    call: &Call,
+    objects: &[Arc<Value>],
+    metadata: Value,
+    now: jiff::Timestamp,
+) -> Response<ResponseBody> {
+    match call.shape {
+        Shape::Whole => {
+            let presented: Vec<Value>;
+            let items: Vec<Item<'_>> = if versions::is_as_stored(&call.kind) {
+                objects.iter().map(|object| Item(&call.kind, object)).collect()
+            } else {
+                presented = objects
+                    .iter()
+                    .map(|object| versions::presented(&call.kind, object))
+                    .collect();
+                presented.iter().map(|object| Item(&call.kind, object)).collect()
+            };
+            json(
+                200,
+                &List {
+                    kind: &call.kind.list_kind,
+                    api_version: call.kind.api_version(),
+                    metadata,
+                    items,
+                },
+            )
+        }
+        Shape::Metadata => json(
+            200,
+            &json!({
+                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                "items": objects.iter().map(|object| metadata_only(object)).collect::<Vec<_>>(),
+            }),
+        ),
+        Shape::Table => {
+            let objects: Vec<Value> = objects.iter().map(|object| (**object).clone()).collect();
+            json(200, &table(&call.kind, &objects, &metadata, now))
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct List<'a> {
+    kind: &'a str,
+    #[serde(rename = "apiVersion")]
+    api_version: String,
+    metadata: Value,
+    items: Vec<Item<'a>>,
+}
+
+/// Items of built-in lists do not repeat their kind; those of custom kinds do.
+struct Item<'a>(&'a Kind, &'a Value);
+
+impl Serialize for Item<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(fields) = self.1.as_object() else {
+            return self.1.serialize(serializer);
+        };
+        let mut map = serializer.serialize_map(None)?;
+        if self.0.custom.is_some() {
+            // The version asked for, which need not be the stored one.
+            map.serialize_entry("apiVersion", &self.0.api_version())?;
+            map.serialize_entry("kind", &self.0.kind)?;
+        }
+        for (name, value) in fields {
+            if name != "apiVersion" && name != "kind" {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        map.end()
+    }
+}
+
+fn metadata_only(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
+}
+
+fn table(kind: &Kind, objects: &[Value], metadata: &Value, _now: jiff::Timestamp) -> Value {
+    let _ = kind;
+    let rows: Vec<Value> = objects
+        .iter()
+        .map(|object| json!({"cells": [object["metadata"]["name"]], "object": metadata_only(object)}))
+        .collect();
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+        "columnDefinitions": [{"name": "Name", "type": "string", "format": "name", "description": "Name", "priority": 0}],
+        "rows": rows,
+    })
+}
+
+/// A JSON answer.
+pub(crate) fn json(code: u16, value: &impl Serialize) -> Response<ResponseBody> {
+    // Values made of strings, numbers and maps with string keys always serialise.
+    let bytes = serde_json::to_vec(value).unwrap_or_default();
+    whole(code, "application/json", Bytes::from(bytes))
+}
+
+/// A text answer.
+pub(crate) fn text(code: u16, text: &str) -> Response<ResponseBody> {
+    whole(
+        code,
+        "text/plain; charset=utf-8",
+        Bytes::copy_from_slice(text.as_bytes()),
+    )
+}
+
+/// An error as a `Status`.
+pub(crate) fn refused(error: &ApiError) -> Response<ResponseBody> {
+    json(error.reason.code(), &error.status())
+}
+
+fn whole(code: u16, content_type: &'static str, bytes: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(Full::new(bytes).boxed_unsync());
+    *response.status_mut() =
+        http::StatusCode::from_u16(code).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    response
+}
+
+fn stream(content_type: &'static str, chunks: BoxStream<'static, Bytes>) -> Response<ResponseBody> {
+    use futures::StreamExt;
+    let frames = chunks.map(|chunk| Ok::<_, Infallible>(Frame::data(chunk)));
+    let mut response = Response::new(StreamBody::new(frames).boxed_unsync());
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static(content_type),
+    );
+    response
+}

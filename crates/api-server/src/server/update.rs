@@ -1,0 +1,227 @@
+//! update and patch: `k8s.io/apiserver` v0.34, `pkg/endpoints/handlers/{update,patch}.go`,
+//! `pkg/registry/rest/update.go` and `pkg/registry/generic/registry/store.go`.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::answer::Answer;
+use super::call::{self, Call};
+use super::{ApiServer, State, decode, definitions, metadata, status, versions};
+use crate::builtin::kinds;
+use crate::error::{ApiError, FieldError, Reason};
+
+const MODIFIED: &str =
+    "the object has been modified; please apply your changes to the latest version and try again";
+
+impl ApiServer {
+    pub(crate) fn replace(&self, call: &mut Call) -> Result<Answer, ApiError> {
+        let object = call.json()?;
+        let object = decode::decode(call, object)?;
+        check_name(call, &object)?;
+        let mut guard = self.inner.state.lock();
+        let state = &mut *guard;
+        let Some(old) = state.store.get(&call.resource, &call.key()).cloned() else {
+            drop(guard);
+            return self.create_by_update(call, object);
+        };
+        let given = object["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+        if given.is_empty() && !kinds::rules(&call.kind).unconditional_update {
+            return Err(must_be_specified(call));
+        }
+        let object = self.write(state, call, &old, object)?;
+        Ok(Answer::Object { code: 200, object })
+    }
+
+    fn create_by_update(&self, call: &mut Call, object: Value) -> Result<Answer, ApiError> {
+        if call.subresource.is_some() || !kinds::rules(&call.kind).create_on_update {
+            return Err(call.not_found());
+        }
+        let object = self.insert(call, object)?;
+        Ok(Answer::Object { code: 201, object })
+    }
+
+    pub(crate) fn patch(&self, call: &mut Call) -> Result<Answer, ApiError> {
+        let mut guard = self.inner.state.lock();
+        let state = &mut *guard;
+        let Some(old) = state.store.get(&call.resource, &call.key()).cloned() else {
+            drop(guard);
+            return self.create_by_apply(call);
+        };
+        let shown = versions::presented(&call.kind, &old);
+        let patched = patched(call, &shown)?;
+        let patched = decode::decode(call, patched)?;
+        check_name(call, &patched)?;
+        let object = self.write(state, call, &old, patched)?;
+        Ok(Answer::Object { code: 200, object })
+    }
+
+    /// Only apply makes what is not there.
+    fn create_by_apply(&self, call: &mut Call) -> Result<Answer, ApiError> {
+        if call.content_type != "application/apply-patch+yaml" || call.subresource.is_some() {
+            return Err(call.not_found());
+        }
+        let object = call::object(&call.kind.kind, &call.body)?;
+        let object = decode::decode(call, object)?;
+        check_name(call, &object)?;
+        let object = self.insert(call, object)?;
+        Ok(Answer::Object { code: 201, object })
+    }
+
+    /// Writes `new` (in the call's version) over the stored `old`.
+    pub(crate) fn write(
+        &self,
+        state: &mut State,
+        call: &mut Call,
+        old: &Arc<Value>,
+        new: Value,
+    ) -> Result<Arc<Value>, ApiError> {
+        let now = self.inner.clock.now();
+        check_preconditions(call, old, &new)?;
+        let mut new = state.as_stored(&call.kind, new);
+        if call.namespace.is_some() {
+            new["metadata"]["namespace"] = old["metadata"]["namespace"].clone();
+        }
+        let mut new = status::merged(&call.kind, call.subresource.as_deref(), old, new);
+        metadata::carry_over(&mut new, old);
+        if call.resource == definitions::definitions() {
+            definitions::complete(&mut new, now)?;
+        }
+        if call.kind.generation && !call.is_status() && metadata::spec_differs(&call.kind, old, &new) {
+            metadata::next_generation(&mut new);
+        }
+        metadata::tidy(&mut new);
+        decode::validate_update(call, old, &new)?;
+        new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
+        if new == **old {
+            return Ok(Arc::clone(old));
+        }
+        if call.dry_run {
+            return Ok(Arc::new(new));
+        }
+        if is_released(call, &new) {
+            // Watches see the deletion only, and the answer keeps the last resourceVersion.
+            state.erase(&call.resource, &call.key());
+            self.finish_definitions(state);
+            return Ok(Arc::new(new));
+        }
+        Ok(state.keep(&call.resource, new))
+    }
+}
+
+/// Nothing holds a deleted object any more.
+fn is_released(call: &Call, object: &Value) -> bool {
+    let metadata = &object["metadata"];
+    let namespace_done = call.resource != super::admission::namespaces()
+        || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
+    !metadata["deletionTimestamp"].is_null()
+        && metadata["deletionGracePeriodSeconds"].as_i64().unwrap_or(0) == 0
+        && metadata::finalizers(object).is_empty()
+        && namespace_done
+}
+
+/// What the patch makes of the object.
+fn patched(call: &Call, object: &Value) -> Result<Value, ApiError> {
+    if call.kind.custom.is_some() && call.content_type == "application/strategic-merge-patch+json" {
+        return Err(ApiError::new(
+            Reason::UnsupportedMediaType,
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+        ));
+    }
+    patched_plainly(call, object)
+}
+
+/// JSON and merge patches; the other two as merges.
+pub(crate) fn patched_plainly(call: &Call, object: &Value) -> Result<Value, ApiError> {
+    match call.content_type.as_str() {
+        "application/json-patch+json" => {
+            let patch: json_patch::Patch = serde_json::from_slice(&call.body)
+                .map_err(|why| ApiError::new(Reason::BadRequest, format!("error decoding patch: {why}")))?;
+            let mut result = object.clone();
+            json_patch::patch(&mut result, &patch).map_err(|_| {
+                ApiError::generic(
+                    Reason::Invalid,
+                    "the server rejected our request due to an error in our request",
+                )
+            })?;
+            Ok(result)
+        }
+        "application/merge-patch+json"
+        | "application/strategic-merge-patch+json"
+        | "application/apply-patch+yaml" => {
+            let patch = call::object(&call.kind.kind, &call.body)?;
+            let mut result = object.clone();
+            json_patch::merge(&mut result, &patch);
+            Ok(result)
+        }
+        _ => Err(ApiError::generic(
+            Reason::UnsupportedMediaType,
+            "415: Unsupported Media Type",
+        )),
+    }
+}
+
+/// The object is the one the path names.
+fn check_name(call: &Call, object: &Value) -> Result<(), ApiError> {
+    let bad = |message: String| Err(ApiError::new(Reason::BadRequest, message));
+    let metadata = &object["metadata"];
+    let name = metadata["name"].as_str().unwrap_or_default();
+    if name.is_empty() {
+        return bad(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.name
+        ));
+    }
+    if name != call.name {
+        return bad(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            call.name
+        ));
+    }
+    let said = metadata["namespace"].as_str().unwrap_or_default();
+    match call.namespace.as_deref() {
+        Some(namespace) if !said.is_empty() && said != namespace => bad(format!(
+            "the namespace of the object ({said}) does not match the namespace on the request ({namespace})"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The caller saw the object as it is now.
+fn check_preconditions(call: &Call, old: &Value, new: &Value) -> Result<(), ApiError> {
+    let given = |field: &str| new["metadata"][field].as_str().filter(|text| !text.is_empty());
+    if let Some(uid) = given("uid")
+        && old["metadata"]["uid"] != uid
+    {
+        return Err(call.conflict(&format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            call.kind.plural,
+            call.key().as_str(),
+            old["metadata"]["uid"].as_str().unwrap_or_default()
+        )));
+    }
+    if let Some(text) = given("resourceVersion")
+        && text.parse::<u64>().is_err()
+    {
+        return Err(ApiError::new(
+            Reason::Unknown,
+            format!("strconv.ParseUint: parsing \"{text}\": invalid syntax"),
+        ));
+    }
+    if let Some(revision) = given("resourceVersion")
+        && old["metadata"]["resourceVersion"] != revision
+    {
+        return Err(call.conflict(MODIFIED));
+    }
+    Ok(())
+}
+
+fn must_be_specified(call: &Call) -> ApiError {
+    let error = FieldError {
+        field: "metadata.resourceVersion".to_owned(),
+        reason: "FieldValueInvalid",
+        message: "Invalid value: 0: must be specified for an update".to_owned(),
+    };
+    // By its plural, and the group is said: so Kubernetes does here.
+    ApiError::invalid(&call.kind.group, &call.kind.plural, &call.name, &[error])
+}
