@@ -13,6 +13,7 @@ mod client;
 pub mod clock;
 pub mod error;
 pub mod kind;
+pub mod managed_fields;
 mod nodes;
 pub mod patch;
 mod registry;
