@@ -54,6 +54,8 @@ pub struct Kind {
 pub struct Custom {
     /// `spec.versions[].schema.openAPIV3Schema`.
     pub open_api: Value,
+    /// The same, ready for use.
+    pub schema: crate::schema::Schema,
     /// `spec.versions[].additionalPrinterColumns`.
     pub columns: Vec<Column>,
     /// `spec.preserveUnknownFields`, or no schema.

@@ -1,0 +1,209 @@
+//! Kinds of one's own: what a CustomResourceDefinition adds to the server.
+//!
+//! A write of one is defaulted ([`default`]), checked ([`validate`], [`validate_update`]) and accepted
+//! ([`established`]); its served versions are then kinds like any other ([`kinds`]). Versions are not converted:
+//! strategy `Webhook` is answered with 501.
+//! Source: `k8s.io/apiextensions-apiserver` v0.34, `pkg/apis/apiextensions`, `pkg/controller/status` and
+//! `pkg/controller/establish`.
+
+#[cfg(test)]
+mod tests;
+mod validate;
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::error::{ApiError, Reason};
+use crate::kind::{Column, Custom, Kind, Scope};
+use crate::schema::Schema;
+
+pub use validate::{validate, validate_update};
+
+/// The group of CustomResourceDefinitions.
+pub const GROUP: &str = "apiextensions.k8s.io";
+
+/// The kinds of a CustomResourceDefinition, one for each served version, in the order of `spec.versions`.
+///
+/// Errors: `Invalid` with what Kubernetes would say of the definition; `NotImplemented` for conversion by webhook.
+pub fn kinds(crd: &Value) -> Result<Vec<Kind>, ApiError> {
+    let mut crd = crd.clone();
+    default(&mut crd);
+    let wrong = validate(&crd);
+    let name = crd["metadata"]["name"].as_str().unwrap_or_default();
+    if !wrong.is_empty() {
+        return Err(ApiError::invalid(GROUP, "CustomResourceDefinition", name, &wrong));
+    }
+    if crd["spec"]["conversion"]["strategy"] == "Webhook" {
+        let message =
+            format!("customresourcedefinitions.{GROUP} \"{name}\": conversion by webhook is not implemented");
+        return Err(ApiError::new(Reason::NotImplemented, message));
+    }
+    let versions = crd["spec"]["versions"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    Ok(versions
+        .iter()
+        .filter(|version| version["served"] == true)
+        .map(|version| kind(&crd["spec"], version))
+        .collect())
+}
+
+fn kind(spec: &Value, version: &Value) -> Kind {
+    let names = &spec["names"];
+    let open_api = version["schema"]["openAPIV3Schema"].clone();
+    let schema = Schema::read(&open_api);
+    Kind {
+        group: text(&spec["group"]),
+        version: text(&version["name"]),
+        kind: text(&names["kind"]),
+        list_kind: text(&names["listKind"]),
+        plural: text(&names["plural"]),
+        singular: text(&names["singular"]),
+        short_names: texts(&names["shortNames"]),
+        categories: texts(&names["categories"]),
+        scope: if spec["scope"] == "Cluster" {
+            Scope::Cluster
+        } else {
+            Scope::Namespaced
+        },
+        status_subresource: version["subresources"]["status"].is_object(),
+        stored: version["storage"] == true,
+        generation: true,
+        custom: Some(Arc::new(Custom {
+            open_api,
+            schema,
+            columns: columns(&version["additionalPrinterColumns"]),
+            preserve_unknown_fields: spec["preserveUnknownFields"] == true,
+        })),
+    }
+}
+
+/// The columns of a version; without any, the age.
+fn columns(columns: &Value) -> Vec<Column> {
+    let read = |column: &Value| Column {
+        name: text(&column["name"]),
+        kind: text(&column["type"]),
+        format: text(&column["format"]),
+        description: text(&column["description"]),
+        priority: column["priority"]
+            .as_i64()
+            .and_then(|number| number.try_into().ok())
+            .unwrap_or_default(),
+        json_path: text(&column["jsonPath"]),
+    };
+    match columns.as_array().map(Vec::as_slice).unwrap_or_default() {
+        [] => vec![Column {
+            name: "Age".to_owned(),
+            kind: "date".to_owned(),
+            format: String::new(),
+            description:
+                "CreationTimestamp is a timestamp representing the server time when this object was \
+                          created."
+                    .to_owned(),
+            priority: 0,
+            json_path: ".metadata.creationTimestamp".to_owned(),
+        }],
+        columns => columns.iter().map(read).collect(),
+    }
+}
+
+/// Fills in what a definition may leave out: singular, listKind, conversion, storedVersions.
+pub fn default(crd: &mut Value) {
+    if !crd["spec"].is_object() {
+        return;
+    }
+    let spec = &mut crd["spec"];
+    let kind = text(&spec["names"]["kind"]);
+    if let Some(names) = spec["names"].as_object_mut().filter(|_| !kind.is_empty()) {
+        let empty = |name: Option<&Value>| name.and_then(Value::as_str).is_none_or(str::is_empty);
+        if empty(names.get("singular")) {
+            names.insert("singular".to_owned(), kind.to_lowercase().into());
+        }
+        if empty(names.get("listKind")) {
+            names.insert("listKind".to_owned(), format!("{kind}List").into());
+        }
+    }
+    if spec["conversion"].is_null() {
+        spec["conversion"] = json!({"strategy": "None"});
+    }
+    if texts(&crd["status"]["storedVersions"]).is_empty()
+        && let Some(stored) = storage_version(crd)
+    {
+        if !crd["status"].is_object() {
+            crd["status"] = json!({});
+        }
+        crd["status"]["storedVersions"] = json!([stored]);
+    }
+}
+
+fn storage_version(crd: &Value) -> Option<String> {
+    let versions = crd["spec"]["versions"].as_array()?;
+    let stored = versions.iter().find(|version| version["storage"] == true)?;
+    stored["name"].as_str().map(str::to_owned)
+}
+
+/// Accepts the names of a definition that was checked: `acceptedNames`, the conditions `NamesAccepted` and
+/// `Established`, and its storage version among `storedVersions`. A condition that holds already keeps its time.
+///
+/// Kubernetes takes about a second for it; here the kinds are served with the answer.
+pub fn established(crd: &mut Value, now: Timestamp) {
+    if !crd.is_object() {
+        return;
+    }
+    let names = crd["spec"]["names"].clone();
+    let stored = storage_version(crd);
+    if !crd["status"].is_object() {
+        crd["status"] = json!({});
+    }
+    let status = &mut crd["status"];
+    status["acceptedNames"] = names;
+    let mut versions = texts(&status["storedVersions"]);
+    versions.extend(stored.filter(|stored| !versions.contains(stored)));
+    status["storedVersions"] = json!(versions);
+    for (kind, reason, message) in [
+        ("NamesAccepted", "NoConflicts", "no conflicts found"),
+        (
+            "Established",
+            "InitialNamesAccepted",
+            "the initial names have been accepted",
+        ),
+    ] {
+        set_true(&mut status["conditions"], kind, reason, message, now);
+    }
+}
+
+fn set_true(conditions: &mut Value, kind: &str, reason: &str, message: &str, now: Timestamp) {
+    let seconds = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let mut condition = json!({
+        "type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": seconds,
+    });
+    let Some(all) = conditions.as_array_mut() else {
+        *conditions = json!([condition]);
+        return;
+    };
+    match all.iter_mut().find(|old| old["type"] == kind) {
+        Some(old) => {
+            if old["status"] == "True" {
+                condition["lastTransitionTime"] = old["lastTransitionTime"].clone();
+            }
+            *old = condition;
+        }
+        None => all.push(condition),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn texts(value: &Value) -> Vec<String> {
+    let texts = value.as_array().map(Vec::as_slice).unwrap_or_default();
+    texts
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect()
+}
