@@ -7,12 +7,20 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use kube::client::Body;
+use tokio::io::DuplexStream;
 use tower::Service;
 
-use crate::server::{ApiServer, ResponseBody};
+use crate::error::{ApiError, Reason};
+use crate::serve;
+use crate::server::{ApiServer, ResponseBody, answer};
 use crate::user::User;
+
+/// Bytes on their way between the two ends of a connection in memory.
+const PIPE: usize = 64 * 1024;
 
 /// The server as one caller sees it.
 #[derive(Clone)]
@@ -34,6 +42,9 @@ impl Service<Request<Body>> for InProcess {
         let Self { server, user } = self.clone();
         Box::pin(async move {
             let (head, body) = request.into_parts();
+            if head.headers.contains_key(http::header::UPGRADE) {
+                return Ok(through_a_pipe(server, user, Request::from_parts(head, body)).await);
+            }
             // Bodies of kube's requests are in memory; a broken one is answered as an empty one is.
             let bytes = match body.collect().await {
                 Ok(whole) => whole.to_bytes(),
@@ -42,6 +53,43 @@ impl Service<Request<Body>> for InProcess {
             Ok(server.handle(&user, Request::from_parts(head, bytes)).await)
         })
     }
+}
+
+/// Upgrades need a connection: one in memory, with HTTP/1.1 on both of its ends.
+async fn through_a_pipe(server: ApiServer, user: User, request: Request<Body>) -> Response<ResponseBody> {
+    let (near, far) = tokio::io::duplex(PIPE);
+    tokio::spawn(async move {
+        let service = service_fn(move |request| {
+            let (server, user) = (server.clone(), user.clone());
+            async move { Ok::<_, Infallible>(serve::handle(&server, &user, request).await) }
+        });
+        // A caller that leaves ends the connection, nothing more.
+        let _ = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(far), service)
+            .with_upgrades()
+            .await;
+    });
+    match ask(near, request).await {
+        Ok(response) => response,
+        Err(error) => answer::refused(&ApiError::new(Reason::InternalError, error.to_string())),
+    }
+}
+
+async fn ask(near: DuplexStream, mut request: Request<Body>) -> Result<Response<ResponseBody>, hyper::Error> {
+    if !request.headers().contains_key(http::header::HOST) {
+        let host = http::HeaderValue::from_static("kubernetes.default.svc");
+        request.headers_mut().insert(http::header::HOST, host);
+    }
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(near)).await?;
+    tokio::spawn(connection.with_upgrades());
+    let response = sender.send_request(request).await?;
+    let (head, body) = response.into_parts();
+    let bytes = if head.status == http::StatusCode::SWITCHING_PROTOCOLS {
+        Bytes::new()
+    } else {
+        body.collect().await?.to_bytes()
+    };
+    Ok(Response::from_parts(head, Full::new(bytes).boxed_unsync()))
 }
 
 impl ApiServer {

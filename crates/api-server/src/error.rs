@@ -26,6 +26,8 @@ pub enum Reason {
     NotImplemented,
     ServiceUnavailable,
     Timeout,
+    /// 500 without a reason: errors of the storage layer that Kubernetes does not translate.
+    Unknown,
 }
 
 impl Reason {
@@ -43,7 +45,7 @@ impl Reason {
             Self::UnsupportedMediaType => 415,
             Self::Invalid => 422,
             Self::TooManyRequests => 429,
-            Self::InternalError => 500,
+            Self::InternalError | Self::Unknown => 500,
             Self::NotImplemented => 501,
             Self::ServiceUnavailable => 503,
             Self::Timeout => 504,
@@ -70,6 +72,7 @@ impl Reason {
             Self::NotImplemented => "NotImplemented",
             Self::ServiceUnavailable => "ServiceUnavailable",
             Self::Timeout => "Timeout",
+            Self::Unknown => "",
         }
     }
 }
@@ -159,7 +162,10 @@ impl ApiError {
             .iter()
             .map(|error| json!({"reason": error.reason, "message": error.message, "field": error.field}))
             .collect();
-        let mut details = json!({"name": name, "kind": kind, "causes": causes});
+        let mut details = json!({"kind": kind, "causes": causes});
+        if !name.is_empty() {
+            details["name"] = name.into();
+        }
         if !group.is_empty() {
             details["group"] = group.into();
         }
@@ -167,6 +173,33 @@ impl ApiError {
             reason: Reason::Invalid,
             message: format!("{what} \"{name}\" is invalid: {list}"),
             details,
+        }
+    }
+
+    /// `pods "web" is forbidden: …`; without a name `pods is forbidden: …`.
+    pub fn forbidden(group: &str, plural: &str, name: &str, why: &str) -> Self {
+        let what = qualified(group, plural);
+        if name.is_empty() {
+            let mut details = json!({"kind": plural});
+            if !group.is_empty() {
+                details["group"] = group.into();
+            }
+            return Self {
+                reason: Reason::Forbidden,
+                message: format!("{what} is forbidden: {why}"),
+                details,
+            };
+        }
+        let message = format!("{what} \"{name}\" is forbidden: {why}");
+        Self::of_object(Reason::Forbidden, group, plural, name, message)
+    }
+
+    /// An answer of the HTTP layer itself: Kubernetes gives those empty details.
+    pub fn generic(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            details: json!({}),
         }
     }
 
@@ -186,8 +219,11 @@ impl ApiError {
     pub fn status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason.as_str(), "code": self.reason.code(),
+            "message": self.message, "code": self.reason.code(),
         });
+        if self.reason != Reason::Unknown {
+            status["reason"] = self.reason.as_str().into();
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }

@@ -7,6 +7,7 @@
 //!
 //! It knows no Velero word and runs nothing: pods are objects here; `caravel-sandbox` gives them life.
 
+mod access;
 pub mod builtin;
 mod client;
 pub mod clock;
@@ -14,19 +15,25 @@ pub mod custom;
 pub mod discovery;
 pub mod error;
 pub mod kind;
+mod nodes;
 pub mod openapi;
 pub mod patch;
 mod registry;
 mod request;
 pub mod schema;
 mod selector;
+mod serve;
 mod server;
 mod store;
+pub mod table;
+mod tokens;
 mod user;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ApiError, FieldError, Reason};
 pub use kind::{Column, Custom, Kind, Scope};
+pub use nodes::{ExecOptions, LogOptions, Nodes};
+pub use serve::{ServeError, Serving};
 pub use server::saved::LoadError;
 pub use server::{ApiServer, Authorization, Builder, ResponseBody};
 pub use user::User;

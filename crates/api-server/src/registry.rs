@@ -40,6 +40,7 @@ impl Registry {
         &self.kinds
     }
 
+    #[allow(dead_code, reason = "discovery asks for it")]
     /// All kinds by value, as discovery and OpenAPI take them.
     pub fn kinds(&self) -> Vec<Kind> {
         self.kinds.iter().map(|kind| (**kind).clone()).collect()

@@ -176,8 +176,35 @@ fn one(value: &str) -> BTreeSet<String> {
     BTreeSet::from([value.trim().to_owned()])
 }
 
+/// Whether labels satisfy a `LabelSelector` object; one without requirements matches everything.
+pub(crate) fn labels_match(selector: &Value, labels: &Value) -> bool {
+    let equal = selector["matchLabels"]
+        .as_object()
+        .is_none_or(|wanted| wanted.iter().all(|(key, value)| labels.get(key) == Some(value)));
+    let holds = |expression: &Value| {
+        let key = expression["key"].as_str().unwrap_or_default().to_owned();
+        let values = expression["values"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|value| value.as_str().map(str::to_owned))
+            .collect();
+        match expression["operator"].as_str() {
+            Some("In") => Requirement::In(key, values).holds(labels),
+            Some("NotIn") => Requirement::NotIn(key, values).holds(labels),
+            Some("Exists") => Requirement::Exists(key).holds(labels),
+            Some("DoesNotExist") => Requirement::Missing(key).holds(labels),
+            _ => false,
+        }
+    };
+    equal
+        && selector["matchExpressions"]
+            .as_array()
+            .is_none_or(|all| all.iter().all(holds))
+}
+
 /// An optional DNS prefix and a name.
-pub(crate) fn is_label_key(key: &str) -> bool {
+fn is_label_key(key: &str) -> bool {
     let name = match key.split_once('/') {
         Some((prefix, name)) if !prefix.is_empty() && prefix.len() <= 253 && !name.contains('/') => name,
         Some(_) => return false,
@@ -187,12 +214,13 @@ pub(crate) fn is_label_key(key: &str) -> bool {
 }
 
 /// At most 63 letters, digits, `-`, `_`, `.`; begins and ends with a letter or digit; may be empty.
-pub(crate) fn is_label_value(value: &str) -> bool {
+fn is_label_value(value: &str) -> bool {
     let inner = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
     value.len() <= 63
         && value.chars().all(inner)
-        && value.starts_with(|letter: char| letter.is_ascii_alphanumeric()) == !value.is_empty()
-        && value.ends_with(|letter: char| letter.is_ascii_alphanumeric()) == !value.is_empty()
+        && (value.is_empty()
+            || (value.starts_with(|letter: char| letter.is_ascii_alphanumeric())
+                && value.ends_with(|letter: char| letter.is_ascii_alphanumeric())))
 }
 
 fn parse_fields(text: &str) -> Result<Vec<FieldRequirement>, String> {

@@ -1,14 +1,62 @@
 //! An AWS shared-credentials file, as Velero's secret holds it: `[default]`, `aws_access_key_id=…`,
 //! `aws_secret_access_key=…` (velero-behaviour.md 11). Nothing of its content is ever shown (guarantee 8).
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::Path, path::PathBuf};
 
 use caravel_storage::s3::S3Credentials;
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// The content of a credentials file.
+/// The content of a credentials file, or a key alone.
 #[derive(Clone)]
-pub struct Credentials(SecretString);
+pub struct Credentials(Content);
+
+#[derive(Clone)]
+enum Content {
+    File(SecretString),
+    Key(S3Credentials),
+}
+
+/// What a process has itself, for locations that name no Secret: an access key in its variables, else the file that
+/// `AWS_SHARED_CREDENTIALS_FILE` names. Which process that is, the caller says: this crate reads no variables.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessCredentials {
+    key: Option<S3Credentials>,
+    file: Option<PathBuf>,
+}
+
+impl ProcessCredentials {
+    /// Takes what matters of the process's variables; `on_machine` says where a path of the process really is.
+    pub fn new(variable: impl Fn(&str) -> Option<String>, on_machine: impl Fn(&Path) -> PathBuf) -> Self {
+        let filled = |name| variable(name).filter(|value| !value.is_empty());
+        let key = filled("AWS_ACCESS_KEY_ID")
+            .zip(filled("AWS_SECRET_ACCESS_KEY"))
+            .map(|(access_key_id, secret_access_key)| S3Credentials {
+                access_key_id,
+                secret_access_key,
+                session_token: filled("AWS_SESSION_TOKEN"),
+            });
+        let file = variable("AWS_SHARED_CREDENTIALS_FILE").map(|path| on_machine(Path::new(&path)));
+        Self { key, file }
+    }
+
+    /// The credentials as they are now; none where there is neither key nor file, and the pod's role is left.
+    ///
+    /// Errors: [`CredentialsError::Unreadable`].
+    pub fn read(&self) -> Result<Option<Credentials>, CredentialsError> {
+        if let Some(key) = &self.key {
+            return Ok(Some(Credentials(Content::Key(key.clone()))));
+        }
+        let Some(path) = &self.file else { return Ok(None) };
+        match std::fs::read_to_string(path) {
+            Ok(content) => Ok(Some(Credentials::from_file_content(content.into()))),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(CredentialsError::Unreadable {
+                path: path.clone(),
+                source,
+            }),
+        }
+    }
+}
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,30 +87,20 @@ const DEFAULT_PROFILE: &str = "default";
 impl Credentials {
     /// Takes the text of a credentials file.
     pub fn from_file_content(content: SecretString) -> Self {
-        Self(content)
-    }
-
-    /// Reads the file that `AWS_SHARED_CREDENTIALS_FILE` names; none where it is not set or there is no file.
-    ///
-    /// Errors: [`CredentialsError::Unreadable`].
-    pub fn from_default_file() -> Result<Option<Self>, CredentialsError> {
-        let Some(path) = std::env::var_os("AWS_SHARED_CREDENTIALS_FILE").map(PathBuf::from) else {
-            return Ok(None);
-        };
-        match std::fs::read_to_string(&path) {
-            Ok(content) => Ok(Some(Self(content.into()))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(CredentialsError::Unreadable { path, source }),
-        }
+        Self(Content::File(content))
     }
 
     /// The access key of `profile` (`default` where none is given). Sections may be called `[x]` or, as in the
-    /// AWS config file, `[profile x]`; names of keys are taken in any case.
+    /// AWS config file, `[profile x]`; names of keys are taken in any case. A key alone has no profiles.
     ///
     /// Errors: [`CredentialsError`].
     pub fn access_key(&self, profile: Option<&str>) -> Result<S3Credentials, CredentialsError> {
         let profile = profile.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_PROFILE);
-        let section = self.section(profile).ok_or_else(|| CredentialsError::NoProfile {
+        let text = match &self.0 {
+            Content::Key(key) => return Ok(key.clone()),
+            Content::File(text) => text.expose_secret(),
+        };
+        let section = section(text, profile).ok_or_else(|| CredentialsError::NoProfile {
             profile: profile.to_owned(),
         })?;
         let find = |key: &str| {
@@ -94,34 +132,34 @@ impl Credentials {
             session_token: find("aws_session_token"),
         })
     }
+}
 
-    /// The pairs of a section; none where there is no such section.
-    fn section(&self, profile: &str) -> Option<Vec<(String, String)>> {
-        let mut inside = false;
-        let mut found = None;
-        for line in self.0.expose_secret().lines().map(str::trim) {
-            if line.is_empty() || line.starts_with(['#', ';']) {
-                continue;
-            }
-            if let Some(header) = line.strip_prefix('[') {
-                let name = header.split(']').next().unwrap_or_default().trim();
-                inside = name.strip_prefix("profile ").map_or(name, str::trim) == profile;
-                if inside {
-                    found.get_or_insert_with(Vec::new);
-                }
-            } else if let (true, Some((key, value))) = (inside, line.split_once('=')) {
-                let value = value.trim();
-                let unquoted = value
-                    .strip_prefix('"')
-                    .and_then(|v| v.strip_suffix('"'))
-                    .unwrap_or(value);
-                found
-                    .get_or_insert_with(Vec::new)
-                    .push((key.trim().to_owned(), unquoted.to_owned()));
-            }
+/// The pairs of a section; none where there is no such section.
+fn section(text: &str, profile: &str) -> Option<Vec<(String, String)>> {
+    let mut inside = false;
+    let mut found = None;
+    for line in text.lines().map(str::trim) {
+        if line.is_empty() || line.starts_with(['#', ';']) {
+            continue;
         }
-        found
+        if let Some(header) = line.strip_prefix('[') {
+            let name = header.split(']').next().unwrap_or_default().trim();
+            inside = name.strip_prefix("profile ").map_or(name, str::trim) == profile;
+            if inside {
+                found.get_or_insert_with(Vec::new);
+            }
+        } else if let (true, Some((key, value))) = (inside, line.split_once('=')) {
+            let value = value.trim();
+            let unquoted = value
+                .strip_prefix('"')
+                .and_then(|v| v.strip_suffix('"'))
+                .unwrap_or(value);
+            found
+                .get_or_insert_with(Vec::new)
+                .push((key.trim().to_owned(), unquoted.to_owned()));
+        }
     }
+    found
 }
 
 #[cfg(test)]
@@ -149,6 +187,31 @@ mod tests {
             ("AKOTHER", "t0p")
         );
         assert_eq!(key.session_token.as_deref(), Some("tok"));
+    }
+
+    #[test]
+    fn a_process_with_a_key_in_its_variables_uses_it_and_else_its_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, TWO).unwrap();
+        let read = |variables: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let own = ProcessCredentials::new(variable, |path| match path.to_str() {
+                Some("/credentials/cloud") => file.path().to_owned(),
+                _ => path.to_owned(),
+            });
+            let id = |credentials: Credentials| credentials.access_key(Some("other")).unwrap().access_key_id;
+            own.read().unwrap().map(id)
+        };
+        let of_file = ("AWS_SHARED_CREDENTIALS_FILE", "/credentials/cloud");
+        let key = [("AWS_ACCESS_KEY_ID", "AKOWN"), ("AWS_SECRET_ACCESS_KEY", "s")];
+        assert_eq!(read(&[of_file]).as_deref(), Some("AKOTHER"));
+        assert_eq!(read(&[of_file, key[0], key[1]]).as_deref(), Some("AKOWN"));
+        assert_eq!(read(&[of_file, key[0]]).as_deref(), Some("AKOTHER"));
+        assert_eq!(read(&[("AWS_SHARED_CREDENTIALS_FILE", "/no/such/file")]), None);
+        assert_eq!(read(&[]), None);
     }
 
     #[test]

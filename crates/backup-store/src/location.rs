@@ -183,31 +183,14 @@ impl Location {
         })
     }
 
-    /// The location's own key, else the environment's, else the default file's, else none: the pod's role.
+    /// The key of these credentials; none: the pod's role.
     fn access_key(&self, credentials: Option<&Credentials>) -> Result<Option<S3Credentials>, LocationError> {
-        let profile = self.setting("profile");
-        if let Some(credentials) = credentials {
-            return Ok(Some(credentials.access_key(profile)?));
-        }
-        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        if let (Some(access_key_id), Some(secret_access_key)) =
-            (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY"))
-        {
-            let session_token = variable("AWS_SESSION_TOKEN");
-            return Ok(Some(S3Credentials {
-                access_key_id,
-                secret_access_key,
-                session_token,
-            }));
-        }
-        match Credentials::from_default_file()? {
-            Some(credentials) => Ok(Some(credentials.access_key(profile)?)),
-            None => Ok(None),
-        }
+        let key = credentials.map(|credentials| credentials.access_key(self.setting("profile")));
+        Ok(key.transpose()?)
     }
 
-    /// The client for tarballs and metadata. Nothing is sent. Without `credentials` the process's own are used
-    /// (variables, the file that `AWS_SHARED_CREDENTIALS_FILE` names, the pod's role).
+    /// The client for tarballs and metadata. Nothing is sent. `credentials` are the location's own or those of the
+    /// process ([`crate::ProcessCredentials`]); without any the pod's role is used.
     ///
     /// Errors: [`LocationError`].
     pub fn object_store(

@@ -24,6 +24,7 @@ use kube::Client;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tracing::Instrument as _;
 
 use crate::cluster::{self, name, text};
 use crate::collect::{self, Items, Selection};
@@ -185,11 +186,12 @@ impl Run {
     fn start_claim(&mut self, id: ResourceIdentifier, item: Value) {
         let (request, snapshots) = (Arc::clone(&self.request), Arc::clone(&self.snapshots));
         let own_id = id.clone();
-        let work = tokio::spawn(async move {
+        let prepared = async move {
             // The semaphore is never closed.
             let _place = snapshots.acquire_owned().await;
             prepare(&request, &own_id, item).await
-        });
+        };
+        let work = tokio::spawn(prepared.in_current_span());
         self.claims.push_back((id, work));
     }
 

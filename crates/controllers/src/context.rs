@@ -5,9 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use caravel_api::v1::BackupStorageLocation;
-use caravel_backup_store::{BackupStore, Credentials, Location};
+use caravel_backup_store::{BackupStore, Credentials, Location, ProcessCredentials};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretString;
 
@@ -22,12 +23,11 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context on the real clock. Credentials without a Secret come from the default file
-    /// (`AWS_SHARED_CREDENTIALS_FILE`).
-    pub fn new(client: Client, namespace: impl Into<String>) -> Self {
+    /// A context on the real clock. A location that names no Secret is opened with the process's own credentials.
+    pub fn new(client: Client, namespace: impl Into<String>, own: ProcessCredentials) -> Self {
         let namespace = namespace.into();
         Self {
-            locations: Locations::new(client.clone(), namespace.clone()),
+            locations: Locations::new(client.clone(), namespace.clone(), own),
             client,
             namespace,
             clock: Arc::new(SystemClock),
@@ -41,6 +41,24 @@ impl Context {
         K::DynamicType: Default,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The objects of a kind in Velero's namespace. One that does not decode is left out with a warning, so that it
+    /// cannot stop the work on the others.
+    ///
+    /// # Errors
+    /// The API server cannot be asked.
+    pub async fn list<K>(&self, params: &ListParams) -> Result<Vec<K>, kube::Error>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let (objects, bad) = crate::decoded::list(&self.api::<K>(), params).await?;
+        bad.iter().for_each(crate::decoded::Undecodable::warn);
+        Ok(objects)
     }
 
     /// Now, as the API writes it.
@@ -66,7 +84,7 @@ impl Clock for SystemClock {
 /// A location that can be opened: what it is, and the secret that opens it.
 pub struct ResolvedLocation {
     pub location: Location,
-    /// None: the process's default file, when the provider needs one.
+    /// The location's own, else the process's; none: the pod's role.
     pub credentials: Option<Credentials>,
 }
 
@@ -122,6 +140,7 @@ pub enum LocationsError {
 pub struct Locations {
     client: Client,
     namespace: String,
+    own: ProcessCredentials,
 }
 
 impl fmt::Debug for Locations {
@@ -133,10 +152,11 @@ impl fmt::Debug for Locations {
 }
 
 impl Locations {
-    pub fn new(client: Client, namespace: impl Into<String>) -> Self {
+    pub fn new(client: Client, namespace: impl Into<String>, own: ProcessCredentials) -> Self {
         Self {
             client,
             namespace: namespace.into(),
+            own,
         }
     }
 
@@ -198,7 +218,10 @@ impl Locations {
                         String::from_utf8_lossy(&content).into_owned(),
                     ))
                 }),
-            None => None,
+            None => self.own.read().map_err(|error| LocationsError::Location {
+                location: name.clone(),
+                source: Box::new(error),
+            })?,
         };
         let location = Location::from_bsl(bsl, ca).map_err(|error| LocationsError::Location {
             location: name,

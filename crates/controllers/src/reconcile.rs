@@ -121,21 +121,16 @@ impl Backoff {
     }
 }
 
-/// Runs a controller until `shutdown`; then lets the reconciles that are running end, and returns.
-pub async fn run<R: Reconciler>(
+/// Runs a controller until `shutdown`; then lets the reconciles that are running end, and returns. What it logs belongs
+/// to the caller's span: several processes may be tasks of one.
+pub fn run<R: Reconciler>(
     reconciler: R,
     sources: Vec<Source>,
     workers: usize,
     shutdown: CancellationToken,
-) {
-    run_with(
-        Arc::new(reconciler),
-        sources,
-        workers,
-        Backoff::system(),
-        shutdown,
-    )
-    .await;
+) -> impl Future<Output = ()> + Send + 'static {
+    let reconciler = Arc::new(reconciler);
+    run_with(reconciler, sources, workers, Backoff::system(), shutdown).in_current_span()
 }
 
 /// [`run`] with a passed [`Backoff`], and the reconciler shared with the caller.
@@ -154,7 +149,7 @@ pub async fn run_with<R: Reconciler>(
             let Some(key) = queue.take(Instant::now()) else {
                 break;
             };
-            running.spawn(reconcile_one(Arc::clone(&reconciler), key));
+            running.spawn(reconcile_one(Arc::clone(&reconciler), key).in_current_span());
         }
         let deadline = queue.next_deadline().unwrap_or_else(far_away);
         tokio::select! {

@@ -1,4 +1,4 @@
-//! `csi.v1.Controller` over [`crate::volume`].
+//! `csi.v1.Controller` over a [`crate::medium`].
 
 use tonic::{Request, Response, Status};
 
@@ -17,8 +17,14 @@ type Answer<T> = Result<Response<T>, Status>;
 impl Controller for Driver {
     async fn create_volume(&self, request: Request<CreateVolumeRequest>) -> Answer<CreateVolumeResponse> {
         let asked = request.into_inner();
+        let copied = request::source(asked.volume_content_source.as_ref())?;
+        let still = match &copied {
+            Some(Source::Volume(id)) => self.still(id).await?,
+            _ => None,
+        };
         self.run("CreateVolume", asked.name.clone(), move |driver| {
-            let store = driver.store();
+            let _still = still;
+            let medium = driver.medium();
             if asked.name.is_empty() {
                 return Err(Error::missing("name"));
             }
@@ -28,7 +34,7 @@ impl Controller for Driver {
             let source = request::source(asked.volume_content_source.as_ref())?;
             let range = asked.capacity_range.as_ref();
             let id = records::id_for::<VolumeRecord>(&asked.name);
-            if let Some(existing) = records::find::<VolumeRecord>(store.root(), &id)? {
+            if let Some(existing) = records::find::<VolumeRecord>(medium.root(), &id)? {
                 request::same_volume(&existing, range, block, source.as_ref())?;
                 return Ok(CreateVolumeResponse {
                     volume: Some(shown(&existing)),
@@ -36,11 +42,11 @@ impl Controller for Driver {
             }
             let source_bytes = source
                 .as_ref()
-                .map(|s| volume::source_bytes(store, s))
+                .map(|s| volume::source_bytes(medium.root(), s))
                 .transpose()?;
             let size = request::size(range, (!block).then_some(filesystem), source_bytes)?;
             let record = volume::record(&asked.name, size, block, filesystem, source);
-            volume::create(store, &record)?;
+            medium.create(&record)?;
             Ok(CreateVolumeResponse {
                 volume: Some(shown(&record)),
             })
@@ -51,7 +57,7 @@ impl Controller for Driver {
     async fn delete_volume(&self, request: Request<DeleteVolumeRequest>) -> Answer<DeleteVolumeResponse> {
         let id = request.into_inner().volume_id;
         self.run("DeleteVolume", id.clone(), move |driver| {
-            volume::delete(driver.store(), given(&id, "volume id")?)?;
+            driver.medium().delete(given(&id, "volume id")?)?;
             Ok(DeleteVolumeResponse {})
         })
         .await
@@ -70,7 +76,7 @@ impl Controller for Driver {
                 if asked.volume_capabilities.is_empty() {
                     return Err(Error::missing("volume capabilities"));
                 }
-                records::get::<VolumeRecord>(driver.store().root(), &asked.volume_id)?;
+                records::get::<VolumeRecord>(driver.medium().root(), &asked.volume_id)?;
                 let checked = request::accesses(&asked.volume_capabilities)
                     .and_then(|a| request::filesystem(&a, &asked.parameters));
                 Ok(match checked {
@@ -96,7 +102,7 @@ impl Controller for Driver {
     async fn list_volumes(&self, request: Request<ListVolumesRequest>) -> Answer<ListVolumesResponse> {
         let asked = request.into_inner();
         self.run("ListVolumes", String::new(), move |driver| {
-            let all = records::list::<VolumeRecord>(driver.store().root())?;
+            let all = records::list::<VolumeRecord>(driver.medium().root())?;
             let (page, next_token) = request::page(
                 all,
                 Record::id,
@@ -117,7 +123,7 @@ impl Controller for Driver {
 
     async fn get_capacity(&self, _: Request<GetCapacityRequest>) -> Answer<GetCapacityResponse> {
         self.run("GetCapacity", String::new(), |driver| {
-            let available = signed(driver.store().room()?.available);
+            let available = signed(driver.medium().room()?.available);
             Ok(GetCapacityResponse {
                 available_capacity: available,
                 maximum_volume_size: Some(available),
@@ -155,11 +161,13 @@ impl Controller for Driver {
         request: Request<CreateSnapshotRequest>,
     ) -> Answer<CreateSnapshotResponse> {
         let asked = request.into_inner();
+        let still = self.still(&asked.source_volume_id).await?;
         self.run("CreateSnapshot", asked.source_volume_id.clone(), move |driver| {
+            let _still = still;
             let name = given(&asked.name, "name")?;
             let source = given(&asked.source_volume_id, "source volume id")?;
             request::filesystem(&[], &asked.parameters)?;
-            let taken = volume::snapshot(driver.store(), name, source)?;
+            let taken = driver.medium().snapshot(name, source)?;
             Ok(CreateSnapshotResponse {
                 snapshot: Some(shown_snapshot(&taken)),
             })
@@ -173,7 +181,7 @@ impl Controller for Driver {
     ) -> Answer<DeleteSnapshotResponse> {
         let id = request.into_inner().snapshot_id;
         self.run("DeleteSnapshot", id.clone(), move |driver| {
-            volume::delete_snapshot(driver.store(), given(&id, "snapshot id")?)?;
+            driver.medium().delete_snapshot(given(&id, "snapshot id")?)?;
             Ok(DeleteSnapshotResponse {})
         })
         .await
@@ -182,7 +190,7 @@ impl Controller for Driver {
     async fn list_snapshots(&self, request: Request<ListSnapshotsRequest>) -> Answer<ListSnapshotsResponse> {
         let asked = request.into_inner();
         self.run("ListSnapshots", asked.snapshot_id.clone(), move |driver| {
-            let mut all = records::list::<SnapshotRecord>(driver.store().root())?;
+            let mut all = records::list::<SnapshotRecord>(driver.medium().root())?;
             let wanted = |filter: &str, value: &str| filter.is_empty() || filter == value;
             all.retain(|s| {
                 wanted(&asked.snapshot_id, &s.id) && wanted(&asked.source_volume_id, &s.source_volume_id)
@@ -216,12 +224,12 @@ impl Controller for Driver {
                 .capacity_range
                 .as_ref()
                 .ok_or_else(|| Error::missing("capacity range"))?;
-            let record = records::get::<VolumeRecord>(driver.store().root(), &asked.volume_id)?;
+            let record = records::get::<VolumeRecord>(driver.medium().root(), &asked.volume_id)?;
             let size = request::size(Some(range), None, None)?;
-            let grown = volume::expand(driver.store(), record, size)?;
+            let grown = driver.medium().expand(record, size)?;
             Ok(ControllerExpandVolumeResponse {
                 capacity_bytes: signed(grown.capacity_bytes),
-                node_expansion_required: true,
+                node_expansion_required: driver.medium().grows_on_node(),
             })
         })
         .await

@@ -6,8 +6,11 @@ use std::time::Instant;
 
 use tonic::{Response, Status};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::folder::{Folders, Now};
+use crate::medium::Medium;
 use crate::store::{self, Store};
+use crate::writers::{self, Still};
 use crate::{mounts, volume};
 
 /// How a driver is set up.
@@ -36,23 +39,34 @@ pub struct Driver {
 #[derive(Debug)]
 struct Shared {
     config: Config,
-    store: Store,
-    /// One operation at a time. Each takes milliseconds, and losetup's choice of a free device is no race then.
+    medium: Box<dyn Medium>,
+    /// One operation at a time. Most take milliseconds, and losetup's choice of a free device is no race then.
     operation: Mutex<()>,
 }
 
 impl Driver {
-    /// Opens the state dir, as new or as an earlier driver left it. Needs root.
+    /// Opens the state dir, as new or as an earlier driver left it: volumes are images. Needs root.
     pub fn open(config: Config) -> Result<Self> {
         let store = Store::open(&config.state_dir, config.store_bytes)?;
         volume::thaw_all(&store)?;
-        Ok(Self {
+        Ok(Self::over(config, Box::new(store)))
+    }
+
+    /// As [`Self::open`], but volumes are folders ([`crate::folder`]); needs no root. `store_bytes` is not used.
+    /// Snapshots are dated by `now`.
+    pub fn open_folders(config: Config, now: Now) -> Result<Self> {
+        let folders = Folders::open(&config.state_dir, now)?;
+        Ok(Self::over(config, Box::new(folders)))
+    }
+
+    fn over(config: Config, medium: Box<dyn Medium>) -> Self {
+        Self {
             shared: Arc::new(Shared {
                 config,
-                store,
+                medium,
                 operation: Mutex::new(()),
             }),
-        })
+        }
     }
 
     /// Takes everything that a state dir's driver mounted off the machine again, the store last. Data stays.
@@ -72,8 +86,23 @@ impl Driver {
         &self.shared.config
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.shared.store
+    pub(crate) fn medium(&self) -> &dyn Medium {
+        self.shared.medium.as_ref()
+    }
+
+    /// Waits until no writer of the volume is in the middle of a change; none begins one until the guard is dropped.
+    /// Here, not on the thread that does the work: a writer may need that thread, or the clock, to get on.
+    pub(crate) async fn still(&self, volume: &str) -> Result<Option<Still>> {
+        let Some(writers) = self.medium().writers(volume) else {
+            return Ok(None);
+        };
+        match writers.still(writers::PATIENCE).await {
+            Some(still) => Ok(Some(still)),
+            None => Err(Error::Aborted(format!(
+                "volume {volume}: a writer has held the volume's lock for {} s; try again later",
+                writers::PATIENCE.as_secs()
+            ))),
+        }
     }
 
     /// Runs the work of a call on a thread that may block, and logs what came of it.

@@ -8,17 +8,22 @@
 //! serve      sockets            identity, controller, node   gRPC: request -> decision -> work -> answer
 //! request    pure decisions     volume   images, snapshots   stage   loop devices and mounts
 //! records    JSON files         store    XFS with reflinks   filesystem, loop_device, mounts, freeze: the machine
+//! medium     the seam between the services and what volumes are made of: images as above, or
+//! folder     volumes as folders, without root, for the sandbox          writers    its writer's lock
 //! ```
+//! The sandbox calls the services in process: [`Driver`] implements the traits that [`csi`] is generated with.
 
 mod command;
 mod controller;
 mod driver;
 mod error;
 mod filesystem;
+mod folder;
 mod freeze;
 mod identity;
 mod ioctl;
 mod loop_device;
+mod medium;
 mod mounts;
 mod node;
 mod records;
@@ -27,14 +32,17 @@ mod serve;
 mod stage;
 mod store;
 mod volume;
+mod writers;
 
 pub use driver::{Config, Driver};
 pub use error::{Error, Result};
+pub use folder::Now;
 pub use serve::serve;
+pub use writers::{Writers, Writing};
 
-/// Generated from `proto/csi.proto`.
+/// Generated from `proto/csi.proto`: messages, and the traits of the services.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]
-pub(crate) mod csi {
+pub mod csi {
     tonic::include_proto!("csi.v1");
 }
 

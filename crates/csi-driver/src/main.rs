@@ -1,6 +1,8 @@
 //! `caravel-csi-driver`: flags and signals; everything else is in the library.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use caravel_csi_driver::{Config, Driver, serve};
@@ -29,6 +31,9 @@ struct Arguments {
     /// Room of the store in bytes, when it is made; a sparse file
     #[arg(long, default_value_t = 64 << 30)]
     store_size: u64,
+    /// Volumes are folders and snapshots are copies: needs no root, and enforces no capacity
+    #[arg(long)]
+    folders: bool,
     /// Take all mounts and loop devices of this state dir off the machine, and exit
     #[arg(long)]
     release: bool,
@@ -57,8 +62,12 @@ async fn main() -> anyhow::Result<()> {
         driver_name: arguments.driver_name,
         store_bytes: arguments.store_size,
     };
-    let driver = Driver::open(config)
-        .context("opening the state dir (the driver needs root, xfsprogs and loop devices)")?;
+    let driver = if arguments.folders {
+        Driver::open_folders(config, Arc::new(SystemTime::now)).context("opening the state dir")?
+    } else {
+        Driver::open(config)
+            .context("opening the state dir (the driver needs root, xfsprogs and loop devices)")?
+    };
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let shutdown = async move {

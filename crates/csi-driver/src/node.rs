@@ -1,4 +1,4 @@
-//! `csi.v1.Node` over [`crate::stage`].
+//! `csi.v1.Node` over a [`crate::medium`].
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +7,12 @@ use tonic::{Request, Response, Status};
 use crate::controller::{given, signed};
 use crate::csi::node_server::Node;
 use crate::csi::node_service_capability::{Rpc, Type, rpc};
-use crate::csi::volume_usage::Unit;
 use crate::csi::*;
 use crate::driver::Driver;
 use crate::error::Error;
+use crate::medium::Publication;
 use crate::records::{self, VolumeRecord};
-use crate::{request, stage};
+use crate::request;
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -27,8 +27,8 @@ impl Node for Driver {
             given(&asked.volume_id, "volume id")?;
             let staging = path(&asked.staging_target_path, "staging target path")?;
             let access = request::access(asked.volume_capability.as_ref())?;
-            let volume: VolumeRecord = records::get(driver.store().root(), &asked.volume_id)?;
-            stage::stage(driver.store(), &volume, &staging, &access)?;
+            let volume: VolumeRecord = records::get(driver.medium().root(), &asked.volume_id)?;
+            driver.medium().stage(&volume, &staging, &access)?;
             Ok(NodeStageVolumeResponse {})
         })
         .await
@@ -42,8 +42,8 @@ impl Node for Driver {
         self.run("NodeUnstageVolume", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
             let staging = path(&asked.staging_target_path, "staging target path")?;
-            records::get::<VolumeRecord>(driver.store().root(), &asked.volume_id)?;
-            stage::unstage(driver.store(), &asked.volume_id, &staging)?;
+            records::get::<VolumeRecord>(driver.medium().root(), &asked.volume_id)?;
+            driver.medium().unstage(&asked.volume_id, &staging)?;
             Ok(NodeUnstageVolumeResponse {})
         })
         .await
@@ -58,15 +58,14 @@ impl Node for Driver {
             given(&asked.volume_id, "volume id")?;
             let target = path(&asked.target_path, "target path")?;
             let access = request::access(asked.volume_capability.as_ref())?;
-            let volume: VolumeRecord = records::get(driver.store().root(), &asked.volume_id)?;
-            if asked.staging_target_path.is_empty() {
-                return Err(Error::FailedPrecondition(format!(
-                    "volume {}: the request has no staging target path",
-                    volume.id
-                )));
-            }
-            let staging = Path::new(&asked.staging_target_path);
-            stage::publish(driver.store(), &volume, staging, &target, &access, asked.readonly)?;
+            let volume: VolumeRecord = records::get(driver.medium().root(), &asked.volume_id)?;
+            let publication = Publication {
+                staging: Path::new(&asked.staging_target_path),
+                target: &target,
+                access: &access,
+                read_only: asked.readonly,
+            };
+            driver.medium().publish(&volume, &publication)?;
             Ok(NodePublishVolumeResponse {})
         })
         .await
@@ -80,8 +79,8 @@ impl Node for Driver {
         self.run("NodeUnpublishVolume", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
             let target = path(&asked.target_path, "target path")?;
-            records::get::<VolumeRecord>(driver.store().root(), &asked.volume_id)?;
-            stage::unpublish(driver.store(), &asked.volume_id, &target)?;
+            records::get::<VolumeRecord>(driver.medium().root(), &asked.volume_id)?;
+            driver.medium().unpublish(&asked.volume_id, &target)?;
             Ok(NodeUnpublishVolumeResponse {})
         })
         .await
@@ -95,39 +94,9 @@ impl Node for Driver {
         self.run("NodeGetVolumeStats", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
             let place = path(&asked.volume_path, "volume path")?;
-            let volume: VolumeRecord = records::get(driver.store().root(), &asked.volume_id)?;
-            crate::mounts::at(&place)?.ok_or(Error::NotFound {
-                what: "published path",
-                id: asked.volume_path,
-            })?;
-            if !place.is_dir() {
-                let total = signed(volume.capacity_bytes);
-                return Ok(NodeGetVolumeStatsResponse {
-                    usage: vec![VolumeUsage {
-                        total,
-                        unit: Unit::Bytes.into(),
-                        ..VolumeUsage::default()
-                    }],
-                });
-            }
-            let found = rustix::fs::statvfs(&place).map_err(|e| Error::io("measure", &place)(e.into()))?;
-            let usage = |total: u64, free: u64, available: u64, unit: Unit| VolumeUsage {
-                available: signed(available),
-                total: signed(total),
-                used: signed(total.saturating_sub(free)),
-                unit: unit.into(),
-            };
-            let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+            let volume: VolumeRecord = records::get(driver.medium().root(), &asked.volume_id)?;
             Ok(NodeGetVolumeStatsResponse {
-                usage: vec![
-                    usage(
-                        bytes(found.f_blocks),
-                        bytes(found.f_bfree),
-                        bytes(found.f_bavail),
-                        Unit::Bytes,
-                    ),
-                    usage(found.f_files, found.f_ffree, found.f_favail, Unit::Inodes),
-                ],
+                usage: driver.medium().usage(&volume, &place)?,
             })
         })
         .await
@@ -141,12 +110,8 @@ impl Node for Driver {
         self.run("NodeExpandVolume", asked.volume_id.clone(), move |driver| {
             given(&asked.volume_id, "volume id")?;
             let place = path(&asked.volume_path, "volume path")?;
-            let volume: VolumeRecord = records::get(driver.store().root(), &asked.volume_id)?;
-            crate::mounts::at(&place)?.ok_or(Error::NotFound {
-                what: "published path",
-                id: asked.volume_path,
-            })?;
-            stage::grow(driver.store(), &volume)?;
+            let volume: VolumeRecord = records::get(driver.medium().root(), &asked.volume_id)?;
+            driver.medium().grow(&volume, &place)?;
             Ok(NodeExpandVolumeResponse {
                 capacity_bytes: signed(volume.capacity_bytes),
             })

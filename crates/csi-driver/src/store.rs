@@ -88,12 +88,7 @@ impl Store {
 
     /// How much fits.
     pub fn room(&self) -> Result<Room> {
-        let found =
-            rustix::fs::statvfs(&self.root).map_err(|e| Error::io("measure", &self.root)(e.into()))?;
-        Ok(Room {
-            total: found.f_blocks * found.f_frsize,
-            available: found.f_bavail * found.f_frsize,
-        })
+        room_of(&self.root)
     }
 
     /// A blank image.
@@ -152,6 +147,15 @@ pub(crate) fn mount_point(state_dir: &Path) -> Result<PathBuf> {
     let path = state_dir.join("store");
     fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
     fs::canonicalize(&path).map_err(Error::io("resolve", &path))
+}
+
+/// How much fits where this folder is.
+pub(crate) fn room_of(folder: &Path) -> Result<Room> {
+    let found = rustix::fs::statvfs(folder).map_err(|e| Error::io("measure", folder)(e.into()))?;
+    Ok(Room {
+        total: found.f_blocks * found.f_frsize,
+        available: found.f_bavail * found.f_frsize,
+    })
 }
 
 fn create(image: &Path, size: u64) -> Result<()> {

@@ -64,13 +64,7 @@ pub fn expand(store: &Store, record: VolumeRecord, bytes: u64) -> Result<VolumeR
 pub fn snapshot(store: &Store, name: &str, volume: &str) -> Result<SnapshotRecord> {
     let id = records::id_for::<SnapshotRecord>(name);
     if let Some(taken) = records::find::<SnapshotRecord>(store.root(), &id)? {
-        if taken.source_volume_id == volume {
-            return Ok(taken);
-        }
-        return Err(Error::AlreadyExists(format!(
-            "snapshot {name:?} exists already, of volume {}",
-            taken.source_volume_id
-        )));
+        return taken.if_of(volume);
     }
     let source: VolumeRecord = records::get(store.root(), volume)?;
     let image = store.image::<SnapshotRecord>(&id);
@@ -189,11 +183,11 @@ pub fn record(
     }
 }
 
-/// The size of what a source names, which must exist.
-pub fn source_bytes(store: &Store, source: &Source) -> Result<u64> {
+/// The size of what a source names, which must exist; `root` is the folder of the records.
+pub fn source_bytes(root: &Path, source: &Source) -> Result<u64> {
     match source {
-        Source::Snapshot(id) => records::get::<SnapshotRecord>(store.root(), id).map(|s| s.size_bytes),
-        Source::Volume(id) => records::get::<VolumeRecord>(store.root(), id).map(|v| v.capacity_bytes),
+        Source::Snapshot(id) => records::get::<SnapshotRecord>(root, id).map(|s| s.size_bytes),
+        Source::Volume(id) => records::get::<VolumeRecord>(root, id).map(|v| v.capacity_bytes),
     }
 }
 

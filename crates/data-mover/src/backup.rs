@@ -51,7 +51,7 @@ fn request(object: &DataUpload, settings: &Settings) -> UploadRequest {
         .file_name()
         .map(|name| name.to_string_lossy().into_owned());
     UploadRequest {
-        path: settings.volume_path.clone(),
+        path: settings.volume.clone(),
         mode: settings.volume_mode,
         root_name: last_part.unwrap_or_default(),
         source: SnapshotSource {
@@ -114,9 +114,12 @@ mod tests {
             namespace: "velero".into(),
             name: "b-1".into(),
             volume_path: "/9be0907d".into(),
+            volume: "/var/sandbox/pods/1/volumes/data".into(),
             volume_mode: VolumeMode::Filesystem,
+            volumes: std::sync::Arc::new(crate::NodeVolumes),
             node: "n".into(),
             location: String::new(),
+            credentials: crate::ProcessCredentials::default(),
             password_file: "/repository/password".into(),
             termination_log: "/dev/termination-log".into(),
         };
@@ -124,6 +127,7 @@ mod tests {
         assert_eq!(request.source.path, "snapshot-data-upload-download/kopia/odd/fs");
         assert_eq!(request.tags["velero.io/async-operation-id"], "du-1.2");
         assert_eq!(request.root_name, "9be0907d");
+        assert_eq!(request.path, settings.volume);
         assert_eq!(request.parallel_files, Some(3));
     }
 }

@@ -4,7 +4,7 @@
 //! `repository`.
 //!
 //! ```text
-//! volume.rs     refuses a path that is no volume (guarantee 1)
+//! volume.rs     refuses a path that is no volume (guarantee 1); the seam of the node's volumes
 //! movement.rs   its own DataUpload or DataDownload: waits by watch for InProgress, sees a cancel
 //! store.rs      CARAVEL_LOCATION + mounted password and credential → opened repository
 //! backup.rs, restore.rs   run the uploader on a blocking thread
@@ -24,5 +24,7 @@ mod run;
 mod store;
 pub mod volume;
 
+pub use caravel_backup_store::ProcessCredentials;
 pub use caravel_uploader::VolumeMode;
 pub use run::{Exit, Settings, backup, restore};
+pub use volume::{NodeVolumes, NotAVolume, Volumes};

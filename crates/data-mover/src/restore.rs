@@ -23,7 +23,7 @@ pub(crate) fn download(
     let config = &object.spec.data_mover_config;
     let request = RestoreRequest {
         snapshot_id: object.spec.snapshot_id.clone(),
-        path: settings.volume_path.clone(),
+        path: settings.volume.clone(),
         mode: settings.volume_mode,
         sparse: config.get(SPARSE).is_some_and(|wish| wish == "true"),
         parallel_files: number(config, PARALLEL_FILES),

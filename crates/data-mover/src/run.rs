@@ -2,17 +2,21 @@
 
 use std::future::Future;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use caravel_api::v2alpha1::{DataDownload, DataUpload};
+use caravel_backup_store::ProcessCredentials;
 use caravel_repository::Repository;
 use caravel_uploader::{CancelToken, Progress, VolumeMode};
 use kube::{Api, Client};
+use tracing::Instrument as _;
 
 use crate::movement::{self, Movement, Start};
+use crate::progress;
 use crate::protocol::{self, AccessPoint, LastWord};
 use crate::report::{Reporter, write_termination_message};
 use crate::store::{self, Mounted};
-use crate::{progress, volume};
+use crate::volume::Volumes;
 
 /// How a data mover pod is started.
 #[derive(Clone, Debug)]
@@ -21,13 +25,19 @@ pub struct Settings {
     pub namespace: String,
     /// Name of the DataUpload or DataDownload.
     pub name: String,
-    /// Mount point or device of the volume.
+    /// Mount point or device of the volume, as the pod knows it; results and the snapshot's root are named after it.
     pub volume_path: PathBuf,
+    /// Where that is on this machine: in a pod the same.
+    pub volume: PathBuf,
     pub volume_mode: VolumeMode,
+    /// Says whether `volume` is a volume (guarantee 1): [`crate::NodeVolumes`] wherever there are mounts.
+    pub volumes: Arc<dyn Volumes>,
     /// Name of the node, for events.
     pub node: String,
     /// JSON of the location; no secret.
     pub location: String,
+    /// The credentials of the location, which the node agent has mounted.
+    pub credentials: ProcessCredentials,
     /// File with the repository password, `/repository/password`.
     pub password_file: PathBuf,
     /// `/dev/termination-log`.
@@ -58,6 +68,7 @@ impl Settings {
     fn mounted(&self) -> Mounted {
         Mounted {
             location: self.location.clone(),
+            credentials: self.credentials.clone(),
             password_file: self.password_file.clone(),
         }
     }
@@ -94,7 +105,7 @@ where
         }
     };
     let reporter = Reporter::new(client, &object, &settings.node);
-    let word = match volume::check(&settings.volume_path, settings.volume_mode) {
+    let word = match settings.volumes.check(&settings.volume, settings.volume_mode) {
         Ok(()) => move_data(&api, settings, &object, &reporter, flow).await,
         Err(error) => LastWord::Failed(error.to_string()),
     };
@@ -112,7 +123,7 @@ async fn move_data<K: Movement + Sync>(
     // Opened while waiting, because that takes as long as the wait. It may fail then: the server may be creating it.
     let early = tokio::spawn({
         let (mounted, namespace) = (mounted.clone(), namespace.clone());
-        async move { store::open(&mounted, &namespace).await }
+        async move { store::open(&mounted, &namespace).await }.in_current_span()
     });
     let object = match movement::started(api, &settings.name).await {
         Start::Go(object) => *object,
@@ -129,9 +140,14 @@ async fn move_data<K: Movement + Sync>(
     tracing::info!(name = %settings.name, "data movement starts");
     reporter.note(protocol::STARTED, "data path started").await;
     let (progress, cancel) = (Progress::default(), CancelToken::default());
+    // A process that ends takes its threads along; a task that is dropped must say so itself.
+    let _stops_with_us = CancelOnDrop(cancel.clone());
     let work = {
         let (settings, progress, cancel) = (settings.clone(), progress.clone(), cancel.clone());
-        tokio::task::spawn_blocking(move || flow(&repository, &object, &settings, &progress, &cancel))
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || {
+            span.in_scope(|| flow(&repository, &object, &settings, &progress, &cancel))
+        })
     };
     let stop = async {
         movement::canceled(api, &settings.name).await;
@@ -148,6 +164,14 @@ async fn move_data<K: Movement + Sync>(
         Ok(Err(message)) if cancel.is_canceled() => LastWord::Canceled(message),
         Ok(Err(message)) => LastWord::Failed(message),
         Err(join) => LastWord::Failed(format!("the data mover ended abnormally: {join}")),
+    }
+}
+
+struct CancelOnDrop(CancelToken);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
     }
 }
 

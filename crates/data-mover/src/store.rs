@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use caravel_backup_repository::Prepare;
-use caravel_backup_store::Location;
+use caravel_backup_store::{Location, ProcessCredentials};
 use caravel_repository::{Environment, Repository};
 use secrecy::SecretString;
 
@@ -12,6 +12,8 @@ use secrecy::SecretString;
 pub(crate) struct Mounted {
     /// JSON of the location (`CARAVEL_LOCATION`).
     pub location: String,
+    /// The node agent's credentials file, or the location's own, mounted in its place.
+    pub credentials: ProcessCredentials,
     /// File with the repository password.
     pub password_file: PathBuf,
 }
@@ -46,9 +48,12 @@ pub(crate) async fn open(mounted: &Mounted, volume_namespace: &str) -> Result<Re
             source,
         })?;
     let password = SecretString::from(password.trim().to_owned());
-    // The credential is in the default file: the node agent's, or the location's own, mounted in its place.
+    let credentials = mounted
+        .credentials
+        .read()
+        .map_err(|error| StoreError::Storage(error.into()))?;
     let storage = location
-        .repository_storage(None, volume_namespace)
+        .repository_storage(credentials.as_ref(), volume_namespace)
         .map_err(|error| StoreError::Storage(error.into()))?;
     caravel_backup_repository::prepare(storage, &password, Prepare::ConnectOnly, Environment::system())
         .await

@@ -6,6 +6,7 @@
 //! be the publish path's own folder on the node (its root inside its file system then ends with
 //! `volumes/kubernetes.io~csi/<volume>/mount`). Source of the format: `proc_pid_mountinfo(5)`.
 
+use std::fmt::Debug;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
@@ -35,11 +36,30 @@ pub enum NotAVolume {
     NoSize { path: String },
 }
 
-/// Checks the volume that the pod was given.
+/// The seam of the node's volumes: who knows whether a path is a volume.
+pub trait Volumes: Debug + Send + Sync {
+    /// Checks the volume that the pod was given.
+    ///
+    /// # Errors
+    /// [`NotAVolume`], naming the path and what it is instead.
+    fn check(&self, path: &Path, mode: VolumeMode) -> Result<(), NotAVolume>;
+}
+
+/// A node whose volumes are mounts and devices, as every real one's are.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeVolumes;
+
+impl Volumes for NodeVolumes {
+    fn check(&self, path: &Path, mode: VolumeMode) -> Result<(), NotAVolume> {
+        check(path, mode)
+    }
+}
+
+/// Checks the volume that the pod was given, by what the kernel says.
 ///
 /// # Errors
 /// [`NotAVolume`], naming the path and what it is instead.
-pub fn check(path: &Path, mode: VolumeMode) -> Result<(), NotAVolume> {
+fn check(path: &Path, mode: VolumeMode) -> Result<(), NotAVolume> {
     let name = path.display().to_string();
     let metadata = std::fs::metadata(path).map_err(|source| NotAVolume::Missing {
         path: name.clone(),

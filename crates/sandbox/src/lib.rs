@@ -6,6 +6,13 @@
 //! controller of ours; the binary puts the two together. It holds only in-memory clients and can never touch a real
 //! cluster.
 
+mod machinery;
+mod node;
 mod program;
+mod sandbox;
+pub mod storage;
+mod workloads;
 
+pub use node::Machines;
 pub use program::{Container, ExecRequest, Log, Program};
+pub use sandbox::{Builder, Sandbox, StartError};

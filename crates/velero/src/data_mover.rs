@@ -1,13 +1,14 @@
 //! `velero data-mover backup|restore`: what a data mover pod runs. Flags, variables and mounts are set by
 //! `crates/exposer/src/mover_pod.rs`; the work is `crates/data-mover`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use caravel_data_mover::{Exit, Settings, VolumeMode};
-use kube::Client;
+use caravel_exposer::mover_pod::{LOCATION_VARIABLE, REPOSITORY_FOLDER};
 
 use crate::node_agent::Logging;
+use crate::process::Process;
 
 /// The two directions.
 #[derive(clap::Subcommand, Debug)]
@@ -54,43 +55,67 @@ pub struct VolumeArgs {
     pub logging: Logging,
 }
 
-/// Runs one movement; an error makes the exit code 1.
-pub async fn run(command: Command) -> anyhow::Result<()> {
-    let (name, volume) = match &command {
-        Command::Backup(args) => (&args.data_upload, &args.volume),
-        Command::Restore(args) => (&args.data_download, &args.volume),
+impl Command {
+    /// Name of the DataUpload or DataDownload, and the rest.
+    fn parts(&self) -> (&str, &VolumeArgs) {
+        match self {
+            Self::Backup(args) => (&args.data_upload, &args.volume),
+            Self::Restore(args) => (&args.data_download, &args.volume),
+        }
+    }
+}
+
+/// Runs one movement as this process; an error makes the exit code 1.
+pub async fn main(command: Command) -> anyhow::Result<()> {
+    command.parts().1.logging.start();
+    run(command, Process::of_machine().await?).await
+}
+
+/// Runs one movement. A pod has no grace period, so it ends at once when it is to end.
+pub async fn run(command: Command, process: Process) -> anyhow::Result<()> {
+    let settings = settings(&command, &process)?;
+    let moved = async {
+        let client = process.client.clone();
+        match command {
+            Command::Backup(_) => caravel_data_mover::backup(client, &settings).await,
+            Command::Restore(_) => caravel_data_mover::restore(client, &settings).await,
+        }
     };
-    volume.logging.start();
+    let exit = tokio::select! {
+        exit = moved => exit,
+        () = process.shutdown.cancelled() => bail!("{}: the data mover was told to end", settings.name),
+    };
+    match exit {
+        Exit::Success => Ok(()),
+        Exit::Failure => bail!(
+            "{}: the data movement did not complete; its reason is in the log line before and in the object's events",
+            settings.name
+        ),
+    }
+}
+
+fn settings(command: &Command, process: &Process) -> anyhow::Result<Settings> {
+    let (name, volume) = command.parts();
     let variable = |name: &str| {
-        std::env::var(name).with_context(|| {
+        process.variable(name).with_context(|| {
             format!("variable {name} is not set; a data mover runs in a pod that the node agent makes")
         })
     };
-    let settings = Settings {
+    Ok(Settings {
         namespace: variable("VELERO_NAMESPACE")?,
-        name: name.clone(),
+        name: name.to_owned(),
         volume_path: volume.volume_path.clone(),
+        volume: process.on_machine(&volume.volume_path),
         volume_mode: if volume.volume_mode == "Block" {
             VolumeMode::Block
         } else {
             VolumeMode::Filesystem
         },
-        node: std::env::var("NODE_NAME").unwrap_or_default(),
-        location: variable("CARAVEL_LOCATION")?,
-        password_file: "/repository/password".into(),
-        termination_log: "/dev/termination-log".into(),
-    };
-    let client = Client::try_default()
-        .await
-        .context("cannot reach the Kubernetes API")?;
-    let exit = match command {
-        Command::Backup(_) => caravel_data_mover::backup(client, &settings).await,
-        Command::Restore(_) => caravel_data_mover::restore(client, &settings).await,
-    };
-    match exit {
-        Exit::Success => Ok(()),
-        Exit::Failure => bail!(
-            "{name}: the data movement did not complete; its reason is in the log line before and in the object's events"
-        ),
-    }
+        volumes: process.volumes.clone(),
+        node: process.variable("NODE_NAME").unwrap_or_default(),
+        location: variable(LOCATION_VARIABLE)?,
+        credentials: process.credentials(),
+        password_file: process.on_machine(Path::new(REPOSITORY_FOLDER).join("password")),
+        termination_log: process.termination_log.clone(),
+    })
 }

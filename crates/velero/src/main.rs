@@ -3,6 +3,8 @@
 mod cli;
 mod data_mover;
 mod node_agent;
+mod process;
+mod sandbox;
 mod server;
 
 /// musl's own allocator is slow with many threads.

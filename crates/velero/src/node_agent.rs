@@ -13,7 +13,9 @@ use caravel_controllers::{data_download, data_upload};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, Client};
 use serde::Deserialize;
-use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::process::Process;
 
 /// Flags of `velero node-agent server`.
 #[derive(clap::Args, Debug)]
@@ -76,18 +78,43 @@ impl Logging {
     }
 }
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+/// Runs as this process, until SIGTERM or SIGINT.
+pub async fn main(args: Args) -> anyhow::Result<()> {
     args.logging.start();
-    let node = std::env::var("NODE_NAME")
+    run(args, Process::of_machine().await?.until_signal()?).await
+}
+
+/// Runs until it is told to end; dropped, it takes its controllers along.
+pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
+    let shared = tokio::select! {
+        prepared = prepare(&args, &process) => prepared?,
+        () = process.shutdown.cancelled() => return Ok(()),
+    };
+    let shutdown = &process.shutdown;
+    let controllers = [
+        data_upload::spawn(shared.clone(), shutdown.clone()),
+        data_download::spawn(shared, shutdown.clone()),
+    ]
+    .map(AbortOnDropHandle::new);
+    shutdown.cancelled().await;
+    tracing::info!("node agent stops");
+    for controller in controllers {
+        controller.await.context("a controller ended abnormally")?;
+    }
+    Ok(())
+}
+
+async fn prepare(args: &Args, process: &Process) -> anyhow::Result<Shared> {
+    let node = process
+        .variable("NODE_NAME")
         .context("variable NODE_NAME is not set; the DaemonSet sets it from spec.nodeName")?;
-    let namespace = std::env::var("VELERO_NAMESPACE").unwrap_or_else(|_| "velero".into());
-    let client = Client::try_default()
-        .await
-        .context("cannot reach the Kubernetes API")?;
+    let namespace = process
+        .variable("VELERO_NAMESPACE")
+        .unwrap_or_else(|| "velero".into());
+    let client = process.client.clone();
     let limit = load_concurrency(&client, &namespace, &args.node_agent_configmap).await?;
     let shared = Shared {
-        context: Context::new(client, namespace.clone()),
+        context: Context::new(client, namespace.clone(), process.credentials()),
         policy: Arc::new(Policy::for_node(&node, "linux", *args.data_mover_prepare_timeout)),
         slots: Arc::new(Slots::new(limit)),
         resource_timeout: *args.resource_timeout,
@@ -95,29 +122,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     hold_running(&shared).await.map_err(|error| {
         anyhow::anyhow!("cannot list DataUploads and DataDownloads in namespace {namespace}: {error}")
     })?;
-    let shutdown = CancellationToken::new();
     tracing::info!(%node, %namespace, concurrency = limit, "node agent starts");
-    let controllers = [
-        data_upload::spawn(shared.clone(), shutdown.clone()),
-        data_download::spawn(shared, shutdown.clone()),
-    ];
-    stopped().await?;
-    tracing::info!("node agent stops");
-    shutdown.cancel();
-    for controller in controllers {
-        controller.await.context("a controller ended abnormally")?;
-    }
-    Ok(())
-}
-
-/// Until the kubelet, or somebody at a terminal, wants the process to end.
-pub(crate) async fn stopped() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot listen for SIGINT"),
-    }
+    Ok(shared)
 }
 
 /// The ConfigMap's one JSON value, as far as this version reads it.

@@ -9,7 +9,7 @@ mod ensure;
 mod metrics;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -19,11 +19,12 @@ use caravel_controllers::{
     backup, backup_finalizer, backup_operations, backup_queue, backup_repository, backup_storage_location,
     download_request, restore, restore_finalizer, restore_operations,
 };
-use kube::Client;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::node_agent::{Logging, stopped};
+use crate::node_agent::Logging;
+use crate::process::Process;
 
 /// Flags of `velero server`.
 #[derive(clap::Args, Debug)]
@@ -193,46 +194,50 @@ const CONTROLLERS: [&str; 14] = [
 /// The running process may take this long to end: Kubernetes kills it after 30 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Runs until SIGTERM or SIGINT.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+/// Runs as this process, until SIGTERM or SIGINT.
+pub async fn main(args: Args) -> anyhow::Result<()> {
     args.logging.start();
-    if let Some(flag) = args.not_yet.used() {
-        bail!("{flag}: this version does not have it yet; remove the flag");
-    }
-    if let Some(unknown) = args
-        .disable_controllers
-        .iter()
-        .find(|name| !CONTROLLERS.contains(&name.as_str()))
-    {
-        bail!(
-            "--disable-controllers: unknown controller {unknown:?}; known are {}",
-            CONTROLLERS.join(", ")
-        );
-    }
-    let namespace =
-        std::env::var("VELERO_NAMESPACE").unwrap_or_else(|_| labels::DEFAULT_NAMESPACE.to_owned());
-    let client = Client::try_default()
-        .await
-        .context("cannot reach the Kubernetes API")?;
-    ensure::namespace(&client, &namespace).await?;
-    ensure::repository_password(&client, &namespace).await?;
-    ensure::data_mover_rights(&client, &namespace).await?;
-    let context = Context::new(client, namespace.clone());
-    backup::recover(&context)
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot take over from a former server: {error}"))?;
-    let shutdown = CancellationToken::new();
-    tracing::info!(%namespace, features = %args.features.join(","), "server starts");
-    let controllers = start(&args, &context, &shutdown);
-    let metrics = metrics::serve(&context, &args.metrics_address, shutdown.clone()).await?;
-    stopped().await?;
-    tracing::info!("server stops");
-    shutdown.cancel();
-    let ended = async {
-        for controller in controllers {
-            controller.await.context("a controller ended abnormally")?;
+    args.check()?;
+    run(args, Process::of_machine().await?.until_signal()?).await
+}
+
+impl Args {
+    /// Refuses what this version cannot honour.
+    fn check(&self) -> anyhow::Result<()> {
+        if let Some(flag) = self.not_yet.used() {
+            bail!("{flag}: this version does not have it yet; remove the flag");
         }
-        metrics.await.context("the metrics server ended abnormally")
+        let unknown = |name: &&String| !CONTROLLERS.contains(&name.as_str());
+        if let Some(unknown) = self.disable_controllers.iter().find(unknown) {
+            bail!(
+                "--disable-controllers: unknown controller {unknown:?}; known are {}",
+                CONTROLLERS.join(", ")
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Runs until it is told to end; dropped, it takes its controllers along.
+pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
+    args.check()?;
+    let context = tokio::select! {
+        prepared = prepare(&args, &process) => prepared?,
+        () = process.shutdown.cancelled() => return Ok(()),
+    };
+    let shutdown = &process.shutdown;
+    let mut running = start(&args, &context, &process.scratch(), shutdown);
+    if process.has_address {
+        running.push(metrics::serve(&context, &args.metrics_address, shutdown.clone()).await?);
+    }
+    let running: Vec<_> = running.into_iter().map(AbortOnDropHandle::new).collect();
+    shutdown.cancelled().await;
+    tracing::info!("server stops");
+    let ended = async {
+        for task in running {
+            task.await.context("a part of the server ended abnormally")?;
+        }
+        Ok(())
     };
     match tokio::time::timeout(STOP_TIMEOUT, ended).await {
         Ok(ended) => ended,
@@ -245,8 +250,30 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
+/// What must be there before the first controller starts.
+async fn prepare(args: &Args, process: &Process) -> anyhow::Result<Context> {
+    let namespace = process
+        .variable("VELERO_NAMESPACE")
+        .unwrap_or_else(|| labels::DEFAULT_NAMESPACE.to_owned());
+    let client = process.client.clone();
+    ensure::namespace(&client, &namespace).await?;
+    ensure::repository_password(&client, &namespace).await?;
+    ensure::data_mover_rights(&client, &namespace).await?;
+    let context = Context::new(client, namespace.clone(), process.credentials());
+    backup::recover(&context)
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot take over from a former server: {error}"))?;
+    tracing::info!(%namespace, features = %args.features.join(","), "server starts");
+    Ok(context)
+}
+
 /// Starts the controllers that are not disabled.
-fn start(args: &Args, context: &Context, shutdown: &CancellationToken) -> Vec<JoinHandle<()>> {
+fn start(
+    args: &Args,
+    context: &Context,
+    scratch: &Path,
+    shutdown: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
     let enabled = |name: &str| !args.disable_controllers.iter().any(|disabled| disabled == name);
     let with = || (context.clone(), shutdown.clone());
     let mut running = Vec::new();
@@ -265,16 +292,20 @@ fn start(args: &Args, context: &Context, shutdown: &CancellationToken) -> Vec<Jo
     add("backup-queue", &|c, s| {
         backup_queue::spawn(c, queue_settings(args), s)
     });
-    add("backup", &|c, s| backup::spawn(c, backup_settings(args), s));
+    add("backup", &|c, s| {
+        backup::spawn(c, backup_settings(args, scratch), s)
+    });
     add("backup-operations", &|c, s| {
         backup_operations::spawn(c, operations_settings(args), s)
     });
     add("backup-finalizer", &|c, s| {
-        backup_finalizer::spawn(c, scratch(), s)
+        backup_finalizer::spawn(c, scratch.to_owned(), s)
     });
     add("backup-repo", &backup_repository::spawn);
     add("download-request", &download_request::spawn);
-    add("restore", &|c, s| restore::spawn(c, restore_settings(args), s));
+    add("restore", &|c, s| {
+        restore::spawn(c, restore_settings(args, scratch), s)
+    });
     add("restore-operations", &restore_operations::spawn);
     add("restore-finalizer", &|c, s| {
         restore_finalizer::spawn(c, finalizer_settings(args), s)
@@ -294,7 +325,7 @@ fn queue_settings(args: &Args) -> backup_queue::Settings {
     }
 }
 
-fn backup_settings(args: &Args) -> backup::Settings {
+fn backup_settings(args: &Args, scratch: &Path) -> backup::Settings {
     backup::Settings {
         defaults: backup::defaults::Defaults {
             ttl: *args.default_backup_ttl,
@@ -311,7 +342,7 @@ fn backup_settings(args: &Args) -> backup::Settings {
             .any(|feature| feature == labels::FEATURE_ENABLE_CSI),
         page_size: args.client_page_size,
         concurrent_backups: args.concurrent_backups.get(),
-        scratch: scratch(),
+        scratch: scratch.to_owned(),
     }
 }
 
@@ -324,13 +355,12 @@ fn operations_settings(args: &Args) -> backup_operations::Settings {
     }
 }
 
-fn restore_settings(args: &Args) -> restore::Settings {
+fn restore_settings(args: &Args, scratch: &Path) -> restore::Settings {
     restore::Settings {
         item_operation_timeout: *args.default_item_operation_timeout,
         resource_timeout: *args.resource_timeout,
         terminating_timeout: *args.terminating_resource_timeout,
-        scratch_dir: scratch(),
-        ..restore::Settings::default()
+        ..restore::Settings::new(scratch.to_owned())
     }
 }
 
@@ -338,9 +368,4 @@ fn finalizer_settings(args: &Args) -> restore_finalizer::Settings {
     restore_finalizer::Settings {
         resource_timeout: *args.resource_timeout,
     }
-}
-
-/// The only folder that the image can write to.
-fn scratch() -> PathBuf {
-    std::env::var_os("VELERO_SCRATCH_DIR").map_or_else(std::env::temp_dir, PathBuf::from)
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::State;
 use super::call::Call;
-use crate::error::{ApiError, Reason};
+use crate::error::ApiError;
 use crate::store::Key;
 
 /// Where namespaces are kept.
@@ -25,28 +25,17 @@ pub(crate) fn namespace_accepts(state: &State, call: &Call, name: &str) -> Resul
     if found["metadata"]["deletionTimestamp"].is_null() && found["status"]["phase"] != "Terminating" {
         return Ok(());
     }
-    let what = if call.kind.group.is_empty() {
-        call.kind.plural.clone()
-    } else {
-        format!("{}.{}", call.kind.plural, call.kind.group)
-    };
-    let mut error = ApiError::new(
-        Reason::Forbidden,
-        format!(
-            "{what} \"{name}\" is forbidden: unable to create new content in namespace {namespace} because it is being terminated"
-        ),
+    let mut error = ApiError::forbidden(
+        &call.kind.group,
+        &call.kind.plural,
+        name,
+        &format!("unable to create new content in namespace {namespace} because it is being terminated"),
     );
-    error.details = json!({
-        "name": name, "kind": call.kind.plural,
-        "causes": [{
-            "reason": "NamespaceTerminating",
-            "message": format!("namespace {namespace} is being terminated"),
-            "field": "metadata.namespace",
-        }],
-    });
-    if !call.kind.group.is_empty() {
-        error.details["group"] = call.kind.group.as_str().into();
-    }
+    error.details["causes"] = json!([{
+        "reason": "NamespaceTerminating",
+        "message": format!("namespace {namespace} is being terminated"),
+        "field": "metadata.namespace",
+    }]);
     Err(error)
 }
 
@@ -54,12 +43,12 @@ pub(crate) fn namespace_accepts(state: &State, call: &Call, name: &str) -> Resul
 pub(crate) fn refuse_deleting(call: &Call, name: &str) -> Result<(), ApiError> {
     let immortal = ["default", "kube-system", "kube-public"];
     if call.resource == namespaces() && immortal.contains(&name) {
-        let mut error = ApiError::new(
-            Reason::Forbidden,
-            format!("namespaces \"{name}\" is forbidden: this namespace may not be deleted"),
-        );
-        error.details = json!({"name": name, "kind": "namespaces"});
-        return Err(error);
+        return Err(ApiError::forbidden(
+            "",
+            "namespaces",
+            name,
+            "this namespace may not be deleted",
+        ));
     }
     Ok(())
 }

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{Method, Request, header};
 use serde_json::Value;
 
-use crate::error::{ApiError, Reason};
+use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
 use crate::request::{Query, ResourcePath, Shape, accepted};
 use crate::store::{Key, Resource, resource_of};
@@ -22,6 +22,7 @@ pub(crate) enum FieldValidation {
 
 /// A request to a resource.
 #[derive(Debug)]
+#[allow(dead_code, reason = "managed fields and field validation read the rest")]
 pub(crate) struct Call {
     pub(crate) user: User,
     pub(crate) kind: Arc<Kind>,
@@ -47,9 +48,10 @@ impl Call {
         user: &User,
         kind: Arc<Kind>,
         path: ResourcePath,
+        query: Query,
         request: &Request<Bytes>,
     ) -> Result<Self, ApiError> {
-        let query = Query::parse(request.uri().query().unwrap_or_default());
+        let options = Options::of(request.method());
         let header = |name: header::HeaderName| {
             request
                 .headers()
@@ -71,9 +73,9 @@ impl Call {
             subresource: path.subresource,
             shape: accepted(header(header::ACCEPT))?,
             content_type,
-            manager: manager(&query, header(header::USER_AGENT))?,
-            dry_run: dry_run(query.texts("dryRun"))?,
-            field_validation: field_validation(query.text("fieldValidation"))?,
+            manager: options.manager(&query, header(header::USER_AGENT))?,
+            dry_run: options.dry_run(query.texts("dryRun"))?,
+            field_validation: options.field_validation(query.text("fieldValidation"))?,
             body: request.body().clone(),
             warnings: Vec::new(),
             kind,
@@ -106,75 +108,101 @@ impl Call {
                 "the body of the request was in an unknown format - accepted media types include: application/json",
             ));
         }
-        object(&self.body)
+        object(&self.kind.kind, &self.body)
     }
 }
 
-/// Reads a JSON object.
-pub(crate) fn object(bytes: &[u8]) -> Result<Value, ApiError> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|why| {
+/// Reads a JSON object that should be of this kind.
+pub(crate) fn object(kind: &str, bytes: &[u8]) -> Result<Value, ApiError> {
+    let shown = || String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
+    let bad = |why: String| {
         ApiError::new(
             Reason::BadRequest,
-            format!("the object provided is unrecognized (must be of type Object): {why}"),
+            format!(
+                "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({})",
+                shown()
+            ),
         )
-    })?;
+    };
+    let value: Value = serde_json::from_slice(bytes).map_err(|why| bad(why.to_string()))?;
     if value.is_object() {
         Ok(value)
     } else {
-        Err(ApiError::new(
-            Reason::BadRequest,
-            "the object provided is unrecognized (must be of type Object)",
-        ))
+        Err(bad("json: this is not an object".to_owned()))
     }
 }
 
-fn manager(query: &Query, user_agent: &str) -> Result<String, ApiError> {
-    let named = query.text("fieldManager");
-    if named.chars().count() > 128 {
-        return Err(ApiError::new(
-            Reason::Invalid,
-            format!("fieldManager: Invalid value: \"{named}\": may not be more than 128 bytes"),
-        ));
-    }
-    if !named.is_empty() {
-        return Ok(named.to_owned());
-    }
-    let agent: String = user_agent
-        .split('/')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(128)
-        .collect();
-    Ok(if agent.is_empty() {
-        "unknown".to_owned()
-    } else {
-        agent
-    })
-}
+/// `CreateOptions`, `UpdateOptions`, `PatchOptions`, `DeleteOptions`: what they have in common.
+pub(crate) struct Options(&'static str);
 
-pub(crate) fn dry_run(values: &[String]) -> Result<bool, ApiError> {
-    match values {
-        [] => Ok(false),
-        [one] if one.is_empty() => Ok(false),
-        [one] if one == "All" => Ok(true),
-        [other, ..] => Err(ApiError::new(
-            Reason::Invalid,
-            format!("dryRun: Unsupported value: \"{other}\": supported values: \"All\""),
-        )),
+impl Options {
+    pub(crate) fn of(method: &Method) -> Self {
+        Self(match method.as_str() {
+            "PUT" => "UpdateOptions",
+            "PATCH" => "PatchOptions",
+            "DELETE" => "DeleteOptions",
+            _ => "CreateOptions",
+        })
     }
-}
 
-fn field_validation(text: &str) -> Result<FieldValidation, ApiError> {
-    match text {
-        "Ignore" => Ok(FieldValidation::Ignore),
-        "" | "Warn" => Ok(FieldValidation::Warn),
-        "Strict" => Ok(FieldValidation::Strict),
-        other => Err(ApiError::new(
-            Reason::Invalid,
-            format!(
-                "fieldValidation: Invalid value: \"{other}\": fieldValidation parameter unsupported value: must be \"Ignore\", \"Warn\" or \"Strict\""
-            ),
-        )),
+    fn invalid(&self, field: &str, reason: &'static str, message: String) -> ApiError {
+        let error = FieldError {
+            field: field.to_owned(),
+            reason,
+            message,
+        };
+        ApiError::invalid("meta.k8s.io", self.0, "", &[error])
+    }
+
+    fn manager(&self, query: &Query, user_agent: &str) -> Result<String, ApiError> {
+        let named = query.text("fieldManager");
+        if named.len() > 128 {
+            return Err(self.invalid(
+                "fieldManager",
+                "FieldValueTooLong",
+                "Too long: may not be more than 128 bytes".to_owned(),
+            ));
+        }
+        if !named.is_empty() {
+            return Ok(named.to_owned());
+        }
+        let agent = user_agent.split('/').next().unwrap_or_default();
+        let agent: String = agent.chars().take(128).collect();
+        Ok(if agent.is_empty() {
+            "unknown".to_owned()
+        } else {
+            agent
+        })
+    }
+
+    pub(crate) fn dry_run(&self, values: &[String]) -> Result<bool, ApiError> {
+        match values {
+            [] => Ok(false),
+            [one] if one.is_empty() => Ok(false),
+            values if values.iter().all(|value| value == "All") => Ok(true),
+            values => Err(self.invalid(
+                "dryRun",
+                "FieldValueNotSupported",
+                format!(
+                    "Unsupported value: {}: supported values: \"All\"",
+                    Value::from(values.to_vec())
+                ),
+            )),
+        }
+    }
+
+    fn field_validation(&self, text: &str) -> Result<FieldValidation, ApiError> {
+        match text {
+            "Ignore" => Ok(FieldValidation::Ignore),
+            "" | "Warn" => Ok(FieldValidation::Warn),
+            "Strict" => Ok(FieldValidation::Strict),
+            other => Err(self.invalid(
+                "fieldValidation",
+                "FieldValueNotSupported",
+                format!(
+                    "Unsupported value: \"{other}\": supported values: \"\", \"Ignore\", \"Strict\", \"Warn\""
+                ),
+            )),
+        }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::Call;
-use super::{ApiServer, State, admission, decode, definitions, metadata, status, versions};
+use super::{ApiServer, State, admission, decode, definitions, metadata, status, strategy, versions};
 use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
 use crate::store::{Key, Resource};
@@ -16,7 +16,6 @@ const NAME_TRIES: usize = 8;
 
 impl ApiServer {
     pub(crate) fn create(&self, call: &mut Call) -> Result<Answer, ApiError> {
-        super::read::refuse_create_only(call)?;
         let object = call.json()?;
         let object = decode::decode(call, object)?;
         let object = self.insert(call, object)?;
@@ -28,7 +27,7 @@ impl ApiServer {
         place(call, &mut object)?;
         if object["metadata"]["resourceVersion"].is_string() {
             return Err(ApiError::new(
-                Reason::BadRequest,
+                Reason::Unknown,
                 "resourceVersion should not be set on objects to be created",
             ));
         }
@@ -38,8 +37,10 @@ impl ApiServer {
         state.name(call, &mut object)?;
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         admission::namespace_accepts(state, call, &name)?;
+        definitions::refuse_when_ending(state, call, &name)?;
         metadata::begin(&mut object, &call.kind, now, &mut state.rng);
         status::begin(&call.kind, &mut object, now);
+        strategy::complete(state, &call.kind, &mut object)?;
         decode::validate_create(call, &object)?;
         let key = Key::of(&object);
         if state.store.get(&call.resource, &key).is_some() {
@@ -50,10 +51,11 @@ impl ApiServer {
             ));
         }
         if call.resource == definitions::definitions() {
-            definitions::complete(&mut object, now)?;
+            definitions::complete(None, &mut object, now)?;
         }
         let object = state.as_stored(&call.kind, object);
         if call.dry_run {
+            // Nothing was stored, so there is no resourceVersion.
             return Ok(Arc::new(object));
         }
         Ok(state.keep(&call.resource, object))

@@ -21,12 +21,12 @@ const DEFAULT_GRACE: i64 = 30;
 
 /// `DeleteOptions`.
 #[derive(Debug, Default, Clone)]
-struct Options {
+pub(crate) struct Options {
     grace: Option<i64>,
     policy: Option<String>,
     uid: Option<String>,
     resource_version: Option<String>,
-    dry_run: bool,
+    pub(crate) dry_run: bool,
 }
 
 impl Options {
@@ -35,8 +35,13 @@ impl Options {
         let body = if call.body.is_empty() {
             Value::Null
         } else {
-            call::object(&call.body)?
+            call::object("DeleteOptions", &call.body)?
         };
+        Self::of(&body, call)
+    }
+
+    /// Of a `DeleteOptions` object, completed from the query.
+    pub(crate) fn of(body: &Value, call: &Call) -> Result<Self, ApiError> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let dry_run: Vec<String> = body["dryRun"]
             .as_array()
@@ -65,7 +70,7 @@ impl Options {
             policy,
             uid: text(&body["preconditions"]["uid"]),
             resource_version: text(&body["preconditions"]["resourceVersion"]),
-            dry_run: call.dry_run || call::dry_run(&dry_run)?,
+            dry_run: call.dry_run || call::Options::of(&http::Method::DELETE).dry_run(&dry_run)?,
         };
         match options.policy.as_deref() {
             None | Some("Orphan" | "Background" | "Foreground") => Ok(options),
@@ -77,7 +82,7 @@ impl Options {
                     field: "propagationPolicy".to_owned(),
                     reason: "FieldValueNotSupported",
                     message: format!(
-                        "Unsupported value: \"{other}\": supported values: \"Background\", \"Foreground\", \"Orphan\""
+                        "Unsupported value: \"{other}\": supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
                     ),
                 }],
             )),
@@ -86,7 +91,7 @@ impl Options {
 }
 
 /// What a deletion did.
-enum Deleted {
+pub(crate) enum Deleted {
     /// The object is gone; its last state.
     Gone(Arc<Value>),
     /// Something holds it; it is marked.
@@ -95,7 +100,6 @@ enum Deleted {
 
 impl ApiServer {
     pub(crate) fn delete(&self, call: &mut Call) -> Result<Answer, ApiError> {
-        super::read::refuse_create_only(call)?;
         let options = Options::parse(call)?;
         let mut guard = self.inner.state.lock();
         let state = &mut *guard;
@@ -113,7 +117,6 @@ impl ApiServer {
     }
 
     pub(crate) fn delete_collection(&self, call: &mut Call) -> Result<Answer, ApiError> {
-        super::read::refuse_create_only(call)?;
         let options = Options::parse(call)?;
         let selector = super::read::selector(call)?;
         let mut guard = self.inner.state.lock();
@@ -136,7 +139,7 @@ impl ApiServer {
         Ok(Answer::List { objects, metadata })
     }
 
-    fn delete_one(
+    pub(crate) fn delete_one(
         &self,
         state: &mut State,
         call: &Call,
@@ -168,6 +171,11 @@ impl ApiServer {
         mark(&mut marked, &old, grace, now);
         if call.resource == admission::namespaces() {
             marked["status"]["phase"] = "Terminating".into();
+            remove_grace(&mut marked);
+        }
+        if call.resource == definitions::definitions() {
+            definitions::mark_ending(&mut marked, &old, now);
+            remove_grace(&mut marked);
         }
         metadata::tidy(&mut marked);
         if marked == *old || options.dry_run {
@@ -196,6 +204,11 @@ fn mark(marked: &mut Value, old: &Value, grace: i64, now: jiff::Timestamp) {
         .unwrap_or(now);
     marked["metadata"]["deletionTimestamp"] = metadata::timestamp(at).into();
     marked["metadata"]["deletionGracePeriodSeconds"] = grace.into();
+}
+
+/// Namespaces and definitions show no grace period.
+fn remove_grace(object: &mut Value) {
+    metadata::of(object).remove("deletionGracePeriodSeconds");
 }
 
 /// Seconds until the object may go: only pods that run somewhere are given any.
@@ -255,17 +268,29 @@ fn is_namespace_in_use(call: &Call, object: &Value) -> bool {
 }
 
 fn check_preconditions(call: &Call, options: &Options, object: &Value) -> Result<(), ApiError> {
-    for (wanted, field, name) in [
-        (&options.uid, "uid", "UID"),
-        (&options.resource_version, "resourceVersion", "ResourceVersion"),
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    for (wanted, field, shown, happened) in [
+        (&options.uid, "uid", "UID", "deleted and then recreated"),
+        (
+            &options.resource_version,
+            "resourceVersion",
+            "ResourceVersion",
+            "modified",
+        ),
     ] {
         let found = object["metadata"][field].as_str().unwrap_or_default();
         if let Some(wanted) = wanted
             && wanted != found
         {
-            return Err(call.conflict(&format!(
-                "Precondition failed: {name} in precondition: {wanted}, {name} in object meta: {found}"
-            )));
+            // By its kind, not its plural: so Kubernetes does here.
+            return Err(ApiError::conflict(
+                &call.kind.group,
+                &call.kind.kind,
+                name,
+                &format!(
+                    "the {shown} in the precondition ({wanted}) does not match the {shown} in record ({found}). The object might have been {happened}"
+                ),
+            ));
         }
     }
     Ok(())

@@ -24,7 +24,12 @@ impl Continue {
     }
 
     pub(crate) fn parse(token: &str) -> Result<Self, ApiError> {
-        let bad = |why: &str| ApiError::new(Reason::BadRequest, format!("continue key is not valid: {why}"));
+        let bad = |why: &str| {
+            ApiError::new(
+                Reason::BadRequest,
+                format!("invalid continue token: continue key is not valid: {why}"),
+            )
+        };
         let bytes = URL_SAFE_NO_PAD
             .decode(token.trim_end_matches('='))
             .map_err(|why| bad(&why.to_string()))?;

@@ -14,7 +14,6 @@ use crate::store::{Forgotten, Key};
 
 impl ApiServer {
     pub(crate) fn get(&self, call: &mut Call) -> Result<Answer, ApiError> {
-        refuse_create_only(call)?;
         let state = self.inner.state.lock();
         let object = state
             .store
@@ -25,7 +24,6 @@ impl ApiServer {
     }
 
     pub(crate) fn list(&self, call: &mut Call) -> Result<Answer, ApiError> {
-        refuse_create_only(call)?;
         let selector = selector(call)?;
         let state = self.inner.state.lock();
         let page = Page::parse(call, &state)?;
@@ -39,7 +37,15 @@ impl ApiServer {
         };
         let revision = page.at.unwrap_or_else(|| state.store.revision());
         drop(state);
-        Ok(page.cut(objects, &selector, revision))
+        let mut answer = page.cut(objects, &selector, revision);
+        // Lists of custom kinds always have the field.
+        if let Answer::List { metadata, .. } = &mut answer
+            && call.kind.custom.is_some()
+            && metadata["continue"].is_null()
+        {
+            metadata["continue"] = "".into();
+        }
+        Ok(answer)
     }
 }
 
@@ -60,9 +66,12 @@ impl Page {
             .unwrap_or(0);
         let matching = call.query.text("resourceVersionMatch");
         let revision = call.query.number("resourceVersion").map_err(|_| {
-            invalid_list_option(
-                "resourceVersion",
-                format!("Invalid value: \"{}\"", call.query.text("resourceVersion")),
+            let text = call.query.text("resourceVersion");
+            ApiError::new(
+                Reason::BadRequest,
+                format!(
+                    "invalid resource version: resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+                ),
             )
         })?;
         let token = call.query.text("continue");
@@ -138,17 +147,6 @@ pub(crate) fn selector(call: &Call) -> Result<Selector, ApiError> {
     })
 }
 
-/// Reviews are asked, never read.
-pub(crate) fn refuse_create_only(call: &Call) -> Result<(), ApiError> {
-    if crate::builtin::kinds::rules(&call.kind).create_only {
-        return Err(ApiError::new(
-            Reason::MethodNotAllowed,
-            "the server does not allow this method on the requested resource",
-        ));
-    }
-    Ok(())
-}
-
 fn check_match(matching: &str, revision: Option<u64>, token: &str) -> Result<(), ApiError> {
     let why = if revision.is_none() {
         "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided".to_owned()
@@ -171,7 +169,7 @@ pub(crate) fn invalid_list_option(field: &str, message: String) -> ApiError {
         "",
         &[FieldError {
             field: field.to_owned(),
-            reason: "FieldValueInvalid",
+            reason: "FieldValueForbidden",
             message,
         }],
     )

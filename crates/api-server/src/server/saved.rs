@@ -19,19 +19,42 @@ pub enum LoadError {
 const VERSION: u64 = 1;
 
 impl ApiServer {
-    /// The namespaces every cluster begins with.
+    /// The namespaces, roles and priorities every cluster begins with.
     pub(crate) fn bootstrap(&self) {
+        for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
+            self.plant(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+        }
+        for (name, value) in [
+            ("system-cluster-critical", 2_000_000_000),
+            ("system-node-critical", 2_000_001_000),
+        ] {
+            self.plant(json!({
+                "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name},
+                "value": value, "preemptionPolicy": "PreemptLowerPriority",
+            }));
+        }
+        for object in crate::access::bootstrap() {
+            self.plant(object);
+        }
+    }
+
+    /// Stores a cluster-scoped object of the server's own.
+    fn plant(&self, mut object: Value) {
         let now = self.inner.clock.now();
         let mut guard = self.inner.state.lock();
         let state = &mut *guard;
-        let Some(kind) = state.registry.find("", "v1", "namespaces").cloned() else {
-            return;
-        };
-        for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {
-            let mut namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-            super::metadata::begin(&mut namespace, &kind, now, &mut state.rng);
-            super::status::begin(&kind, &mut namespace, now);
-            state.keep(&super::admission::namespaces(), namespace);
+        let version = object["apiVersion"].as_str().unwrap_or_default().to_owned();
+        let name = object["kind"].as_str().unwrap_or_default().to_owned();
+        let found = state
+            .registry
+            .all()
+            .iter()
+            .find(|kind| kind.kind == name && kind.api_version() == version)
+            .cloned();
+        if let Some(kind) = found {
+            super::metadata::begin(&mut object, &kind, now, &mut state.rng);
+            super::status::begin(&kind, &mut object, now);
+            state.keep(&crate::store::resource_of(&kind), object);
         }
     }
 
@@ -43,7 +66,10 @@ impl ApiServer {
             .all()
             .map(|((group, plural), object)| json!({"group": group, "plural": plural, "object": **object}))
             .collect();
-        json!({"version": VERSION, "revision": state.store.revision(), "objects": objects})
+        json!({
+            "version": VERSION, "revision": state.store.revision(), "objects": objects,
+            "tokenKey": hex::encode(state.tokens.secret()),
+        })
     }
 
     /// Replaces everything by what was saved. Watches that are open get 410 and begin again.
@@ -68,7 +94,13 @@ impl ApiServer {
             }
             objects.push(((group.to_owned(), plural.to_owned()), entry["object"].clone()));
         }
+        let key: Option<[u8; 32]> = saved["tokenKey"]
+            .as_str()
+            .and_then(|text| hex::decode(text).ok())
+            .and_then(|bytes| bytes.try_into().ok());
+        let key = key.ok_or_else(|| damaged("it has no key for tokens"))?;
         let mut state = self.inner.state.lock();
+        state.tokens = crate::tokens::Tokens::new(key);
         state.store.restore(revision, objects);
         state.registry = crate::registry::Registry::default();
         for crd in state.store.list(&definitions::definitions(), None) {

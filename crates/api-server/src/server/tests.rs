@@ -295,3 +295,156 @@ async fn a_saved_server_goes_on_where_it_was() {
     widgets(&again.client()).get("a").await.unwrap();
     assert!(again.load(&json!({"version": 99})).is_err());
 }
+
+struct Echo;
+
+#[async_trait::async_trait]
+impl crate::Nodes for Echo {
+    async fn logs(
+        &self,
+        pod: &serde_json::Value,
+        options: crate::LogOptions,
+    ) -> Result<futures::stream::BoxStream<'static, Bytes>, ApiError> {
+        let line = format!("{} {} says hello\n", pod["metadata"]["name"], options.container);
+        Ok(Box::pin(futures::stream::iter([Bytes::from(line)])))
+    }
+
+    async fn exec(
+        &self,
+        _: &serde_json::Value,
+        options: crate::ExecOptions,
+    ) -> Result<(Bytes, i32), ApiError> {
+        let said = format!(
+            "{:?} {}",
+            options.command,
+            String::from_utf8_lossy(&options.stdin)
+        );
+        Ok((Bytes::from(said), 3))
+    }
+}
+
+fn pod() -> Pod {
+    serde_json::from_value(json!({
+        "metadata": {"name": "web"}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+    }))
+    .unwrap()
+}
+
+async fn bind(client: &Client) {
+    let body = json!({
+        "apiVersion": "v1", "kind": "Binding", "metadata": {"name": "web"}, "target": {"kind": "Node", "name": "one"},
+    });
+    let request = http::Request::post("/api/v1/namespaces/default/pods/web/binding")
+        .body(serde_json::to_vec(&body).unwrap())
+        .unwrap();
+    let _: serde_json::Value = client.request(request).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_is_bound_once_then_its_node_is_asked_for_logs_and_commands() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = ApiServer::builder().seed(1).build();
+    server.attach(Arc::new(Echo));
+    let client = server.client();
+    let api: Api<Pod> = Api::default_namespaced(client.clone());
+    api.create(&PostParams::default(), &pod()).await.unwrap();
+    assert_eq!(
+        api.logs("web", &kube::api::LogParams::default()).await.unwrap(),
+        ""
+    );
+    bind(&client).await;
+    let bound = api.get("web").await.unwrap();
+    assert_eq!(bound.spec.unwrap().node_name.as_deref(), Some("one"));
+    let log = api.logs("web", &kube::api::LogParams::default()).await.unwrap();
+    assert_eq!(log, "\"web\" c says hello\n");
+
+    let params = kube::api::AttachParams::default().stdin(true).stderr(false);
+    let mut process = api.exec("web", ["cat", "-"], &params).await.unwrap();
+    let mut stdin = process.stdin().unwrap();
+    stdin.write_all(b"some words").await.unwrap();
+    stdin.shutdown().await.unwrap();
+    drop(stdin);
+    let mut out = String::new();
+    process.stdout().unwrap().read_to_string(&mut out).await.unwrap();
+    assert_eq!(out, "[\"cat\", \"-\"] some words");
+    let status = process.take_status().unwrap().await.unwrap();
+    assert_eq!(status.reason.as_deref(), Some("NonZeroExitCode"));
+    process.join().await.unwrap();
+}
+
+#[tokio::test]
+async fn over_https_only_the_token_opens() {
+    let server = ApiServer::builder().seed(1).build();
+    let serving = server.serve("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let kubeconfig = kube::config::Kubeconfig::from_yaml(&serving.kubeconfig()).unwrap();
+    let config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+            .await
+            .unwrap();
+    let mut stranger = config.clone();
+    stranger.auth_info.token = Some("guess".to_owned().into());
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let _ = provider.install_default();
+    let client = Client::try_from(config).unwrap();
+    let api: Api<ConfigMap> = Api::default_namespaced(client);
+    api.create(&PostParams::default(), &config_map("a", "1"))
+        .await
+        .unwrap();
+    let strange: Api<ConfigMap> = Api::default_namespaced(Client::try_from(stranger).unwrap());
+    assert_eq!(code(strange.get("a").await), 401);
+    serving.shutdown().await;
+    assert!(api.get("a").await.is_err());
+    assert!(matches!(
+        server.serve("0.0.0.0:0".parse().unwrap()).await,
+        Err(crate::ServeError::NotLoopback(_))
+    ));
+}
+
+#[tokio::test]
+async fn with_rbac_a_service_account_may_do_what_a_role_says() {
+    let server = ApiServer::builder()
+        .seed(1)
+        .authorization(Authorization::Rbac)
+        .build();
+    let client = server.client_as(User::service_account("default", "web"));
+    let api: Api<ConfigMap> = Api::default_namespaced(client);
+    let refused = api.list(&ListParams::default()).await.unwrap_err().to_string();
+    assert!(
+        refused.contains(
+            "configmaps is forbidden: User \"system:serviceaccount:default:web\" cannot list resource \"configmaps\" in API group \"\" in the namespace \"default\""
+        ),
+        "{refused}"
+    );
+    let roles: Api<k8s_openapi::api::rbac::v1::ClusterRoleBinding> = Api::all(server.client());
+    let binding = serde_json::from_value(json!({
+        "metadata": {"name": "web"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "default", "name": "web"}],
+    }))
+    .unwrap();
+    roles.create(&PostParams::default(), &binding).await.unwrap();
+    api.list(&ListParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn scale_is_another_view_of_replicas() {
+    let client = client();
+    let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::default_namespaced(client);
+    let deployment = serde_json::from_value(json!({
+        "metadata": {"name": "d"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": {
+            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+        }},
+    }))
+    .unwrap();
+    api.create(&PostParams::default(), &deployment).await.unwrap();
+    let scale = api.get_scale("d").await.unwrap();
+    assert_eq!(scale.spec.unwrap().replicas, Some(2));
+    assert_eq!(scale.status.unwrap().selector.as_deref(), Some("a=b"));
+    let patch = Patch::Merge(json!({"spec": {"replicas": 5}}));
+    api.patch_scale("d", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    let read = api.get("d").await.unwrap();
+    assert_eq!(read.spec.unwrap().replicas, Some(5));
+    assert_eq!(read.metadata.generation, Some(2));
+}

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::{self, Call};
-use super::{ApiServer, State, decode, definitions, metadata, status, versions};
+use super::{ApiServer, State, decode, definitions, metadata, status, strategy, versions};
 use crate::builtin::kinds;
 use crate::error::{ApiError, FieldError, Reason};
+use crate::patch;
 
 const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
@@ -61,7 +62,7 @@ impl ApiServer {
         if call.content_type != "application/apply-patch+yaml" || call.subresource.is_some() {
             return Err(call.not_found());
         }
-        let object = call::object(&call.body)?;
+        let object = call::object(&call.kind.kind, &call.body)?;
         let object = decode::decode(call, object)?;
         check_name(call, &object)?;
         let object = self.insert(call, object)?;
@@ -84,8 +85,9 @@ impl ApiServer {
         }
         let mut new = status::merged(&call.kind, call.subresource.as_deref(), old, new);
         metadata::carry_over(&mut new, old);
+        strategy::keep_given(&call.kind, old, &mut new);
         if call.resource == definitions::definitions() {
-            definitions::complete(&mut new, now)?;
+            definitions::complete(Some(old), &mut new, now)?;
         }
         if call.kind.generation && !call.is_status() && metadata::spec_differs(&call.kind, old, &new) {
             metadata::next_generation(&mut new);
@@ -100,17 +102,17 @@ impl ApiServer {
             return Ok(Arc::new(new));
         }
         if is_released(call, &new) {
-            state.keep(&call.resource, new);
-            let gone = state.erase(&call.resource, &call.key());
+            // Watches see the deletion only, and the answer keeps the last resourceVersion.
+            state.erase(&call.resource, &call.key());
             self.finish_definitions(state);
-            return gone.ok_or_else(|| call.not_found());
+            return Ok(Arc::new(new));
         }
         Ok(state.keep(&call.resource, new))
     }
 }
 
 /// Nothing holds a deleted object any more.
-pub(crate) fn is_released(call: &Call, object: &Value) -> bool {
+fn is_released(call: &Call, object: &Value) -> bool {
     let metadata = &object["metadata"];
     let namespace_done = call.resource != super::admission::namespaces()
         || object["spec"]["finalizers"].as_array().is_none_or(Vec::is_empty);
@@ -123,30 +125,28 @@ pub(crate) fn is_released(call: &Call, object: &Value) -> bool {
 /// What the patch makes of the object.
 fn patched(call: &Call, object: &Value) -> Result<Value, ApiError> {
     match call.content_type.as_str() {
-        "application/json-patch+json" => {
-            let patch: json_patch::Patch = serde_json::from_slice(&call.body)
-                .map_err(|why| ApiError::new(Reason::BadRequest, format!("error decoding patch: {why}")))?;
-            let mut result = object.clone();
-            json_patch::patch(&mut result, &patch).map_err(|why| {
-                ApiError::new(
-                    Reason::Invalid,
-                    format!("the server rejected our request due to an error in our request: {why}"),
-                )
-            })?;
-            Ok(result)
+        "application/json-patch+json" => patch::json(object, &call.body),
+        "application/merge-patch+json" => {
+            Ok(patch::merge(object, &call::object(&call.kind.kind, &call.body)?))
         }
-        "application/merge-patch+json"
-        | "application/strategic-merge-patch+json"
-        | "application/apply-patch+yaml" => {
-            let patch = call::object(&call.body)?;
-            let mut result = object.clone();
-            json_patch::merge(&mut result, &patch);
-            Ok(result)
+        "application/strategic-merge-patch+json" => {
+            patch::strategic(&call.kind, object, &call::object(&call.kind.kind, &call.body)?)
         }
-        _ => Err(ApiError::new(
+        "application/apply-patch+yaml" => {
+            Ok(patch::merge(object, &call::object(&call.kind.kind, &call.body)?))
+        }
+        _ => Err(ApiError::generic(
             Reason::UnsupportedMediaType,
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml",
+            "415: Unsupported Media Type",
         )),
+    }
+}
+
+/// A patch of something that has no lists, as a scale.
+pub(crate) fn patched_plainly(call: &Call, object: &Value) -> Result<Value, ApiError> {
+    match call.content_type.as_str() {
+        "application/json-patch+json" => patch::json(object, &call.body),
+        _ => Ok(patch::merge(object, &call::object("Scale", &call.body)?)),
     }
 }
 
@@ -183,9 +183,19 @@ fn check_preconditions(call: &Call, old: &Value, new: &Value) -> Result<(), ApiE
         && old["metadata"]["uid"] != uid
     {
         return Err(call.conflict(&format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+            call.kind.plural,
+            call.key().as_str(),
             old["metadata"]["uid"].as_str().unwrap_or_default()
         )));
+    }
+    if let Some(text) = given("resourceVersion")
+        && text.parse::<u64>().is_err()
+    {
+        return Err(ApiError::new(
+            Reason::Unknown,
+            format!("strconv.ParseUint: parsing \"{text}\": invalid syntax"),
+        ));
     }
     if let Some(revision) = given("resourceVersion")
         && old["metadata"]["resourceVersion"] != revision
@@ -201,5 +211,6 @@ fn must_be_specified(call: &Call) -> ApiError {
         reason: "FieldValueInvalid",
         message: "Invalid value: 0: must be specified for an update".to_owned(),
     };
-    ApiError::invalid(&call.kind.group, &call.kind.kind, &call.name, &[error])
+    // By its plural, and the group is said: so Kubernetes does here.
+    ApiError::invalid(&call.kind.group, &call.kind.plural, &call.name, &[error])
 }

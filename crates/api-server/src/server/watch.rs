@@ -11,21 +11,21 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::ApiServer;
-use super::answer::{Answer, shaped};
+use super::answer::{Answer, include, shaped};
 use super::call::Call;
-use super::read::{refuse_create_only, selector};
+use super::read::selector;
 use crate::error::{ApiError, Reason};
 use crate::kind::Kind;
 use crate::request::Shape;
 use crate::selector::Selector;
 use crate::store::{Change, Resource};
+use crate::table::Include;
 
 /// As often as the watch cache sends bookmarks.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 
 impl ApiServer {
     pub(crate) fn watch(&self, call: &mut Call) -> Result<Answer, ApiError> {
-        refuse_create_only(call)?;
         let mut watching = Watching::begin(self, call)?;
         if let Some(first) = watching.first(call)? {
             watching.ready = first;
@@ -46,6 +46,7 @@ struct Watching {
     namespace: Option<String>,
     selector: Selector,
     shape: Shape,
+    include: Include,
     /// Changes up to this revision were sent.
     seen: u64,
     changed: watch::Receiver<u64>,
@@ -71,6 +72,7 @@ impl Watching {
             namespace: call.namespace.clone(),
             selector: selector(call)?,
             shape: call.shape,
+            include: include(&call.query),
             seen: 0,
             changed,
             ready: Vec::new(),
@@ -205,17 +207,30 @@ impl Watching {
 
     fn event(&self, out: &mut Vec<u8>, what: &str, object: &Value) {
         let now = self.server.inner.clock.now();
-        write_event(out, what, &shaped(&self.kind, self.shape, object, now));
+        write_event(
+            out,
+            what,
+            &shaped(&self.kind, self.shape, self.include, object, now),
+        );
     }
 
     fn bookmark(&self, out: &mut Vec<u8>, initial_events_end: bool) {
-        let mut metadata = json!({"resourceVersion": self.seen.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": self.seen.to_string()});
         if initial_events_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        let object = json!({
-            "kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata,
-        });
+        let object = match self.shape {
+            Shape::Whole => {
+                json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata})
+            }
+            Shape::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            }
+            Shape::Table => json!({
+                "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                "columnDefinitions": null, "rows": [],
+            }),
+        };
         write_event(out, "BOOKMARK", &object);
     }
 }

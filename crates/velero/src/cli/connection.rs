@@ -29,11 +29,29 @@ pub struct Global {
     /// Colours in a terminal [default: true].
     #[arg(long, global = true, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = super::flags::boolean)]
     pub colorized: Option<bool>,
+
+    /// The cluster of this process, instead of all of the above: what `velero sandbox` types is for its own cluster.
+    #[arg(skip)]
+    pub own_cluster: Option<OwnCluster>,
+}
+
+/// A client that was made already.
+#[derive(Clone)]
+pub struct OwnCluster(pub Client);
+
+impl std::fmt::Debug for OwnCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnCluster")
+    }
 }
 
 impl Global {
     /// The namespace of Velero.
     pub fn namespace(&self) -> String {
+        if self.own_cluster.is_some() {
+            let given = self.namespace.clone();
+            return given.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+        }
         self.namespace
             .clone()
             .or_else(|| client_configuration("namespace"))
@@ -53,6 +71,9 @@ impl Global {
 
     /// A client for the chosen cluster. Nothing is sent yet.
     pub async fn client(&self) -> Outcome<Client> {
+        if let Some(OwnCluster(client)) = &self.own_cluster {
+            return Ok(client.clone());
+        }
         let options = KubeConfigOptions {
             context: self.kubecontext.clone(),
             ..KubeConfigOptions::default()

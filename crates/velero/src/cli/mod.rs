@@ -5,16 +5,16 @@
 //! Exit codes: 0 done · 1 failed · 2 the command line is wrong, or asks for what this version does not have yet.
 
 mod backup;
-mod connection;
+pub(crate) mod connection;
 mod describe;
 mod download;
-mod failure;
+pub(crate) mod failure;
 mod flags;
 mod follow;
 pub(crate) mod install;
 mod location;
 mod not_yet;
-mod output;
+pub(crate) mod output;
 mod restore;
 mod tab_writer;
 mod velero_commands;
@@ -26,9 +26,13 @@ mod tests;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use kube::Client;
 
-use self::connection::Global;
+use self::connection::{Global, OwnCluster};
 use self::failure::{Failure, Outcome};
+use crate::process::Process;
 
 /// Velero backs up and restores Kubernetes cluster resources and the data of their volumes.
 #[derive(Debug, Parser)]
@@ -49,6 +53,7 @@ enum Command {
     /// Work with restores.
     #[command(subcommand)]
     Restore(restore::Verb),
+    Sandbox(crate::sandbox::Args),
     Version(version::Args),
     /// The server (what the Deployment runs).
     #[command(hide = true)]
@@ -78,23 +83,54 @@ pub fn run(args: Vec<String>) -> ExitCode {
         Err(error) => return report(&Failure::new(format!("starting threads: {error}"))),
     };
     let namespace = cli.global.namespace();
-    match runtime.block_on(Box::pin(dispatch(cli))) {
+    match runtime.block_on(dispatch(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure.in_namespace(&namespace)),
     }
 }
 
-async fn dispatch(cli: Cli) -> Outcome {
+/// Boxed, because `velero sandbox` types commands itself.
+fn dispatch(cli: Cli) -> LocalBoxFuture<'static, Outcome> {
+    run_verb(cli).boxed_local()
+}
+
+async fn run_verb(cli: Cli) -> Outcome {
     let global = &cli.global;
     match cli.command {
         Command::Backup(verb) => backup::run(verb, global).await,
         Command::Install(args) => install::run(&args, global).await,
         Command::Restore(verb) => restore::run(verb, global).await,
+        Command::Sandbox(args) => crate::sandbox::run(&args, global).await,
         Command::Version(args) => version::run(&args, global).await,
-        Command::Server(args) => crate::server::run(*args).await.map_err(daemon),
-        Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::run(args).await.map_err(daemon),
-        Command::DataMover(command) => crate::data_mover::run(command).await.map_err(daemon),
+        Command::Server(args) => crate::server::main(*args).await.map_err(daemon),
+        Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::main(args).await.map_err(daemon),
+        Command::DataMover(command) => crate::data_mover::main(command).await.map_err(daemon),
     }
+}
+
+/// Runs what somebody types, against a cluster of this process.
+pub async fn run_typed(line: &str, cluster: Client) -> Outcome {
+    let args = line.split_whitespace();
+    let mut cli = Cli::try_parse_from(args).map_err(|error| Failure::usage(format!("{line}: {error}")))?;
+    cli.global.own_cluster = Some(OwnCluster(cluster));
+    dispatch(cli).await
+}
+
+/// Runs what a container of our image runs, as a task. An error is the exit code, and what the container says then.
+pub async fn run_in_container(command: &[String], process: Process) -> Result<(), (u8, String)> {
+    let cli = Cli::try_parse_from(command).map_err(|error| (2, error.to_string()))?;
+    let ended = match cli.command {
+        Command::Server(args) => crate::server::run(*args, process).await,
+        Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::run(args, process).await,
+        Command::DataMover(command) => crate::data_mover::run(command, process).await,
+        _ => {
+            let text = format!(
+                "{command:?}: in a container the sandbox runs the server, the node agent and data movers"
+            );
+            return Err((2, text));
+        }
+    };
+    ended.map_err(|error| (1, daemon(error).to_string()))
 }
 
 fn daemon(error: anyhow::Error) -> Failure {

@@ -16,18 +16,18 @@ const CRD_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause before a kind that was just established is tried again: its handlers lag a little behind its condition.
 const NOT_YET_SERVED_PAUSE: Duration = Duration::from_millis(250);
 
-/// Creates one object and says on standard output, in Velero's words, what became of it.
-pub async fn create(client: &Client, object: &Value) -> Outcome {
+/// Creates one object and says, in Velero's words, what became of it.
+pub async fn create(client: &Client, object: &Value, say: fn(&str)) -> Outcome {
     let object: DynamicObject = serde_json::from_value(object.clone())
         .map_err(|error| Failure::new(format!("building an object: {error}")))?;
     let (api, title) = api_of(client, &object);
-    println!("{title}: attempting to create resource");
+    say(&format!("{title}: attempting to create resource"));
     let give_up = tokio::time::Instant::now() + CRD_DEADLINE;
     loop {
         match api.create(&PostParams::default(), &object).await {
-            Ok(_) => println!("{title}: created"),
+            Ok(_) => say(&format!("{title}: created")),
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                println!("{title}: already exists, proceeding")
+                say(&format!("{title}: already exists, proceeding"));
             }
             Err(kube::Error::Api(status))
                 if status.code == 404 && is_ours(&object) && tokio::time::Instant::now() < give_up =>

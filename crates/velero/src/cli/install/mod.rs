@@ -13,7 +13,12 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use apply::create as create_object;
 pub use options::Args;
+pub(crate) use wait::deployment as deployment_is_ready;
+
+use kube::Client;
+use serde_json::Value;
 
 use self::options::Options;
 use super::connection::Global;
@@ -39,23 +44,44 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
         return Ok(());
     }
     let client = global.client().await?;
-    for crd in &crds {
-        apply::create(&client, crd).await?;
-    }
-    println!("Waiting for resources to be ready in cluster...");
-    apply::established(&client, &crds).await?;
-    for object in &others {
-        apply::create(&client, object).await?;
-    }
+    let say = |line: &str| println!("{line}");
+    create(&client, &crds, &others, say).await?;
     let Some(options) = options else { return Ok(()) };
     if args.wait.unwrap_or(false) {
-        wait::server(&client, &options.namespace).await?;
-        if options.use_node_agent {
-            wait::node_agent(&client, &options.namespace).await?;
-        }
+        wait_until_ready(&client, &options, say).await?;
     }
     closing_words(&options);
     Ok(())
+}
+
+/// Creates the CRDs, and everything else once the API server serves them.
+async fn create(client: &Client, crds: &[Value], others: &[Value], say: fn(&str)) -> Outcome {
+    for crd in crds {
+        apply::create(client, crd, say).await?;
+    }
+    say("Waiting for resources to be ready in cluster...");
+    apply::established(client, crds).await?;
+    for object in others {
+        apply::create(client, object, say).await?;
+    }
+    Ok(())
+}
+
+async fn wait_until_ready(client: &Client, options: &Options, say: fn(&str)) -> Outcome {
+    say("Waiting for Velero deployment to be ready.");
+    wait::server(client, &options.namespace).await?;
+    if options.use_node_agent {
+        say("Waiting for node-agent daemonset to be ready.");
+        wait::node_agent(client, &options.namespace).await?;
+    }
+    Ok(())
+}
+
+/// Installs into a cluster of this process and waits until all of it runs; says nothing.
+pub(crate) async fn quietly(args: &Args, namespace: &str, client: &Client) -> Outcome {
+    let options = Options::from_args(args, namespace.to_owned())?;
+    create(client, &objects::crds(), &objects::objects(&options), |_| {}).await?;
+    wait_until_ready(client, &options, |_| {}).await
 }
 
 fn closing_words(options: &Options) {

@@ -21,13 +21,16 @@ const DEADLINE: Duration = Duration::from_secs(180);
 
 /// Waits for the server.
 pub async fn server(client: &Client, namespace: &str) -> Outcome {
-    println!("Waiting for Velero deployment to be ready.");
-    ready::<Deployment>(client, namespace, "velero", "deploy=velero", deployment_is_ready).await
+    deployment(client, namespace, "velero", "deploy=velero").await
+}
+
+/// Waits for a Deployment whose pods have these labels.
+pub async fn deployment(client: &Client, namespace: &str, name: &str, pods: &str) -> Outcome {
+    ready::<Deployment>(client, namespace, name, pods, deployment_is_ready).await
 }
 
 /// Waits for the node agents.
 pub async fn node_agent(client: &Client, namespace: &str) -> Outcome {
-    println!("Waiting for node-agent daemonset to be ready.");
     ready::<DaemonSet>(
         client,
         namespace,

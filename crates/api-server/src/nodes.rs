@@ -1,0 +1,43 @@
+//! What the API server asks of a node: the log of a pod, a command in it. Real Kubernetes asks the kubelet.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::error::ApiError;
+
+/// `PodLogOptions`; the container is always named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogOptions {
+    pub container: String,
+    pub follow: bool,
+    /// Of the container's last instance.
+    pub previous: bool,
+    /// Lines from the end.
+    pub tail_lines: Option<u64>,
+    pub since: Option<Timestamp>,
+    /// Each line begins with its time.
+    pub timestamps: bool,
+    pub limit_bytes: Option<u64>,
+}
+
+/// `PodExecOptions`; the container is always named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExecOptions {
+    pub container: String,
+    pub command: Vec<String>,
+    /// All of standard input.
+    pub stdin: Bytes,
+}
+
+/// The nodes of a cluster, as the API server sees them.
+#[async_trait]
+pub trait Nodes: Send + Sync + 'static {
+    /// What a container wrote; goes on until it ends when `follow` is set.
+    async fn logs(&self, pod: &Value, options: LogOptions) -> Result<BoxStream<'static, Bytes>, ApiError>;
+
+    /// Runs a command in a container: standard output and exit code.
+    async fn exec(&self, pod: &Value, options: ExecOptions) -> Result<(Bytes, i32), ApiError>;
+}

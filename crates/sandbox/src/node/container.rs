@@ -1,0 +1,194 @@
+//! One start of one container: its program as a task.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
+use kube::Client;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::environment::expand;
+use super::volumes::Mounted;
+use crate::{Container, Log, Program};
+
+/// Exit code of a container that was killed, as Linux gives it.
+pub const KILLED: i32 = 137;
+/// Exit code of a program that panicked, as a program that aborts has it.
+const PANICKED: i32 = 134;
+/// Where a container leaves its last words when the pod does not say.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+/// The most that is read of them.
+const LONGEST_MESSAGE: usize = 4096;
+
+/// A container that was started; it may have ended.
+#[derive(Clone)]
+pub struct Started {
+    pub id: String,
+    pub container: Container,
+    pub program: Arc<dyn Program>,
+    exit: watch::Receiver<Option<i32>>,
+    task: AbortHandle,
+}
+
+/// What a start needs.
+pub struct Plan<'a> {
+    pub pod: &'a Pod,
+    pub spec: &'a ContainerSpec,
+    pub program: Arc<dyn Program>,
+    pub variables: BTreeMap<String, String>,
+    pub volumes: &'a BTreeMap<String, Mounted>,
+    /// This container's own folder.
+    pub folder: &'a Path,
+    pub client: Client,
+    pub stop: CancellationToken,
+    pub id: String,
+}
+
+impl Plan<'_> {
+    /// Starts the program.
+    pub fn start(self, tasks: &TaskTracker) -> Result<Started, String> {
+        let whole = |error: std::io::Error| format!("failed to create the container's folder: {error}");
+        std::fs::create_dir_all(self.folder).map_err(whole)?;
+        let termination_message = self.folder.join("termination-log");
+        std::fs::write(&termination_message, b"").map_err(whole)?;
+        let words = self
+            .spec
+            .command
+            .iter()
+            .flatten()
+            .chain(self.spec.args.iter().flatten());
+        let container = Container {
+            pod: self.pod.clone(),
+            name: self.spec.name.clone(),
+            command: words.map(|word| expand(word, &self.variables)).collect(),
+            mounts: self.mounts(&termination_message)?,
+            env: self.variables,
+            client: self.client,
+            stop: self.stop,
+            log: Log::default(),
+            termination_message,
+        };
+        let (sender, exit) = watch::channel(None);
+        let (program, running) = (self.program.clone(), container.clone());
+        let task = tasks.spawn(async move {
+            let log = running.log.clone();
+            let code = match AssertUnwindSafe(program.run(running)).catch_unwind().await {
+                Ok(code) => code,
+                Err(_) => {
+                    log.write(b"the program panicked\n");
+                    PANICKED
+                }
+            };
+            sender.send_replace(Some(code));
+        });
+        Ok(Started {
+            id: self.id,
+            container,
+            program: self.program,
+            exit,
+            task: task.abort_handle(),
+        })
+    }
+
+    fn mounts(&self, termination_message: &Path) -> Result<BTreeMap<PathBuf, PathBuf>, String> {
+        let mut mounts = BTreeMap::new();
+        for mount in self.spec.volume_mounts.iter().flatten() {
+            let Some(volume) = self.volumes.get(&mount.name) else {
+                continue;
+            };
+            let below = mount.sub_path.clone().or_else(|| {
+                let expression = mount.sub_path_expr.as_ref()?;
+                Some(expand(expression, &self.variables))
+            });
+            let path = match below.filter(|below| !below.is_empty()) {
+                None => volume.path.clone(),
+                Some(below) => sub_path(&volume.path, &below)?,
+            };
+            mounts.insert(PathBuf::from(&mount.mount_path), path);
+        }
+        for device in self.spec.volume_devices.iter().flatten() {
+            if let Some(volume) = self.volumes.get(&device.name) {
+                mounts.insert(PathBuf::from(&device.device_path), volume.path.clone());
+            }
+        }
+        let last_words = self
+            .spec
+            .termination_message_path
+            .as_deref()
+            .unwrap_or(TERMINATION_LOG);
+        mounts.insert(PathBuf::from(last_words), termination_message.to_owned());
+        Ok(mounts)
+    }
+}
+
+/// A path in the volume, made when it is not there.
+fn sub_path(volume: &Path, below: &str) -> Result<PathBuf, String> {
+    let is_inside = |part| {
+        matches!(
+            part,
+            std::path::Component::Normal(_) | std::path::Component::CurDir
+        )
+    };
+    if !Path::new(below).components().all(is_inside) {
+        return Err(format!(
+            "failed to prepare subPath {below:?}: it leaves the volume"
+        ));
+    }
+    let path = volume.join(below);
+    if !path.exists() {
+        std::fs::create_dir_all(&path)
+            .map_err(|error| format!("failed to prepare subPath {below:?}: {error}"))?;
+    }
+    Ok(path)
+}
+
+impl Started {
+    /// The exit code, when it has ended.
+    pub async fn ended(&self) -> i32 {
+        let mut exit = self.exit.clone();
+        match exit.wait_for(Option::is_some).await {
+            Ok(code) => code.unwrap_or(KILLED),
+            // Its task was dropped.
+            Err(_) => KILLED,
+        }
+    }
+
+    /// Whether its task still runs.
+    pub fn is_running(&self) -> bool {
+        self.exit.borrow().is_none() && self.exit.has_changed().is_ok()
+    }
+
+    /// Ends when the container has ended.
+    pub fn exit(&self) -> watch::Receiver<Option<i32>> {
+        self.exit.clone()
+    }
+
+    /// Asks it to end.
+    pub fn ask_to_stop(&self) {
+        self.container.stop.cancel();
+    }
+
+    /// Drops its task.
+    pub fn kill(&self) {
+        self.container.stop.cancel();
+        self.task.abort();
+    }
+
+    /// Its termination message: of the file, or else the end of its log where the pod wishes so.
+    pub fn last_words(&self, policy: Option<&str>, code: i32) -> String {
+        let message = std::fs::read(&self.container.termination_message).unwrap_or_default();
+        let message = if message.is_empty() && policy == Some("FallbackToLogsOnError") && code != 0 {
+            self.container.log.since(0).to_vec()
+        } else {
+            message
+        };
+        let start = message.len().saturating_sub(LONGEST_MESSAGE);
+        String::from_utf8_lossy(&message[start..]).into_owned()
+    }
+}

@@ -1,0 +1,149 @@
+//! `sandbox demo`: the stories, and how one is played. What happens in them is `acts.rs`, how it is told `tale.rs`.
+//!
+//! A story ends well only when what came back is, byte for byte, what was there; then the exit code is 0.
+
+mod acts;
+mod tale;
+
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+
+use self::tale::Tale;
+use super::folder::Folder;
+use super::shop::Size;
+use super::world::World;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output::emit;
+
+/// Play a story in a sandbox: an application with data, its backup, its loss, and everything back.
+///
+/// The exit code is 0 only when what was restored is byte for byte what was lost.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Which one; see --list.
+    #[arg(long, value_name = "NAME", default_value = "backup-and-restore")]
+    story: String,
+    /// List the stories instead.
+    #[arg(long)]
+    list: bool,
+    /// Files of the application's volume.
+    #[arg(long, hide = true, default_value_t = Size::STORY.pages)]
+    pages: usize,
+}
+
+/// One story.
+struct Story {
+    name: &'static str,
+    says: &'static str,
+    play: for<'a> fn(&'a World, &'a mut Tale) -> LocalBoxFuture<'a, Outcome>,
+}
+
+/// All of them. A new capability adds its own here.
+const STORIES: &[Story] = &[
+    Story {
+        name: "backup-and-restore",
+        says: "An application with 210 MB is backed up, its data moved to object storage; it is destroyed, and all of it \
+               comes back.",
+        play: |world, tale| backup_and_restore(world, tale).boxed_local(),
+    },
+    Story {
+        name: "incremental",
+        says: "The application goes on after its first backup; the second one moves only what has changed, and \
+               everything comes back from it.",
+        play: |world, tale| incremental(world, tale).boxed_local(),
+    },
+];
+
+/// Runs the command.
+pub async fn run(args: &Args) -> Outcome {
+    if args.list {
+        let lines = STORIES
+            .iter()
+            .map(|story| format!("{:20} {}\n", story.name, story.says));
+        return emit(&lines.collect::<String>());
+    }
+    let Some(story) = STORIES.iter().find(|story| story.name == args.story) else {
+        return Err(
+            Failure::usage(format!("no story is called {:?}", args.story)).next("velero sandbox demo --list")
+        );
+    };
+    let folder = Folder::open(None)?;
+    let size = Size {
+        pages: args.pages.max(1),
+        ..Size::STORY
+    };
+    tokio::select! {
+        played = play(story, folder, size) => played,
+        ended = super::interrupted() => {
+            ended?;
+            Err(Failure::new("the story was interrupted; all of it is removed"))
+        }
+    }
+}
+
+async fn play(story: &Story, folder: Folder, size: Size) -> Outcome {
+    let mut tale = Tale::begin(story.name, story.says)?;
+    tale.step("A Kubernetes cluster in this process, with Velero in it")?;
+    let world = World::start(folder, size).await?;
+    tale.fact(&format!(
+        "one node, storage class {}, object storage {}",
+        world.sandbox.storage_class(),
+        world.objects.url()
+    ))?;
+    let played = (story.play)(&world, &mut tale).await;
+    if played.is_err() {
+        tale.trouble(&world).await?;
+    }
+    world.end().await?;
+    played?;
+    tale.end()
+}
+
+async fn backup_and_restore(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    acts::back_up(world, tale, "shop-1").await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, "shop-1").await?;
+    acts::compare(world, tale, &before).await
+}
+
+async fn incremental(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    acts::back_up(world, tale, "shop-1").await?;
+    acts::do_business(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    acts::back_up(world, tale, "shop-2").await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, "shop-2").await?;
+    acts::compare(world, tale, &before).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_story_that_nobody_knows_is_refused() {
+        let args = Args {
+            story: "cinderella".into(),
+            list: false,
+            pages: 1,
+        };
+        let refusal = run(&args).await.unwrap_err();
+        assert_eq!(refusal.code(), 2);
+        assert!(refusal.to_string().contains("velero sandbox demo --list"));
+    }
+
+    #[test]
+    fn stories_have_names_to_type() {
+        for story in STORIES {
+            assert!(
+                story
+                    .name
+                    .chars()
+                    .all(|letter| letter.is_ascii_lowercase() || letter == '-')
+            );
+        }
+    }
+}
