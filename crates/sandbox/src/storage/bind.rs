@@ -167,7 +167,7 @@ impl Controller {
     }
 
     /// The claim exists and names this volume, only no watch has shown it yet.
-    async fn is_still_claimed(&self, volume: &PersistentVolume) -> Result<bool, Error> {
+    async fn is_still_claimed(&mut self, volume: &PersistentVolume) -> Result<bool, Error> {
         let Some(claim) = volume::claim_ref(volume) else {
             return Ok(false);
         };

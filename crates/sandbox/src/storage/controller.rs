@@ -268,7 +268,7 @@ impl Controller {
     /// Whether the server has the object with this UID, whatever the watches have shown: asked before something is
     /// concluded from an absence, since the watches of two kinds need not be equally far.
     pub async fn exists<K: Written>(
-        &self,
+        &mut self,
         namespace: &str,
         name: &str,
         uid: Option<&str>,
