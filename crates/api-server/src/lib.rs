@@ -12,6 +12,7 @@ pub mod builtin;
 mod client;
 pub mod clock;
 pub mod custom;
+pub mod discovery;
 pub mod error;
 pub mod kind;
 mod nodes;
@@ -23,6 +24,7 @@ mod selector;
 mod serve;
 mod server;
 mod store;
+pub mod table;
 mod tokens;
 mod user;
 

@@ -79,6 +79,45 @@ fn nulls_and_gaps_read_as_empty() {
     assert_eq!(location.spec.object_storage.bucket, "");
 }
 
+/// The CRDs require no `spec`: the API server takes such an object, and Velero reads it.
+#[test]
+fn an_object_of_any_kind_without_a_spec_reads_as_one_with_an_empty_spec() {
+    fn reads_as_empty<K: Serialize + DeserializeOwned>() {
+        let metadata = json!({"name": "bare", "namespace": "velero"});
+        let with = round_trip::<K>(&json!({"metadata": metadata, "spec": {}}));
+        for bare in [
+            json!({"metadata": metadata}),
+            json!({"metadata": metadata, "spec": null}),
+        ] {
+            assert_eq!(round_trip::<K>(&bare), with);
+            // Also through what kube and YAML files come through.
+            let text: K = serde_json::from_str(&bare.to_string()).expect("reads from text");
+            assert_eq!(serde_json::to_value(text).expect("writes"), with);
+        }
+        assert!(with["spec"].is_object());
+    }
+    reads_as_empty::<v1::Backup>();
+    reads_as_empty::<v1::BackupRepository>();
+    reads_as_empty::<v1::BackupStorageLocation>();
+    reads_as_empty::<v1::DeleteBackupRequest>();
+    reads_as_empty::<v1::DownloadRequest>();
+    reads_as_empty::<v1::PodVolumeBackup>();
+    reads_as_empty::<v1::PodVolumeRestore>();
+    reads_as_empty::<v1::Restore>();
+    reads_as_empty::<v1::Schedule>();
+    reads_as_empty::<v1::ServerStatusRequest>();
+    reads_as_empty::<v1::VolumeSnapshotLocation>();
+    reads_as_empty::<v2alpha1::DataDownload>();
+    reads_as_empty::<v2alpha1::DataUpload>();
+}
+
+#[test]
+fn a_spec_that_is_there_and_wrong_is_never_read_as_empty() {
+    let backup = json!({"metadata": {"name": "b"}, "spec": {"includedNamespaces": ["shop"], "ttl": "soon"}});
+    let why = serde_json::from_value::<v1::Backup>(backup).unwrap_err();
+    assert!(why.to_string().contains("soon"), "{why}");
+}
+
 #[test]
 fn a_data_upload_result_is_what_velero_writes() {
     let json = json!({

@@ -8,6 +8,7 @@ use caravel_api::v1::BackupStorageLocation;
 use caravel_backup_store::{BackupStore, Credentials, Location, ProcessCredentials};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretString;
 
@@ -40,6 +41,24 @@ impl Context {
         K::DynamicType: Default,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The objects of a kind in Velero's namespace. One that does not decode is left out with a warning, so that it
+    /// cannot stop the work on the others.
+    ///
+    /// # Errors
+    /// The API server cannot be asked.
+    pub async fn list<K>(&self, params: &ListParams) -> Result<Vec<K>, kube::Error>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + fmt::Debug,
+        K::DynamicType: Default,
+    {
+        let (objects, bad) = crate::decoded::list(&self.api::<K>(), params).await?;
+        bad.iter().for_each(crate::decoded::Undecodable::warn);
+        Ok(objects)
     }
 
     /// Now, as the API writes it.

@@ -1,6 +1,7 @@
 //! Only one that writes `status.phase`: a folder per controller, each observe → decide → act.
 
 pub mod context;
+pub mod decoded;
 pub mod reconcile;
 
 pub mod backup;

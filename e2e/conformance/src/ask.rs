@@ -199,7 +199,7 @@ impl Answer {
         Ok(self.body)
     }
 
-    /// A refusal in exactly these words; gives its `details`.
+    /// A refusal in exactly these words; gives its `details`. Some refusals of Kubernetes have no reason: `""`.
     pub fn refused(self, code: u16, reason: &str, message: &str) -> Result<Value> {
         let asked = self.asked.clone();
         let (said, details) = self.refusal(code, reason)?;
@@ -228,7 +228,7 @@ impl Answer {
     fn refusal(self, code: u16, reason: &str) -> Result<(String, Value)> {
         let body = &self.body;
         ensure!(
-            self.code == code && body["reason"] == reason,
+            self.code == code && body["reason"].as_str().unwrap_or_default() == reason,
             "{}: expected {code} {reason}, got {} {} {}",
             self.asked,
             self.code,

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::{self, Call};
-use super::{ApiServer, State, decode, definitions, metadata, status, versions};
+use super::{ApiServer, State, decode, definitions, metadata, status, strategy, versions};
 use crate::builtin::kinds;
 use crate::error::{ApiError, FieldError, Reason};
 use crate::patch;
@@ -85,6 +85,7 @@ impl ApiServer {
         }
         let mut new = status::merged(&call.kind, call.subresource.as_deref(), old, new);
         metadata::carry_over(&mut new, old);
+        strategy::keep_given(&call.kind, old, &mut new);
         if call.resource == definitions::definitions() {
             definitions::complete(Some(old), &mut new, now)?;
         }

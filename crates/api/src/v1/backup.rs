@@ -28,7 +28,7 @@ use crate::schema;
     derive = "Default",
     derive = "PartialEq"
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "BackupSpec")]
 pub struct BackupSpec {
     /// How long a CSI snapshot may take to get a handle; 0 means the default of 10 minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,6 +172,8 @@ pub struct BackupSpec {
     )]
     pub volume_snapshot_locations: Vec<String>,
 }
+
+crate::wire::absent_is_empty!(BackupSpec);
 
 /// A command in a container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -28,7 +28,7 @@ use crate::phase::{BackupRepositoryMaintenanceResult, BackupRepositoryPhase, Upl
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name": "Repository Type", "type": "string", "jsonPath": ".spec.repositoryType"}"#
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "BackupRepositorySpec")]
 pub struct BackupRepositorySpec {
     /// Name of the BackupStorageLocation that holds the data.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
@@ -59,6 +59,8 @@ pub struct BackupRepositorySpec {
     #[schemars(extend("x-required" = true))]
     pub volume_namespace: String,
 }
+
+crate::wire::absent_is_empty!(BackupRepositorySpec);
 
 /// One run of maintenance.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -34,7 +34,7 @@ use crate::schema;
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name": "Default", "type": "boolean", "jsonPath": ".spec.default"}"#
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "BackupStorageLocationSpec")]
 pub struct BackupStorageLocationSpec {
     /// Whether backups may be written to it; nothing means ReadWrite.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +72,8 @@ pub struct BackupStorageLocationSpec {
     #[schemars(extend("x-nullable" = true))]
     pub validation_frequency: Option<Duration>,
 }
+
+crate::wire::absent_is_empty!(BackupStorageLocationSpec);
 
 /// A bucket and a path in it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -24,13 +24,15 @@ use crate::phase::DeleteBackupRequestPhase;
     printcolumn = r#"{"name": "BackupName", "type": "string", "jsonPath": ".spec.backupName"}"#,
     printcolumn = r#"{"name": "Status", "type": "string", "jsonPath": ".status.phase"}"#
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "DeleteBackupRequestSpec")]
 pub struct DeleteBackupRequestSpec {
     /// Name of the Backup.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub backup_name: String,
 }
+
+crate::wire::absent_is_empty!(DeleteBackupRequestSpec);
 
 /// How the deletion stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -23,13 +23,15 @@ use crate::phase::{DownloadRequestPhase, DownloadTargetKind};
     derive = "Default",
     derive = "PartialEq"
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "DownloadRequestSpec")]
 pub struct DownloadRequestSpec {
     /// What is to be downloaded.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub target: DownloadTarget,
 }
+
+crate::wire::absent_is_empty!(DownloadRequestSpec);
 
 /// A file of a Backup or Restore.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

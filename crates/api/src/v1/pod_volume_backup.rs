@@ -37,7 +37,7 @@ use crate::schema;
     printcolumn = r#"{"name": "Node", "type": "string", "jsonPath": ".status.node"}"#,
     printcolumn = r#"{"name": "Uploader", "type": "string", "jsonPath": ".spec.uploaderType"}"#
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "PodVolumeBackupSpec")]
 pub struct PodVolumeBackupSpec {
     /// Name of the BackupStorageLocation that holds the data.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
@@ -82,6 +82,8 @@ pub struct PodVolumeBackupSpec {
     #[schemars(extend("x-required" = true))]
     pub volume: String,
 }
+
+crate::wire::absent_is_empty!(PodVolumeBackupSpec);
 
 /// How the upload stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

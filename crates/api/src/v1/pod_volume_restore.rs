@@ -36,7 +36,7 @@ use crate::schema;
     printcolumn = r#"{"name": "Node", "type": "string", "jsonPath": ".status.node"}"#,
     printcolumn = r#"{"name": "Uploader Type", "type": "string", "jsonPath": ".spec.uploaderType"}"#
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "PodVolumeRestoreSpec")]
 pub struct PodVolumeRestoreSpec {
     /// Name of the BackupStorageLocation that holds the data.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
@@ -85,6 +85,8 @@ pub struct PodVolumeRestoreSpec {
     #[schemars(extend("x-required" = true))]
     pub volume: String,
 }
+
+crate::wire::absent_is_empty!(PodVolumeRestoreSpec);
 
 /// How the download stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

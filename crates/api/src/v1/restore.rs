@@ -29,7 +29,7 @@ use crate::schema;
     derive = "Default",
     derive = "PartialEq"
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "RestoreSpec")]
 pub struct RestoreSpec {
     /// Name of the Backup.
     #[serde(
@@ -130,6 +130,8 @@ pub struct RestoreSpec {
     #[schemars(extend("x-nullable" = true))]
     pub uploader_config: Option<UploaderConfigForRestore>,
 }
+
+crate::wire::absent_is_empty!(RestoreSpec);
 
 /// A command in a container, once it runs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -29,7 +29,7 @@ use crate::phase::SchedulePhase;
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name": "Paused", "type": "boolean", "jsonPath": ".spec.paused"}"#
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "ScheduleSpec")]
 pub struct ScheduleSpec {
     /// True while no backups are made.
     #[serde(
@@ -56,6 +56,8 @@ pub struct ScheduleSpec {
     #[schemars(extend("x-nullable" = true))]
     pub use_owner_references_in_backup: Option<bool>,
 }
+
+crate::wire::absent_is_empty!(ScheduleSpec);
 
 /// How a Schedule stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

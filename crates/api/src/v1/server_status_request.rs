@@ -24,8 +24,10 @@ use crate::phase::ServerStatusRequestPhase;
     derive = "Default",
     derive = "PartialEq"
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "ServerStatusRequestSpec")]
 pub struct ServerStatusRequestSpec {}
+
+crate::wire::absent_is_empty!(ServerStatusRequestSpec);
 
 /// A plug-in of the server.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

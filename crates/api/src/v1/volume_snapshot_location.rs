@@ -27,7 +27,7 @@ use crate::schema;
     derive = "Default",
     derive = "PartialEq"
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "VolumeSnapshotLocationSpec")]
 pub struct VolumeSnapshotLocationSpec {
     /// The provider's settings, such as `region` and `s3Url`.
     #[serde(
@@ -44,6 +44,8 @@ pub struct VolumeSnapshotLocationSpec {
     #[schemars(extend("x-required" = true))]
     pub provider: String,
 }
+
+crate::wire::absent_is_empty!(VolumeSnapshotLocationSpec);
 
 /// Written by nobody.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

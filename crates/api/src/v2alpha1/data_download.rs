@@ -34,7 +34,7 @@ use crate::progress::DataMoveOperationProgress;
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name": "Node", "type": "string", "jsonPath": ".status.node"}"#
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "DataDownloadSpec")]
 pub struct DataDownloadSpec {
     /// Name of the BackupStorageLocation that holds the data.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
@@ -84,6 +84,8 @@ pub struct DataDownloadSpec {
     #[schemars(extend("x-required" = true))]
     pub target_volume: TargetVolumeSpec,
 }
+
+crate::wire::absent_is_empty!(DataDownloadSpec);
 
 /// A claim and the volume behind it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

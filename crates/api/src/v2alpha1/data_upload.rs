@@ -35,7 +35,7 @@ use crate::progress::DataMoveOperationProgress;
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     printcolumn = r#"{"name": "Node", "type": "string", "jsonPath": ".status.node"}"#
 )]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, remote = "DataUploadSpec")]
 pub struct DataUploadSpec {
     /// Name of the BackupStorageLocation that holds the data.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
@@ -81,6 +81,8 @@ pub struct DataUploadSpec {
     #[schemars(extend("x-required" = true))]
     pub source_pvc: String,
 }
+
+crate::wire::absent_is_empty!(DataUploadSpec);
 
 /// A CSI snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

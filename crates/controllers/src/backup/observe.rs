@@ -29,13 +29,12 @@ pub(super) struct Seen {
 }
 
 pub(super) async fn observe(context: &Context, settings: &Settings, backup: &Backup) -> Result<Seen, Error> {
-    let locations: Api<BackupStorageLocation> = context.api();
     let list = ListParams::default();
     let mut namespaces = Vec::new();
     let namespace_resource = ApiResource::erase::<k8s_openapi::api::core::v1::Namespace>(&());
     let (discovered, locations, version, ()) = tokio::try_join!(
         Resources::discover(&context.client),
-        locations.list(&list),
+        context.list::<BackupStorageLocation>(&list),
         context.client.apiserver_version(),
         cluster::list(
             &context.client,
@@ -46,9 +45,8 @@ pub(super) async fn observe(context: &Context, settings: &Settings, backup: &Bac
             |item| namespaces.push(item)
         ),
     )?;
-    let name = location_name(backup, &locations.items, &settings.default_location);
+    let name = location_name(backup, &locations, &settings.default_location);
     let location = locations
-        .items
         .into_iter()
         .find(|location| location.metadata.name.as_deref() == Some(&name));
     let version = ClusterVersion {

@@ -20,8 +20,7 @@ use crate::reconcile::Error;
 /// # Errors
 /// The API server cannot be asked or told; the server should not start then.
 pub async fn recover(context: &Context) -> Result<(), Error> {
-    let backups: Api<Backup> = context.api();
-    for backup in backups.list(&ListParams::default()).await?.items {
+    for backup in context.list::<Backup>(&ListParams::default()).await? {
         if backup.phase() != BackupPhase::InProgress {
             continue;
         }
@@ -41,8 +40,11 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
 pub(super) async fn cancel_uploads(context: &Context, backup: &Backup) {
     let api: Api<DataUpload> = context.api();
     let selector = format!("{}={}", labels::BACKUP_UID, backup.uid().unwrap_or_default());
-    let uploads = match api.list(&ListParams::default().labels(&selector)).await {
-        Ok(uploads) => uploads.items,
+    let uploads = match context
+        .list::<DataUpload>(&ListParams::default().labels(&selector))
+        .await
+    {
+        Ok(uploads) => uploads,
         Err(error) => {
             tracing::warn!(backup = %display_name(backup), %error, "cannot list the DataUploads of a failed backup");
             return;

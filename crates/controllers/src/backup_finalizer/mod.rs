@@ -99,10 +99,9 @@ impl BackupFinalizer {
         let selector = format!("{}={}", labels::BACKUP_UID, backup.uid().unwrap_or_default());
         let uploads = self
             .context
-            .api::<DataUpload>()
-            .list(&ListParams::default().labels(&selector))
+            .list::<DataUpload>(&ListParams::default().labels(&selector))
             .await?;
-        let by_id = uploads.items.into_iter().filter_map(|upload| {
+        let by_id = uploads.into_iter().filter_map(|upload| {
             let id = upload.labels().get(labels::ASYNC_OPERATION_ID)?.clone();
             Some((id, upload))
         });

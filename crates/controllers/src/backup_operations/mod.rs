@@ -267,10 +267,9 @@ impl BackupOperations {
         let selector = format!("{}={uid}", labels::BACKUP_UID);
         let uploads = self
             .context
-            .api::<DataUpload>()
-            .list(&ListParams::default().labels(&selector))
+            .list::<DataUpload>(&ListParams::default().labels(&selector))
             .await?;
-        let by_id = uploads.items.iter().filter_map(|upload| {
+        let by_id = uploads.iter().filter_map(|upload| {
             let id = upload.labels().get(labels::ASYNC_OPERATION_ID)?;
             Some((id.clone(), progress_of(upload)))
         });
@@ -282,7 +281,8 @@ impl BackupOperations {
         for id in operation_ids {
             tracing::warn!(backup = %backup.name_any(), operation = %id, "operation timed out, its DataUpload is canceled");
             let selector = format!("{}={id}", labels::ASYNC_OPERATION_ID);
-            for upload in api.list(&ListParams::default().labels(&selector)).await?.items {
+            let operation = ListParams::default().labels(&selector);
+            for upload in self.context.list::<DataUpload>(&operation).await? {
                 let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
                 api.patch(&upload.name_any(), &PatchParams::default(), &patch)
                     .await?;

@@ -14,7 +14,6 @@ use caravel_api::v1::Backup;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::runtime::watcher;
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -41,9 +40,7 @@ impl Default for Settings {
 /// Starts the controller.
 pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
     let queue = Key::new(context.namespace.clone(), "queue");
-    let source = Source::watch(context.api::<Backup>(), watcher::Config::default(), move |_| {
-        vec![queue.clone()]
-    });
+    let source = Source::own(&context, move |_: &Backup| vec![queue.clone()]);
     tokio::spawn(run(BackupQueue { context, settings }, vec![source], 1, shutdown))
 }
 
@@ -62,7 +59,7 @@ impl Reconciler for BackupQueue {
         let api: Api<Backup> = self.context.api();
         // Every step changes a Backup, whose event brings the queue back; the loop only saves the way round.
         loop {
-            let backups = api.list(&ListParams::default()).await?.items;
+            let backups = self.context.list::<Backup>(&ListParams::default()).await?;
             let queue = self.observe(&backups).await?;
             let (name, status) = match decide(&queue, self.settings.concurrent_backups.get()) {
                 Decision::Wait => return Ok(Next::Done),

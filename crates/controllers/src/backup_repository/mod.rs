@@ -50,7 +50,9 @@ pub fn spawn(context: Context, shutdown: CancellationToken) -> JoinHandle<()> {
     let by_location = std::sync::Arc::clone(&controller.interests);
     let by_secret = std::sync::Arc::clone(&controller.interests);
     let sources = vec![
-        Source::objects(context.api::<BackupRepository>(), watcher::Config::default()),
+        Source::own(&context, |repository: &BackupRepository| {
+            vec![Key::of(repository)]
+        }),
         Source::watch(
             context.api::<BackupStorageLocation>(),
             watcher::Config::default(),
@@ -135,7 +137,10 @@ impl Controller {
         );
         self.interests
             .register("Secret", Key::new(namespace.clone(), PASSWORD_SECRET), key);
-        let location = self.context.api::<BackupStorageLocation>().get_opt(name).await?;
+        let location = match name.as_str() {
+            "" => None,
+            name => self.context.api::<BackupStorageLocation>().get_opt(name).await?,
+        };
         let password = secrets.get_opt(PASSWORD_SECRET).await?;
         let version = |secret: &Option<Secret>| {
             secret
@@ -170,6 +175,13 @@ impl Controller {
             Some(UploaderType::Restic | UploaderType::Other(_))
         ) {
             return Err("only repositoryType kopia can be opened".into());
+        }
+        // The CRD requires both of a spec, and no spec at all of the object.
+        if spec.backup_storage_location.is_empty() || spec.volume_namespace.is_empty() {
+            return Err(
+                "spec.backupStorageLocation and spec.volumeNamespace say which repository it is: set both"
+                    .into(),
+            );
         }
         let Some(location) = &inputs.location else {
             return Err(format!(

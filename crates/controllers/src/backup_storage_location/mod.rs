@@ -13,7 +13,6 @@ use caravel_api::phase::BackupStorageLocationPhase;
 use caravel_api::v1::BackupStorageLocation;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
-use kube::runtime::watcher;
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -43,7 +42,9 @@ impl Default for Settings {
 
 /// Starts the controller.
 pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
-    let source = Source::objects(context.api::<BackupStorageLocation>(), watcher::Config::default());
+    let source = Source::own(&context, |location: &BackupStorageLocation| {
+        vec![Key::of(location)]
+    });
     let controller = Locations {
         context,
         settings,
@@ -155,7 +156,10 @@ impl Locations {
         if !location.spec.default {
             return Ok(());
         }
-        let all = api.list(&Default::default()).await?;
+        let all = self
+            .context
+            .list::<BackupStorageLocation>(&Default::default())
+            .await?;
         let claiming = all
             .into_iter()
             .filter(|location| location.spec.default)

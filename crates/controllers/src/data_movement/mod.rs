@@ -191,8 +191,7 @@ async fn hold<M: Movement>(shared: &Shared) -> Result<(), Error> {
     use state::State;
     let objects = shared
         .context
-        .api::<M::Object>()
-        .list(&kube::api::ListParams::default())
+        .list::<M::Object>(&kube::api::ListParams::default())
         .await?;
     for object in &objects {
         let facts = M::facts(object);

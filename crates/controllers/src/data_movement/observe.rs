@@ -155,10 +155,11 @@ impl<M: Movement> Controller<M> {
             let selector = repository_labels(facts)
                 .map(|(label, value)| format!("{label}={value}"))
                 .join(",");
-            found = api
-                .list(&ListParams::default().labels(&selector))
+            found = self
+                .shared
+                .context
+                .list::<BackupRepository>(&ListParams::default().labels(&selector))
                 .await?
-                .items
                 .into_iter()
                 .next();
             if let Some(found) = &found {

@@ -18,7 +18,7 @@ pub(crate) fn sources<M: Movement>(controller: &Controller<M>) -> Vec<Source> {
     let interests = || Arc::clone(&controller.interests);
     let direction = M::DIRECTION;
     let mut all = vec![
-        Source::objects(context.api::<M::Object>(), watcher::Config::default()),
+        Source::own(context, |object: &M::Object| vec![Key::of(object)]),
         Source::keys(controller.shared.slots.freed(direction)),
         Source::watch(
             context.api::<Pod>(),

@@ -24,7 +24,6 @@ use caravel_api::v2alpha1::DataDownload;
 use caravel_restore::priority::Priorities;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
-use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tokio::task::JoinHandle;
@@ -65,10 +64,7 @@ impl Settings {
 
 /// Starts the controller.
 pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
-    let sources = vec![Source::objects(
-        context.api::<Restore>(),
-        watcher::Config::default(),
-    )];
+    let sources = vec![Source::own(&context, |restore: &Restore| vec![Key::of(restore)])];
     let controller = RestoreController {
         context,
         settings: Arc::new(settings),
@@ -167,7 +163,8 @@ impl RestoreController {
 pub(crate) async fn cancel_downloads(context: &Context, restore: &Restore) -> Result<(), kube::Error> {
     let api: Api<DataDownload> = context.api();
     let selector = format!("{}={}", labels::RESTORE_UID, restore.uid().unwrap_or_default());
-    for download in api.list(&ListParams::default().labels(&selector)).await? {
+    let ours = ListParams::default().labels(&selector);
+    for download in context.list::<DataDownload>(&ours).await? {
         let finished = download
             .status
             .as_ref()

@@ -118,8 +118,7 @@ impl RestoreOperations {
         let selector = format!("{}={uid}", labels::RESTORE_UID);
         let downloads = self
             .context
-            .api::<DataDownload>()
-            .list(&ListParams::default().labels(&selector))
+            .list::<DataDownload>(&ListParams::default().labels(&selector))
             .await?;
         let progress: BTreeMap<_, _> = downloads
             .iter()

@@ -1,22 +1,17 @@
 //! The BackupStorageLocation a new Backup goes to, and whether it can take one.
 
 use caravel_api::v1::{BackupStorageLocation, BackupStorageLocationAccessMode, BackupStorageLocationPhase};
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use kube::{Client, ResourceExt};
 
-use super::failure::{Failure, Outcome, kubernetes};
+use super::describe::words;
+use super::failure::{Failure, Outcome};
 
 /// Refuses a Backup, with the location's own reason, where the server would have to.
 pub async fn check(client: &Client, namespace: &str, wanted: Option<&str>) -> Outcome {
     let api: Api<BackupStorageLocation> = Api::namespaced(client.clone(), namespace);
-    let locations = api.list(&ListParams::default()).await;
-    let locations = locations.map_err(|error| {
-        kubernetes(
-            format!("listing BackupStorageLocations in namespace {namespace}"),
-            &error,
-        )
-    })?;
-    verdict(&locations.items, namespace, wanted)
+    let locations = words::fetch(&api, namespace, "BackupStorageLocation", &[]).await?;
+    verdict(&locations, namespace, wanted)
 }
 
 fn verdict(locations: &[BackupStorageLocation], namespace: &str, wanted: Option<&str>) -> Outcome {

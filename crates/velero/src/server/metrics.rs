@@ -55,12 +55,10 @@ async fn metrics(State(context): State<Context>) -> Result<String, StatusCode> {
 
 async fn text(context: &Context) -> Result<String, kube::Error> {
     let all = ListParams::default();
-    let (backup_api, restore_api) = (context.api::<Backup>(), context.api::<Restore>());
-    let location_api = context.api::<BackupStorageLocation>();
     let (backups, restores, locations) = tokio::try_join!(
-        backup_api.list(&all),
-        restore_api.list(&all),
-        location_api.list(&all)
+        context.list::<Backup>(&all),
+        context.list::<Restore>(&all),
+        context.list::<BackupStorageLocation>(&all)
     )?;
     let mut text = String::new();
     let mut typed = std::collections::BTreeSet::new();
@@ -74,14 +72,14 @@ async fn text(context: &Context) -> Result<String, kube::Error> {
     gauge(
         "backup_total",
         "",
-        i64::try_from(backups.items.len()).unwrap_or(i64::MAX),
+        i64::try_from(backups.len()).unwrap_or(i64::MAX),
     );
     gauge(
         "restore_total",
         "",
-        i64::try_from(restores.items.len()).unwrap_or(i64::MAX),
+        i64::try_from(restores.len()).unwrap_or(i64::MAX),
     );
-    let ended = backups.items.iter().filter_map(|backup| {
+    let ended = backups.iter().filter_map(|backup| {
         let time = backup.status.as_ref()?.completion_timestamp.as_ref()?.0;
         Some((time, backup.phase() == BackupPhase::Completed))
     });
@@ -95,7 +93,7 @@ async fn text(context: &Context) -> Result<String, kube::Error> {
             time.as_second(),
         );
     }
-    for location in &locations.items {
+    for location in &locations {
         let phase = location.status.as_ref().and_then(|status| status.phase.clone());
         let labels = format!("{{backup_location_name=\"{}\"}}", location.name_any());
         gauge(

@@ -193,7 +193,7 @@ async fn a_dry_run_stores_nothing(world: World) -> Result<()> {
         .refused_saying(
             422,
             "Invalid",
-            &["dryRun: Unsupported value: \"Some\": supported values: \"All\""],
+            &["CreateOptions.meta.k8s.io \"\" is invalid: dryRun: Unsupported value: [\"Some\"]: supported values: \"All\""],
         )?;
     Ok(())
 }
@@ -206,7 +206,7 @@ async fn a_resource_version_must_not_be_given(world: World) -> Result<()> {
         .await?
         .refused(
             500,
-            "InternalError",
+            "",
             "resourceVersion should not be set on objects to be created",
         )?;
     Ok(())

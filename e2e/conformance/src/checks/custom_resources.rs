@@ -245,22 +245,14 @@ async fn null_is_kept_where_it_is_allowed_and_pruned_elsewhere(world: World) -> 
             &world.widgets(""),
             &widget(
                 "w",
-                json!({"size": 1, "maybe": null, "color": null, "free": {"n": null}}),
+                json!({"size": 1, "maybe": null, "color": null, "code": null, "free": {"n": null}}),
             ),
         )
         .await?;
     equal(made["spec"].get("maybe"), Some(&Value::Null))?;
     equal(made["spec"]["free"].get("n"), Some(&Value::Null))?;
     equal(made["spec"].get("color"), Some(&json!("red")))?;
-    world
-        .post(&world.widgets(""), &widget("v", json!({"size": 1, "code": null})))
-        .await?
-        .refused_saying(
-            422,
-            "Invalid",
-            &["spec.code: Invalid value: \"null\": spec.code in body must be of type string: \"null\""],
-        )?;
-    Ok(())
+    equal(made["spec"].get("code"), None)
 }
 
 async fn integers_or_strings_are_both(world: World) -> Result<()> {
@@ -278,9 +270,16 @@ async fn integers_or_strings_are_both(world: World) -> Result<()> {
 
 async fn an_embedded_object_needs_its_kind(world: World) -> Result<()> {
     let details = world
-        .post(&world.widgets(""), &widget("w", json!({"size": 1, "object": {"metadata": {}}})))
+        .post(
+            &world.widgets(""),
+            &widget("w", json!({"size": 1, "object": {"metadata": {}}})),
+        )
         .await?
-        .refused_saying(422, "Invalid", &["is invalid: [spec.object.apiVersion: Required value: must not be empty, spec.object.kind: Required value: must not be empty"])?;
+        .refused_saying(
+            422,
+            "Invalid",
+            &["is invalid: [spec.object.apiVersion: Required value, spec.object.kind: Required value]"],
+        )?;
     equal(details["kind"].as_str(), Some("Widget"))
 }
 

@@ -59,7 +59,7 @@ async fn preconditions_must_hold(world: World) -> Result<()> {
         409,
         "Conflict",
         &format!(
-            "Operation cannot be fulfilled on configmaps \"a\": the UID in the precondition (other) does not match the \
+            "Operation cannot be fulfilled on ConfigMap \"a\": the UID in the precondition (other) does not match the \
              UID in record ({uid}). The object might have been deleted and then recreated"
         ),
     )?;
@@ -68,7 +68,7 @@ async fn preconditions_must_hold(world: World) -> Result<()> {
         409,
         "Conflict",
         &format!(
-            "Operation cannot be fulfilled on configmaps \"a\": the ResourceVersion in the precondition (1) does not \
+            "Operation cannot be fulfilled on ConfigMap \"a\": the ResourceVersion in the precondition (1) does not \
              match the ResourceVersion in record ({version}). The object might have been modified"
         ),
     )?;

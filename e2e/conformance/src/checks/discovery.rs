@@ -162,7 +162,7 @@ async fn all_is_told_at_once_to_who_asks_so(world: World) -> Result<()> {
     holds(
         &resource("pods"),
         &json!({"scope": "Namespaced", "singularResource": "pod", "shortNames": ["po"], "categories": ["all"],
-                "responseKind": {"group": "", "version": "v1", "kind": "Pod"}}),
+                "responseKind": {"kind": "Pod"}}),
     )?;
     let below = resource("pods")["subresources"]
         .as_array()

@@ -139,7 +139,10 @@ async fn an_answer_that_cannot_be_given_is_not_acceptable(world: World) -> Resul
         .refused_saying(
             406,
             "NotAcceptable",
-            &["only the following media types are accepted: application/json, application/yaml"],
+            &[
+                "406: Not Acceptable",
+                "Available representations: application/json, application/yaml",
+            ],
         )?;
     Ok(())
 }

@@ -166,7 +166,7 @@ async fn a_finalizer_must_be_qualified(world: World) -> Result<()> {
     world.post(&path, &held("a", &["not valid"])).await?.refused_saying(
         422,
         "Invalid",
-        &["ConfigMap \"a\" is invalid: metadata.finalizers: Invalid value: \"not valid\": name part must consist of"],
+        &["ConfigMap \"a\" is invalid: [metadata.finalizers: Invalid value: \"not valid\": name part must consist of", "metadata.finalizers[0]: Invalid value: \"not valid\": name is neither a standard finalizer name nor is it fully qualified]"],
     )?;
     Ok(())
 }

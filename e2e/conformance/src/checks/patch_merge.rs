@@ -101,9 +101,12 @@ async fn what_a_patch_makes_is_validated(world: World) -> Result<()> {
         .patch(patch::MERGE, &format!("{path}/a"), &json!({"data": {"k": 1}}))
         .await?
         .refused_saying(
-            400,
-            "BadRequest",
-            &["cannot unmarshal number into Go", "of type string"],
+            422,
+            "Invalid",
+            &[
+                " \"\" is invalid: patch: Invalid value: ",
+                "cannot unmarshal number into Go struct field ConfigMap.data of type string",
+            ],
         )?;
     Ok(())
 }

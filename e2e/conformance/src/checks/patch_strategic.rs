@@ -207,11 +207,7 @@ async fn an_element_without_its_key_is_refused(world: World) -> Result<()> {
     world
         .patch(patch::STRATEGIC, &path, &change)
         .await?
-        .refused_saying(
-            500,
-            "InternalError",
-            &["does not contain declared merge key: name"],
-        )?;
+        .refused_saying(500, "", &["does not contain declared merge key: name"])?;
     Ok(())
 }
 

@@ -153,8 +153,7 @@ async fn a_field_that_cannot_be_selected_by_is_refused(world: World) -> Result<(
         .refused(
             400,
             "BadRequest",
-            "Unable to find \"/v1, Resource=configmaps\" that match label selector \"\", field selector \"data.a=b\": \
-             field label not supported: data.a",
+            "\"data.a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
         )?;
     world
         .get(&world.widgets("?fieldSelector=spec.size%3D1"))

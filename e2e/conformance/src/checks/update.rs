@@ -98,16 +98,21 @@ async fn what_the_server_set_survives_an_update(world: World) -> Result<()> {
     let made = world.made(&path, &config_map("a", json!({}))).await?;
     let mut object = config_map("a", json!({"k": "v"}));
     object["metadata"]["creationTimestamp"] = "2001-01-01T00:00:00Z".into();
-    object["metadata"]["deletionTimestamp"] = "2001-01-01T00:00:00Z".into();
     let updated = world.put(&format!("{path}/a"), &object).await?.ok()?;
     let kept = |name: &str| equal(&updated["metadata"][name], &made["metadata"][name]);
     kept("uid")?;
     kept("creationTimestamp")?;
-    kept("deletionTimestamp")?;
+
     ensure!(
         updated["metadata"]["resourceVersion"] != made["metadata"]["resourceVersion"],
         "no new version"
     );
+    object["metadata"]["deletionTimestamp"] = "2001-01-01T00:00:00Z".into();
+    world.put(&format!("{path}/a"), &object).await?.refused(
+        422,
+        "Invalid",
+        "ConfigMap \"a\" is invalid: metadata.deletionTimestamp: Invalid value: \"2001-01-01T00:00:00Z\": field is immutable",
+    )?;
     Ok(())
 }
 

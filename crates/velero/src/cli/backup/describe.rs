@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use caravel_api::v1::{Backup, BackupPhase, DownloadTargetKind};
 use caravel_api::v2alpha1::DataUpload;
 use caravel_api::{label_value, labels};
+use caravel_controllers::decoded;
 use jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -122,8 +123,9 @@ async fn movements(client: &Client, namespace: &str, backup: &Backup) -> Vec<Mov
         labels::BACKUP_NAME,
         label_value(&backup.name_any())
     ));
-    api.list(&ours)
+    // Best effort: what waits is told as far as it can be read.
+    decoded::list(&api, &ours)
         .await
-        .map(|uploads| uploads.iter().map(Movement::from).collect())
+        .map(|(uploads, _)| uploads.iter().map(Movement::from).collect())
         .unwrap_or_default()
 }

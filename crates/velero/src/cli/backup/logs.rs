@@ -6,8 +6,9 @@ use caravel_api::v1::{Backup, BackupPhase, DownloadTargetKind};
 use kube::api::Api;
 
 use super::super::connection::Global;
+use super::super::describe::words;
 use super::super::download::Downloader;
-use super::super::failure::{Failure, Outcome, kubernetes};
+use super::super::failure::{Failure, Outcome};
 use super::super::flags::duration;
 use super::super::output::emit;
 
@@ -29,13 +30,7 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
     let (namespace, name) = (global.namespace(), &args.name);
     let client = global.client().await?;
     let api: Api<Backup> = Api::namespaced(client.clone(), &namespace);
-    let backup = api
-        .get_opt(name)
-        .await
-        .map_err(|error| kubernetes(format!("getting backup {namespace}/{name}"), &error))?;
-    let backup = backup.ok_or_else(|| {
-        Failure::new(format!("backup {namespace}/{name} does not exist")).next("velero backup get")
-    })?;
+    let backup = words::one(&api, &namespace, "backup", name).await?;
     has_logs(&backup, name)?;
     let files = Downloader::new(
         client,

@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use caravel_controllers::decoded::{self, Decoded};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
 use kube::Resource;
@@ -96,34 +97,53 @@ pub fn phase(phase: &str, colours: bool) -> String {
     format!("\u{1b}[{colour}m{phase}\u{1b}[0m")
 }
 
-/// The objects with these names, or all of them.
+/// The objects with these names, or all of them. Of all, one that cannot be read is told on standard error and left
+/// out; asked for by its name it is a failure.
 pub async fn fetch<K>(api: &Api<K>, namespace: &str, noun: &str, names: &[String]) -> Outcome<Vec<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     if names.is_empty() {
-        let all = api.list(&ListParams::default()).await;
-        return all
-            .map(|list| list.items)
-            .map_err(|error| kubernetes(format!("listing {noun}s in namespace {namespace}"), &error));
+        let (found, bad) = decoded::list(api, &ListParams::default())
+            .await
+            .map_err(|error| kubernetes(format!("listing {noun}s in namespace {namespace}"), &error))?;
+        for bad in bad {
+            eprintln!("Warning: left out: {bad}");
+        }
+        return Ok(found);
     }
     let mut found = Vec::new();
     for name in names {
-        let object = api
-            .get_opt(name)
-            .await
-            .map_err(|error| kubernetes(format!("getting {noun} {namespace}/{name}"), &error))?;
-        found.push(object.ok_or_else(|| {
-            Failure::new(format!("{noun} {namespace}/{name} does not exist"))
-                .next(format!("velero {noun} get"))
-        })?);
+        found.push(one(api, namespace, noun, name).await?);
     }
     Ok(found)
+}
+
+/// The object with this name.
+pub async fn one<K>(api: &Api<K>, namespace: &str, noun: &str, name: &str) -> Outcome<K>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let object = decoded::get(api, name)
+        .await
+        .map_err(|error| kubernetes(format!("getting {noun} {namespace}/{name}"), &error))?;
+    match object {
+        Some(Decoded::Object(object)) => Ok(object),
+        Some(Decoded::Bad(bad)) => {
+            let plural = K::plural(&());
+            Err(Failure::new(bad.to_string()).next(format!(
+                "kubectl -n {namespace} edit {plural}.velero.io {name}    (or delete it)"
+            )))
+        }
+        None => Err(Failure::new(format!("{noun} {namespace}/{name} does not exist"))
+            .next(format!("velero {noun} get"))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use caravel_api::v1::Backup;
 
     #[test]
     fn spans_are_kubectls() {
@@ -137,5 +157,51 @@ mod tests {
         ] {
             assert_eq!(remaining(when.parse().unwrap(), now), text);
         }
+    }
+
+    /// An API server with a list of Backups of which one does not decode.
+    fn cluster() -> Api<Backup> {
+        let service = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
+            let object = |name: &str, spec: serde_json::Value| {
+                serde_json::json!({"apiVersion": "velero.io/v1", "kind": "Backup", "spec": spec,
+                    "metadata": {"name": name, "namespace": "velero"}})
+            };
+            let (bad, good) = (
+                object("bad", serde_json::json!({"ttl": "soon"})),
+                object("good", serde_json::Value::Null),
+            );
+            let answer = match request.uri().path().rsplit('/').next() {
+                Some("bad") => bad,
+                _ => {
+                    serde_json::json!({"kind": "BackupList", "apiVersion": "velero.io/v1", "metadata": {}, "items": [bad, good]})
+                }
+            };
+            let body = kube::client::Body::from(answer.to_string().into_bytes());
+            Ok::<_, std::io::Error>(http::Response::new(body))
+        });
+        Api::namespaced(kube::Client::new(service, "velero"), "velero")
+    }
+
+    #[tokio::test]
+    async fn one_object_that_cannot_be_read_does_not_hide_the_others() {
+        let found = fetch(&cluster(), "velero", "backup", &[]).await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].metadata.name.as_deref(), Some("good"));
+    }
+
+    #[tokio::test]
+    async fn an_object_that_cannot_be_read_is_a_failure_that_says_the_field_when_it_is_asked_for() {
+        let failure = fetch(&cluster(), "velero", "backup", &["bad".into()])
+            .await
+            .unwrap_err();
+        let text = failure.to_string();
+        assert!(
+            text.contains("Backup velero/bad cannot be read: spec.ttl: invalid duration \"soon\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("Next: kubectl -n velero edit backups.velero.io bad"),
+            "{text}"
+        );
     }
 }

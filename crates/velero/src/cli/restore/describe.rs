@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use caravel_api::v1::{DownloadTargetKind, Restore, RestorePhase};
 use caravel_api::v2alpha1::DataDownload;
 use caravel_api::{label_value, labels};
+use caravel_controllers::decoded;
 use jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
@@ -118,8 +119,9 @@ async fn movements(client: &Client, namespace: &str, restore: &Restore) -> Vec<M
         labels::RESTORE_NAME,
         label_value(&restore.name_any())
     ));
-    api.list(&ours)
+    // Best effort: what waits is told as far as it can be read.
+    decoded::list(&api, &ours)
         .await
-        .map(|downloads| downloads.iter().map(Movement::from).collect())
+        .map(|(downloads, _)| downloads.iter().map(Movement::from).collect())
         .unwrap_or_default()
 }

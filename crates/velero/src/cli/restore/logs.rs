@@ -6,8 +6,9 @@ use caravel_api::v1::{DownloadTargetKind, Restore, RestorePhase};
 use kube::api::Api;
 
 use super::super::connection::Global;
+use super::super::describe::words;
 use super::super::download::{Downloader, location_of};
-use super::super::failure::{Failure, Outcome, kubernetes};
+use super::super::failure::{Failure, Outcome};
 use super::super::flags::duration;
 use super::super::output::emit;
 
@@ -29,13 +30,7 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
     let (namespace, name) = (global.namespace(), &args.name);
     let client = global.client().await?;
     let api: Api<Restore> = Api::namespaced(client.clone(), &namespace);
-    let restore = api
-        .get_opt(name)
-        .await
-        .map_err(|error| kubernetes(format!("getting restore {namespace}/{name}"), &error))?;
-    let restore = restore.ok_or_else(|| {
-        Failure::new(format!("restore {namespace}/{name} does not exist")).next("velero restore get")
-    })?;
+    let restore = words::one(&api, &namespace, "restore", name).await?;
     has_logs(&restore, name)?;
     let location = location_of(&client, &namespace, &restore.spec.backup_name).await;
     let files = Downloader::new(
