@@ -103,6 +103,8 @@ async fn play(story: &Story, folder: Folder, size: Size) -> Outcome {
     };
     if played.is_err() {
         tale.trouble(&world).await?;
+    } else {
+        tale.step("Take everything down")?;
     }
     world.end().await?;
     played?;
