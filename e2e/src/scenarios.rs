@@ -49,6 +49,12 @@ pub const SCENARIOS: &[Scenario] = &[
         product: false,
     },
     Scenario {
+        name: "conformance",
+        tier: Tier::Gate,
+        shows: "Kubernetes answers as the sandbox's checks say, so that those are right",
+        product: false,
+    },
+    Scenario {
         name: "move_data",
         tier: Tier::Gate,
         shows: "a volume with the awkward cases is backed up, lost with its namespace, and comes back equal",
@@ -385,7 +391,7 @@ mod tests {
 
     #[test]
     fn without_names_the_gate_runs() {
-        assert_eq!(choose(&[], false).expect("all known").len(), 6);
+        assert_eq!(choose(&[], false).expect("all known").len(), 7);
         assert_eq!(choose(&["bad_input".to_owned()], false).expect("known").len(), 1);
         assert!(choose(&["nonsense".to_owned()], false).is_err());
     }

@@ -39,7 +39,10 @@ fn the_stories_are_listed_without_starting_anything() {
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.contains("backup-and-restore") && told.contains("incremental"), "{told}");
+    assert!(
+        told.contains("backup-and-restore") && told.contains("incremental"),
+        "{told}"
+    );
 }
 
 #[test]

@@ -33,14 +33,17 @@ impl World {
             Ok(Client::try_from(config)?)
         };
         let mut world = Self::new(client, Arc::new(as_user));
-        if std::process::Command::new("kubectl")
-            .arg("version")
-            .arg("--client")
-            .output()
-            .is_ok()
-        {
+        if kubectl_is_installed() {
             world.kubeconfig = Some(path.to_owned());
         }
         Ok(world)
     }
+}
+
+/// Whether the checks that run kubectl can.
+pub fn kubectl_is_installed() -> bool {
+    let version = std::process::Command::new("kubectl")
+        .args(["version", "--client"])
+        .output();
+    version.is_ok_and(|output| output.status.success())
 }

@@ -33,6 +33,7 @@ use kube::Client;
 
 pub use ask::Answer;
 pub use checks::checks;
+pub use connect::kubectl_is_installed;
 pub use expect::{equal, eventually, holds};
 pub use run::{Filter, Report, run};
 pub use watching::Watching;

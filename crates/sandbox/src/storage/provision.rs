@@ -36,7 +36,6 @@ pub(super) fn plan(
     driver: &str,
 ) -> Result<CreateVolumeRequest, String> {
     if claim.spec.as_ref().is_some_and(|spec| spec.selector.is_some()) {
-        // Velero's restored claims rely on it: theirs waits for the volume that a data mover fills.
         return Err("claim Selector is not supported".to_owned());
     }
     let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.clone());

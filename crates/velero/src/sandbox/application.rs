@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{folder, shop};
 use super::world::World;
+use super::{folder, shop};
 use crate::cli::failure::{Failure, Outcome};
 use crate::cli::{install, output};
 

@@ -126,7 +126,7 @@ async fn a_field_that_somebody_updated_is_a_conflict_that_tells_the_version(worl
     .refused(
         409,
         "Conflict",
-        &format!("Apply failed with 1 conflict: conflict with \"writer\" using v1: .data.k"),
+        "Apply failed with 1 conflict: conflict with \"writer\" using v1: .data.k",
     )?;
     Ok(())
 }

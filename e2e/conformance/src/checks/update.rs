@@ -220,16 +220,21 @@ async fn a_pod_keeps_its_spec(world: World) -> Result<()> {
     let mut object = pod("p", "image", &STAY);
     object["spec"]["nodeSelector"] = json!({"no": "node"});
     let mut made = world.made(&path, &object).await?;
-    made["spec"]["containers"][0]["command"] = json!(["other"]);
-    world.put(&format!("{path}/p"), &made).await?.refused_saying(
-        422,
-        "Invalid",
-        &["Pod \"p\" is invalid: spec: Forbidden: pod updates may not change fields other than \
-           `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` \
-           (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it \
-           was previously negative)"],
-    )?;
-    let mut made = world.read(&format!("{path}/p")).await?;
+    // Without resourceVersion, since the scheduler writes to the pod's status meanwhile.
+    made["metadata"]["resourceVersion"] = Value::Null;
+    let mut changed = made.clone();
+    changed["spec"]["containers"][0]["command"] = json!(["other"]);
+    world
+        .put(&format!("{path}/p"), &changed)
+        .await?
+        .refused_saying(
+            422,
+            "Invalid",
+            &["Pod \"p\" is invalid: spec: Forbidden: pod updates may not change fields other than \
+               `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` \
+               (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it \
+               was previously negative)"],
+        )?;
     made["spec"]["containers"][0]["image"] = "other".into();
     made["metadata"]["labels"] = json!({"k": "v"});
     holds(
