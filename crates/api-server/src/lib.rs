@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod error;
 pub mod kind;
 mod nodes;
+pub mod openapi;
 pub mod patch;
 mod registry;
 mod request;

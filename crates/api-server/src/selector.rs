@@ -204,7 +204,7 @@ pub(crate) fn labels_match(selector: &Value, labels: &Value) -> bool {
 }
 
 /// An optional DNS prefix and a name.
-pub(crate) fn is_label_key(key: &str) -> bool {
+fn is_label_key(key: &str) -> bool {
     let name = match key.split_once('/') {
         Some((prefix, name)) if !prefix.is_empty() && prefix.len() <= 253 && !name.contains('/') => name,
         Some(_) => return false,
@@ -214,7 +214,7 @@ pub(crate) fn is_label_key(key: &str) -> bool {
 }
 
 /// At most 63 letters, digits, `-`, `_`, `.`; begins and ends with a letter or digit; may be empty.
-pub(crate) fn is_label_value(value: &str) -> bool {
+fn is_label_value(value: &str) -> bool {
     let inner = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
     value.len() <= 63
         && value.chars().all(inner)

@@ -9,6 +9,10 @@
 mod machinery;
 mod node;
 mod program;
+mod sandbox;
 pub mod storage;
+mod workloads;
 
+pub use node::Machines;
 pub use program::{Container, ExecRequest, Log, Program};
+pub use sandbox::{Builder, Sandbox, StartError};

@@ -4,8 +4,6 @@ mod cli;
 mod data_mover;
 mod node_agent;
 mod process;
-// Wired when crates/sandbox has its `Sandbox`.
-#[allow(dead_code)]
 mod sandbox;
 mod server;
 

@@ -17,7 +17,8 @@ use super::call::Call;
 use super::versions;
 use crate::error::ApiError;
 use crate::kind::Kind;
-use crate::request::Shape;
+use crate::request::{Query, Shape};
+use crate::table::{self, Include};
 
 /// What a verb answers.
 pub(crate) enum Answer {
@@ -40,7 +41,10 @@ pub(crate) enum Answer {
 /// The answer in the shape the call asked for.
 pub(crate) fn render(call: &Call, answer: Answer, now: jiff::Timestamp) -> Response<ResponseBody> {
     let mut response = match answer {
-        Answer::Object { code, object } => json(code, &shaped(&call.kind, call.shape, &object, now)),
+        Answer::Object { code, object } => json(
+            code,
+            &shaped(&call.kind, call.shape, include(&call.query), &object, now),
+        ),
         Answer::List { objects, metadata } => list(call, &objects, metadata, now),
         Answer::Plain { code, value } => json(code, &value),
         Answer::Stream { content_type, chunks } => stream(content_type, chunks),
@@ -55,11 +59,20 @@ pub(crate) fn render(call: &Call, answer: Answer, now: jiff::Timestamp) -> Respo
 }
 
 /// One object in the version and shape asked for.
-pub(crate) fn shaped(kind: &Kind, shape: Shape, object: &Value, now: jiff::Timestamp) -> Value {
+pub(crate) fn shaped(
+    kind: &Kind,
+    shape: Shape,
+    include: Include,
+    object: &Value,
+    now: jiff::Timestamp,
+) -> Value {
     match shape {
         Shape::Whole => versions::presented(kind, object),
         Shape::Metadata => metadata_only(object),
-        Shape::Table => table(kind, std::slice::from_ref(object), &json!({}), now),
+        Shape::Table => {
+            let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+            table(kind, include, &[versions::presented(kind, object)], metadata, now)
+        }
     }
 }
 
@@ -99,8 +112,14 @@ fn list(
             }),
         ),
         Shape::Table => {
-            let objects: Vec<Value> = objects.iter().map(|object| (**object).clone()).collect();
-            json(200, &table(&call.kind, &objects, &metadata, now))
+            let objects: Vec<Value> = objects
+                .iter()
+                .map(|object| versions::presented(&call.kind, object))
+                .collect();
+            json(
+                200,
+                &table(&call.kind, include(&call.query), &objects, metadata, now),
+            )
         }
     }
 }
@@ -141,17 +160,19 @@ fn metadata_only(object: &Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }
 
-fn table(kind: &Kind, objects: &[Value], metadata: &Value, _now: jiff::Timestamp) -> Value {
-    let _ = kind;
-    let rows: Vec<Value> = objects
-        .iter()
-        .map(|object| json!({"cells": [object["metadata"]["name"]], "object": metadata_only(object)}))
-        .collect();
-    json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-        "columnDefinitions": [{"name": "Name", "type": "string", "format": "name", "description": "Name", "priority": 0}],
-        "rows": rows,
-    })
+fn table(kind: &Kind, include: Include, objects: &[Value], metadata: Value, now: jiff::Timestamp) -> Value {
+    let mut table = table::render(kind, objects, now, include);
+    table["metadata"] = metadata;
+    table
+}
+
+/// `includeObject` of a request.
+pub(crate) fn include(query: &Query) -> Include {
+    match query.text("includeObject") {
+        "None" => Include::None,
+        "Object" => Include::Object,
+        _ => Include::Metadata,
+    }
 }
 
 /// A JSON answer.

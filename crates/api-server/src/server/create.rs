@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::Call;
-use super::{ApiServer, State, admission, decode, definitions, metadata, status, versions};
+use super::{ApiServer, State, admission, decode, definitions, metadata, status, strategy, versions};
 use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
 use crate::store::{Key, Resource};
@@ -40,6 +40,7 @@ impl ApiServer {
         definitions::refuse_when_ending(state, call, &name)?;
         metadata::begin(&mut object, &call.kind, now, &mut state.rng);
         status::begin(&call.kind, &mut object, now);
+        strategy::complete(state, &call.kind, &mut object)?;
         decode::validate_create(call, &object)?;
         let key = Key::of(&object);
         if state.store.get(&call.resource, &key).is_some() {
@@ -50,7 +51,7 @@ impl ApiServer {
             ));
         }
         if call.resource == definitions::definitions() {
-            definitions::complete(&mut object, now)?;
+            definitions::complete(None, &mut object, now)?;
         }
         let object = state.as_stored(&call.kind, object);
         if call.dry_run {

@@ -1,14 +1,17 @@
 //! From a caller's object to one this server may keep: right kind, known fields, defaults, valid.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
-use super::call::Call;
+use super::call::{Call, FieldValidation};
 use super::metadata;
+use crate::builtin::{defaults, typed, validate};
 use crate::error::{ApiError, FieldError, Reason};
 
 /// Checks what the object says it is, and completes what it does not say.
 pub(crate) fn decode(call: &mut Call, mut object: Value) -> Result<Value, ApiError> {
-    let kind = std::sync::Arc::clone(&call.kind);
+    let kind = Arc::clone(&call.kind);
     let api_version = kind.api_version();
     let said = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
     let (said_version, said_kind) = (said("apiVersion"), said("kind"));
@@ -61,7 +64,35 @@ pub(crate) fn decode(call: &mut Call, mut object: Value) -> Result<Value, ApiErr
     }
     object["apiVersion"] = api_version.into();
     object["kind"] = kind.kind.as_str().into();
+    object = known(call, object)?;
     metadata::tidy(&mut object);
+    Ok(object)
+}
+
+/// The object with the fields its kind has, in their right types and with their defaults.
+fn known(call: &mut Call, mut object: Value) -> Result<Value, ApiError> {
+    let kind = Arc::clone(&call.kind);
+    let unknown = match &kind.custom {
+        Some(custom) => {
+            let unknown = custom.schema.prune(&mut object);
+            custom.schema.default(&mut object);
+            unknown
+        }
+        None => {
+            let (normal, unknown) = typed::normalise(&kind, object)?;
+            object = normal;
+            defaults::apply(&kind, &mut object);
+            unknown
+        }
+    };
+    match call.field_validation {
+        _ if unknown.is_empty() => {}
+        FieldValidation::Ignore => {}
+        FieldValidation::Strict => return Err(typed::strict_error(&kind, &unknown)),
+        FieldValidation::Warn => call
+            .warnings
+            .extend(unknown.iter().map(|path| format!("unknown field \"{path}\""))),
+    }
     Ok(object)
 }
 
@@ -75,47 +106,31 @@ fn internal_group(group: &str) -> &str {
 
 /// Everything wrong with a new object.
 pub(crate) fn validate_create(call: &Call, object: &Value) -> Result<(), ApiError> {
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let mut errors = metadata::validate_name(&call.kind, name);
-    errors.extend(metadata::validate(object));
-    refuse(call, name, errors)
+    let mut errors = validate::create(&call.kind, object);
+    if let Some(custom) = &call.kind.custom {
+        errors.extend(custom.schema.validate(object));
+    }
+    refuse(call, object, errors)
 }
 
 /// Everything wrong with a change.
 pub(crate) fn validate_update(call: &Call, old: &Value, new: &Value) -> Result<(), ApiError> {
-    let name = new["metadata"]["name"].as_str().unwrap_or_default();
-    let mut errors = metadata::validate(new);
-    if !old["metadata"]["deletionTimestamp"].is_null() {
-        let before = metadata::finalizers(old);
-        let added: Vec<String> = metadata::finalizers(new)
-            .into_iter()
-            .filter(|finalizer| !before.contains(finalizer))
-            .map(|finalizer| format!("\"{finalizer}\""))
-            .collect();
-        if !added.is_empty() {
-            errors.push(FieldError {
-                field: "metadata.finalizers".to_owned(),
-                reason: "FieldValueForbidden",
-                message: format!(
-                    "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                    added.join(", ")
-                ),
-            });
-        }
+    let mut errors = validate::update(&call.kind, old, new);
+    if let Some(custom) = &call.kind.custom {
+        errors.extend(if call.is_status() {
+            custom.schema.validate_status(new, old)
+        } else {
+            custom.schema.validate_update(new, old)
+        });
     }
-    refuse(call, name, errors)
+    refuse(call, new, errors)
 }
 
-fn refuse(call: &Call, name: &str, mut errors: Vec<FieldError>) -> Result<(), ApiError> {
-    let mut seen = Vec::new();
-    errors.retain(|error| {
-        let new = !seen.contains(error);
-        seen.push(error.clone());
-        new
-    });
+fn refuse(call: &Call, object: &Value, errors: Vec<FieldError>) -> Result<(), ApiError> {
     if errors.is_empty() {
         return Ok(());
     }
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
     Err(ApiError::invalid(
         &call.kind.group,
         &call.kind.kind,

@@ -2,14 +2,12 @@
 //! Source: `k8s.io/apiextensions-apiserver` v0.34, `pkg/controller/{status,establish,finalizer}` and
 //! `pkg/registry/customresourcedefinition/etcd.go`.
 
-use std::sync::Arc;
-
 use serde_json::{Value, json};
 
 use super::call::Call;
 use super::{ApiServer, State, metadata};
+use crate::custom;
 use crate::error::ApiError;
-use crate::kind::{Column, Custom, Kind, Scope};
 use crate::registry::defined;
 use crate::store::{Key, Resource};
 
@@ -24,95 +22,25 @@ pub(crate) fn definitions() -> Resource {
     )
 }
 
-/// Completes a definition that is about to be stored: names accepted, established.
-pub(crate) fn complete(crd: &mut Value, now: jiff::Timestamp) -> Result<(), ApiError> {
-    let since = metadata::timestamp(now);
-    let names = crd["spec"]["names"].clone();
-    if crd["status"]["conditions"].is_null() {
-        crd["status"]["conditions"] = json!([
-            {"type": "NamesAccepted", "status": "True", "reason": "NoConflicts", "message": "no conflicts found", "lastTransitionTime": since},
-            {"type": "Established", "status": "True", "reason": "InitialNamesAccepted", "message": "the initial names have been accepted", "lastTransitionTime": since},
-        ]);
+/// Completes and checks a definition that is about to be stored: defaults, names accepted, established.
+pub(crate) fn complete(old: Option<&Value>, crd: &mut Value, now: jiff::Timestamp) -> Result<(), ApiError> {
+    custom::default(crd);
+    let errors = match old {
+        Some(old) => custom::validate_update(crd, old),
+        None => custom::validate(crd),
+    };
+    if !errors.is_empty() {
+        let name = crd["metadata"]["name"].as_str().unwrap_or_default();
+        return Err(ApiError::invalid(
+            custom::GROUP,
+            "CustomResourceDefinition",
+            name,
+            &errors,
+        ));
     }
-    crd["status"]["acceptedNames"] = names;
-    let stored: Vec<Value> = crd["spec"]["versions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|version| version["storage"] == true)
-        .map(|version| version["name"].clone())
-        .collect();
-    let mut known = crd["status"]["storedVersions"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    for version in stored {
-        if !known.contains(&version) {
-            known.push(version);
-        }
-    }
-    crd["status"]["storedVersions"] = known.into();
-    Ok(())
-}
-
-/// The kinds a definition serves.
-pub(crate) fn kinds(crd: &Value) -> Vec<Kind> {
-    let names = &crd["spec"]["names"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let texts = |value: &Value| -> Vec<String> { value.as_array().into_iter().flatten().map(text).collect() };
-    let kind = text(&names["kind"]);
-    let or = |value: &Value, otherwise: String| value.as_str().map_or(otherwise, str::to_owned);
-    crd["spec"]["versions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|version| version["served"] == true)
-        .map(|version| Kind {
-            group: text(&crd["spec"]["group"]),
-            version: text(&version["name"]),
-            list_kind: or(&names["listKind"], format!("{kind}List")),
-            plural: text(&names["plural"]),
-            singular: or(&names["singular"], kind.to_lowercase()),
-            short_names: texts(&names["shortNames"]),
-            categories: texts(&names["categories"]),
-            scope: if crd["spec"]["scope"] == "Cluster" {
-                Scope::Cluster
-            } else {
-                Scope::Namespaced
-            },
-            status_subresource: version["subresources"]["status"].is_object(),
-            stored: version["storage"] == true,
-            generation: true,
-            custom: Some(Arc::new(custom(version))),
-            kind: kind.clone(),
-        })
-        .collect()
-}
-
-fn custom(version: &Value) -> Custom {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let columns = version["additionalPrinterColumns"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|column| Column {
-            name: text(&column["name"]),
-            kind: text(&column["type"]),
-            format: text(&column["format"]),
-            description: text(&column["description"]),
-            priority: column["priority"]
-                .as_i64()
-                .and_then(|n| i32::try_from(n).ok())
-                .unwrap_or(0),
-            json_path: text(&column["jsonPath"]),
-        })
-        .collect();
-    Custom {
-        schema: crate::schema::Schema::read(&version["schema"]["openAPIV3Schema"]),
-        open_api: version["schema"]["openAPIV3Schema"].clone(),
-        columns,
-        preserve_unknown_fields: false,
-    }
+    custom::established(crd, now);
+    // What cannot be served is refused, not stored.
+    custom::kinds(crd).map(drop)
 }
 
 /// Marks a definition whose deletion begins.
@@ -161,7 +89,9 @@ impl State {
     /// Serves what a stored definition says.
     pub(crate) fn serve_definition(&mut self, crd: &Value) {
         let (group, plural) = defined(crd);
-        self.registry.replace(&group, &plural, kinds(crd));
+        // Checked before it was stored.
+        let served = custom::kinds(crd).unwrap_or_default();
+        self.registry.replace(&group, &plural, served);
     }
 
     /// Stops serving a definition that is gone.

@@ -14,6 +14,7 @@ pub(crate) mod read;
 pub(crate) mod reviews;
 pub(crate) mod saved;
 pub(crate) mod status;
+pub(crate) mod strategy;
 pub(crate) mod streams;
 pub(crate) mod subresources;
 pub(crate) mod update;

@@ -431,7 +431,9 @@ async fn scale_is_another_view_of_replicas() {
     let api: Api<k8s_openapi::api::apps::v1::Deployment> = Api::default_namespaced(client);
     let deployment = serde_json::from_value(json!({
         "metadata": {"name": "d"},
-        "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}}},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": {
+            "metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]},
+        }},
     }))
     .unwrap();
     api.create(&PostParams::default(), &deployment).await.unwrap();

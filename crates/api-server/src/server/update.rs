@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::{self, Call};
-use super::{ApiServer, State, decode, definitions, metadata, status, versions};
+use super::{ApiServer, State, decode, definitions, metadata, status, strategy, versions};
 use crate::builtin::kinds;
 use crate::error::{ApiError, FieldError, Reason};
+use crate::patch;
 
 const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
@@ -84,8 +85,9 @@ impl ApiServer {
         }
         let mut new = status::merged(&call.kind, call.subresource.as_deref(), old, new);
         metadata::carry_over(&mut new, old);
+        strategy::keep_given(&call.kind, old, &mut new);
         if call.resource == definitions::definitions() {
-            definitions::complete(&mut new, now)?;
+            definitions::complete(Some(old), &mut new, now)?;
         }
         if call.kind.generation && !call.is_status() && metadata::spec_differs(&call.kind, old, &new) {
             metadata::next_generation(&mut new);
@@ -122,42 +124,29 @@ fn is_released(call: &Call, object: &Value) -> bool {
 
 /// What the patch makes of the object.
 fn patched(call: &Call, object: &Value) -> Result<Value, ApiError> {
-    if call.kind.custom.is_some() && call.content_type == "application/strategic-merge-patch+json" {
-        return Err(ApiError::new(
-            Reason::UnsupportedMediaType,
-            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-        ));
-    }
-    patched_plainly(call, object)
-}
-
-/// JSON and merge patches; the other two as merges.
-pub(crate) fn patched_plainly(call: &Call, object: &Value) -> Result<Value, ApiError> {
     match call.content_type.as_str() {
-        "application/json-patch+json" => {
-            let patch: json_patch::Patch = serde_json::from_slice(&call.body)
-                .map_err(|why| ApiError::new(Reason::BadRequest, format!("error decoding patch: {why}")))?;
-            let mut result = object.clone();
-            json_patch::patch(&mut result, &patch).map_err(|_| {
-                ApiError::generic(
-                    Reason::Invalid,
-                    "the server rejected our request due to an error in our request",
-                )
-            })?;
-            Ok(result)
+        "application/json-patch+json" => patch::json(object, &call.body),
+        "application/merge-patch+json" => {
+            Ok(patch::merge(object, &call::object(&call.kind.kind, &call.body)?))
         }
-        "application/merge-patch+json"
-        | "application/strategic-merge-patch+json"
-        | "application/apply-patch+yaml" => {
-            let patch = call::object(&call.kind.kind, &call.body)?;
-            let mut result = object.clone();
-            json_patch::merge(&mut result, &patch);
-            Ok(result)
+        "application/strategic-merge-patch+json" => {
+            patch::strategic(&call.kind, object, &call::object(&call.kind.kind, &call.body)?)
+        }
+        "application/apply-patch+yaml" => {
+            Ok(patch::merge(object, &call::object(&call.kind.kind, &call.body)?))
         }
         _ => Err(ApiError::generic(
             Reason::UnsupportedMediaType,
             "415: Unsupported Media Type",
         )),
+    }
+}
+
+/// A patch of something that has no lists, as a scale.
+pub(crate) fn patched_plainly(call: &Call, object: &Value) -> Result<Value, ApiError> {
+    match call.content_type.as_str() {
+        "application/json-patch+json" => patch::json(object, &call.body),
+        _ => Ok(patch::merge(object, &call::object("Scale", &call.body)?)),
     }
 }
 

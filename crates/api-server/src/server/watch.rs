@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::ApiServer;
-use super::answer::{Answer, shaped};
+use super::answer::{Answer, include, shaped};
 use super::call::Call;
 use super::read::selector;
 use crate::error::{ApiError, Reason};
@@ -19,6 +19,7 @@ use crate::kind::Kind;
 use crate::request::Shape;
 use crate::selector::Selector;
 use crate::store::{Change, Resource};
+use crate::table::Include;
 
 /// As often as the watch cache sends bookmarks.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
@@ -45,6 +46,7 @@ struct Watching {
     namespace: Option<String>,
     selector: Selector,
     shape: Shape,
+    include: Include,
     /// Changes up to this revision were sent.
     seen: u64,
     changed: watch::Receiver<u64>,
@@ -70,6 +72,7 @@ impl Watching {
             namespace: call.namespace.clone(),
             selector: selector(call)?,
             shape: call.shape,
+            include: include(&call.query),
             seen: 0,
             changed,
             ready: Vec::new(),
@@ -204,7 +207,11 @@ impl Watching {
 
     fn event(&self, out: &mut Vec<u8>, what: &str, object: &Value) {
         let now = self.server.inner.clock.now();
-        write_event(out, what, &shaped(&self.kind, self.shape, object, now));
+        write_event(
+            out,
+            what,
+            &shaped(&self.kind, self.shape, self.include, object, now),
+        );
     }
 
     fn bookmark(&self, out: &mut Vec<u8>, initial_events_end: bool) {

@@ -7,8 +7,11 @@ use super::{Cells, cluster, definition, pod, storage, workload};
 
 pub(super) const POD: &str = "Name|Ready|Status|Restarts|Age|IP+|Node+|Nominated Node+|Readiness Gates+";
 
+/// Fills the cells of one object, as of now.
+pub(super) type Fill = fn(&Value, Timestamp) -> Cells;
+
 /// The columns of a kind and what fills them.
-pub(super) fn of(group: &str, kind: &str) -> Option<(&'static str, fn(&Value, Timestamp) -> Cells)> {
+pub(super) fn of(group: &str, kind: &str) -> Option<(&'static str, Fill)> {
     const BINDING: &str = "Name|Role|Age|Users+|Groups+|ServiceAccounts+";
     Some(match (group, kind) {
         ("", "Pod") => (POD, pod::pod),

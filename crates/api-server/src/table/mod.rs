@@ -61,7 +61,7 @@ fn beside(object: &Value, include: Include) -> Value {
 enum Printer<'a> {
     BuiltIn {
         columns: &'static str,
-        cells: fn(&Value, Timestamp) -> Cells,
+        cells: columns::Fill,
     },
     Custom(&'a [Column]),
     /// Custom kinds without columns of their own.

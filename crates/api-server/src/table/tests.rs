@@ -180,7 +180,13 @@ fn an_event_shows_when_it_was_last_seen() {
 fn rows_carry_what_was_asked_for() {
     let object = json!({"metadata": {"name": "a"}, "data": {"k": "v"}});
     let beside = |include| {
-        render(&kind("", "ConfigMap"), &[object.clone()], now(), include)["rows"][0]["object"].clone()
+        render(
+            &kind("", "ConfigMap"),
+            std::slice::from_ref(&object),
+            now(),
+            include,
+        )["rows"][0]["object"]
+            .clone()
     };
     assert_eq!(beside(Include::None), Value::Null);
     assert_eq!(

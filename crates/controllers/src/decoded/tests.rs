@@ -113,7 +113,11 @@ async fn a_list_with_one_bad_object_still_gives_the_good_ones() {
     );
     assert_eq!(found[0].spec, Default::default());
     assert_eq!(passed_over.len(), 1);
-    let context = Context::new(client, NAMESPACE);
+    let context = Context::new(
+        client,
+        NAMESPACE,
+        caravel_backup_store::ProcessCredentials::default(),
+    );
     assert_eq!(
         context
             .list::<Backup>(&Default::default())
@@ -143,7 +147,11 @@ async fn a_watch_with_one_bad_object_still_delivers_the_good_ones_listed_and_cha
 #[tokio::test]
 async fn the_controller_of_the_kind_refuses_the_bad_object_with_its_field_and_goes_on() {
     let (client, written) = api_server(three_backups(), vec![]);
-    let context = Context::new(client, NAMESPACE);
+    let context = Context::new(
+        client,
+        NAMESPACE,
+        caravel_backup_store::ProcessCredentials::default(),
+    );
     let keys = first_keys(Source::own(&context, |backup: &Backup| vec![Key::of(backup)]), 2).await;
     assert_eq!(keys, ["bare", "good"]);
     let written = written.lock();

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use caravel_api_server::{ApiError, Reason};
+use caravel_api_server::{ApiError, ExecOptions, LogOptions, Nodes, Reason};
 use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::Value;
 
@@ -15,19 +16,6 @@ use crate::{ExecRequest, Log};
 /// The kubelets of the cluster.
 #[derive(Clone)]
 pub struct Machines(Vec<Arc<Kubelet>>);
-
-/// Which log, and how much of it.
-#[derive(Debug, Clone, Default)]
-pub struct Wanted {
-    /// The start before this one.
-    pub previous: bool,
-    /// Goes on until the container has ended.
-    pub follow: bool,
-    /// The last so many lines.
-    pub tail_lines: Option<usize>,
-    /// At most so many bytes.
-    pub limit_bytes: Option<usize>,
-}
 
 impl Machines {
     /// These kubelets.
@@ -93,42 +81,38 @@ impl Machines {
             ApiError::new(Reason::BadRequest, why)
         })
     }
+}
 
-    /// A container's log.
-    pub fn read_log(
-        &self,
-        pod: &Value,
-        container: &str,
-        wanted: &Wanted,
-    ) -> Result<BoxStream<'static, Bytes>, ApiError> {
-        let started = self.container(pod, container, wanted.previous)?;
+#[async_trait]
+impl Nodes for Machines {
+    /// `since` and `timestamps` are not known to a log: it has no times.
+    async fn logs(&self, pod: &Value, options: LogOptions) -> Result<BoxStream<'static, Bytes>, ApiError> {
+        let started = self.container(pod, &options.container, options.previous)?;
         let log = started.container.log.clone();
         let written = log.since(0);
-        let start = wanted.tail_lines.map_or(0, |lines| tail(&written, lines));
-        if !wanted.follow {
-            let end = wanted
-                .limit_bytes
-                .map_or(written.len(), |limit| written.len().min(start + limit));
+        let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        let start = options
+            .tail_lines
+            .map_or(0, |lines| tail(&written, number(lines)));
+        if !options.follow {
+            let limit = options.limit_bytes.map_or(usize::MAX, number);
+            let end = written.len().min(start.saturating_add(limit));
             return Ok(stream::iter([written.slice(start..end)]).boxed());
         }
         Ok(follow(log, started, start))
     }
 
-    /// Runs a command beside the program: its output and exit code.
-    pub async fn run_command(
-        &self,
-        pod: &Value,
-        container: &str,
-        request: ExecRequest,
-    ) -> Result<(Bytes, i32), ApiError> {
-        let started = self.container(pod, container, false)?;
+    async fn exec(&self, pod: &Value, options: ExecOptions) -> Result<(Bytes, i32), ApiError> {
+        let started = self.container(pod, &options.container, false)?;
         if !started.is_running() {
             let name = &started.container.name;
-            return Err(ApiError::new(
-                Reason::BadRequest,
-                format!("container not found (\"{name}\")"),
-            ));
+            let why = format!("container not found (\"{name}\")");
+            return Err(ApiError::new(Reason::BadRequest, why));
         }
+        let request = ExecRequest {
+            command: options.command,
+            stdin: options.stdin,
+        };
         Ok(started.program.exec(&started.container, request).await)
     }
 }

@@ -21,10 +21,9 @@ mod volumes;
 mod worker;
 
 pub use images::Images;
-pub use kubelet::{ClientFor, Kubelet, NodeSettings};
+pub use kubelet::{Kubelet, NodeSettings};
 pub use machines::Machines;
-pub use object::{hostname, node_object};
 pub use scheduler::Scheduler;
-pub use volumes::Volumes;
+pub use volumes::{MountError, OnPod, Volumes};
 
 pub(crate) use fit::{Taints, fits_affinity};

@@ -55,13 +55,3 @@ pub fn node_object(name: &str, number: usize, driver: &str, now: &Time) -> Node 
 pub fn host_ip(number: usize) -> String {
     format!("172.18.{}.{}", number / 250, number % 250 + 2)
 }
-
-/// `kubernetes.io/hostname`.
-pub fn hostname(node: &Node) -> &str {
-    let label = node
-        .metadata
-        .labels
-        .as_ref()
-        .and_then(|labels| labels.get(HOSTNAME));
-    label.or(node.metadata.name.as_ref()).map_or("", String::as_str)
-}

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
 
 use super::container::Started;
-use super::volumes::pod_folder;
+use super::volumes::{OnPod, pod_folder};
 use super::worker::Worker;
 use crate::machinery::{Kinds, Told, is_conflict, is_not_found};
 
@@ -90,16 +90,14 @@ impl Worker {
     /// Gives the volumes back.
     pub(super) async fn unmount(&self) {
         let mounted = std::mem::take(&mut *self.mounted.lock());
+        let uid = self.pod.uid().unwrap_or_default();
+        let on = OnPod {
+            node: &self.node.name,
+            pod: &uid,
+        };
         for (name, volume) in mounted {
-            let Some((driver, handle)) = volume.published else {
-                continue;
-            };
-            if let Err(why) = self
-                .node
-                .volumes
-                .unpublish(&driver, &handle, &self.node.name)
-                .await
-            {
+            let Some(handle) = volume.published else { continue };
+            if let Err(why) = self.node.volumes.unpublish(&handle, &on).await {
                 tracing::warn!(volume = %name, pod = %self.pod.name_any(), why, "volume is not given back");
             }
         }

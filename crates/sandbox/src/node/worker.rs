@@ -135,7 +135,7 @@ impl Worker {
                     return;
                 }
                 Err(why) => {
-                    self.tell(Told::warning(COMPONENT, "FailedMount", why), None)
+                    self.tell(Told::warning(COMPONENT, why.reason, why.message), None)
                         .await
                 }
             }

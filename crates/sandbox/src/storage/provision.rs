@@ -35,6 +35,9 @@ pub(super) fn plan(
     class: &StorageClass,
     driver: &str,
 ) -> Result<CreateVolumeRequest, String> {
+    if claim.spec.as_ref().is_some_and(|spec| spec.selector.is_some()) {
+        return Err("claim Selector is not supported".to_owned());
+    }
     let modes = claim.spec.as_ref().and_then(|spec| spec.access_modes.clone());
     let block = claim::mode(claim) == "Block";
     let content = match claim::source(claim) {

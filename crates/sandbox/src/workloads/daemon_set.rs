@@ -46,7 +46,6 @@ impl DaemonSets {
     }
 }
 
-
 #[async_trait]
 impl Controller for DaemonSets {
     type Key = Key;
@@ -105,7 +104,10 @@ struct Picture {
 impl Picture {
     fn new(spec: &DaemonSetSpec, nodes: &[Node], mine: Vec<Pod>) -> Self {
         let pod = spec.template.spec.clone().unwrap_or_default();
-        let wanted = nodes.iter().filter(|node| should_run(&pod, node)).map(ResourceExt::name_any);
+        let wanted = nodes
+            .iter()
+            .filter(|node| should_run(&pod, node))
+            .map(ResourceExt::name_any);
         let mut by_node: BTreeMap<String, Vec<Pod>> = BTreeMap::new();
         for pod in mine {
             if let Some(node) = node_of(&pod) {
@@ -125,7 +127,10 @@ impl Picture {
 
     /// The pods that run where they should.
     fn placed(&self) -> impl Iterator<Item = &Pod> {
-        let on_wanted = self.by_node.iter().filter(|(node, _)| self.wanted.contains(*node));
+        let on_wanted = self
+            .by_node
+            .iter()
+            .filter(|(node, _)| self.wanted.contains(*node));
         on_wanted.filter_map(|(_, pods)| pods.iter().find(|pod| pods::is_active(pod)))
     }
 
@@ -146,9 +151,15 @@ impl Picture {
         if strategy.type_.as_deref() == Some("OnDelete") {
             return surplus;
         }
-        let limit = strategy.rolling_update.and_then(|it| it.max_unavailable).unwrap_or(IntOrString::Int(1));
+        let limit = strategy
+            .rolling_update
+            .and_then(|it| it.max_unavailable)
+            .unwrap_or(IntOrString::Int(1));
         let wanted = i32::try_from(self.wanted.len()).unwrap_or(i32::MAX);
-        let ready = self.placed().filter(|pod| pods::ready_since(pod).is_some()).count();
+        let ready = self
+            .placed()
+            .filter(|pod| pods::ready_since(pod).is_some())
+            .count();
         let missing = self.wanted.len().saturating_sub(ready);
         let limit = usize::try_from(share(&limit, wanted, true).max(1)).unwrap_or(1);
         let mut may_go = limit.saturating_sub(missing);
@@ -168,11 +179,17 @@ impl DaemonSets {
         for pod in picture.surplus(spec) {
             pods::delete(&self.context, set, COMPONENT, pod).await?;
         }
-        let empty = picture.wanted.iter().filter(|node| !picture.by_node.contains_key(*node));
+        let empty = picture
+            .wanted
+            .iter()
+            .filter(|node| !picture.by_node.contains_key(*node));
         for node in empty {
             let labels = [
                 (REVISION_LABEL, picture.hash.clone()),
-                ("pod-template-generation", set.metadata.generation.unwrap_or(1).to_string()),
+                (
+                    "pod-template-generation",
+                    set.metadata.generation.unwrap_or(1).to_string(),
+                ),
             ];
             let owner = pods::controller_reference(set);
             let mut pod = from_template(&spec.template, owner, &format!("{}-", set.name_any()), &labels);
@@ -188,7 +205,11 @@ impl DaemonSets {
         let count = |is_it: &dyn Fn(&Pod) -> bool| picture.placed().filter(|pod| is_it(pod)).count();
         let wanted = picture.wanted.len();
         let available = count(&|pod| pods::is_available(pod, min_ready, now));
-        let misplaced = picture.by_node.keys().filter(|node| !picture.wanted.contains(*node)).count();
+        let misplaced = picture
+            .by_node
+            .keys()
+            .filter(|node| !picture.wanted.contains(*node))
+            .count();
         let status = json!({
             "observedGeneration": set.metadata.generation.unwrap_or(0),
             "desiredNumberScheduled": wanted, "currentNumberScheduled": count(&|_| true),
@@ -196,7 +217,10 @@ impl DaemonSets {
             "updatedNumberScheduled": count(&|pod| picture.is_updated(pod)),
             "numberAvailable": available, "numberUnavailable": wanted - available.min(wanted),
         });
-        let api = self.context.client.of::<DaemonSet>(&set.namespace().unwrap_or_default());
+        let api = self
+            .context
+            .client
+            .of::<DaemonSet>(&set.namespace().unwrap_or_default());
         pods::write_status(&api, set, status).await
     }
 }
@@ -204,9 +228,15 @@ impl DaemonSets {
 fn should_run(pod: &PodSpec, node: &Node) -> bool {
     let mut tolerations = pod.tolerations.clone().unwrap_or_default();
     tolerations.extend(own_tolerations());
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let taints = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.taints.clone())
+        .unwrap_or_default();
     fits_affinity(pod, node)
-        && Taints(taints).untolerated(&tolerations, &["NoSchedule", "NoExecute"]).is_none()
+        && Taints(taints)
+            .untolerated(&tolerations, &["NoSchedule", "NoExecute"])
+            .is_none()
 }
 
 fn own_tolerations() -> impl Iterator<Item = Toleration> {
@@ -225,7 +255,11 @@ fn place(pod: &mut PodSpec, node: &str) {
         operator: "In".to_owned(),
         values: Some(vec![node.to_owned()]),
     };
-    let affinity = pod.affinity.get_or_insert_default().node_affinity.get_or_insert_default();
+    let affinity = pod
+        .affinity
+        .get_or_insert_default()
+        .node_affinity
+        .get_or_insert_default();
     affinity.required_during_scheduling_ignored_during_execution = Some(NodeSelector {
         node_selector_terms: vec![NodeSelectorTerm {
             match_fields: Some(vec![field]),
@@ -242,8 +276,15 @@ fn node_of(pod: &Pod) -> Option<String> {
         return Some(node.clone());
     }
     let affinity = spec.affinity.as_ref()?.node_affinity.as_ref()?;
-    let required = affinity.required_during_scheduling_ignored_during_execution.as_ref()?;
-    let fields = required.node_selector_terms.iter().flat_map(|term| term.match_fields.iter().flatten());
+    let required = affinity
+        .required_during_scheduling_ignored_during_execution
+        .as_ref()?;
+    let fields = required
+        .node_selector_terms
+        .iter()
+        .flat_map(|term| term.match_fields.iter().flatten());
     let named = fields.filter(|field| field.key == "metadata.name");
-    named.filter_map(|field| field.values.as_ref()?.first().cloned()).next()
+    named
+        .filter_map(|field| field.values.as_ref()?.first().cloned())
+        .next()
 }

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::pods::{self, with_label};
 use super::rollout::{Limits, Set, Sizes};
 use crate::machinery::{
-    Answer, Change, Context, Controller, Key, Kinds, Outcome, Told, controller_of, is_conflict, merge, settled,
+    Answer, Change, Context, Controller, Key, Kinds, Outcome, Told, controller_of, is_conflict, merge,
+    settled,
 };
 
 const COMPONENT: &str = "deployment-controller";
@@ -87,7 +88,12 @@ impl Deployments {
         let place = mine.iter().position(is_new);
         let new = place.map(|place| mine.remove(place));
         let old_uids: Vec<_> = mine.iter().filter_map(ResourceExt::uid).collect();
-        let pods = self.0.client.of::<Pod>(&namespace).list(&ListParams::default()).await?;
+        let pods = self
+            .0
+            .client
+            .of::<Pod>(&namespace)
+            .list(&ListParams::default())
+            .await?;
         let is_old = |pod: &Pod| {
             let is_ended = matches!(pods::phase(pod), "Succeeded" | "Failed");
             !is_ended && controller_of(&pod.metadata).is_some_and(|owner| old_uids.contains(&owner.uid))
@@ -108,7 +114,10 @@ impl Deployments {
         if spec.paused == Some(true) {
             // A paused rollout neither begins nor goes on.
             let Some(new) = &observed.new else { return Ok(()) };
-            sizes = Sizes { new: set(new).wanted, old: old.iter().map(|set| set.wanted).collect() };
+            sizes = Sizes {
+                new: set(new).wanted,
+                old: old.iter().map(|set| set.wanted).collect(),
+            };
         }
         for (old, size) in observed.old.iter().zip(&sizes.old) {
             self.scale(observed, old, *size, limits).await?;
@@ -121,7 +130,8 @@ impl Deployments {
             None if limits.recreate && sizes.new == 0 && limits.replicas > 0 => {}
             None => self.create(observed, sizes.new, limits).await?,
         }
-        self.forget_history(observed, spec.revision_history_limit.unwrap_or(10)).await
+        self.forget_history(observed, spec.revision_history_limit.unwrap_or(10))
+            .await
     }
 
     async fn scale(&self, observed: &Observed, of: &ReplicaSet, size: i32, limits: Limits) -> Answer<()> {
@@ -129,14 +139,20 @@ impl Deployments {
         if before == size {
             return Ok(());
         }
-        let api = self.0.client.of::<ReplicaSet>(&of.namespace().unwrap_or_default());
+        let api = self
+            .0
+            .client
+            .of::<ReplicaSet>(&of.namespace().unwrap_or_default());
         let patch = json!({
             "metadata": {"uid": of.uid(), "annotations": sizes_noted(limits)},
             "spec": {"replicas": size},
         });
         settled(merge(&api, &of.name_any(), &patch).await)?;
         let way = if size > before { "up" } else { "down" };
-        let told = format!("Scaled {way} replica set {} from {before} to {size}", of.name_any());
+        let told = format!(
+            "Scaled {way} replica set {} from {before} to {size}",
+            of.name_any()
+        );
         self.tell(observed, told).await;
         Ok(())
     }
@@ -164,7 +180,10 @@ impl Deployments {
         annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
         annotations.insert(REVISION.to_owned(), revision.to_string());
         annotations.insert(DESIRED.to_owned(), limits.replicas.to_string());
-        annotations.insert(MAXIMUM.to_owned(), (limits.replicas + limits.max_surge).to_string());
+        annotations.insert(
+            MAXIMUM.to_owned(),
+            (limits.replicas + limits.max_surge).to_string(),
+        );
         let new = ReplicaSet {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
@@ -181,12 +200,16 @@ impl Deployments {
             }),
             status: None,
         };
-        let api = self.0.client.of::<ReplicaSet>(&deployment.namespace().unwrap_or_default());
+        let api = self
+            .0
+            .client
+            .of::<ReplicaSet>(&deployment.namespace().unwrap_or_default());
         match api.create(&PostParams::default(), &new).await {
             Err(error) if is_conflict(&error) => return Ok(()),
             other => other?,
         };
-        self.tell(observed, format!("Scaled up replica set {name} from 0 to {size}")).await;
+        self.tell(observed, format!("Scaled up replica set {name} from 0 to {size}"))
+            .await;
         self.note_revision(observed, revision).await
     }
 
@@ -195,7 +218,10 @@ impl Deployments {
         let newest_old = observed.old.iter().map(revision).max().unwrap_or(0);
         let number = revision(new).max(newest_old + 1);
         if number != revision(new) {
-            let api = self.0.client.of::<ReplicaSet>(&new.namespace().unwrap_or_default());
+            let api = self
+                .0
+                .client
+                .of::<ReplicaSet>(&new.namespace().unwrap_or_default());
             let patch = json!({"metadata": {"annotations": {REVISION: number.to_string()}}});
             settled(merge(&api, &new.name_any(), &patch).await)?;
         }
@@ -207,7 +233,10 @@ impl Deployments {
         if deployment.annotations().get(REVISION) == Some(&number.to_string()) {
             return Ok(());
         }
-        let api = self.0.client.of::<Deployment>(&deployment.namespace().unwrap_or_default());
+        let api = self
+            .0
+            .client
+            .of::<Deployment>(&deployment.namespace().unwrap_or_default());
         let patch = json!({"metadata": {"annotations": {REVISION: number.to_string()}}});
         settled(merge(&api, &deployment.name_any(), &patch).await)
     }
@@ -220,7 +249,10 @@ impl Deployments {
         let empty: Vec<_> = observed.old.iter().filter(is_empty).collect();
         let surplus = empty.len().saturating_sub(usize::try_from(limit).unwrap_or(0));
         for old in &empty[..surplus] {
-            let api = self.0.client.of::<ReplicaSet>(&old.namespace().unwrap_or_default());
+            let api = self
+                .0
+                .client
+                .of::<ReplicaSet>(&old.namespace().unwrap_or_default());
             settled(api.delete(&old.name_any(), &DeleteParams::background()).await)?;
         }
         Ok(())
@@ -243,25 +275,48 @@ impl Deployments {
             "unavailableReplicas": match limits.replicas - available { missing if missing > 0 => json!(missing), _ => Value::Null },
             "conditions": self.conditions(observed, is_enough, is_complete),
         });
-        let api = self.0.client.of::<Deployment>(&deployment.namespace().unwrap_or_default());
+        let api = self
+            .0
+            .client
+            .of::<Deployment>(&deployment.namespace().unwrap_or_default());
         pods::write_status(&api, deployment, status).await
     }
 
-    fn conditions(&self, observed: &Observed, is_enough: bool, is_complete: bool) -> Vec<DeploymentCondition> {
+    fn conditions(
+        &self,
+        observed: &Observed,
+        is_enough: bool,
+        is_complete: bool,
+    ) -> Vec<DeploymentCondition> {
         let status = observed.deployment.status.clone().unwrap_or_default();
         let mut all = status.conditions.unwrap_or_default();
-        let name = observed.new.as_ref().map(ResourceExt::name_any).unwrap_or_default();
+        let name = observed
+            .new
+            .as_ref()
+            .map(ResourceExt::name_any)
+            .unwrap_or_default();
         let (enough, enough_reason, enough_message) = if is_enough {
-            ("True", "MinimumReplicasAvailable", "Deployment has minimum availability.")
+            (
+                "True",
+                "MinimumReplicasAvailable",
+                "Deployment has minimum availability.",
+            )
         } else {
-            ("False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.")
+            (
+                "False",
+                "MinimumReplicasUnavailable",
+                "Deployment does not have minimum availability.",
+            )
         };
         let progressing = match (&observed.new, is_complete) {
             (Some(_), true) => (
                 "NewReplicaSetAvailable",
                 format!("ReplicaSet \"{name}\" has successfully progressed."),
             ),
-            (Some(_), false) => ("ReplicaSetUpdated", format!("ReplicaSet \"{name}\" is progressing.")),
+            (Some(_), false) => (
+                "ReplicaSetUpdated",
+                format!("ReplicaSet \"{name}\" is progressing."),
+            ),
             (None, _) => ("ReplicaSetUpdated", "Deployment is progressing.".to_owned()),
         };
         for (kind, status, reason, message) in [
@@ -273,9 +328,19 @@ impl Deployments {
         all
     }
 
-    fn put(&self, all: &mut Vec<DeploymentCondition>, kind: &str, status: &str, reason: &str, message: String) {
+    fn put(
+        &self,
+        all: &mut Vec<DeploymentCondition>,
+        kind: &str,
+        status: &str,
+        reason: &str,
+        message: String,
+    ) {
         let old = all.iter_mut().find(|it| it.type_ == kind);
-        let since = old.as_ref().filter(|old| old.status == status).and_then(|old| old.last_transition_time.clone());
+        let since = old
+            .as_ref()
+            .filter(|old| old.status == status)
+            .and_then(|old| old.last_transition_time.clone());
         if let Some(old) = &old
             && old.status == status
             && old.reason.as_deref() == Some(reason)
@@ -309,7 +374,10 @@ fn set(of: &ReplicaSet) -> Set {
 }
 
 fn revision(of: &ReplicaSet) -> i64 {
-    of.annotations().get(REVISION).and_then(|number| number.parse().ok()).unwrap_or(0)
+    of.annotations()
+        .get(REVISION)
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
 }
 
 fn sizes_noted(limits: Limits) -> Value {

@@ -15,7 +15,9 @@ use kube::api::{Api, DeleteParams, DynamicObject, Preconditions, PropagationPoli
 use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 
-use crate::machinery::{Answer, Change, Context, Controller, Key, Outcome, Resource, is_not_found, merge, settled};
+use crate::machinery::{
+    Answer, Change, Context, Controller, Key, Outcome, Resource, is_not_found, merge, settled,
+};
 
 const FOREGROUND: &str = "foregroundDeletion";
 const ORPHAN: &str = "orphan";
@@ -68,7 +70,9 @@ impl Garbage {
 
     fn objects(&self, entry: &Entry) -> Option<Api<DynamicObject>> {
         let kinds = self.kinds.read();
-        let kind = kinds.iter().find(|it| it.api.group == entry.group && it.api.plural == entry.plural)?;
+        let kind = kinds
+            .iter()
+            .find(|it| it.api.group == entry.group && it.api.plural == entry.plural)?;
         Some(kind.objects(&self.context.client, Some(&entry.key.namespace)))
     }
 
@@ -77,7 +81,10 @@ impl Garbage {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
         let kind = {
             let kinds = self.kinds.read();
-            kinds.iter().find(|it| it.api.group == group && it.api.kind == owner.kind).cloned()
+            kinds
+                .iter()
+                .find(|it| it.api.group == group && it.api.kind == owner.kind)
+                .cloned()
         };
         let Some(kind) = kind else { return Ok(None) };
         if kind.namespaced && namespace.is_empty() {
@@ -100,7 +107,10 @@ impl Garbage {
         let uids = picture.dependents.get(uid).cloned().unwrap_or_default();
         let one = |dependent: String| {
             let entry = picture.entries.get(&dependent)?.clone();
-            let is_blocking = entry.owners.iter().any(|it| it.uid == uid && it.block_owner_deletion == Some(true));
+            let is_blocking = entry
+                .owners
+                .iter()
+                .any(|it| it.uid == uid && it.block_owner_deletion == Some(true));
             Some((dependent, entry, is_blocking))
         };
         uids.into_iter().filter_map(one).collect()
@@ -109,7 +119,9 @@ impl Garbage {
     /// The object waits for its dependents: it goes when none blocks it.
     async fn finish_foreground(&self, api: &Api<DynamicObject>, object: &DynamicObject) -> Answer<()> {
         for (uid, entry, is_blocking) in self.dependents(&object.uid().unwrap_or_default()) {
-            let Some(dependents) = self.objects(&entry).filter(|_| is_blocking) else { continue };
+            let Some(dependents) = self.objects(&entry).filter(|_| is_blocking) else {
+                continue;
+            };
             // The picture may be behind the deletion of a dependent.
             let found = dependents.get_opt(&entry.key.name).await?;
             if found.is_some_and(|found| found.uid() == Some(uid)) {
@@ -123,7 +135,9 @@ impl Garbage {
     async fn orphan(&self, api: &Api<DynamicObject>, object: &DynamicObject) -> Answer<()> {
         let uid = object.uid().unwrap_or_default();
         for (_, entry, _) in self.dependents(&uid) {
-            let Some(dependents) = self.objects(&entry) else { continue };
+            let Some(dependents) = self.objects(&entry) else {
+                continue;
+            };
             if let Some(dependent) = dependents.get_opt(&entry.key.name).await? {
                 drop_owners(&dependents, &dependent, |owner| owner.uid == uid).await?;
             }
@@ -178,7 +192,9 @@ impl Controller for Garbage {
 
     fn touched_by(&self, change: &Change<'_>) -> Vec<String> {
         let meta = change.meta();
-        let Some(uid) = meta.uid.clone() else { return Vec::new() };
+        let Some(uid) = meta.uid.clone() else {
+            return Vec::new();
+        };
         let mut picture = self.picture.lock();
         if change.gone {
             let owners = picture.forget(&uid);
@@ -188,7 +204,10 @@ impl Controller for Garbage {
         }
         picture.note(&uid, change);
         let is_ending = is_finalizing(meta, FOREGROUND) || is_finalizing(meta, ORPHAN);
-        let owned = meta.owner_references.as_ref().is_some_and(|owners| !owners.is_empty());
+        let owned = meta
+            .owner_references
+            .as_ref()
+            .is_some_and(|owners| !owners.is_empty());
         let mut keys = Vec::new();
         if owned || is_ending {
             keys.push(uid.clone());
@@ -231,7 +250,10 @@ impl Picture {
         self.forget(uid);
         let owners = change.meta().owner_references.clone().unwrap_or_default();
         for owner in &owners {
-            self.dependents.entry(owner.uid.clone()).or_default().insert(uid.to_owned());
+            self.dependents
+                .entry(owner.uid.clone())
+                .or_default()
+                .insert(uid.to_owned());
         }
         let entry = Entry {
             group: change.resource.api.group.clone(),
@@ -244,7 +266,11 @@ impl Picture {
 
     /// Its owners' UIDs.
     fn forget(&mut self, uid: &str) -> Vec<String> {
-        let owners = self.entries.remove(uid).map(|entry| entry.owners).unwrap_or_default();
+        let owners = self
+            .entries
+            .remove(uid)
+            .map(|entry| entry.owners)
+            .unwrap_or_default();
         for owner in &owners {
             if let Some(dependents) = self.dependents.get_mut(&owner.uid) {
                 dependents.remove(uid);
@@ -278,7 +304,11 @@ async fn drop_owners(
     object: &DynamicObject,
     is_dropped: impl Fn(&OwnerReference) -> bool,
 ) -> Answer<()> {
-    let left: Vec<&OwnerReference> = object.owner_references().iter().filter(|it| !is_dropped(it)).collect();
+    let left: Vec<&OwnerReference> = object
+        .owner_references()
+        .iter()
+        .filter(|it| !is_dropped(it))
+        .collect();
     if left.len() == object.owner_references().len() {
         return Ok(());
     }

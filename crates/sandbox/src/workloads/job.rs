@@ -10,7 +10,9 @@ use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use super::pods::{self, from_template};
-use crate::machinery::{Answer, Change, Context, Controller, Key, Kinds, Outcome, Told, controller_of, settled};
+use crate::machinery::{
+    Answer, Change, Context, Controller, Key, Kinds, Outcome, Told, controller_of, settled,
+};
 
 const COMPONENT: &str = "job-controller";
 /// The wait before a failed pod is followed by another, doubled each time.
@@ -32,7 +34,10 @@ struct Picture {
 enum Decision {
     Finished,
     Complete,
-    Fail { reason: &'static str, message: &'static str },
+    Fail {
+        reason: &'static str,
+        message: &'static str,
+    },
     Start(usize),
     WaitFor(Duration),
     Remove(usize),
@@ -63,7 +68,12 @@ impl Controller for Jobs {
             return Ok(Outcome::Done);
         }
         let spec = job.spec.clone().unwrap_or_default();
-        let all = self.0.client.of::<Pod>(&key.namespace).list(&ListParams::default()).await?;
+        let all = self
+            .0
+            .client
+            .of::<Pod>(&key.namespace)
+            .list(&ListParams::default())
+            .await?;
         let uid = job.uid().unwrap_or_default();
         let is_mine = |pod: &Pod| controller_of(&pod.metadata).is_some_and(|owner| owner.uid == uid);
         let picture = Picture::of(all.items.into_iter().filter(is_mine).collect());
@@ -90,7 +100,16 @@ impl Picture {
 fn end_of(pod: &Pod) -> Option<jiff::Timestamp> {
     let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
     let ended = |status: &k8s_openapi::api::core::v1::ContainerStatus| {
-        Some(status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref()?.0)
+        Some(
+            status
+                .state
+                .as_ref()?
+                .terminated
+                .as_ref()?
+                .finished_at
+                .as_ref()?
+                .0,
+        )
     };
     statuses.iter().filter_map(ended).max()
 }
@@ -98,7 +117,10 @@ fn end_of(pod: &Pod) -> Option<jiff::Timestamp> {
 fn is_finished(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     let is_end = |kind: &str| matches!(kind, "Complete" | "Failed");
-    conditions.into_iter().flatten().any(|it| is_end(&it.type_) && it.status == "True")
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|it| is_end(&it.type_) && it.status == "True")
 }
 
 fn decide(job: &Job, spec: &JobSpec, picture: &Picture, now: jiff::Timestamp) -> Decision {
@@ -116,7 +138,10 @@ fn decide(job: &Job, spec: &JobSpec, picture: &Picture, now: jiff::Timestamp) ->
             message: "Job has reached the specified backoff limit",
         };
     }
-    if spec.active_deadline_seconds.is_some_and(|deadline| age >= deadline) {
+    if spec
+        .active_deadline_seconds
+        .is_some_and(|deadline| age >= deadline)
+    {
         return Decision::Fail {
             reason: "DeadlineExceeded",
             message: "Job was active longer than specified deadline",
@@ -141,14 +166,22 @@ fn decide(job: &Job, spec: &JobSpec, picture: &Picture, now: jiff::Timestamp) ->
         std::cmp::Ordering::Equal => Decision::Nothing,
         std::cmp::Ordering::Less => {
             let wait = backoff(picture, now);
-            if wait.is_zero() { Decision::Start(wanted - active) } else { Decision::WaitFor(wait) }
+            if wait.is_zero() {
+                Decision::Start(wanted - active)
+            } else {
+                Decision::WaitFor(wait)
+            }
         }
     }
 }
 
 fn backoff(picture: &Picture, now: jiff::Timestamp) -> Duration {
-    let Some(last) = picture.last_failure else { return Duration::ZERO };
-    let doublings = u32::try_from(picture.failed.saturating_sub(1)).unwrap_or(6).min(6);
+    let Some(last) = picture.last_failure else {
+        return Duration::ZERO;
+    };
+    let doublings = u32::try_from(picture.failed.saturating_sub(1))
+        .unwrap_or(6)
+        .min(6);
     let whole = (FIRST_BACKOFF * (1 << doublings)).min(LONGEST_BACKOFF);
     let passed = Duration::from_secs(u64::try_from(now.as_second() - last.as_second()).unwrap_or(0));
     whole.saturating_sub(passed)
@@ -205,7 +238,11 @@ impl Jobs {
     ) -> Answer<()> {
         let now = self.0.now();
         let before = job.status.clone().unwrap_or_default();
-        let ready = picture.active.iter().filter(|pod| pods::ready_since(pod).is_some()).count();
+        let ready = picture
+            .active
+            .iter()
+            .filter(|pod| pods::ready_since(pod).is_some())
+            .count();
         let counted = |count: usize| if count == 0 { Value::Null } else { json!(count) };
         let mut status = json!({
             "startTime": before.start_time.unwrap_or_else(|| now.clone()),
@@ -234,9 +271,15 @@ impl Jobs {
 
     /// `ttlSecondsAfterFinished`.
     async fn expire(&self, job: &Job, spec: &JobSpec) -> Answer<Outcome> {
-        let Some(ttl) = spec.ttl_seconds_after_finished else { return Ok(Outcome::Done) };
+        let Some(ttl) = spec.ttl_seconds_after_finished else {
+            return Ok(Outcome::Done);
+        };
         let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let ended = conditions.into_iter().flatten().filter_map(|it| it.last_transition_time.as_ref()).max();
+        let ended = conditions
+            .into_iter()
+            .flatten()
+            .filter_map(|it| it.last_transition_time.as_ref())
+            .max();
         let passed = ended.map_or(0, |at| self.0.clock.now().as_second() - at.0.as_second());
         let left = u64::try_from(i64::from(ttl) - passed).unwrap_or(0);
         if left > 0 {
@@ -256,7 +299,12 @@ fn pod_of(job: &Job, spec: &JobSpec) -> Pod {
         ("controller-uid", uid),
         ("job-name", name.clone()),
     ];
-    from_template(&spec.template, pods::controller_reference(job), &format!("{name}-"), &labels)
+    from_template(
+        &spec.template,
+        pods::controller_reference(job),
+        &format!("{name}-"),
+        &labels,
+    )
 }
 
 #[cfg(test)]
@@ -264,7 +312,12 @@ mod tests {
     use super::*;
 
     fn picture(active: usize, succeeded: usize, failed: usize) -> Picture {
-        Picture { active: vec![Pod::default(); active], succeeded, failed, last_failure: None }
+        Picture {
+            active: vec![Pod::default(); active],
+            succeeded,
+            failed,
+            last_failure: None,
+        }
     }
 
     fn decide_for(spec: Value, picture: &Picture) -> Decision {
@@ -287,12 +340,24 @@ mod tests {
     fn a_job_fails_after_its_backoff_limit() {
         let spec = json!({"completions": 1, "backoffLimit": 0});
         let decision = decide_for(spec, &picture(0, 0, 1));
-        assert!(matches!(decision, Decision::Fail { reason: "BackoffLimitExceeded", .. }), "{decision:?}");
+        assert!(
+            matches!(
+                decision,
+                Decision::Fail {
+                    reason: "BackoffLimitExceeded",
+                    ..
+                }
+            ),
+            "{decision:?}"
+        );
     }
 
     #[test]
     fn a_failed_pod_is_followed_by_another_after_a_wait() {
-        let failed = Picture { last_failure: Some(jiff::Timestamp::UNIX_EPOCH), ..picture(0, 0, 1) };
+        let failed = Picture {
+            last_failure: Some(jiff::Timestamp::UNIX_EPOCH),
+            ..picture(0, 0, 1)
+        };
         let decision = decide_for(json!({"completions": 1}), &failed);
         assert_eq!(decision, Decision::WaitFor(Duration::from_secs(10)));
     }

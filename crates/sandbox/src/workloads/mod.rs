@@ -19,8 +19,16 @@ use crate::machinery::{Context, Watches, spawn};
 /// Starts all of them.
 pub fn start(context: &Context, watches: &mut Watches, certificate_authority: String) {
     let kinds = watches.kinds();
-    spawn(context, watches, garbage::Garbage::new(context.clone(), kinds.clone()));
-    spawn(context, watches, namespace::Namespaces::new(context.clone(), kinds));
+    spawn(
+        context,
+        watches,
+        garbage::Garbage::new(context.clone(), kinds.clone()),
+    );
+    spawn(
+        context,
+        watches,
+        namespace::Namespaces::new(context.clone(), kinds),
+    );
     spawn(
         context,
         watches,

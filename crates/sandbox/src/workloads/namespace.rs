@@ -51,7 +51,10 @@ impl Namespaces {
     async fn empty(&self, namespace: &str) -> Answer<Left> {
         let kinds = self.kinds.read().clone();
         let mut left = Left::default();
-        for kind in kinds.iter().filter(|kind| kind.namespaced && kind.has("list") && kind.has("delete")) {
+        for kind in kinds
+            .iter()
+            .filter(|kind| kind.namespaced && kind.has("list") && kind.has("delete"))
+        {
             match self.empty_of(namespace, kind).await {
                 Ok(objects) => left.count(kind, &objects),
                 // Served no more: nothing of it can be left.
@@ -81,7 +84,10 @@ impl Namespaces {
 
     async fn write_conditions(&self, namespace: &Namespace, left: &Left) -> Answer<()> {
         let before = serde_json::to_value(namespace).unwrap_or_default();
-        let old = before["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let old = before["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
         let now = self.context.now();
         let conditions: Vec<Value> = left
             .conditions()
@@ -104,7 +110,9 @@ impl Namespaces {
     async fn finalize(&self, mut namespace: Namespace) -> Answer<()> {
         let name = namespace.name_any();
         let spec = namespace.spec.get_or_insert_default();
-        spec.finalizers.get_or_insert_default().retain(|it| it != KUBERNETES);
+        spec.finalizers
+            .get_or_insert_default()
+            .retain(|it| it != KUBERNETES);
         let body = serde_json::to_vec(&namespace).map_err(kube::Error::SerdeError)?;
         let request = http_put(&format!("/api/v1/namespaces/{name}/finalize"), body)?;
         settled(self.context.client.request::<Value>(request).await)
@@ -136,10 +144,17 @@ impl Left {
 
     fn conditions(&self) -> [(&'static str, bool, &'static str, String); 5] {
         let listed = |all: &BTreeMap<String, usize>, what: fn(&str, usize) -> String| {
-            all.iter().map(|(name, count)| what(name, *count)).collect::<Vec<_>>().join(", ")
+            all.iter()
+                .map(|(name, count)| what(name, *count))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
-        let remaining = listed(&self.resources, |name, count| format!("{name} has {count} resource instances"));
-        let finalizing = listed(&self.finalizers, |name, count| format!("{name} in {count} resource instances"));
+        let remaining = listed(&self.resources, |name, count| {
+            format!("{name} has {count} resource instances")
+        });
+        let finalizing = listed(&self.finalizers, |name, count| {
+            format!("{name} in {count} resource instances")
+        });
         let fine = |kind, reason, message: &str| (kind, false, reason, message.to_owned());
         [
             fine(
@@ -159,11 +174,24 @@ impl Left {
                     "All content successfully deleted, may be waiting on finalization",
                 )
             } else {
-                let said = format!("Failed to delete all resource types, {} remaining: {}", self.failures.len(), self.failures.join(", "));
-                ("NamespaceDeletionContentFailure", true, "ContentDeletionFailed", said)
+                let said = format!(
+                    "Failed to delete all resource types, {} remaining: {}",
+                    self.failures.len(),
+                    self.failures.join(", ")
+                );
+                (
+                    "NamespaceDeletionContentFailure",
+                    true,
+                    "ContentDeletionFailed",
+                    said,
+                )
             },
             if remaining.is_empty() {
-                fine("NamespaceContentRemaining", "ContentRemoved", "All content successfully removed")
+                fine(
+                    "NamespaceContentRemaining",
+                    "ContentRemoved",
+                    "All content successfully removed",
+                )
             } else {
                 let said = format!("Some resources are remaining: {remaining}");
                 ("NamespaceContentRemaining", true, "SomeResourcesRemain", said)
@@ -199,7 +227,11 @@ impl Controller for Namespaces {
             terminating.remove(&key.name);
             return Vec::new();
         }
-        if terminating.contains(&key.namespace) { vec![key.namespace] } else { Vec::new() }
+        if terminating.contains(&key.namespace) {
+            vec![key.namespace]
+        } else {
+            Vec::new()
+        }
     }
 
     async fn reconcile(&self, name: &String) -> Answer<Outcome> {
@@ -207,7 +239,11 @@ impl Controller for Namespaces {
         let Some(namespace) = api.get_opt(name).await? else {
             return Ok(Outcome::Done);
         };
-        let finalizers = namespace.spec.as_ref().and_then(|spec| spec.finalizers.clone()).unwrap_or_default();
+        let finalizers = namespace
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.finalizers.clone())
+            .unwrap_or_default();
         if namespace.metadata.deletion_timestamp.is_none() || !finalizers.iter().any(|it| it == KUBERNETES) {
             return Ok(Outcome::Done);
         }

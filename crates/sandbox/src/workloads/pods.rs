@@ -19,7 +19,10 @@ const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Ends of pods.
 pub fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or("Pending")
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Pending")
 }
 
 /// Neither ended nor being deleted.
@@ -30,8 +33,15 @@ pub fn is_active(pod: &Pod) -> bool {
 /// Since when it has been ready; `None`: it is not.
 pub fn ready_since(pod: &Pod) -> Option<jiff::Timestamp> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let ready = conditions.iter().find(|it| it.type_ == "Ready" && it.status == "True")?;
-    Some(ready.last_transition_time.as_ref().map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0))
+    let ready = conditions
+        .iter()
+        .find(|it| it.type_ == "Ready" && it.status == "True")?;
+    Some(
+        ready
+            .last_transition_time
+            .as_ref()
+            .map_or(jiff::Timestamp::UNIX_EPOCH, |time| time.0),
+    )
 }
 
 /// Ready for at least so long.
@@ -71,7 +81,11 @@ pub fn from_template(
 ) -> Pod {
     let meta = template.metadata.clone().unwrap_or_default();
     let mut all_labels = meta.labels.unwrap_or_default();
-    all_labels.extend(labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    all_labels.extend(
+        labels
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone())),
+    );
     let is_beginning = name.ends_with('-');
     Pod {
         metadata: ObjectMeta {
@@ -141,10 +155,17 @@ where
 {
     let api = context.client.of::<Pod>(&owner.namespace().unwrap_or_default());
     let told = match api.create(&PostParams::default(), pod).await {
-        Ok(made) => Told::normal(component, "SuccessfulCreate", format!("Created pod: {}", made.name_any())),
+        Ok(made) => Told::normal(
+            component,
+            "SuccessfulCreate",
+            format!("Created pod: {}", made.name_any()),
+        ),
         Err(error) => {
             let why = format!("Error creating: {}", said(&error));
-            context.recorder.tell(owner, Told::warning(component, "FailedCreate", why)).await;
+            context
+                .recorder
+                .tell(owner, Told::warning(component, "FailedCreate", why))
+                .await;
             return Err(error);
         }
     };
@@ -171,7 +192,11 @@ where
         resource_version: None,
     });
     settled(api.delete(&pod.name_any(), &exactly).await)?;
-    let told = Told::normal(component, "SuccessfulDelete", format!("Deleted pod: {}", pod.name_any()));
+    let told = Told::normal(
+        component,
+        "SuccessfulDelete",
+        format!("Deleted pod: {}", pod.name_any()),
+    );
     context.recorder.tell(owner, told).await;
     Ok(())
 }
@@ -211,12 +236,23 @@ pub fn deletion_order(pods: &mut [Pod]) {
             .and_then(|cost| cost.parse().ok())
             .unwrap_or(0);
         let age = std::cmp::Reverse(pod.creation_timestamp());
-        (is_placed, rank, ready_since(pod).is_some(), cost, age, pod.name_any())
+        (
+            is_placed,
+            rank,
+            ready_since(pod).is_some(),
+            cost,
+            age,
+            pod.name_any(),
+        )
     });
 }
 
 /// Labels of a template with one more.
-pub fn with_label(labels: Option<&BTreeMap<String, String>>, key: &str, value: &str) -> BTreeMap<String, String> {
+pub fn with_label(
+    labels: Option<&BTreeMap<String, String>>,
+    key: &str,
+    value: &str,
+) -> BTreeMap<String, String> {
     let mut all = labels.cloned().unwrap_or_default();
     all.insert(key.to_owned(), value.to_owned());
     all

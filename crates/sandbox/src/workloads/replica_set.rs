@@ -62,7 +62,9 @@ impl Controller for ReplicaSets {
         });
         pods::write_status(&api, &set, status).await?;
         Ok(if available < ready {
-            Outcome::Again(std::time::Duration::from_secs(u64::try_from(min_ready).unwrap_or(1)))
+            Outcome::Again(std::time::Duration::from_secs(
+                u64::try_from(min_ready).unwrap_or(1),
+            ))
         } else {
             Outcome::Done
         })

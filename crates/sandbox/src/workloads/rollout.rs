@@ -36,7 +36,9 @@ impl Limits {
     /// Of a Deployment's `strategy` and `replicas`.
     pub fn of(strategy: Option<&DeploymentStrategy>, replicas: i32) -> Self {
         let recreate = strategy.and_then(|it| it.type_.as_deref()) == Some("Recreate");
-        let rolling = strategy.and_then(|it| it.rolling_update.clone()).unwrap_or_default();
+        let rolling = strategy
+            .and_then(|it| it.rolling_update.clone())
+            .unwrap_or_default();
         let quarter = || IntOrString::String("25%".to_owned());
         let max_surge = share(&rolling.max_surge.unwrap_or_else(quarter), replicas, true);
         let max_unavailable = share(&rolling.max_unavailable.unwrap_or_else(quarter), replicas, false);
@@ -59,18 +61,29 @@ impl Limits {
         if self.recreate {
             let is_clear = !old_pods && old.iter().all(|set| set.wanted == 0 && set.existing == 0);
             return Sizes {
-                new: if is_clear { self.replicas } else { current.wanted.min(self.replicas) },
+                new: if is_clear {
+                    self.replicas
+                } else {
+                    current.wanted.min(self.replicas)
+                },
                 old: vec![0; old.len()],
             };
         }
         if old.iter().all(|set| set.wanted == 0) {
-            return Sizes { new: self.replicas, old: vec![0; old.len()] };
+            return Sizes {
+                new: self.replicas,
+                old: vec![0; old.len()],
+            };
         }
         let all: i32 = old.iter().map(|set| set.wanted).sum::<i32>() + current.wanted;
         let room = (self.replicas + self.max_surge - all).max(0);
         let grown = (current.wanted + room).min(self.replicas);
         Sizes {
-            new: if current.wanted > self.replicas { self.replicas } else { grown },
+            new: if current.wanted > self.replicas {
+                self.replicas
+            } else {
+                grown
+            },
             old: self.shrink(current, old, all),
         }
     }
@@ -104,7 +117,11 @@ pub fn share(value: &IntOrString, whole: i32, round_up: bool) -> i32 {
         IntOrString::String(text) => {
             let percent: i32 = text.trim_end_matches('%').parse().unwrap_or(0);
             let hundredths = whole.saturating_mul(percent.max(0));
-            if round_up { (hundredths + 99) / 100 } else { hundredths / 100 }
+            if round_up {
+                (hundredths + 99) / 100
+            } else {
+                hundredths / 100
+            }
         }
     }
 }
@@ -118,7 +135,11 @@ mod tests {
     }
 
     fn running(count: i32) -> Set {
-        Set { wanted: count, existing: count, available: count }
+        Set {
+            wanted: count,
+            existing: count,
+            available: count,
+        }
     }
 
     #[test]
@@ -130,23 +151,45 @@ mod tests {
     fn a_rolling_update_adds_a_quarter_and_removes_a_quarter() {
         let limits = rolling(4);
         assert_eq!((limits.max_surge, limits.max_unavailable), (1, 1));
-        assert_eq!(limits.next(None, &[running(4)], true), Sizes { new: 1, old: vec![3] });
+        assert_eq!(
+            limits.next(None, &[running(4)], true),
+            Sizes { new: 1, old: vec![3] }
+        );
     }
 
     #[test]
     fn a_single_pod_is_replaced_without_a_gap() {
         let limits = rolling(1);
-        assert_eq!(limits.next(None, &[running(1)], true), Sizes { new: 1, old: vec![1] });
-        let starting = Set { wanted: 1, existing: 1, available: 0 };
+        assert_eq!(
+            limits.next(None, &[running(1)], true),
+            Sizes { new: 1, old: vec![1] }
+        );
+        let starting = Set {
+            wanted: 1,
+            existing: 1,
+            available: 0,
+        };
         assert_eq!(limits.next(Some(starting), &[running(1)], true).old, [1]);
         assert_eq!(limits.next(Some(running(1)), &[running(1)], true).old, [0]);
     }
 
     #[test]
     fn recreate_ends_the_old_before_the_new_begins() {
-        let limits = Limits { replicas: 2, recreate: true, max_surge: 0, max_unavailable: 0 };
-        assert_eq!(limits.next(None, &[running(2)], true), Sizes { new: 0, old: vec![0] });
-        let ending = Set { wanted: 0, existing: 0, available: 0 };
+        let limits = Limits {
+            replicas: 2,
+            recreate: true,
+            max_surge: 0,
+            max_unavailable: 0,
+        };
+        assert_eq!(
+            limits.next(None, &[running(2)], true),
+            Sizes { new: 0, old: vec![0] }
+        );
+        let ending = Set {
+            wanted: 0,
+            existing: 0,
+            available: 0,
+        };
         assert_eq!(limits.next(None, &[ending], true).new, 0);
         assert_eq!(limits.next(None, &[ending], false).new, 2);
     }

@@ -15,7 +15,9 @@ use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 
 use super::pods;
-use crate::machinery::{Answer, Change, Context, Controller, Kinds, Outcome, controller_of, fits, merge, settled};
+use crate::machinery::{
+    Answer, Change, Context, Controller, Kinds, Outcome, controller_of, fits, merge, settled,
+};
 
 const NAME_LABEL: &str = "kubernetes.io/service-name";
 
@@ -30,25 +32,46 @@ impl Controller for Services {
 
     fn touched_by(&self, change: &Change<'_>) -> Vec<String> {
         let matters = change.is("", "Service") || change.is("", "Pod");
-        if matters { vec![change.key().namespace] } else { Vec::new() }
+        if matters {
+            vec![change.key().namespace]
+        } else {
+            Vec::new()
+        }
     }
 
     async fn reconcile(&self, namespace: &String) -> Answer<Outcome> {
         let client = &self.0.client;
-        let services = client.of::<Service>(namespace).list(&ListParams::default()).await?.items;
+        let services = client
+            .of::<Service>(namespace)
+            .list(&ListParams::default())
+            .await?
+            .items;
         if services.is_empty() {
             return Ok(Outcome::Done);
         }
-        let pods = client.of::<Pod>(namespace).list(&ListParams::default()).await?.items;
-        for service in services.iter().filter(|it| it.metadata.deletion_timestamp.is_none()) {
+        let pods = client
+            .of::<Pod>(namespace)
+            .list(&ListParams::default())
+            .await?
+            .items;
+        for service in services
+            .iter()
+            .filter(|it| it.metadata.deletion_timestamp.is_none())
+        {
             self.give_address(service).await?;
-            let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
+            let selector = service
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.selector.clone())
+                .unwrap_or_default();
             if !selector.is_empty() {
                 let selector = LabelSelector {
                     match_labels: Some(selector),
                     ..LabelSelector::default()
                 };
-                let behind = pods.iter().filter(|pod| fits(&selector, pod.metadata.labels.as_ref()));
+                let behind = pods
+                    .iter()
+                    .filter(|pod| fits(&selector, pod.metadata.labels.as_ref()));
                 self.write_slice(service, behind.collect()).await?;
             }
         }
@@ -63,9 +86,17 @@ impl Services {
         if has_address || spec.type_.as_deref() == Some("ExternalName") {
             return Ok(());
         }
-        let all = self.0.client.wide::<Service>().list(&ListParams::default()).await?.items;
-        let taken: BTreeSet<String> =
-            all.into_iter().filter_map(|service| service.spec?.cluster_ip).collect();
+        let all = self
+            .0
+            .client
+            .wide::<Service>()
+            .list(&ListParams::default())
+            .await?
+            .items;
+        let taken: BTreeSet<String> = all
+            .into_iter()
+            .filter_map(|service| service.spec?.cluster_ip)
+            .collect();
         let address = |number: u32| format!("10.96.{}.{}", number / 250, number % 250 + 2);
         let Some(free) = (0..60_000).map(address).find(|address| !taken.contains(address)) else {
             return Ok(());
@@ -74,24 +105,33 @@ impl Services {
             "clusterIP": free, "clusterIPs": [free], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
             "internalTrafficPolicy": "Cluster",
         }});
-        let api = self.0.client.of::<Service>(&service.namespace().unwrap_or_default());
+        let api = self
+            .0
+            .client
+            .of::<Service>(&service.namespace().unwrap_or_default());
         settled(merge(&api, &service.name_any(), &patch).await)
     }
 
     async fn write_slice(&self, service: &Service, behind: Vec<&Pod>) -> Answer<()> {
-        let api = self.0.client.of::<EndpointSlice>(&service.namespace().unwrap_or_default());
+        let api = self
+            .0
+            .client
+            .of::<EndpointSlice>(&service.namespace().unwrap_or_default());
         let mut endpoints: Vec<Value> = behind.iter().filter_map(|pod| endpoint(pod)).collect();
         endpoints.sort_by_key(|it| it["targetRef"]["name"].as_str().unwrap_or_default().to_owned());
         let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
         let ports: Vec<Value> = ports.map(|it| port(it, behind.first().copied())).collect();
         let uid = service.uid();
         let slices = api.list(&ListParams::default()).await?.items;
-        let is_ours = |slice: &&EndpointSlice| controller_of(&slice.metadata).map(|owner| &owner.uid) == uid.as_ref();
+        let is_ours =
+            |slice: &&EndpointSlice| controller_of(&slice.metadata).map(|owner| &owner.uid) == uid.as_ref();
         let wanted = json!({"endpoints": endpoints, "ports": ports});
         match slices.iter().find(is_ours) {
             Some(slice) => {
                 let now = serde_json::to_value(slice).unwrap_or_default();
-                let is_same = |field: &str| now[field] == wanted[field] || (now[field].is_null() && wanted[field] == json!([]));
+                let is_same = |field: &str| {
+                    now[field] == wanted[field] || (now[field].is_null() && wanted[field] == json!([]))
+                };
                 if is_same("endpoints") && is_same("ports") {
                     return Ok(());
                 }

@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
-use crate::machinery::{Answer, Change, Context, Controller, Kinds, Outcome, is_conflict, is_not_found, merge};
+use crate::machinery::{
+    Answer, Change, Context, Controller, Kinds, Outcome, is_conflict, is_not_found, merge,
+};
 
 const ROOT_CA: &str = "kube-root-ca.crt";
 const DESCRIPTION: &str = "Contains a CA bundle that can be used to verify the kube-apiserver when using internal \
@@ -43,7 +45,11 @@ impl Controller for ServiceAccounts {
         }
         let is_account = change.is("", "ServiceAccount") && key.name == "default" && change.gone;
         let is_root = change.is("", "ConfigMap") && key.name == ROOT_CA;
-        if is_account || is_root { vec![key.namespace] } else { Vec::new() }
+        if is_account || is_root {
+            vec![key.namespace]
+        } else {
+            Vec::new()
+        }
     }
 
     async fn reconcile(&self, namespace: &String) -> Answer<Outcome> {

@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
-use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume,
-};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume};
 use kube::ResourceExt;
 use kube::api::PostParams;
 use serde_json::json;
@@ -115,7 +113,10 @@ impl StatefulSets {
                 volumes.retain(|volume| !claims.contains_key(&volume.name));
                 volumes.extend(claims.into_iter().map(|(name, claim_name)| Volume {
                     name,
-                    persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource { claim_name, read_only: None }),
+                    persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                        claim_name,
+                        read_only: None,
+                    }),
                     ..Volume::default()
                 }));
                 match pods::create(&self.0, set, COMPONENT, &pod).await {
@@ -133,7 +134,10 @@ impl StatefulSets {
         spec: &StatefulSetSpec,
         ordinal: i32,
     ) -> Answer<BTreeMap<String, String>> {
-        let api = self.0.client.of::<PersistentVolumeClaim>(&set.namespace().unwrap_or_default());
+        let api = self
+            .0
+            .client
+            .of::<PersistentVolumeClaim>(&set.namespace().unwrap_or_default());
         let mut claims = BTreeMap::new();
         for template in spec.volume_claim_templates.iter().flatten() {
             let volume = template.name_any();
@@ -145,9 +149,11 @@ impl StatefulSets {
             let mut claim = template.clone();
             claim.metadata.name = Some(name.clone());
             claim.metadata.namespace = set.namespace();
-            claim.metadata.labels.get_or_insert_default().extend(
-                spec.selector.match_labels.clone().unwrap_or_default(),
-            );
+            claim
+                .metadata
+                .labels
+                .get_or_insert_default()
+                .extend(spec.selector.match_labels.clone().unwrap_or_default());
             claim.status = None;
             match api.create(&PostParams::default(), &claim).await {
                 Err(error) if is_conflict(&error) => {}
@@ -157,7 +163,10 @@ impl StatefulSets {
                         "create Claim {name} Pod {0}-{ordinal} in StatefulSet {0} success",
                         set.name_any()
                     );
-                    self.0.recorder.tell(set, Told::normal(COMPONENT, "SuccessfulCreate", told)).await;
+                    self.0
+                        .recorder
+                        .tell(set, Told::normal(COMPONENT, "SuccessfulCreate", told))
+                        .await;
                 }
             }
         }
@@ -178,8 +187,14 @@ impl StatefulSets {
         let there: Vec<&Member> = members.iter().filter(|it| !it.is_over).collect();
         let updated = there.iter().filter(|it| it.is_updated && !it.is_going).count();
         let ready = there.iter().filter(|it| it.is_ready && !it.is_going).count();
-        let available = mine.iter().filter(|pod| pods::is_available(pod, min_ready, now)).count();
-        let before = set.status.as_ref().and_then(|status| status.current_revision.clone());
+        let available = mine
+            .iter()
+            .filter(|pod| pods::is_available(pod, min_ready, now))
+            .count();
+        let before = set
+            .status
+            .as_ref()
+            .and_then(|status| status.current_revision.clone());
         let is_whole = i32::try_from(updated).unwrap_or(0) == wanted && ready == updated;
         let current = match before {
             Some(before) if !is_whole => before,
@@ -192,7 +207,10 @@ impl StatefulSets {
             "currentReplicas": if is_current { updated } else { there.len() - updated.min(there.len()) },
             "currentRevision": current, "updateRevision": revision, "collisionCount": 0,
         });
-        let api = self.0.client.of::<StatefulSet>(&set.namespace().unwrap_or_default());
+        let api = self
+            .0
+            .client
+            .of::<StatefulSet>(&set.namespace().unwrap_or_default());
         pods::write_status(&api, set, status).await
     }
 }
@@ -246,7 +264,10 @@ impl Order {
                 return steps;
             }
         }
-        let surplus = members.iter().rev().filter(|it| !self.ordinals.contains(&it.ordinal));
+        let surplus = members
+            .iter()
+            .rev()
+            .filter(|it| !self.ordinals.contains(&it.ordinal));
         for member in surplus {
             if !member.is_going {
                 steps.push(Step::Delete(member.name.clone()));
@@ -291,20 +312,30 @@ mod tests {
     }
 
     fn three() -> Order {
-        Order { ordinals: 0..3, in_order: true, update_from: Some(0) }
+        Order {
+            ordinals: 0..3,
+            in_order: true,
+            update_from: Some(0),
+        }
     }
 
     #[test]
     fn pods_are_made_one_after_the_other() {
         assert_eq!(three().next(&[]), [Step::Create(0)]);
-        let starting = Member { is_ready: false, ..member(0) };
+        let starting = Member {
+            is_ready: false,
+            ..member(0)
+        };
         assert_eq!(three().next(&[starting]), []);
         assert_eq!(three().next(&[member(0)]), [Step::Create(1)]);
     }
 
     #[test]
     fn parallel_pods_are_made_at_once() {
-        let parallel = Order { in_order: false, ..three() };
+        let parallel = Order {
+            in_order: false,
+            ..three()
+        };
         assert_eq!(parallel.next(&[member(1)]), [Step::Create(0), Step::Create(2)]);
     }
 
@@ -316,9 +347,17 @@ mod tests {
 
     #[test]
     fn an_update_replaces_from_the_end_and_waits_for_each() {
-        let mut all: Vec<_> = (0..3).map(|it| Member { is_updated: false, ..member(it) }).collect();
+        let mut all: Vec<_> = (0..3)
+            .map(|it| Member {
+                is_updated: false,
+                ..member(it)
+            })
+            .collect();
         assert_eq!(three().next(&all), [Step::Delete("db-2".to_owned())]);
-        all[2] = Member { is_ready: false, ..member(2) };
+        all[2] = Member {
+            is_ready: false,
+            ..member(2)
+        };
         assert_eq!(three().next(&all), []);
         all[2] = member(2);
         assert_eq!(three().next(&all), [Step::Delete("db-1".to_owned())]);
@@ -326,7 +365,11 @@ mod tests {
 
     #[test]
     fn a_pod_that_has_ended_is_made_again() {
-        let ended = Member { is_over: true, is_ready: false, ..member(0) };
+        let ended = Member {
+            is_over: true,
+            is_ready: false,
+            ..member(0)
+        };
         assert_eq!(three().next(&[ended]), [Step::Delete("db-0".to_owned())]);
     }
 }

@@ -53,6 +53,7 @@ enum Command {
     /// Work with restores.
     #[command(subcommand)]
     Restore(restore::Verb),
+    Sandbox(crate::sandbox::Args),
     Version(version::Args),
     /// The server (what the Deployment runs).
     #[command(hide = true)]
@@ -99,6 +100,7 @@ async fn run_verb(cli: Cli) -> Outcome {
         Command::Backup(verb) => backup::run(verb, global).await,
         Command::Install(args) => install::run(&args, global).await,
         Command::Restore(verb) => restore::run(verb, global).await,
+        Command::Sandbox(args) => crate::sandbox::run(&args, global).await,
         Command::Version(args) => version::run(&args, global).await,
         Command::Server(args) => crate::server::main(*args).await.map_err(daemon),
         Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::main(args).await.map_err(daemon),
@@ -107,7 +109,6 @@ async fn run_verb(cli: Cli) -> Outcome {
 }
 
 /// Runs what somebody types, against a cluster of this process.
-#[allow(dead_code)]
 pub async fn run_typed(line: &str, cluster: Client) -> Outcome {
     let args = line.split_whitespace();
     let mut cli = Cli::try_parse_from(args).map_err(|error| Failure::usage(format!("{line}: {error}")))?;

@@ -122,6 +122,13 @@ pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     file.write_all(content)
 }
 
+/// The same, whole or not at all where there was such a file.
+pub fn replace_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    write_private(&new, content)?;
+    std::fs::rename(new, path)
+}
+
 /// Bytes of all files below a folder; what cannot be read counts nothing.
 pub fn bytes_below(folder: &Path) -> u64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();

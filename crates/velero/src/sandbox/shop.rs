@@ -21,6 +21,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use caravel_sandbox::{Container, ExecRequest, Program};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 pub use pages::Size;
 
@@ -35,6 +36,7 @@ pub struct Shop {
     size: Size,
     /// Pod (`namespace/name`) → folder of its volume on this machine.
     open: Arc<Mutex<BTreeMap<String, PathBuf>>>,
+    changed: Arc<Notify>,
 }
 
 impl Shop {
@@ -43,6 +45,7 @@ impl Shop {
         Self {
             size,
             open: Arc::default(),
+            changed: Arc::default(),
         }
     }
 
@@ -54,6 +57,19 @@ impl Shop {
                 .is_some_and(|(its_namespace, _)| its_namespace == namespace)
         });
         found.next().map(|(_, folder)| folder.clone())
+    }
+
+    /// Returns when a shop is open in this namespace.
+    pub async fn opened(&self, namespace: &str) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.volume(namespace).is_some() {
+                return;
+            }
+            changed.await;
+        }
     }
 
     fn open(&self, folder: &Path) -> io::Result<String> {
@@ -92,8 +108,12 @@ impl Program for Shop {
         // The pod's mount may be a link to the volume's own folder, which is what stays the same.
         let folder = folder.canonicalize().unwrap_or(folder);
         self.open.lock().insert(pod.clone(), folder);
+        self.changed.notify_waiters();
+        let _closes = Closes {
+            shop: self,
+            pod: &pod,
+        };
         container.stop.cancelled().await;
-        self.open.lock().remove(&pod);
         say("shop: closed");
         0
     }
@@ -123,6 +143,18 @@ impl Program for Shop {
             Ok(Err(error)) => (Bytes::from(format!("shop: {error}\n")), 1),
             Err(_) => (Bytes::new(), 1),
         }
+    }
+}
+
+/// A database that is open until this is dropped, also when its task is.
+struct Closes<'a> {
+    shop: &'a Shop,
+    pod: &'a str,
+}
+
+impl Drop for Closes<'_> {
+    fn drop(&mut self) {
+        self.shop.open.lock().remove(self.pod);
     }
 }
 

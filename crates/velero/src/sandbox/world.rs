@@ -8,11 +8,11 @@ use caravel_api::v1::BackupStorageLocation;
 use caravel_sandbox::Sandbox;
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::container::{self, Velero};
 use super::container_log;
-use super::folder::Folder;
+use super::folder::{self, Folder};
 use super::object_store::{self, ObjectStore};
 use super::shop::{self, Shop, Size};
 use crate::cli::failure::{Failure, Outcome, chain, kubernetes};
@@ -20,6 +20,8 @@ use crate::cli::install;
 
 /// The namespace of Velero.
 pub const VELERO: &str = DEFAULT_NAMESPACE;
+/// The file with the cluster's objects, where they stay.
+const STATE: &str = "cluster.json";
 
 /// A running sandbox. Its folder goes last.
 pub struct World {
@@ -37,13 +39,16 @@ impl World {
         let objects = ObjectStore::start(&folder.path().join("object-store"))
             .await
             .map_err(|error| Failure::new(format!("starting the object store: {error:#}")))?;
-        let sandbox = Sandbox::builder()
+        let mut cluster = Sandbox::builder()
             .folder(folder.path().join("cluster"))
             .image(container::IMAGE, Arc::new(Velero))
-            .image(shop::IMAGE, Arc::new(shop.clone()))
-            .start()
-            .await
-            .map_err(|error| Failure::new(format!("starting the cluster: {}", chain(&error))))?;
+            .image(shop::IMAGE, Arc::new(shop.clone()));
+        if let Some(saved) = saved(&folder)? {
+            cluster = cluster.saved(saved);
+        }
+        let cluster = cluster.start().await;
+        let sandbox =
+            cluster.map_err(|error| Failure::new(format!("starting the cluster: {}", chain(&error))))?;
         let world = Self {
             sandbox,
             objects,
@@ -79,8 +84,36 @@ impl World {
 
     /// Ends everything; what is to stay is written.
     pub async fn end(self) -> Outcome {
+        let api = self.sandbox.api().clone();
         self.sandbox.shutdown().await;
-        Ok(())
+        if !self.folder.stays() {
+            return Ok(());
+        }
+        let path = self.folder.path().join(STATE);
+        let saved = serde_json::to_vec(&api.save());
+        saved
+            .map_err(std::io::Error::other)
+            .and_then(|state| folder::replace_private(&path, &state))
+            .map_err(|error| Failure::new(format!("saving the cluster to {}: {error}", path.display())))
+    }
+}
+
+/// The cluster's objects as they were at the last end of this sandbox.
+fn saved(folder: &Folder) -> Outcome<Option<Value>> {
+    let path = folder.path().join(STATE);
+    let unreadable = |error: &dyn std::fmt::Display| {
+        Failure::new(format!(
+            "reading the saved cluster {}: {error}; nothing was started",
+            path.display()
+        ))
+        .next("velero sandbox with another --dir")
+    };
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|error| unreadable(&error)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(&error)),
     }
 }
 

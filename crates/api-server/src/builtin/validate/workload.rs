@@ -23,7 +23,17 @@ pub(super) fn workload(kind: &str, object: &Value, errors: &mut Errors) {
     if !selector(kind, spec, errors) {
         return;
     }
-    template(spec, errors);
+    if kind == "StatefulSet" {
+        // Its pods' volumes are not known before their claims are: Kubernetes does not look at the template's spec.
+        metadata::labels(
+            spec,
+            "/template/metadata/labels",
+            "spec.template.metadata.labels",
+            errors,
+        );
+    } else {
+        template(spec, errors);
+    }
     let policy = text(spec, "/template/spec/restartPolicy");
     if policy != "Always" {
         errors.not_supported("spec.template.spec.restartPolicy", policy, &["Always"]);

@@ -22,11 +22,19 @@ use crate::machinery::Kinds;
 /// The CSI driver's node service, as the kubelet calls it.
 #[async_trait]
 pub trait Volumes: Send + Sync + 'static {
-    /// Makes the volume reachable on the node: its folder, or of a Block volume its file. Idempotent.
-    async fn publish(&self, driver: &str, handle: &str, node: &str) -> Result<PathBuf, String>;
+    /// Makes the volume reachable for a pod on the node: its folder, or of a Block volume its file. Idempotent.
+    async fn publish(&self, handle: &str, on: &OnPod<'_>, read_only: bool) -> Result<PathBuf, MountError>;
 
     /// The pod does not use it any more. Idempotent.
-    async fn unpublish(&self, driver: &str, handle: &str, node: &str) -> Result<(), String>;
+    async fn unpublish(&self, handle: &str, on: &OnPod<'_>) -> Result<(), String>;
+}
+
+/// The pod that a volume is for.
+#[derive(Debug, Clone, Copy)]
+pub struct OnPod<'a> {
+    pub node: &'a str,
+    /// The pod's UID.
+    pub pod: &'a str,
 }
 
 /// What mounting needs to know.
@@ -44,12 +52,17 @@ pub struct Mounter<'a> {
 #[derive(Debug, Clone)]
 pub struct Mounted {
     pub path: PathBuf,
-    /// Driver and handle, to be given back.
-    pub published: Option<(String, String)>,
+    /// The volume's handle, to be given back.
+    pub published: Option<String>,
 }
 
-/// The reason of the event, and its message: `FailedMount`, `MountVolume.SetUp failed for …`.
-pub type MountError = String;
+/// Why a volume is not there: the reason of the event, and its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountError {
+    /// `FailedMount`, `FailedAttachVolume`.
+    pub reason: &'static str,
+    pub message: String,
+}
 
 /// `var/lib/kubelet/pods/<uid>` below the node's root.
 pub fn pod_folder(root: &Path, pod: &Pod) -> PathBuf {
@@ -67,42 +80,58 @@ impl Mounter<'_> {
             .iter()
             .flat_map(|spec| spec.volumes.iter().flatten())
         {
-            let done = self
-                .mount(volume)
-                .await
-                .map_err(|why| format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name))?;
-            mounted.insert(volume.name.clone(), done);
+            mounted.insert(volume.name.clone(), self.mount(volume).await?);
         }
         Ok(mounted)
     }
 
-    async fn mount(&self, volume: &Volume) -> Result<Mounted, String> {
+    async fn mount(&self, volume: &Volume) -> Result<Mounted, MountError> {
+        let failed = |why: String| MountError {
+            reason: "FailedMount",
+            message: format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name),
+        };
+        let claim = match (&volume.persistent_volume_claim, &volume.ephemeral) {
+            (Some(claim), _) => claim.clone(),
+            (None, Some(_)) => PersistentVolumeClaimVolumeSource {
+                claim_name: format!("{}-{}", self.pod.name_any(), volume.name),
+                read_only: None,
+            },
+            (None, None) => return self.mount_own(volume).await.map_err(failed),
+        };
+        let found = self.volume_of(&claim).await.map_err(failed)?;
+        let spec = found.spec.clone().unwrap_or_default();
+        if let Some(host) = &spec.host_path {
+            return self.host_path(&host.path, false).map_err(failed);
+        }
+        let Some(csi) = spec.csi else {
+            return Err(failed(format!("volume {} has no CSI driver", found.name_any())));
+        };
+        let uid = self.pod.uid().unwrap_or_default();
+        let on = OnPod {
+            node: self.node,
+            pod: &uid,
+        };
+        let read_only = claim.read_only == Some(true);
+        let path = self.volumes.publish(&csi.volume_handle, &on, read_only).await?;
+        if path.is_dir() {
+            let link = self.folder("csi", &found.name_any()).join("mount");
+            files::link(&path, &link).map_err(|error| failed(error.to_string()))?;
+        }
+        Ok(Mounted {
+            path,
+            published: Some(csi.volume_handle),
+        })
+    }
+
+    /// A volume that lives on the node only.
+    async fn mount_own(&self, volume: &Volume) -> Result<Mounted, String> {
         let own = |path: PathBuf| Mounted {
             path,
             published: None,
         };
-        if let Some(claim) = &volume.persistent_volume_claim {
-            return self.mount_claim(claim).await;
-        }
-        if volume.ephemeral.is_some() {
-            let claim_name = format!("{}-{}", self.pod.name_any(), volume.name);
-            let claim = PersistentVolumeClaimVolumeSource {
-                claim_name,
-                read_only: None,
-            };
-            return self.mount_claim(&claim).await;
-        }
         if let Some(host) = &volume.host_path {
-            let path = within(self.root, &host.path)
-                .ok_or_else(|| format!("hostPath {} is not a path", host.path))?;
             let is_file = host.type_.as_deref().is_some_and(|kind| kind.starts_with("File"));
-            let folder = if is_file {
-                path.parent().unwrap_or(&path)
-            } else {
-                &path
-            };
-            std::fs::create_dir_all(folder).map_err(|error| said(&error))?;
-            return Ok(own(path));
+            return self.host_path(&host.path, is_file);
         }
         let kind = kind_of(volume).ok_or("this kind of volume is not served by the sandbox")?;
         let folder = self.folder(kind, &volume.name);
@@ -118,7 +147,24 @@ impl Mounter<'_> {
         volumes.join(format!("kubernetes.io~{kind}")).join(name)
     }
 
-    async fn mount_claim(&self, source: &PersistentVolumeClaimVolumeSource) -> Result<Mounted, String> {
+    fn host_path(&self, path: &str, is_file: bool) -> Result<Mounted, String> {
+        let whole = within(self.root, path).ok_or_else(|| format!("hostPath {path} is not a path"))?;
+        let folder = if is_file {
+            whole.parent().unwrap_or(&whole)
+        } else {
+            &whole
+        };
+        std::fs::create_dir_all(folder).map_err(|error| said(&error))?;
+        Ok(Mounted {
+            path: whole,
+            published: None,
+        })
+    }
+
+    async fn volume_of(
+        &self,
+        source: &PersistentVolumeClaimVolumeSource,
+    ) -> Result<PersistentVolume, String> {
         let namespace = self.pod.namespace().unwrap_or_default();
         let name = &source.claim_name;
         let claims = self.client.of::<PersistentVolumeClaim>(&namespace);
@@ -133,33 +179,7 @@ impl Mounter<'_> {
             .get_opt(&volume)
             .await
             .map_err(|error| error.to_string())?;
-        let volume =
-            volume.ok_or_else(|| format!("PVC {namespace}/{name} has a volume that is not there"))?;
-        let spec = volume.spec.clone().unwrap_or_default();
-        if let Some(host) = &spec.host_path {
-            let path = within(self.root, &host.path)
-                .ok_or_else(|| format!("hostPath {} is not a path", host.path))?;
-            std::fs::create_dir_all(&path).map_err(|error| said(&error))?;
-            return Ok(Mounted {
-                path,
-                published: None,
-            });
-        }
-        let csi = spec
-            .csi
-            .ok_or_else(|| format!("volume {} has no CSI driver", volume.name_any()))?;
-        let path = self
-            .volumes
-            .publish(&csi.driver, &csi.volume_handle, self.node)
-            .await?;
-        if path.is_dir() {
-            let link = self.folder("csi", &volume.name_any()).join("mount");
-            files::link(&path, &link).map_err(|error| said(&error))?;
-        }
-        Ok(Mounted {
-            path,
-            published: Some((csi.driver, csi.volume_handle)),
-        })
+        volume.ok_or_else(|| format!("PVC {namespace}/{name} has a volume that is not there"))
     }
 }
 

@@ -13,10 +13,8 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
-#[allow(unused_imports)]
 pub(crate) use apply::create as create_object;
 pub use options::Args;
-#[allow(unused_imports)]
 pub(crate) use wait::deployment as deployment_is_ready;
 
 use kube::Client;
@@ -80,7 +78,6 @@ async fn wait_until_ready(client: &Client, options: &Options, say: fn(&str)) -> 
 }
 
 /// Installs into a cluster of this process and waits until all of it runs; says nothing.
-#[allow(dead_code)]
 pub(crate) async fn quietly(args: &Args, namespace: &str, client: &Client) -> Outcome {
     let options = Options::from_args(args, namespace.to_owned())?;
     create(client, &objects::crds(), &objects::objects(&options), |_| {}).await?;

@@ -14,6 +14,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 
 use super::super::application::{self, NAMESPACE};
 use super::super::fingerprint::Fingerprint;
+use super::super::folder;
 use super::super::shop;
 use super::super::world::{self, VELERO, World};
 use super::tale::Tale;
@@ -36,8 +37,8 @@ pub struct Before {
 /// Creates the application and waits until its database has filled its volume.
 pub async fn open_shop(world: &World, tale: &mut Tale) -> Outcome {
     tale.step("Namespace shop: an application that keeps a database on a volume")?;
-    application::start(&world.client()).await?;
-    let bytes = super::super::folder::bytes_below(&volume(world)?);
+    application::start(world).await?;
+    let bytes = folder::bytes_below(&volume(world)?);
     tale.fact(&format!("its volume holds {}", DecimalBytes(bytes)))
 }
 
@@ -83,7 +84,7 @@ pub async fn back_up(world: &World, tale: &mut Tale, name: &str) -> Outcome {
         .map_err(|error| kubernetes("listing DataUploads", &error))?;
     let (mut total, mut new) = (0, 0);
     for status in uploads.iter().filter_map(|upload| upload.status.as_ref()) {
-        total += status.progress.bytes_done;
+        total += status.progress.as_ref().map_or(0, |progress| progress.bytes_done);
         new += status.incremental_bytes;
     }
     let [total, new] = [total, new].map(|bytes| DecimalBytes(u64::try_from(bytes).unwrap_or_default()));
@@ -167,7 +168,7 @@ pub async fn restore(world: &World, tale: &mut Tale, backup: &str) -> Outcome {
             .map(|status| status.failure_reason + &status.validation_errors.join("; "));
         return Err(went_wrong("restore", &name, phase, why));
     }
-    application::is_ready(&world.client()).await?;
+    application::is_open(world).await?;
     tale.fact("the application runs again, and its own checksums are right")
 }
 

@@ -26,6 +26,9 @@ pub struct Args {
     /// List the stories instead.
     #[arg(long)]
     list: bool,
+    /// Files of the application's volume.
+    #[arg(long, hide = true, default_value_t = Size::STORY.pages)]
+    pages: usize,
 }
 
 /// One story.
@@ -65,8 +68,12 @@ pub async fn run(args: &Args) -> Outcome {
         );
     };
     let folder = Folder::open(None)?;
+    let size = Size {
+        pages: args.pages.max(1),
+        ..Size::STORY
+    };
     tokio::select! {
-        played = play(story, folder) => played,
+        played = play(story, folder, size) => played,
         ended = super::interrupted() => {
             ended?;
             Err(Failure::new("the story was interrupted; all of it is removed"))
@@ -74,10 +81,10 @@ pub async fn run(args: &Args) -> Outcome {
     }
 }
 
-async fn play(story: &Story, folder: Folder) -> Outcome {
+async fn play(story: &Story, folder: Folder, size: Size) -> Outcome {
     let mut tale = Tale::begin(story.name, story.says)?;
     tale.step("A Kubernetes cluster in this process, with Velero in it")?;
-    let world = World::start(folder, Size::STORY).await?;
+    let world = World::start(folder, size).await?;
     tale.fact(&format!(
         "one node, storage class {}, object storage {}",
         world.sandbox.storage_class(),
@@ -121,6 +128,7 @@ mod tests {
         let args = Args {
             story: "cinderella".into(),
             list: false,
+            pages: 1,
         };
         let refusal = run(&args).await.unwrap_err();
         assert_eq!(refusal.code(), 2);

@@ -1,6 +1,6 @@
 //! How a story is told: numbered steps with what was done, how much and how long.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use indicatif::DecimalBytes;
 use k8s_openapi::api::core::v1::Pod;
@@ -50,11 +50,6 @@ impl Tale {
     pub async fn types(&self, line: &str, world: &World) -> Outcome {
         emit(&format!("   $ {line}\n"))?;
         run_typed(line, world.client()).await
-    }
-
-    /// How long this step has taken so far.
-    pub fn elapsed(&self) -> Duration {
-        self.step.map_or(Duration::ZERO, |began| began.elapsed())
     }
 
     fn close(&mut self) -> Outcome {
