@@ -32,3 +32,12 @@ pub(crate) fn kind(group: &str, name: &str) -> Kind {
         custom: None,
     }
 }
+
+/// What a CustomResourceDefinition with this schema adds.
+pub(crate) fn custom(open_api: serde_json::Value) -> crate::kind::Custom {
+    crate::kind::Custom {
+        open_api,
+        columns: Vec::new(),
+        preserve_unknown_fields: false,
+    }
+}
