@@ -18,6 +18,7 @@ pub mod kind;
 mod nodes;
 pub mod openapi;
 pub mod patch;
+mod protobuf;
 mod registry;
 mod request;
 pub mod schema;
