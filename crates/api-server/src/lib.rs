@@ -15,6 +15,7 @@ pub mod custom;
 pub mod discovery;
 pub mod error;
 pub mod kind;
+pub mod managed_fields;
 mod nodes;
 pub mod openapi;
 pub mod patch;
