@@ -86,7 +86,7 @@ pub async fn wait_for_earlier(world: &World) -> Result<()> {
         if begun.elapsed() > EARLIER {
             bail!("namespaces of an earlier run do not go: {}", left.join(", "));
         }
-        if begun.elapsed().as_secs() % 30 == 0 {
+        if begun.elapsed().as_secs().is_multiple_of(30) {
             println!("{} namespaces of an earlier run are still going", left.len());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
