@@ -15,10 +15,11 @@ pub(crate) mod install;
 mod location;
 mod not_yet;
 pub(crate) mod output;
+mod repo;
 mod restore;
 mod tab_writer;
 mod velero_commands;
-mod version;
+pub(crate) mod version;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +51,9 @@ enum Command {
     #[command(subcommand)]
     Backup(backup::Verb),
     Install(Box<install::Args>),
+    /// Work with backup repositories.
+    #[command(subcommand)]
+    Repo(repo::Verb),
     /// Work with restores.
     #[command(subcommand)]
     Restore(restore::Verb),
@@ -99,6 +103,7 @@ async fn run_verb(cli: Cli) -> Outcome {
     match cli.command {
         Command::Backup(verb) => backup::run(verb, global).await,
         Command::Install(args) => install::run(&args, global).await,
+        Command::Repo(verb) => repo::run(verb, global).await,
         Command::Restore(verb) => restore::run(verb, global).await,
         Command::Sandbox(args) => crate::sandbox::run(&args, global).await,
         Command::Version(args) => version::run(&args, global).await,
