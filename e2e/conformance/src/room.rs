@@ -18,7 +18,7 @@ const EARLIER: Duration = Duration::from_secs(400);
 
 /// Makes a namespace, and waits for what a namespace gets by itself.
 pub async fn make(world: &World, number: usize, check: &Check) -> Result<String> {
-    let start = format!("{}-{number}-", check.topic.replace('_', "-"));
+    let start = format!("{}-{number}-", check.topic.replace("::", "-").replace('_', "-"));
     let object = json!({"apiVersion": "v1", "kind": "Namespace",
                         "metadata": {"generateName": start, "labels": {ROOM: "true"}}});
     let namespace = world.made("/api/v1/namespaces", &object).await?;
