@@ -36,6 +36,7 @@ pub(crate) fn kind(group: &str, name: &str) -> Kind {
 /// What a CustomResourceDefinition with this schema adds.
 pub(crate) fn custom(open_api: serde_json::Value) -> crate::kind::Custom {
     crate::kind::Custom {
+        schema: crate::schema::Schema::read(&open_api),
         open_api,
         columns: Vec::new(),
         preserve_unknown_fields: false,

@@ -130,7 +130,6 @@ pub(crate) fn tidy(object: &mut Value) {
         "annotations",
         "finalizers",
         "ownerReferences",
-        "managedFields",
     ] {
         let empty = match metadata.get(field) {
             Some(Value::Null) => true,

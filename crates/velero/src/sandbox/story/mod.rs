@@ -5,6 +5,8 @@
 mod acts;
 mod tale;
 
+use std::time::Duration;
+
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
@@ -30,6 +32,9 @@ pub struct Args {
     #[arg(long, hide = true, default_value_t = Size::STORY.pages)]
     pages: usize,
 }
+
+/// A story that takes longer hangs somewhere; the optimised build takes less than ten seconds.
+const LONGEST: Duration = Duration::from_secs(180);
 
 /// One story.
 struct Story {
@@ -90,9 +95,16 @@ async fn play(story: &Story, folder: Folder, size: Size) -> Outcome {
         world.sandbox.storage_class(),
         world.objects.url()
     ))?;
-    let played = (story.play)(&world, &mut tale).await;
+    let played = tokio::select! {
+        played = (story.play)(&world, &mut tale) => played,
+        () = tokio::time::sleep(LONGEST) => {
+            Err(Failure::new(format!("the story is not at its end after {} s", LONGEST.as_secs())))
+        }
+    };
     if played.is_err() {
         tale.trouble(&world).await?;
+    } else {
+        tale.step("Take everything down")?;
     }
     world.end().await?;
     played?;
