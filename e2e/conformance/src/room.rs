@@ -18,7 +18,7 @@ const EARLIER: Duration = Duration::from_secs(400);
 
 /// Makes a namespace, and waits for what a namespace gets by itself.
 pub async fn make(world: &World, number: usize, check: &Check) -> Result<String> {
-    let start = format!("{}-{number}-", check.topic.replace('_', "-"));
+    let start = format!("{}-{number}-", check.topic.replace("::", "-").replace('_', "-"));
     let object = json!({"apiVersion": "v1", "kind": "Namespace",
                         "metadata": {"generateName": start, "labels": {ROOM: "true"}}});
     let namespace = world.made("/api/v1/namespaces", &object).await?;
@@ -86,7 +86,7 @@ pub async fn wait_for_earlier(world: &World) -> Result<()> {
         if begun.elapsed() > EARLIER {
             bail!("namespaces of an earlier run do not go: {}", left.join(", "));
         }
-        if begun.elapsed().as_secs() % 30 == 0 {
+        if begun.elapsed().as_secs().is_multiple_of(30) {
             println!("{} namespaces of an earlier run are still going", left.len());
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
