@@ -55,7 +55,7 @@ impl ApiServer {
             return Err(error);
         }
         if call.resource == definitions::definitions() {
-            definitions::complete(None, &mut object, now)?;
+            definitions::complete(state, None, &mut object, now)?;
         }
         let object = state.as_stored(&call.kind, object);
         if call.dry_run {
