@@ -51,10 +51,14 @@ impl ApiServer {
             return self.create_by_apply(call);
         };
         let shown = versions::presented(&call.kind, &old);
-        let patched = patched(call, &shown, self.inner.clock.now())?;
-        let patched = decode::decode(call, patched)?;
-        check_name(call, &patched)?;
-        let object = self.write(state, call, &old, patched)?;
+        let now = self.inner.clock.now();
+        let made = patched(call, &shown, now)?;
+        let made = match decode::decode(call, made) {
+            Err(why) if !call.is_apply() => return Err(unfit(call, &patched(call, &shown, now)?, &why)),
+            made => made?,
+        };
+        check_name(call, &made)?;
+        let object = self.write(state, call, &old, made)?;
         Ok(Answer::Object { code: 200, object })
     }
 
@@ -186,6 +190,13 @@ pub(crate) fn patched_plainly(call: &Call, object: &Value) -> Result<Value, ApiE
         "application/json-patch+json" => patch::json(object, &call.body),
         _ => Ok(patch::merge(object, &call::object("Scale", &call.body)?)),
     }
+}
+
+/// What a patch made is no object of the kind.
+fn unfit(call: &Call, made: &Value, why: &ApiError) -> ApiError {
+    let strategic = call.content_type == "application/strategic-merge-patch+json";
+    let sent = serde_json::from_slice(&call.body).ok().filter(|_| strategic);
+    patch::unfit(made, sent.as_ref(), why)
 }
 
 /// The object is the one the path names.

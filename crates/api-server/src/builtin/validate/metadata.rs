@@ -112,7 +112,8 @@ fn owners(object: &Value, errors: &mut Errors) {
         }
     }
     if let [first, second, ..] = controllers.as_slice() {
-        let (first, second) = (&first["name"], &second["name"]);
+        let named = |owner: &Value| format!("{}/{}", text(owner, "/kind"), text(owner, "/name"));
+        let (first, second) = (named(first), named(second));
         let why = format!(
             "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
         );

@@ -40,6 +40,13 @@ pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     match (kind.group.as_str(), kind.kind.as_str()) {
         // Their spec was checked when they were created, and nearly nothing of it can change.
         ("", "Pod") => pod::update(old, new, &mut errors),
+        // These say first what may not change.
+        ("", "Service" | "ConfigMap" | "Secret") => {
+            unchanged(kind, old, new, &mut errors);
+            content(kind, new, &mut errors);
+        }
+        // Nothing of it can change but its metadata.
+        ("storage.k8s.io", "StorageClass") => unchanged(kind, old, new, &mut errors),
         (_, _) => {
             content(kind, new, &mut errors);
             unchanged(kind, old, new, &mut errors);
@@ -56,6 +63,7 @@ fn content(kind: &Kind, object: &Value, errors: &mut Errors) {
         ("", "ConfigMap") => config::config_map(object, errors),
         ("", "Secret") => config::secret(object, errors),
         ("", "Service") => service::service(object, errors),
+        ("", "Event") => event(object, errors),
         ("storage.k8s.io", "StorageClass") => volume::class(object, errors),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
             workload::workload(&kind.kind, object, errors);
@@ -85,6 +93,26 @@ fn unchanged(kind: &Kind, old: &Value, new: &Value, errors: &mut Errors) {
             errors.invalid("roleRef", &new["roleRef"], "cannot change roleRef");
         }
         _ => {}
+    }
+}
+
+/// An event is kept in the namespace of what it is about; of what has no namespace, in `default`.
+fn event(object: &Value, errors: &mut Errors) {
+    let (about, kept) = (
+        text(object, "/involvedObject/namespace"),
+        text(object, "/metadata/namespace"),
+    );
+    let fits = if about.is_empty() {
+        matches!(kept, "" | "default")
+    } else {
+        about == kept
+    };
+    if !fits {
+        errors.invalid(
+            "involvedObject.namespace",
+            about,
+            "does not match event.namespace",
+        );
     }
 }
 
