@@ -19,6 +19,7 @@ pub mod managed_fields;
 mod nodes;
 pub mod openapi;
 pub mod patch;
+mod protobuf;
 mod registry;
 mod request;
 pub mod schema;
@@ -32,7 +33,7 @@ mod user;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ApiError, FieldError, Reason};
-pub use kind::{Column, Custom, Kind, Scope};
+pub use kind::{Column, Custom, Kind, Scale, Scope};
 pub use nodes::{ExecOptions, LogOptions, Nodes};
 pub use serve::{ServeError, Serving};
 pub use server::saved::LoadError;

@@ -30,7 +30,7 @@ use crate::managed_fields::{empty, owned, reset};
 ///
 /// # Errors
 /// `Conflict` when a change touches fields of other managers and is not forced, `BadRequest` for another kind or with
-/// managedFields, 500 without a reason (as Kubernetes answers) for fields the kind does not have.
+/// managedFields, `Unknown` (500 without a reason, as Kubernetes answers) for fields the kind does not have.
 pub fn apply(
     kind: &Kind,
     live: Option<&Value>,

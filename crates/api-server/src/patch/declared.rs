@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::builtin::types::{self, Shape as Go};
 use crate::managed_fields::set;
 use crate::managed_fields::shape::{Form, Shape};
-use crate::patch::unfit::go;
 
 /// What is wrong, as Kubernetes says it; one line for each.
 pub(super) fn check(shape: Shape<'_>, applied: &Value) -> Vec<String> {
@@ -118,5 +117,21 @@ fn go_scalar(shape: &types::Shape) -> Option<&'static str> {
         Go::Bool => Some("boolean"),
         Go::Int32 | Go::Int64 | Go::Float64 => Some("numeric (int or float)"),
         _ => None,
+    }
+}
+
+/// A value as Go prints it.
+fn go(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(go).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let shown: Vec<String> = fields
+                .iter()
+                .map(|(name, value)| format!("{name}:{}", go(value)))
+                .collect();
+            format!("map[{}]", shown.join(" "))
+        }
+        other => other.to_string(),
     }
 }

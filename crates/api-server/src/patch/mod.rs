@@ -7,11 +7,9 @@ mod json;
 mod merge;
 mod order;
 mod strategic;
-mod unfit;
 
 pub use apply::{apply, apply_subresource};
 pub use json::json;
 pub(crate) use json::json_name;
 pub use merge::merge;
 pub use strategic::strategic;
-pub use unfit::unfit;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::{self, Call};
-use super::{ApiServer, State, decode, definitions, metadata, status, strategy, versions};
+use super::{ApiServer, State, body, decode, definitions, metadata, status, strategy, versions};
 use crate::builtin::kinds;
 use crate::error::{ApiError, FieldError, Reason};
 use crate::managed_fields;
@@ -53,12 +53,12 @@ impl ApiServer {
         let shown = versions::presented(&call.kind, &old);
         let now = self.inner.clock.now();
         let made = patched(call, &shown, now)?;
-        let made = match decode::decode(call, made) {
-            Err(why) if !call.is_apply() => return Err(unfit(call, &patched(call, &shown, now)?, &why)),
-            made => made?,
+        let patched = match decode::decode(call, made) {
+            Ok(object) => object,
+            Err(error) => return Err(decode::of_patch(error, &patched(call, &shown, now)?)),
         };
-        check_name(call, &made)?;
-        let object = self.write(state, call, &old, made)?;
+        check_name(call, &patched)?;
+        let object = self.write(state, call, &old, patched)?;
         Ok(Answer::Object { code: 200, object })
     }
 
@@ -84,6 +84,7 @@ impl ApiServer {
     ) -> Result<Arc<Value>, ApiError> {
         let now = self.inner.clock.now();
         check_preconditions(call, old, &new)?;
+        check_deletion(call, old, &new)?;
         let mut new = new;
         if !call.is_apply() {
             let shown = versions::presented(&call.kind, old);
@@ -145,11 +146,12 @@ fn is_released(call: &Call, object: &Value) -> bool {
 fn patched(call: &Call, object: &Value, now: jiff::Timestamp) -> Result<Value, ApiError> {
     match call.content_type.as_str() {
         "application/json-patch+json" => patch::json(object, &call.body),
-        "application/merge-patch+json" => {
-            Ok(patch::merge(object, &call::object(&call.kind.kind, &call.body)?))
-        }
+        "application/merge-patch+json" => Ok(patch::merge(
+            object,
+            &body::patch(&call.body, "error decoding patch: ")?,
+        )),
         "application/strategic-merge-patch+json" => {
-            patch::strategic(&call.kind, object, &call::object(&call.kind.kind, &call.body)?)
+            patch::strategic(&call.kind, object, &body::patch(&call.body, "")?)
         }
         call::APPLY => applied(call, Some(object), now),
         _ => Err(ApiError::generic(
@@ -192,13 +194,6 @@ pub(crate) fn patched_plainly(call: &Call, object: &Value) -> Result<Value, ApiE
     }
 }
 
-/// What a patch made is no object of the kind.
-fn unfit(call: &Call, made: &Value, why: &ApiError) -> ApiError {
-    let strategic = call.content_type == "application/strategic-merge-patch+json";
-    let sent = serde_json::from_slice(&call.body).ok().filter(|_| strategic);
-    patch::unfit(made, sent.as_ref(), why)
-}
-
 /// The object is the one the path names.
 fn check_name(call: &Call, object: &Value) -> Result<(), ApiError> {
     let bad = |message: String| Err(ApiError::new(Reason::BadRequest, message));
@@ -223,6 +218,26 @@ fn check_name(call: &Call, object: &Value) -> Result<(), ApiError> {
         )),
         _ => Ok(()),
     }
+}
+
+/// A deletion is not begun or moved by an update.
+fn check_deletion(call: &Call, old: &Value, new: &Value) -> Result<(), ApiError> {
+    let field = "deletionTimestamp";
+    let (before, given) = (&old["metadata"][field], &new["metadata"][field]);
+    if given.is_null() || given == before {
+        return Ok(());
+    }
+    let error = FieldError {
+        field: format!("metadata.{field}"),
+        reason: "FieldValueInvalid",
+        message: format!("Invalid value: {given}: field is immutable"),
+    };
+    Err(ApiError::invalid(
+        &call.kind.group,
+        &call.kind.kind,
+        &call.name,
+        &[error],
+    ))
 }
 
 /// The caller saw the object as it is now.

@@ -63,7 +63,7 @@ fn content(kind: &Kind, object: &Value, errors: &mut Errors) {
         ("", "ConfigMap") => config::config_map(object, errors),
         ("", "Secret") => config::secret(object, errors),
         ("", "Service") => service::service(object, errors),
-        ("", "Event") => event(object, errors),
+        ("", "Event") => config::event(object, errors),
         ("storage.k8s.io", "StorageClass") => volume::class(object, errors),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
             workload::workload(&kind.kind, object, errors);
@@ -93,26 +93,6 @@ fn unchanged(kind: &Kind, old: &Value, new: &Value, errors: &mut Errors) {
             errors.invalid("roleRef", &new["roleRef"], "cannot change roleRef");
         }
         _ => {}
-    }
-}
-
-/// An event is kept in the namespace of what it is about; of what has no namespace, in `default`.
-fn event(object: &Value, errors: &mut Errors) {
-    let (about, kept) = (
-        text(object, "/involvedObject/namespace"),
-        text(object, "/metadata/namespace"),
-    );
-    let fits = if about.is_empty() {
-        matches!(kept, "" | "default")
-    } else {
-        about == kept
-    };
-    if !fits {
-        errors.invalid(
-            "involvedObject.namespace",
-            about,
-            "does not match event.namespace",
-        );
     }
 }
 

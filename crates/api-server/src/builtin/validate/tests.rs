@@ -260,16 +260,3 @@ fn labels_annotations_owners_and_finalizers_are_checked() {
         assert!(said.contains(wanted), "{wanted} in {said}");
     }
 }
-
-#[test]
-fn an_event_is_kept_where_its_object_is() {
-    let event = |about: &str, kept: &str| {
-        let object =
-            json!({"metadata": {"name": "e", "namespace": kept}, "involvedObject": {"namespace": about}});
-        create(&kind("", "Event"), &object).len()
-    };
-    assert_eq!(event("a", "a"), 0);
-    assert_eq!(event("", "default"), 0);
-    assert_eq!(event("a", "b"), 1);
-    assert_eq!(event("", "b"), 1);
-}
