@@ -19,6 +19,7 @@ pub mod managed_fields;
 mod nodes;
 pub mod openapi;
 pub mod patch;
+mod protobuf;
 mod registry;
 mod request;
 pub mod schema;

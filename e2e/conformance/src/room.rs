@@ -1,6 +1,8 @@
 //! What each check has to itself: a namespace, and what it makes outside of it under its label.
 
-use anyhow::Result;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
 use serde_json::json;
 
 use crate::expect::names;
@@ -11,9 +13,12 @@ pub const MADE_BY: &str = "conformance.caravel.dev/made-by";
 /// Label of the checks' own namespaces.
 const ROOM: &str = "conformance.caravel.dev/room";
 
+/// Emptying 250 namespaces takes a real cluster about two minutes.
+const EARLIER: Duration = Duration::from_secs(400);
+
 /// Makes a namespace, and waits for what a namespace gets by itself.
 pub async fn make(world: &World, number: usize, check: &Check) -> Result<String> {
-    let start = format!("{}-{number}-", check.topic.replace('_', "-"));
+    let start = format!("{}-{number}-", check.topic.replace("::", "-").replace('_', "-"));
     let object = json!({"apiVersion": "v1", "kind": "Namespace",
                         "metadata": {"generateName": start, "labels": {ROOM: "true"}}});
     let namespace = world.made("/api/v1/namespaces", &object).await?;
@@ -60,6 +65,32 @@ pub async fn clear(world: &World) -> Result<()> {
 /// namespace keeps the namespace controller busy, and some checks wait for it.
 pub async fn give_back(world: &World) -> Result<()> {
     delete_namespaces(world, &format!("?labelSelector={ROOM}")).await
+}
+
+/// Waits until the namespaces of an earlier run are gone: as long as the namespace controller empties those, it does not
+/// come to the ones that checks wait for.
+pub async fn wait_for_earlier(world: &World) -> Result<()> {
+    give_back(world).await?;
+    if !world.controllers {
+        return Ok(());
+    }
+    let begun = Instant::now();
+    loop {
+        let left = world
+            .read(&format!("/api/v1/namespaces?labelSelector={ROOM}"))
+            .await?;
+        let left = names(&left);
+        if left.is_empty() {
+            return Ok(());
+        }
+        if begun.elapsed() > EARLIER {
+            bail!("namespaces of an earlier run do not go: {}", left.join(", "));
+        }
+        if begun.elapsed().as_secs().is_multiple_of(30) {
+            println!("{} namespaces of an earlier run are still going", left.len());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Namespaces are the one kind that cannot be deleted as a collection.

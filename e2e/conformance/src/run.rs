@@ -121,6 +121,7 @@ pub async fn run(world: &World, filter: &Filter) -> Result<Report> {
             None => chosen.push(check),
         }
     }
+    room::wait_for_earlier(world).await?;
     widgets::make(world)
         .await
         .context("cannot make the custom kind that the checks share")?;

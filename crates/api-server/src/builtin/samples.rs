@@ -35,9 +35,10 @@ pub(crate) fn kind(group: &str, name: &str) -> Kind {
 
 /// What a CustomResourceDefinition with this schema adds.
 pub(crate) fn custom(open_api: serde_json::Value) -> crate::kind::Custom {
+    let schema = crate::schema::Schema::parse(&open_api).expect("a good schema");
     crate::kind::Custom {
-        schema: crate::schema::Schema::read(&open_api),
         open_api,
+        schema,
         columns: Vec::new(),
         preserve_unknown_fields: false,
     }

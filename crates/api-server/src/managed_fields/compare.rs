@@ -1,12 +1,12 @@
 //! Sets of fields from objects: what one object says, what another changes in it, and an object without some of them.
 //! Source: `sigs.k8s.io/structured-merge-diff` v6.3 `typed`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::set::FieldSet;
-use super::shape::{Form, Shape, field_branch, items};
+use super::set::{self, FieldSet};
+use super::shape::{Form, Shape, items};
 
 /// What a new object changes.
 #[derive(Debug, Default)]
@@ -46,32 +46,25 @@ impl Changes {
                 return;
             }
             Form::Object => {
-                let fields =
-                    |value: Option<&'_ Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
-                let (before, after) = (fields(old), fields(new));
-                let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+                let (before, after) = (old.and_then(Value::as_object), new.and_then(Value::as_object));
+                let names: BTreeSet<&String> = before.into_iter().chain(after).flat_map(Map::keys).collect();
                 for name in names {
-                    path.push(field_branch(name));
-                    self.visit(shape.field(name).0, before.get(name), after.get(name), path);
+                    let (old, new) = (
+                        before.and_then(|old| old.get(name)),
+                        after.and_then(|new| new.get(name)),
+                    );
+                    path.push(set::field(name));
+                    self.visit(shape.field(name).0, old, new, path);
                     path.pop();
                 }
             }
             Form::Set | Form::Items => {
-                let list =
-                    |value: Option<&'_ Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-                let (before, after) = (list(old), list(new));
-                let (before, after) = (items(shape, &before), items(shape, &after));
-                let find = |list: &[(String, &Value)], branch: &str| {
-                    list.iter()
-                        .find(|(there, _)| there == branch)
-                        .map(|(_, item)| (*item).clone())
-                };
-                let branches: BTreeSet<&String> =
-                    before.iter().chain(&after).map(|(branch, _)| branch).collect();
+                let (before, after) = (by_branch(shape, old), by_branch(shape, new));
+                let branches: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
                 for branch in branches {
-                    let (old, new) = (find(&before, branch), find(&after, branch));
+                    let (old, new) = (before.get(branch).copied(), after.get(branch).copied());
                     path.push(branch.clone());
-                    self.visit(shape.item(), old.as_ref(), new.as_ref(), path);
+                    self.visit(shape.item(), old, new, path);
                     path.pop();
                 }
             }
@@ -91,6 +84,14 @@ impl Changes {
             _ => {}
         }
     }
+}
+
+fn by_branch<'v>(shape: Shape<'_>, list: Option<&'v Value>) -> BTreeMap<String, &'v Value> {
+    let list = list
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    items(shape, list).into_iter().collect()
 }
 
 /// null and what is empty: a place without content, owned as a whole.
@@ -115,7 +116,7 @@ fn collect(shape: Shape<'_>, value: &Value, path: &mut Vec<String>, set: &mut Fi
         (Form::Object, Value::Object(fields)) => {
             for (name, value) in fields {
                 let (inner, declared) = shape.field(name);
-                path.push(field_branch(name));
+                path.push(set::field(name));
                 collect(inner, value, path, set);
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 if empty || !declared {
@@ -163,7 +164,7 @@ pub(crate) fn without(shape: Shape<'_>, value: &Value, gone: &FieldSet) -> Optio
             let left: Map<String, Value> = fields
                 .iter()
                 .filter_map(|(name, value)| {
-                    let rest = remaining(shape.field(name).0, value, gone, &field_branch(name))?;
+                    let rest = remaining(shape.field(name).0, value, gone, &set::field(name))?;
                     Some((name.clone(), rest))
                 })
                 .collect();

@@ -5,7 +5,6 @@
 
 use serde_json::{Map, Value};
 
-use super::set;
 use crate::builtin::types::{self, ListKind, Shape as Go, Type};
 use crate::kind::Kind;
 
@@ -195,9 +194,4 @@ pub(crate) fn items<'v>(shape: Shape<'_>, list: &'v [Value]) -> Vec<(String, &'v
         }
     }
     named
-}
-
-/// The branch of a field. Kept here beside [`Shape::branch`], which names items.
-pub(crate) fn field_branch(name: &str) -> String {
-    set::field(name)
 }

@@ -210,7 +210,8 @@ fn backup_kind() -> Kind {
         "includedNamespaces": strings, "ttl": {"type": "string"}, "storageLocation": {"type": "string"},
         "hooks": {"type": "object", "properties": {"resources": strings}},
         "rules": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"],
-                  "items": {"type": "object", "properties": {"name": {"type": "string"}, "do": {"type": "string"}}}},
+                  "items": {"type": "object", "required": ["name"],
+                            "properties": {"name": {"type": "string"}, "do": {"type": "string"}}}},
     }});
     let status = json!({"type": "object", "properties": {"phase": {"type": "string"}}});
     let open_api = json!({"type": "object", "properties": {"spec": spec, "status": status}});

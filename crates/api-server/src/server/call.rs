@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
+use crate::protobuf;
 use crate::request::{Query, ResourcePath, Shape, accepted};
 use crate::store::{Key, Resource, resource_of};
 use crate::user::User;
@@ -118,11 +119,8 @@ impl Call {
 
     /// The body as an object, in the format its media type says.
     pub(crate) fn json(&self) -> Result<Value, ApiError> {
-        if self.content_type == "application/vnd.kubernetes.protobuf" {
-            return Err(ApiError::new(
-                Reason::UnsupportedMediaType,
-                "the body of the request was in an unknown format - accepted media types include: application/json",
-            ));
+        if self.content_type == protobuf::MEDIA_TYPE {
+            return protobuf::decode(&self.body);
         }
         if self.content_type == "application/yaml" {
             return self.yaml();
