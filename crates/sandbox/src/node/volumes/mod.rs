@@ -119,15 +119,19 @@ impl Mounter<'_> {
     /// Every container that has the volume mounts it for reading.
     fn is_only_read(&self, volume: &str) -> bool {
         let spec = self.pod.spec.iter();
-        let containers =
-            spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+        let containers = spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
         let mut is_mounted = false;
         for container in containers {
             let devices = container.volume_devices.iter().flatten();
             if devices.into_iter().any(|device| device.name == volume) {
                 return false;
             }
-            for mount in container.volume_mounts.iter().flatten().filter(|it| it.name == volume) {
+            for mount in container
+                .volume_mounts
+                .iter()
+                .flatten()
+                .filter(|it| it.name == volume)
+            {
                 if mount.read_only != Some(true) {
                     return false;
                 }
