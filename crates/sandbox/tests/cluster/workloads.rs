@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Node, Pod, Service, ServiceAccount};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
@@ -194,7 +194,7 @@ async fn every_namespace_has_an_account_and_a_root_certificate() {
     let map = world
         .until(&world.of::<ConfigMap>(), "kube-root-ca.crt", |_| true)
         .await;
-    assert!(map.data.unwrap().contains_key("ca.crt"));
+    assert!(map.data.unwrap()["ca.crt"].starts_with("-----BEGIN CERTIFICATE-----"));
     world.sandbox.shutdown().await;
 }
 
@@ -219,5 +219,8 @@ async fn a_service_has_an_address_and_knows_its_pods() {
     world
         .until(&slices, &name, |slice| slice.endpoints.len() == 1)
         .await;
+    let endpoints = world.of::<Endpoints>();
+    let has_one = |it: &Endpoints| it.subsets.as_ref().is_some_and(|subsets| subsets.len() == 1);
+    world.until(&endpoints, "web", has_one).await;
     world.sandbox.shutdown().await;
 }
