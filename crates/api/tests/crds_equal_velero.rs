@@ -3,15 +3,25 @@
 //! Left out of the comparison: descriptions, the order of lists that are sets (`required`, `enum`), controller-gen's
 //! annotation, `creationTimestamp: null` and `served`'s empty `subresources: {}`, which mean nothing to the API server.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
+/// This package's folder, as cargo says at run time: checkouts share one target folder, so the path that was compiled in
+/// may be that of another one, long gone.
+fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+        .into()
+}
+
 fn sample() -> Option<Vec<Value>> {
-    let samples = std::env::var("CARAVEL_SAMPLES")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/samples").into());
-    let path = format!("{samples}/objects/install.yaml");
+    let samples = std::env::var_os("CARAVEL_SAMPLES")
+        .map_or_else(|| package().join("../../../shared/samples"), PathBuf::from);
+    let path = samples.join("objects/install.yaml");
     let Ok(text) = std::fs::read_to_string(&path) else {
-        assert!(std::env::var("CI").is_err(), "{path} is missing");
-        eprintln!("skipped: {path} is missing");
+        assert!(std::env::var("CI").is_err(), "{} is missing", path.display());
+        eprintln!("skipped: {} is missing", path.display());
         return None;
     };
     let list: Value = serde_saphyr::from_str(&text).expect("the sample is YAML");

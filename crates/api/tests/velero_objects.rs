@@ -1,17 +1,27 @@
 //! Objects that a real Velero wrote (shared/samples/objects) read, and come back as they were.
 
+use std::path::PathBuf;
+
 use caravel_api::{v1, v2alpha1};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+/// This package's folder, as cargo says at run time: checkouts share one target folder, so the path that was compiled in
+/// may be that of another one, long gone.
+fn package() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR")
+        .unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into())
+        .into()
+}
+
 fn sample(name: &str) -> Option<Value> {
-    let samples = std::env::var("CARAVEL_SAMPLES")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/samples").into());
-    let path = format!("{samples}/objects/{name}");
+    let samples = std::env::var_os("CARAVEL_SAMPLES")
+        .map_or_else(|| package().join("../../../shared/samples"), PathBuf::from);
+    let path = samples.join("objects").join(name);
     let Ok(text) = std::fs::read_to_string(&path) else {
-        assert!(std::env::var("CI").is_err(), "{path} is missing");
-        eprintln!("skipped: {path} is missing");
+        assert!(std::env::var("CI").is_err(), "{} is missing", path.display());
+        eprintln!("skipped: {} is missing", path.display());
         return None;
     };
     Some(serde_saphyr::from_str(&text).expect("the sample is YAML"))

@@ -5,12 +5,10 @@ use std::path::PathBuf;
 
 /// `shared/<part>` (or the folder in `variable`), for the test of this name.
 pub fn shared(part: &str, variable: &str, test: &str) -> Option<PathBuf> {
+    // Asked of cargo at run time: checkouts share one target folder, so the path that was compiled in may be another's.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let folder = std::env::var_os(variable).map_or_else(
-        || {
-            PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-                .join("../../../shared")
-                .join(part)
-        },
+        || PathBuf::from(package).join("../../../shared").join(part),
         PathBuf::from,
     );
     if folder.is_dir() {

@@ -10,6 +10,7 @@ pub mod backup_operations;
 pub mod backup_queue;
 pub mod backup_storage_location;
 pub mod download_request;
+pub mod server_status_request;
 
 pub mod backup_repository;
 pub mod data_download;

@@ -6,7 +6,7 @@ use std::error::Error;
 use caravel_api::labels;
 use caravel_api::v2alpha1::DataUpload;
 use caravel_repository::{Repository, SnapshotSource};
-use caravel_uploader::{CancelToken, Progress, UploadOutcome, UploadRequest};
+use caravel_uploader::{CancelToken, DEFAULT_CHECKPOINT_INTERVAL, Progress, UploadOutcome, UploadRequest};
 use kube::ResourceExt;
 
 use crate::protocol::{BackupResult, LastWord, LeftOut};
@@ -63,6 +63,7 @@ fn request(object: &DataUpload, settings: &Settings) -> UploadRequest {
         description: "Kopia Uploader".into(),
         pins: vec!["velero-pin".into()],
         parallel_files: number(&spec.data_mover_config, PARALLEL_FILES),
+        checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
     }
 }
 

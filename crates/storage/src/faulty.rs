@@ -72,6 +72,13 @@ impl Rule {
         self
     }
 
+    /// Only the matching calls after the first n: with [`Fault::Fail`] on everything, what a process sees that was killed.
+    #[must_use]
+    pub fn after(mut self, n: u64) -> Self {
+        (self.from, self.until) = (n.saturating_add(1), u64::MAX);
+        self
+    }
+
     fn applies(&mut self, operation: Operation, subject: &str) -> Option<Fault> {
         if self.operation.is_some_and(|wanted| wanted != operation) || !subject.starts_with(&self.prefix) {
             return None;

@@ -6,11 +6,12 @@
 use std::os::fd::OwnedFd;
 
 use caravel_repository::{
-    DirectoryEntry, DirectorySummary, EntryType, FileMode, ObjectId, Repository, SnapshotStats,
+    DirectoryEntry, DirectorySummary, EntryType, FileMode, ObjectId, Repository, SnapshotStats, Writer,
 };
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags, SeekFrom};
 
+use crate::checkpoint::{self, Checkpoints};
 use crate::error::{Result, UploaderError};
 use crate::filesystem::{Recording, read::BUFFER_BYTES, record};
 use crate::progress::{CancelToken, Progress};
@@ -32,6 +33,8 @@ pub(crate) fn upload(
     progress.found(size);
     let failed = |error| UploaderError::repository("storing the device", error);
     let writer = repository.write().map_err(failed)?;
+    let checkpoints = Checkpoints::new(repository, &writer, request, start_time);
+    let name = request.path.to_string_lossy();
     let mut object = writer.object();
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut position = 0;
@@ -39,6 +42,22 @@ pub(crate) fn upload(
         if cancel.is_canceled() {
             return Err(UploaderError::Canceled);
         }
+        checkpoints.save_if_due(|| {
+            let Some((object, size)) = object.so_far().map_err(failed)? else {
+                return Ok(None);
+            };
+            let name = checkpoint::name_of_unfinished(name.as_bytes(), repository);
+            let name = String::from_utf8_lossy(&name);
+            let file = entry(&name, EntryType::File, object, start_time);
+            tree(
+                &writer,
+                &request.path.to_string_lossy(),
+                file,
+                size,
+                checkpoint::REASON,
+            )
+            .map(Some)
+        })?;
         let wanted = usize::try_from(size - position)
             .unwrap_or(BUFFER_BYTES)
             .min(BUFFER_BYTES);
@@ -56,28 +75,10 @@ pub(crate) fn upload(
         position += got as u64;
         progress.finished(got as u64);
     }
-    let name = request.path.to_string_lossy();
     let (object, _) = object.finish().map_err(failed)?;
-    let mut file = entry(&name, EntryType::File, object, start_time);
-    file.size = size;
-    let summary = DirectorySummary {
-        size,
-        files: 1,
-        dirs: 1,
-        max_time: start_time,
-        ..DirectorySummary::default()
-    };
-    let directory = writer.write_directory(&mut [file], &summary).map_err(failed)?;
-    let mut root_entry = entry(&name, EntryType::Directory, directory, start_time);
-    root_entry.summary = Some(summary);
+    let file = entry(&name, EntryType::File, object, start_time);
+    let (root_entry, stats) = tree(&writer, &name, file, size, "")?;
     let incremental_bytes = writer.new_bytes();
-    let stats = SnapshotStats {
-        total_size: size,
-        file_count: 1,
-        non_cached_files: 1,
-        dir_count: 1,
-        ..SnapshotStats::default()
-    };
     let snapshot_id = record(
         repository,
         &writer,
@@ -96,6 +97,39 @@ pub(crate) fn upload(
         empty: false,
         left_out: Vec::new(),
     })
+}
+
+/// The folder that stands for the device, with its one file.
+fn tree(
+    writer: &Writer,
+    name: &str,
+    mut file: DirectoryEntry,
+    size: u64,
+    incomplete: &str,
+) -> Result<(DirectoryEntry, SnapshotStats)> {
+    file.size = size;
+    let mtime = file.mtime;
+    let summary = DirectorySummary {
+        size,
+        files: 1,
+        dirs: 1,
+        max_time: mtime,
+        incomplete: incomplete.to_owned(),
+        ..DirectorySummary::default()
+    };
+    let directory = writer
+        .write_directory(&mut [file], &summary)
+        .map_err(|error| UploaderError::repository("storing the device", error))?;
+    let mut root_entry = entry(name, EntryType::Directory, directory, mtime);
+    root_entry.summary = Some(summary);
+    let stats = SnapshotStats {
+        total_size: size,
+        file_count: 1,
+        non_cached_files: 1,
+        dir_count: 1,
+        ..SnapshotStats::default()
+    };
+    Ok((root_entry, stats))
 }
 
 pub(crate) fn restore(

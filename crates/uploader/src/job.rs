@@ -15,7 +15,7 @@ use crate::progress::CancelToken;
 /// Jobs that may wait. Each holds an open directory, so this also bounds file descriptors.
 const WAITING: usize = 128;
 /// Deep trees are walked by recursion, one frame and one open directory a level.
-const WALKER_STACK_BYTES: usize = 64 << 20;
+pub(crate) const WALKER_STACK_BYTES: usize = 64 << 20;
 
 /// Where jobs go; [`Queue::add`] fails once anything else has failed.
 pub(crate) struct Queue<'run, Job> {

@@ -8,10 +8,12 @@
 //! | `filesystem/` | a mounted tree → snapshot, by the parent snapshot where nothing changed |
 //! | `restore/` | snapshot → tree, below the target and nowhere else |
 //! | `block.rs` | a device ↔ snapshot |
+//! | `checkpoint.rs` | the snapshot so far, saved every 45 minutes |
 //!
 //! Mirrors `pkg/uploader/kopia` of Velero v1.18 (velero-behaviour.md 5.6) and kopia-format.md sections 10 and 13.
 
 mod block;
+mod checkpoint;
 mod error;
 mod filesystem;
 mod job;
@@ -21,6 +23,7 @@ mod restore;
 #[cfg(test)]
 mod tests;
 
+pub use checkpoint::DEFAULT_CHECKPOINT_INTERVAL;
 pub use error::{RestoreError, UploadError, UploaderError};
 pub use progress::{CancelToken, Progress};
 pub use request::{LeftOut, RestoreOutcome, RestoreRequest, UploadOutcome, UploadRequest, VolumeMode};
@@ -31,7 +34,7 @@ use caravel_repository::Repository;
 ///
 /// # Errors
 /// Any entry that cannot be read fails the upload and is named; no snapshot is listed then. What was already sent stays
-/// in the repository and is not sent again by the next attempt.
+/// in the repository and is not sent again by the next attempt; files that a checkpoint names are not even read again.
 pub fn upload(
     repository: &Repository,
     request: &UploadRequest,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use caravel_repository::SnapshotSource;
 
@@ -33,6 +34,9 @@ pub struct UploadRequest {
     pub pins: Vec<String>,
     /// Files read at the same time; `None`: one a core.
     pub parallel_files: Option<usize>,
+    /// How often the snapshot so far is saved as an incomplete one; see [`crate::DEFAULT_CHECKPOINT_INTERVAL`]. Time is
+    /// the repository's clock.
+    pub checkpoint_interval: Duration,
 }
 
 /// An entry that a snapshot cannot hold, said once and never in silence.

@@ -20,14 +20,14 @@ use crate::filesystem::opened;
 use crate::*;
 
 /// A repository in memory and the runtime that its storage needs.
-struct World {
+pub(crate) struct World {
     runtime: tokio::runtime::Runtime,
-    storage: Arc<dyn Storage>,
+    pub(crate) storage: Arc<dyn Storage>,
     folder: TempDir,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
@@ -53,22 +53,27 @@ impl World {
         }
     }
 
-    fn repository(&self) -> Repository {
+    pub(crate) fn repository(&self) -> Repository {
+        self.open(self.storage.clone(), Environment::system())
+    }
+
+    /// The same repository as somebody sees it behind another storage or in another time.
+    pub(crate) fn open(&self, storage: Arc<dyn Storage>, environment: Environment) -> Repository {
         let options = OpenOptions {
             username: "default".into(),
             hostname: "default".into(),
         };
         self.runtime
             .block_on(caravel_repository::open(
-                self.storage.clone(),
+                storage,
                 &"secret".into(),
                 options,
-                Environment::system(),
+                environment,
             ))
             .expect("an open repository")
     }
 
-    fn folder(&self, name: &str) -> PathBuf {
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::create_dir_all(&path).expect("a folder");
         path
@@ -83,7 +88,7 @@ impl World {
         )
     }
 
-    fn restore(&self, snapshot_id: &str, path: &Path) -> Result<RestoreOutcome, RestoreError> {
+    pub(crate) fn restore(&self, snapshot_id: &str, path: &Path) -> Result<RestoreOutcome, RestoreError> {
         let request = RestoreRequest {
             snapshot_id: snapshot_id.to_owned(),
             path: path.to_owned(),
@@ -100,7 +105,7 @@ impl World {
     }
 }
 
-fn request(path: &Path) -> UploadRequest {
+pub(crate) fn request(path: &Path) -> UploadRequest {
     UploadRequest {
         path: path.to_owned(),
         mode: VolumeMode::Filesystem,
@@ -117,11 +122,12 @@ fn request(path: &Path) -> UploadRequest {
         description: "Kopia Uploader".to_owned(),
         pins: vec!["velero-pin".to_owned()],
         parallel_files: Some(2),
+        checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
     }
 }
 
 /// Everything that must come back, by path: kind, mode, owner, modification time, content or target.
-fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn picture(root: &Path) -> BTreeMap<PathBuf, String> {
     let mut picture = BTreeMap::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -169,7 +175,7 @@ fn checksum(bytes: &[u8]) -> u64 {
 }
 
 /// Bytes that do not compress or repeat.
-fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {

@@ -100,6 +100,7 @@ fn request(path: &Path) -> UploadRequest {
         description: "Kopia Uploader".to_owned(),
         pins: vec!["velero-pin".to_owned()],
         parallel_files: None,
+        checkpoint_interval: caravel_uploader::DEFAULT_CHECKPOINT_INTERVAL,
     }
 }
 

@@ -17,7 +17,7 @@ use caravel_api::labels;
 use caravel_controllers::context::Context;
 use caravel_controllers::{
     backup, backup_finalizer, backup_operations, backup_queue, backup_repository, backup_storage_location,
-    download_request, restore, restore_finalizer, restore_operations,
+    download_request, restore, restore_finalizer, restore_operations, server_status_request,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -310,7 +310,18 @@ fn start(
     add("restore-finalizer", &|c, s| {
         restore_finalizer::spawn(c, finalizer_settings(args), s)
     });
+    add("server-status-request", &|c, s| {
+        server_status_request::spawn(c, status_settings(args), s)
+    });
     running
+}
+
+/// What `velero version` is told.
+fn status_settings(args: &Args) -> server_status_request::Settings {
+    server_status_request::Settings {
+        server_version: crate::cli::version::own(),
+        enable_csi: enable_csi(args),
+    }
 }
 
 fn location_settings(args: &Args) -> backup_storage_location::Settings {
@@ -336,14 +347,17 @@ fn backup_settings(args: &Args, scratch: &Path) -> backup::Settings {
             volume_group_label_key: args.volume_group_snapshot_label_key.clone(),
         },
         default_location: args.default_backup_storage_location.clone(),
-        enable_csi: args
-            .features
-            .iter()
-            .any(|feature| feature == labels::FEATURE_ENABLE_CSI),
+        enable_csi: enable_csi(args),
         page_size: args.client_page_size,
         concurrent_backups: args.concurrent_backups.get(),
         scratch: scratch.to_owned(),
     }
+}
+
+fn enable_csi(args: &Args) -> bool {
+    args.features
+        .iter()
+        .any(|feature| feature == labels::FEATURE_ENABLE_CSI)
 }
 
 fn operations_settings(args: &Args) -> backup_operations::Settings {

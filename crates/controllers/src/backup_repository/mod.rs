@@ -15,14 +15,14 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use caravel_api::phase::{BackupStorageLocationAccessMode, UploaderType};
 use caravel_api::v1::{BackupRepository, BackupStorageLocation};
-use caravel_backup_repository::{Environment, Prepare};
+use caravel_backup_repository::{DEFAULT_PASSWORD, Environment, PASSWORD_KEY, PASSWORD_SECRET, Prepare};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -32,9 +32,6 @@ use crate::data_movement::Interests;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source, chain};
 use decide::{Decision, LastTry, decide};
 
-/// Secret and key of the repository password.
-const PASSWORD_SECRET: &str = "velero-repo-credentials";
-const PASSWORD_KEY: &str = "repository-password";
 /// Velero's default for repositories that name no frequency of their own.
 const MAINTENANCE_FREQUENCY: &str = "1h0m0s";
 /// Repositories prepared side by side: each costs a key derivation of 64 MiB.
@@ -241,6 +238,11 @@ fn outcome_patch(repository: &BackupRepository, prepared: &Result<(), String>) -
         patch["spec"] = json!({"maintenanceFrequency": MAINTENANCE_FREQUENCY});
     }
     patch
+}
+
+/// Whether this Secret holds Velero's constant, which everybody knows.
+pub fn is_default_password(secret: &Secret) -> bool {
+    password(Some(secret)).is_ok_and(|password| password.expose_secret() == DEFAULT_PASSWORD)
 }
 
 fn password(secret: Option<&Secret>) -> Result<SecretString, String> {

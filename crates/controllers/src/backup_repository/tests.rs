@@ -81,3 +81,14 @@ fn a_failed_preparation_is_not_ready_with_its_reason_and_a_good_one_clears_it() 
     assert_eq!(good["status"], json!({"phase": "Ready", "message": null}));
     assert_eq!(good["spec"]["maintenanceFrequency"], "1h0m0s");
 }
+
+#[test]
+fn the_well_known_password_is_recognised_with_white_space_around_it() {
+    let secret = |text: &str| -> k8s_openapi::api::core::v1::Secret {
+        serde_json::from_value(json!({"data": {"repository-password": k8s_openapi::ByteString(text.into())}}))
+            .expect("a Secret")
+    };
+    assert!(super::is_default_password(&secret("static-passw0rd\n")));
+    assert!(!super::is_default_password(&secret("my own")));
+    assert!(!super::is_default_password(&Default::default()));
+}

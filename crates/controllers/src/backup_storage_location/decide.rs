@@ -51,6 +51,25 @@ pub fn decide(observed: &Observed, default_frequency: Duration, now: Timestamp) 
     }
 }
 
+/// Stands in `status.message` of an available location for as long as the password of its repositories is the one
+/// that everybody knows (decisions.md section 1). Velero leaves the message empty; the phase stays the same.
+pub const WELL_KNOWN_PASSWORD: &str = "Warning: the backup repositories are encrypted with Velero's published password, so whoever can read the bucket can read the volumes' data. Protect the bucket; or, before the first backup of volume data, install with --repo-password-file or --generate-repo-password.";
+
+/// Phase and message that a check's result gives.
+pub fn verdict(
+    checked: Result<(), String>,
+    well_known_password: bool,
+) -> (BackupStorageLocationPhase, String) {
+    match checked {
+        Ok(()) if well_known_password => (
+            BackupStorageLocationPhase::Available,
+            WELL_KNOWN_PASSWORD.to_owned(),
+        ),
+        Ok(()) => (BackupStorageLocationPhase::Available, String::new()),
+        Err(why) => (BackupStorageLocationPhase::Unavailable, why),
+    }
+}
+
 /// Which locations must give up `spec.default`: of several that claim it, the newest keeps it (ties: the later name).
 pub fn surplus_defaults(mut claiming: Vec<(Option<Timestamp>, String)>) -> Vec<String> {
     claiming.sort();
@@ -128,6 +147,26 @@ mod tests {
     #[test]
     fn a_clock_that_went_back_does_not_wait_longer_than_one_turn() {
         assert_eq!(decide(&checked(), MINUTE, at(10)), Decision::Wait(MINUTE));
+    }
+
+    #[test]
+    fn a_location_whose_repositories_anyone_can_open_is_available_and_says_so() {
+        let (phase, message) = verdict(Ok(()), true);
+        assert_eq!(phase, BackupStorageLocationPhase::Available);
+        assert!(
+            message.starts_with("Warning: ") && !message.contains("static-passw0rd"),
+            "{message}"
+        );
+        assert_eq!(
+            verdict(Ok(()), false),
+            (BackupStorageLocationPhase::Available, String::new())
+        );
+    }
+
+    #[test]
+    fn why_a_location_is_unavailable_is_said_alone() {
+        let down = (BackupStorageLocationPhase::Unavailable, "no bucket".to_owned());
+        assert_eq!(verdict(Err("no bucket".to_owned()), true), down);
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use caravel_api::phase::BackupStorageLocationPhase;
 use caravel_api::v1::BackupStorageLocation;
+use caravel_backup_repository::PASSWORD_SECRET;
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams};
 use parking_lot::Mutex;
@@ -18,7 +20,8 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::decide::{Decision, Observed, decide, surplus_defaults};
+use self::decide::{Decision, Observed, decide, surplus_defaults, verdict};
+use crate::backup_repository::is_default_password;
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, chain, run};
 
@@ -81,8 +84,9 @@ impl Reconciler for Locations {
             Decision::Never => Ok(Next::Done),
             Decision::Wait(left) => Ok(Next::After(left)),
             Decision::Check => {
-                let result = self.check(&location).await;
-                self.write(&api, &location, result).await?;
+                let checked = self.check(&location).await;
+                let verdict = verdict(checked, self.password_is_well_known().await);
+                self.write(&api, &location, verdict).await?;
                 self.checked.lock().insert(key.name.clone(), observed.spec);
                 self.keep_one_default(&api, &location).await?;
                 Ok(Next::After(
@@ -123,18 +127,26 @@ impl Locations {
         }
     }
 
+    /// Whether the repositories are encrypted with Velero's constant. Looked at with each check, so that the warning
+    /// goes within a minute of the password.
+    async fn password_is_well_known(&self) -> bool {
+        match self.context.api::<Secret>().get_opt(PASSWORD_SECRET).await {
+            Ok(secret) => secret.is_some_and(|secret| is_default_password(&secret)),
+            Err(error) => {
+                tracing::debug!(%error, secret = PASSWORD_SECRET, "cannot tell which password the repositories have");
+                false
+            }
+        }
+    }
+
     /// The one place that writes a location's status.
     async fn write(
         &self,
         api: &Api<BackupStorageLocation>,
         location: &BackupStorageLocation,
-        result: Result<(), String>,
+        (phase, message): (BackupStorageLocationPhase, String),
     ) -> Result<(), Error> {
         let name = location.name_any();
-        let (phase, message) = match result {
-            Ok(()) => (BackupStorageLocationPhase::Available, String::new()),
-            Err(why) => (BackupStorageLocationPhase::Unavailable, why),
-        };
         let before = location.status.as_ref().and_then(|status| status.phase.clone());
         if before.as_ref() != Some(&phase) {
             tracing::info!(location = %name, %phase, reason = %message, "backup storage location changes");

@@ -105,6 +105,16 @@ impl<'w> ObjectWriter<'w> {
         self.length += length;
     }
 
+    /// The object of the pieces that are complete so far, and its length; none before the first is. Writing goes on
+    /// afterwards: this is how a checkpoint names a file that is still being read.
+    pub fn so_far(&self) -> Result<Option<(ObjectId, u64)>> {
+        match self.pieces.as_slice() {
+            [] => Ok(None),
+            [only] => Ok(Some((only.object, self.length))),
+            pieces => Ok(Some((self.write_list(pieces.to_vec())?, self.length))),
+        }
+    }
+
     /// Writes what is left and returns the object's id and length. The object is readable after the next commit.
     pub fn finish(mut self) -> Result<(ObjectId, u64)> {
         if !self.buffer.is_empty() || self.pieces.is_empty() {
@@ -114,10 +124,15 @@ impl<'w> ObjectWriter<'w> {
         if let [only] = self.pieces.as_slice() {
             return Ok((only.object, self.length));
         }
+        let pieces = std::mem::take(&mut self.pieces);
+        Ok((self.write_list(pieces)?, self.length))
+    }
+
+    fn write_list(&self, pieces: Vec<Piece>) -> Result<ObjectId> {
         let prefix = Some(self.prefix.unwrap_or(LIST_PREFIX));
         let mut list = ObjectWriter::new(self.contents, self.rule, prefix, true);
-        list.write(&indirect::encode(self.pieces))?;
+        list.write(&indirect::encode(pieces))?;
         let (list, _) = list.finish()?;
-        Ok((list.indirect(), self.length))
+        Ok(list.indirect())
     }
 }

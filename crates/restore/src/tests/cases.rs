@@ -7,8 +7,12 @@ use serde_json::{Value, json};
 
 /// The folder with the cases; `None`, with a message, where there is none outside CI.
 fn folder() -> Option<PathBuf> {
-    let in_checkout = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/cases");
-    let folder = std::env::var_os("CARAVEL_CASES").map_or_else(|| PathBuf::from(in_checkout), PathBuf::from);
+    // Asked of cargo at run time: checkouts share one target folder, so the path that was compiled in may be another's.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let folder = std::env::var_os("CARAVEL_CASES").map_or_else(
+        || PathBuf::from(package).join("../../../shared/cases"),
+        PathBuf::from,
+    );
     if folder.is_dir() {
         return Some(folder);
     }

@@ -15,6 +15,7 @@ use caravel_repository::Repository;
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
+use crate::checkpoint::Checkpoints;
 use crate::error::{Result, UploaderError};
 use crate::job;
 use crate::progress::{CancelToken, Progress};
@@ -38,7 +39,7 @@ pub(crate) fn upload(
         Mode::empty(),
     )
     .map_err(|error| UploaderError::entry("", "open", error))?;
-    let parent = parent::find(repository, request)?;
+    let before = parent::find(repository, request)?;
     let writer = repository
         .write()
         .map_err(|error| UploaderError::repository("beginning to write to the repository", error))?;
@@ -50,15 +51,15 @@ pub(crate) fn upload(
         totals: Totals::default(),
         left_out: Mutex::default(),
         root: Mutex::default(),
+        checkpoints: Checkpoints::new(repository, &writer, request, start_time),
+        top: Mutex::default(),
+        unfinished: Mutex::default(),
     };
     let workers = request.parallel_files.unwrap_or_else(one_a_core);
-    let parent = parent
-        .and_then(|snapshot| snapshot.root_entry)
-        .map(|root| root.object);
     let walked = job::run(
         workers,
         cancel,
-        |queue| walk.walk(root, &request.root_name, parent, queue),
+        |queue| walk.walk(root, &request.root_name, before, queue),
         |job| walk.read(job),
     );
     let Walk {
@@ -87,7 +88,7 @@ pub(crate) fn upload(
     Ok(UploadOutcome {
         snapshot_id,
         total_bytes: totals.total_bytes(),
-        incremental_bytes: totals.read_bytes(),
+        incremental_bytes: totals.new_bytes(),
         empty: totals.is_empty(),
         left_out,
     })

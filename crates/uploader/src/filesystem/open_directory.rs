@@ -3,32 +3,43 @@
 //! Every directory counts what it waits for. Whoever fills the last gap writes the directory and fills the gap that it
 //! leaves in its own parent, so no thread ever waits for another.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use caravel_repository::{DirectoryEntry, DirectorySummary, EntryType};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use super::entry::Described;
+use crate::checkpoint;
 
 /// A directory on its way into the repository.
 pub(crate) struct OpenDirectory {
     own: Described,
     above: Option<Arc<OpenDirectory>>,
     entries: Mutex<Vec<DirectoryEntry>>,
+    /// Directories in this one that are still open, for checkpoints.
+    below: Mutex<BTreeMap<CString, Weak<OpenDirectory>>>,
     gaps: AtomicUsize,
 }
 
 impl OpenDirectory {
     /// A directory that waits for `children` entries and for [`OpenDirectory::release`].
     pub fn new(own: Described, above: Option<Arc<Self>>, children: usize) -> Arc<Self> {
-        Arc::new(Self {
+        let directory = Arc::new(Self {
             own,
             above,
             entries: Mutex::new(Vec::with_capacity(children)),
+            below: Mutex::default(),
             gaps: AtomicUsize::new(children + 1),
-        })
+        });
+        if let Some(above) = &directory.above {
+            let name = directory.own.name.clone();
+            above.below.lock().insert(name, Arc::downgrade(&directory));
+        }
+        directory
     }
 
     /// One entry is finished. Returns whether nothing is missing any more.
@@ -52,8 +63,36 @@ impl OpenDirectory {
         self.above.as_ref()
     }
 
+    /// The directories in this one that are still open, by name.
+    pub fn still_open(&self) -> Vec<Arc<Self>> {
+        self.below.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Calls `write` with what is finished so far and, for as long as that takes, `unfinished` beside it. Nobody may
+    /// fill the directory meanwhile.
+    pub fn so_far<T>(
+        &self,
+        unfinished: Vec<DirectoryEntry>,
+        write: impl FnOnce(&mut [DirectoryEntry], &DirectorySummary) -> T,
+    ) -> (T, DirectorySummary) {
+        let names: BTreeSet<Vec<u8>> = unfinished.iter().map(DirectoryEntry::file_name).collect();
+        // Not a copy of the finished ones: there may be a million.
+        let mut entries = self.entries.lock();
+        entries.extend(unfinished);
+        let mut summary = summarize(&entries, self.own.mtime());
+        summary.incomplete = checkpoint::REASON.to_owned();
+        let written = write(&mut entries, &summary);
+        if !names.is_empty() {
+            entries.retain(|entry| !names.contains(&entry.file_name()));
+        }
+        (written, summary)
+    }
+
     /// The entries, in no order, and their totals.
     pub fn close(&self) -> (Vec<DirectoryEntry>, DirectorySummary) {
+        if let Some(above) = &self.above {
+            above.below.lock().remove(&self.own.name);
+        }
         let entries = std::mem::take(&mut *self.entries.lock());
         let summary = summarize(&entries, self.own.mtime());
         (entries, summary)

@@ -2,36 +2,39 @@
 
 use std::os::fd::OwnedFd;
 
-use caravel_repository::{ObjectWriter, RepositoryError};
+use caravel_repository::RepositoryError;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
 use crate::error::{Result, UploaderError};
-use crate::progress::{CancelToken, Progress};
+use crate::progress::Progress;
 
 /// One read, one check of the token. Large enough that system calls do not count, small enough to stay in L2.
 pub(crate) const BUFFER_BYTES: usize = 512 * 1024;
 /// Zeros between two checks of the token; they cost hashing and nothing else.
 const ZEROS_BYTES: u64 = 64 << 20;
 
-/// Copies `file` into `object` and returns how many bytes it had. Holes are not read; they are zeros to everyone.
-pub(crate) fn copy(
-    file: &OwnedFd,
-    object: &mut ObjectWriter<'_>,
-    path: &str,
-    progress: &Progress,
-    cancel: &CancelToken,
-) -> Result<u64> {
+/// Where a file's bytes go.
+pub(crate) trait Sink {
+    /// The next bytes.
+    fn data(&mut self, bytes: &[u8]) -> Result<(), RepositoryError>;
+    /// The next bytes are so many zeros.
+    fn zeros(&mut self, count: u64) -> Result<(), RepositoryError>;
+    /// Called before each of them; an error ends the copy.
+    fn pause(&mut self) -> Result<()>;
+}
+
+/// Copies `file` and returns how many bytes it had. Holes are not read; they are zeros to everyone.
+pub(crate) fn copy(file: &OwnedFd, into: &mut dyn Sink, path: &str, progress: &Progress) -> Result<u64> {
     let length = rustix::fs::fstat(file)
         .map_err(|error| UploaderError::entry(path, "look at", error))?
         .st_size;
     let length = u64::try_from(length).unwrap_or(0);
     let mut copy = Copy {
         file,
-        object,
+        into,
         path,
         progress,
-        cancel,
         position: 0,
         buffer: vec![0; buffer_size(length)],
     };
@@ -49,17 +52,16 @@ fn buffer_size(length: u64) -> usize {
         .clamp(1, BUFFER_BYTES)
 }
 
-struct Copy<'run, 'writer> {
+struct Copy<'run> {
     file: &'run OwnedFd,
-    object: &'run mut ObjectWriter<'writer>,
+    into: &'run mut dyn Sink,
     path: &'run str,
     progress: &'run Progress,
-    cancel: &'run CancelToken,
     position: u64,
     buffer: Vec<u8>,
 }
 
-impl Copy<'_, '_> {
+impl Copy<'_> {
     /// Where data goes on at or after the position; `None` when only a hole is left.
     fn next_data(&self, length: u64) -> Result<Option<u64>> {
         if self.position >= length {
@@ -77,11 +79,9 @@ impl Copy<'_, '_> {
     /// Zeros up to `end`.
     fn zeros(&mut self, end: u64) -> Result<()> {
         while self.position < end {
-            self.check()?;
+            self.into.pause()?;
             let count = (end - self.position).min(ZEROS_BYTES);
-            self.object
-                .write_zeros(count)
-                .map_err(|error| self.storing(error))?;
+            self.into.zeros(count).map_err(|error| self.storing(error))?;
             self.advance(count);
         }
         Ok(())
@@ -94,7 +94,7 @@ impl Copy<'_, '_> {
             Err(_) => length,
         };
         while self.position < end {
-            self.check()?;
+            self.into.pause()?;
             let wanted = usize::try_from(end - self.position)
                 .unwrap_or(usize::MAX)
                 .min(self.buffer.len());
@@ -110,8 +110,8 @@ impl Copy<'_, '_> {
                 );
                 return Err(UploaderError::entry(self.path, "read", error));
             }
-            self.object
-                .write(&self.buffer[..got])
+            self.into
+                .data(&self.buffer[..got])
                 .map_err(|error| self.storing(error))?;
             self.advance(got as u64);
         }
@@ -125,13 +125,5 @@ impl Copy<'_, '_> {
     fn advance(&mut self, bytes: u64) {
         self.position += bytes;
         self.progress.finished(bytes);
-    }
-
-    fn check(&self) -> Result<()> {
-        if self.cancel.is_canceled() {
-            Err(UploaderError::Canceled)
-        } else {
-            Ok(())
-        }
     }
 }

@@ -4,6 +4,7 @@ use caravel_repository::{DirectoryEntry, Repository, SnapshotManifest, SnapshotS
 use jiff::Timestamp;
 
 use super::{one_a_core, policy};
+use crate::checkpoint;
 use crate::error::{Result, UploaderError};
 use crate::request::UploadRequest;
 
@@ -28,6 +29,12 @@ pub(crate) fn record(
     writer
         .replace_manifest(policy::labels(request), &policy::payload(parallel))
         .map_err(failed)?;
+    // What was saved on the way, by this run or by one that was killed before it, has done its service.
+    for (id, checkpoint) in checkpoint::find(repository, request).map_err(failed)? {
+        if checkpoint.start_time <= recording.start_time {
+            writer.delete_manifest(&id);
+        }
+    }
     let manifest = SnapshotManifest {
         id: String::new(),
         source: request.source.clone(),

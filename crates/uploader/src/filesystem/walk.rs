@@ -1,23 +1,25 @@
 //! Walks a mounted tree into the repository: one thread finds, several read.
 //!
 //! The walker goes depth first and never follows a link; every name is looked at and opened relative to its open
-//! directory. Unchanged files take their object from the parent snapshot and are not opened at all.
+//! directory. Unchanged files take their object from an earlier snapshot and are not opened at all. Now and then everyone
+//! waits for a checkpoint (`checkpoint.rs`).
 
-use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use caravel_repository::{
-    DirectoryEntry, EntryType, ObjectId, Repository, RepositoryError, SnapshotStats, Writer,
+    DirectoryEntry, EntryType, ObjectId, ObjectWriter, Repository, RepositoryError, SnapshotStats, Writer,
 };
 use parking_lot::Mutex;
 use rustix::fs::{Dir, OFlags};
 
 use super::entry::{Described, Found, join, open};
 use super::open_directory::OpenDirectory;
+use super::parent::Before;
 use super::read;
+use crate::checkpoint::{self, Checkpoints};
 use crate::error::{Result, UploaderError};
 use crate::job::Queue;
 use crate::progress::{CancelToken, Progress};
@@ -34,6 +36,19 @@ pub(crate) struct Walk<'run> {
     pub left_out: Mutex<Vec<LeftOut>>,
     /// The root's entry, once the tree is complete.
     pub root: Mutex<Option<DirectoryEntry>>,
+    pub checkpoints: Checkpoints<'run>,
+    /// Where a checkpoint begins; none before the walk does.
+    pub top: Mutex<Option<Arc<OpenDirectory>>>,
+    /// The files that are being read, one a worker.
+    pub unfinished: Mutex<Vec<Arc<Unfinished<'run>>>>,
+}
+
+/// A file that is being read.
+pub(crate) struct Unfinished<'run> {
+    directory: Arc<OpenDirectory>,
+    described: Described,
+    /// Taken when the file has been read to its end.
+    object: Mutex<Option<ObjectWriter<'run>>>,
 }
 
 /// Counts that go into the snapshot's manifest.
@@ -43,6 +58,8 @@ pub(crate) struct Totals {
     pub read_bytes: AtomicU64,
     pub reused_files: AtomicU64,
     pub reused_bytes: AtomicU64,
+    /// Of the reused bytes, those that only a checkpoint has: no complete snapshot holds them yet.
+    pub checkpoint_bytes: AtomicU64,
     pub directories: AtomicU64,
     pub entries: AtomicU64,
 }
@@ -61,17 +78,17 @@ struct Here<'a> {
     path: &'a str,
     own: Described,
     above: Option<Arc<OpenDirectory>>,
-    /// The same directory in the parent snapshot.
-    before: Option<ObjectId>,
+    /// The same directory in earlier snapshots.
+    before: Before<ObjectId>,
 }
 
-impl Walk<'_> {
-    /// Walks the tree below `root`; `before` is the root directory of the parent snapshot.
+impl<'run> Walk<'run> {
+    /// Walks the tree below `root`; `before` is the root directory of earlier snapshots.
     pub fn walk(
         &self,
         root: OwnedFd,
         name: &str,
-        before: Option<ObjectId>,
+        before: Before<ObjectId>,
         queue: &Queue<'_, ReadJob>,
     ) -> Result<()> {
         let stat = rustix::fs::fstat(&root).map_err(|error| UploaderError::entry("", "look at", error))?;
@@ -96,15 +113,17 @@ impl Walk<'_> {
     fn directory(&self, here: Here<'_>, queue: &Queue<'_, ReadJob>) -> Result<()> {
         queue.check()?;
         let children = self.list(&here.descriptor, here.path)?;
-        let mut before = self.entries_before(here.before, here.path)?;
+        let mut before = here.before.entries(self.repository, here.path)?;
         self.totals.directories.fetch_add(1, Ordering::Relaxed);
         self.totals
             .entries
             .fetch_add(children.len() as u64, Ordering::Relaxed);
         let directory = OpenDirectory::new(here.own, here.above, children.len());
+        self.top.lock().get_or_insert_with(|| directory.clone());
         for described in children {
+            self.save_checkpoint_if_due()?;
             let path = join(here.path, described.name.to_bytes());
-            let before = before.remove(described.name.to_bytes());
+            let before = before.remove(described.name.to_bytes()).unwrap_or_default();
             if described.kind == EntryType::Directory {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY;
                 let child = Here {
@@ -112,12 +131,11 @@ impl Walk<'_> {
                     path: &path,
                     own: described,
                     above: Some(directory.clone()),
-                    before: before
-                        .filter(|b| b.kind == EntryType::Directory)
-                        .map(|b| b.object),
+                    before: before.directory(),
                 };
                 self.directory(child, queue)?;
-            } else if let Some(entry) = self.reuse(&described, before, &path)? {
+            } else if let Some(entry) = self.reuse(&described, &before, &path)? {
+                let _writing = self.checkpoints.writing();
                 self.fill(&directory, entry)?;
             } else {
                 let (descriptor, directory) = (here.descriptor.clone(), directory.clone());
@@ -129,6 +147,7 @@ impl Walk<'_> {
                 })?;
             }
         }
+        let _writing = self.checkpoints.writing();
         if directory.release() {
             self.close(&directory)
         } else {
@@ -163,32 +182,11 @@ impl Walk<'_> {
         Ok(children)
     }
 
-    fn entries_before(
-        &self,
-        before: Option<ObjectId>,
-        path: &str,
-    ) -> Result<BTreeMap<Vec<u8>, DirectoryEntry>> {
-        let Some(object) = before else {
-            return Ok(BTreeMap::new());
-        };
-        let directory = self.repository.read_directory(object).map_err(|error| {
-            UploaderError::repository(
-                format!("reading directory `{path}` of the parent snapshot"),
-                error,
-            )
-        })?;
-        Ok(directory
-            .entries
-            .into_iter()
-            .map(|entry| (entry.file_name(), entry))
-            .collect())
-    }
-
-    /// The parent snapshot's entry of a file that has not changed since, if its contents are all still there.
+    /// An earlier snapshot's entry of a file that has not changed since, if its contents are all still there.
     fn reuse(
         &self,
         now: &Described,
-        before: Option<DirectoryEntry>,
+        before: &Before<DirectoryEntry>,
         path: &str,
     ) -> Result<Option<DirectoryEntry>> {
         if now.kind != EntryType::File {
@@ -196,47 +194,112 @@ impl Walk<'_> {
         }
         let size = now.size();
         self.progress.found(size);
-        let Some(before) = before.filter(|before| now.is_unchanged_since(before)) else {
-            return Ok(None);
-        };
-        let reusable = self
-            .repository
-            .is_reusable(before.object)
-            .map_err(|error| self.storing(path, error))?;
-        if !reusable {
-            return Ok(None);
+        for (object, of_parent) in before.unchanged(now) {
+            let reusable = self
+                .repository
+                .is_reusable(object)
+                .map_err(|error| self.storing(path, error))?;
+            if reusable {
+                self.progress.finished(size);
+                self.totals.reuse(size, of_parent);
+                return Ok(Some(now.entry(object, size)));
+            }
         }
-        self.progress.finished(size);
-        self.totals.reused_files.fetch_add(1, Ordering::Relaxed);
-        self.totals.reused_bytes.fetch_add(size, Ordering::Relaxed);
-        Ok(Some(now.entry(before.object, size)))
+        Ok(None)
     }
 
     /// Stores one file or link; runs on a worker.
     pub fn read(&self, job: ReadJob) -> Result<()> {
+        self.save_checkpoint_if_due()?;
         let ReadJob {
             descriptor,
             path,
             described,
             directory,
         } = job;
-        let mut object = self.writer.object();
         if described.kind == EntryType::Symlink {
             let target = rustix::fs::readlinkat(&*descriptor, &described.name, Vec::new())
                 .map_err(|error| UploaderError::entry(&path, "read the link", error))?;
-            object
-                .write(target.to_bytes())
-                .map_err(|error| self.storing(&path, error))?;
-        } else {
-            let file = open(&*descriptor, &described.name, OFlags::RDONLY, &path)?;
-            let size = read::copy(&file, &mut object, &path, self.progress, self.cancel)?;
-            self.totals.read_files.fetch_add(1, Ordering::Relaxed);
-            self.totals.read_bytes.fetch_add(size, Ordering::Relaxed);
+            let _writing = self.checkpoints.writing();
+            let mut object = self.writer.object();
+            let written = object.write(target.to_bytes()).and_then(|()| object.finish());
+            let (object, size) = written.map_err(|error| self.storing(&path, error))?;
+            return self.fill(&directory, described.entry(object, size));
         }
+        let file = open(&*descriptor, &described.name, OFlags::RDONLY, &path)?;
+        let unfinished = Arc::new(Unfinished {
+            directory,
+            described,
+            object: Mutex::new(Some(self.writer.object())),
+        });
+        self.unfinished.lock().push(unfinished.clone());
+        let copied = read::copy(
+            &file,
+            &mut Into {
+                walk: self,
+                file: &unfinished,
+            },
+            &path,
+            self.progress,
+        );
+        let _writing = self.checkpoints.writing();
+        self.unfinished
+            .lock()
+            .retain(|other| !Arc::ptr_eq(other, &unfinished));
+        let read = copied?;
+        self.totals.read_files.fetch_add(1, Ordering::Relaxed);
+        self.totals.read_bytes.fetch_add(read, Ordering::Relaxed);
+        let object = unfinished.object.lock().take();
+        let object = object.ok_or_else(|| UploaderError::Mismatch(format!("`{path}` was finished twice")))?;
         let (object, size) = object.finish().map_err(|error| self.storing(&path, error))?;
-        self.fill(&directory, described.entry(object, size))
+        self.fill(&unfinished.directory, unfinished.described.entry(object, size))
     }
 
+    fn save_checkpoint_if_due(&self) -> Result<()> {
+        self.checkpoints.save_if_due(|| {
+            let top = self.top.lock().clone();
+            let root = top.map(|top| self.so_far(&top)).transpose()?;
+            Ok(root.map(|root| (root, self.totals.stats())))
+        })
+    }
+
+    /// Writes a directory that is still open as far as it is known, and every open one below it.
+    fn so_far(&self, directory: &OpenDirectory) -> Result<DirectoryEntry> {
+        let below = directory.still_open();
+        let mut unfinished: Vec<DirectoryEntry> = below
+            .iter()
+            .map(|below| self.so_far(below))
+            .collect::<Result<_>>()?;
+        for file in self.unfinished.lock().iter() {
+            if std::ptr::eq(&*file.directory, directory) {
+                unfinished.extend(self.file_so_far(file)?);
+            }
+        }
+        let (object, summary) = directory.so_far(unfinished, |entries, summary| {
+            self.writer.write_directory(entries, summary)
+        });
+        let own = directory.own();
+        let object = object.map_err(|error| self.storing(&own.name.to_string_lossy(), error))?;
+        let mut entry = own.entry(object, 0);
+        entry.summary = Some(summary);
+        Ok(entry)
+    }
+
+    fn file_so_far(&self, file: &Unfinished<'run>) -> Result<Option<DirectoryEntry>> {
+        let object = file.object.lock();
+        let so_far = object.as_ref().map_or(Ok(None), ObjectWriter::so_far);
+        let so_far = so_far.map_err(|error| self.storing(&file.described.name.to_string_lossy(), error))?;
+        Ok(so_far.and_then(|(object, size)| {
+            let name = checkpoint::name_of_unfinished(file.described.name.to_bytes(), self.repository);
+            let described = Described {
+                name: CString::new(name).ok()?,
+                ..file.described.clone()
+            };
+            Some(described.entry(object, size))
+        }))
+    }
+
+    /// Fills a gap. The caller holds [`Checkpoints::writing`], here and in what follows from it.
     fn fill(&self, directory: &Arc<OpenDirectory>, entry: DirectoryEntry) -> Result<()> {
         if directory.fill(entry) {
             self.close(directory)
@@ -273,15 +336,61 @@ impl Walk<'_> {
     }
 }
 
+/// Where the bytes of a file go, between checkpoints.
+struct Into<'a, 'run> {
+    walk: &'a Walk<'run>,
+    file: &'a Unfinished<'run>,
+}
+
+impl Into<'_, '_> {
+    fn write(
+        &self,
+        write: impl FnOnce(&mut ObjectWriter<'_>) -> Result<(), RepositoryError>,
+    ) -> Result<(), RepositoryError> {
+        let _writing = self.walk.checkpoints.writing();
+        self.file.object.lock().as_mut().map_or(Ok(()), write)
+    }
+}
+
+impl read::Sink for Into<'_, '_> {
+    fn data(&mut self, bytes: &[u8]) -> Result<(), RepositoryError> {
+        self.write(|object| object.write(bytes))
+    }
+
+    fn zeros(&mut self, count: u64) -> Result<(), RepositoryError> {
+        self.write(|object| object.write_zeros(count))
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        if self.walk.cancel.is_canceled() {
+            return Err(UploaderError::Canceled);
+        }
+        self.walk.save_checkpoint_if_due()
+    }
+}
+
 impl Totals {
+    fn reuse(&self, size: u64, of_parent: bool) {
+        self.reused_files.fetch_add(1, Ordering::Relaxed);
+        self.reused_bytes.fetch_add(size, Ordering::Relaxed);
+        if !of_parent {
+            self.checkpoint_bytes.fetch_add(size, Ordering::Relaxed);
+        }
+    }
+
     /// Bytes of all files in the snapshot.
     pub fn total_bytes(&self) -> u64 {
         self.read_bytes() + self.reused_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes of the files that were read.
-    pub fn read_bytes(&self) -> u64 {
+    fn read_bytes(&self) -> u64 {
         self.read_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the files that the parent snapshot does not have as they are now.
+    pub fn new_bytes(&self) -> u64 {
+        self.read_bytes() + self.checkpoint_bytes.load(Ordering::Relaxed)
     }
 
     /// Whether the volume held nothing at all.

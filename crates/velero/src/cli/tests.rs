@@ -21,6 +21,9 @@ fn the_session_of_the_documentation_parses() {
     for line in [
         "velero install --provider aws --plugins velero/velero-plugin-for-aws:v1.14.3 --bucket backups --secret-file ./credentials --backup-location-config region=us-east-1,s3ForcePathStyle=true,s3Url=https://n:7070 --cacert ./ca.crt --use-node-agent --features=EnableCSI --image x --wait",
         "velero install --use-volume-snapshots=false --no-secret --dry-run -o yaml",
+        "velero install --provider aws --bucket b --no-secret --generate-repo-password",
+        "velero install --provider aws --bucket b --no-secret --repo-password-file ./password",
+        "velero repo export-password",
         "velero backup create b1 --include-namespaces shop --snapshot-move-data --wait",
         "velero backup create b1 --snapshot-move-data=false --snapshot-volumes=false -w -n other",
         "velero -n other backup create b1 --include-namespaces a --include-namespaces b,c --ttl 24h0m0s -l app=x",
@@ -51,6 +54,10 @@ fn verbs_and_flags_of_velero_that_are_missing_are_refused_as_such() {
         (
             "velero backup delete b1",
             "velero backup delete: this version does not have this command yet",
+        ),
+        (
+            "velero repo get",
+            "velero repo get: this version does not have this command yet",
         ),
         (
             "velero uninstall",

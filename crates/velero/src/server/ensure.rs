@@ -45,7 +45,8 @@ pub(super) async fn repository_password(client: &Client, namespace: &str) -> any
                     what()
                 )
             };
-            password.0 == DEFAULT_PASSWORD.as_bytes()
+            // White space around it is not part of it.
+            password.0.trim_ascii() == DEFAULT_PASSWORD.as_bytes()
         }
         None => {
             let mut secret = Secret::default();

@@ -11,8 +11,10 @@ use super::artifacts::{Findings, Read, Results};
 use super::{backup, restore, stuck};
 
 fn sample(path: &str) -> Option<String> {
+    // Asked of cargo at run time: checkouts share one target folder, so the path that was compiled in may be another's.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let folder = std::env::var_os("CARAVEL_SAMPLES").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/samples"),
+        || PathBuf::from(package).join("../../../shared/samples"),
         PathBuf::from,
     );
     let text = std::fs::read_to_string(folder.join(path)).ok();

@@ -7,14 +7,17 @@ mod node_agent;
 mod objects;
 mod options;
 mod plugins;
+mod repo_password;
 mod server;
 mod wait;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "sandbox")]
 pub(crate) use apply::create as create_object;
 pub use options::Args;
+#[cfg(feature = "sandbox")]
 pub(crate) use wait::deployment as deployment_is_ready;
 
 use kube::Client;
@@ -38,14 +41,22 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
         eprintln!("{note}");
     }
     if let Some(format) = args.output {
+        advise(options.as_ref());
         return output::print(&output::list([crds, others].concat()), format);
     }
     if args.dry_run.unwrap_or(false) {
         return Ok(());
     }
     let client = global.client().await?;
+    let password = options
+        .as_ref()
+        .and_then(|options| Some((options, options.repo_password.as_ref()?)));
+    if let Some((options, password)) = password {
+        password.check(&client, options).await?;
+    }
     let say = |line: &str| println!("{line}");
     create(&client, &crds, &others, say).await?;
+    advise(options.as_ref());
     let Some(options) = options else { return Ok(()) };
     if args.wait.unwrap_or(false) {
         wait_until_ready(&client, &options, say).await?;
@@ -78,10 +89,20 @@ async fn wait_until_ready(client: &Client, options: &Options, say: fn(&str)) -> 
 }
 
 /// Installs into a cluster of this process and waits until all of it runs; says nothing.
+#[cfg(feature = "sandbox")]
 pub(crate) async fn quietly(args: &Args, namespace: &str, client: &Client) -> Outcome {
     let options = Options::from_args(args, namespace.to_owned())?;
     create(client, &objects::crds(), &objects::objects(&options), |_| {}).await?;
     wait_until_ready(client, &options, |_| {}).await
+}
+
+/// What there is to say about a password that was set: on standard error, since standard output may go to a file.
+fn advise(options: Option<&Options>) {
+    if let Some(options) = options
+        && let Some(password) = &options.repo_password
+    {
+        eprintln!("{}", password.advice(&options.namespace));
+    }
 }
 
 fn closing_words(options: &Options) {
@@ -95,8 +116,10 @@ fn closing_words(options: &Options) {
     println!(
         "Velero is installed! ⛵ Use 'kubectl logs deployment/velero -n {namespace}' to view the status."
     );
-    eprintln!(
-        "Note: repositories are encrypted with Velero's published default password until you set your own in Secret \
-         {namespace}/velero-repo-credentials, key repository-password."
-    );
+    if options.repo_password.is_none() {
+        eprintln!(
+            "Note: repositories are encrypted with Velero's published default password until you set your own in Secret \
+             {namespace}/velero-repo-credentials, key repository-password."
+        );
+    }
 }

@@ -43,6 +43,9 @@ pub fn objects(options: &Options) -> Vec<Value> {
             "data": {CREDENTIALS_KEY: to_value(&ByteString(credentials.clone()))},
         }));
     }
+    if let Some(password) = &options.repo_password {
+        objects.push(password.secret(namespace));
+    }
     if let Some(location) = &options.location {
         objects.push(backup_storage_location(namespace, location));
     }

@@ -11,6 +11,7 @@ use super::super::failure::{Failure, Outcome};
 use super::super::flags::{boolean, list, map};
 use super::super::output::Format;
 use super::plugins;
+use super::repo_password::RepoPassword;
 
 /// Image of the server and node agent where `--image` says nothing.
 pub const DEFAULT_IMAGE: &str = concat!("caravel/velero:v", env!("CARGO_PKG_VERSION"));
@@ -42,6 +43,12 @@ pub struct Args {
     /// Confirms that no credentials are given.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub no_secret: Option<bool>,
+    /// File with the password that the backup repositories get [default: Velero's published one].
+    #[arg(long, value_name = "FILE")]
+    pub repo_password_file: Option<PathBuf>,
+    /// Generate the password that the backup repositories get, and show it once.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub generate_repo_password: Option<bool>,
     /// Configuration of the backup location: key1=value1,key2=value2.
     #[arg(long, value_name = "KEY=VALUE")]
     pub backup_location_config: Vec<String>,
@@ -159,6 +166,8 @@ pub struct Options {
     pub snapshot_location: Option<SnapshotLocation>,
     /// Content of the credentials file.
     pub credentials: Option<Vec<u8>>,
+    /// None: Velero's constant, which the server sets where no Secret exists.
+    pub repo_password: Option<RepoPassword>,
     pub use_node_agent: bool,
     pub default_snapshot_move_data: bool,
     pub pods: PodResources,
@@ -183,6 +192,10 @@ impl Options {
             snapshot_location: snapshot_location(args, location.as_ref())?,
             location,
             credentials: credentials(args)?,
+            repo_password: RepoPassword::from_flags(
+                args.repo_password_file.as_deref(),
+                args.generate_repo_password.unwrap_or(false),
+            )?,
             use_node_agent: args.use_node_agent.unwrap_or(false),
             default_snapshot_move_data: args.default_snapshot_move_data.unwrap_or(false),
             pods: args.pods.clone(),

@@ -28,8 +28,11 @@ fn install(args: &Args) -> Vec<Value> {
     objects::objects(&Options::from_args(args, "velero".into()).expect("these flags are right"))
 }
 
+/// The checkout, as cargo says at run time: checkouts share one target folder, so the path that was compiled in may be
+/// that of another one, long gone.
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(package).join("../..")
 }
 
 fn velero_objects() -> Option<Vec<Value>> {
