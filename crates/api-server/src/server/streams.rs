@@ -258,7 +258,7 @@ fn container(pod: &Value, asked: &str) -> Result<String, ApiError> {
     let (main, init) = (names("containers"), names("initContainers"));
     if asked.is_empty() {
         return match main.as_slice() {
-            [one] if init.is_empty() => Ok((*one).to_owned()),
+            [one] => Ok((*one).to_owned()),
             _ => {
                 let mut choices = format!("choose one of: [{}]", main.join(" "));
                 if !init.is_empty() {

@@ -4,7 +4,6 @@
 //! meet, not every rule of every field: an object that passes here may still be refused by a real cluster.
 
 mod config;
-mod event;
 mod metadata;
 mod name;
 mod pod;
@@ -57,7 +56,7 @@ fn content(kind: &Kind, object: &Value, errors: &mut Errors) {
         ("", "ConfigMap") => config::config_map(object, errors),
         ("", "Secret") => config::secret(object, errors),
         ("", "Service") => service::service(object, errors),
-        ("" | "events.k8s.io", "Event") => event::event(object, errors),
+        ("", "Event") => config::event(object, errors),
         ("storage.k8s.io", "StorageClass") => volume::class(object, errors),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
             workload::workload(&kind.kind, object, errors);
