@@ -95,13 +95,52 @@ impl Drop for Serving {
     }
 }
 
+/// Who signs the server's certificates: made once, when it is first needed.
+pub(crate) struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Result<Self, rcgen::Error> {
+        let key = KeyPair::generate()?;
+        let mut params = CertificateParams::new(Vec::<String>::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "caravel-sandbox");
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Self {
+            pem,
+            issuer: Issuer::new(params, key),
+        })
+    }
+}
+
 impl ApiServer {
+    fn authority(&self) -> Result<Arc<Authority>, rcgen::Error> {
+        let mut kept = self.inner.certificates.lock();
+        if let Some(authority) = &*kept {
+            return Ok(authority.clone());
+        }
+        let made = Arc::new(Authority::new()?);
+        *kept = Some(made.clone());
+        Ok(made)
+    }
+
+    /// PEM of the authority that signs what [`ApiServer::serve`] shows.
+    pub fn certificate_authority(&self) -> Result<String, ServeError> {
+        let authority = self.authority().map_err(ServeError::Certificate)?;
+        Ok(authority.pem.clone())
+    }
+
     /// Listens on a loopback address; port 0 takes a free one.
     pub async fn serve(&self, address: SocketAddr) -> Result<Serving, ServeError> {
         if !address.ip().is_loopback() {
             return Err(ServeError::NotLoopback(address));
         }
-        let (certificate_authority, acceptor) = certificate(address)?;
+        let authority = self.authority().map_err(ServeError::Certificate)?;
+        let acceptor = certificate(&authority, address)?;
         let mut secret = [0_u8; 32];
         OsRng
             .try_fill_bytes(&mut secret)
@@ -129,7 +168,7 @@ impl ApiServer {
         Ok(Serving {
             url: format!("https://{address}"),
             address,
-            certificate_authority,
+            certificate_authority: authority.pem.clone(),
             token,
             stop,
             tasks,
@@ -243,16 +282,8 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, door: Arc<Door>) {
 }
 
 /// A certificate authority's PEM, and what serves with a certificate it signed.
-fn certificate(address: SocketAddr) -> Result<(String, TlsAcceptor), ServeError> {
+fn certificate(authority: &Authority, address: SocketAddr) -> Result<TlsAcceptor, ServeError> {
     let failed = ServeError::Certificate;
-    let authority_key = KeyPair::generate().map_err(failed)?;
-    let mut authority = CertificateParams::new(Vec::<String>::new()).map_err(failed)?;
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    authority
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "caravel-sandbox");
-    let authority_pem = authority.self_signed(&authority_key).map_err(failed)?.pem();
-    let issuer = Issuer::new(authority, authority_key);
     let names = vec![
         address.ip().to_string(),
         "localhost".to_owned(),
@@ -260,7 +291,7 @@ fn certificate(address: SocketAddr) -> Result<(String, TlsAcceptor), ServeError>
     ];
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = CertificateParams::new(names)
-        .and_then(|params| params.signed_by(&key, &issuer))
+        .and_then(|params| params.signed_by(&key, &authority.issuer))
         .map_err(failed)?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -273,5 +304,5 @@ fn certificate(address: SocketAddr) -> Result<(String, TlsAcceptor), ServeError>
         )
         .map_err(ServeError::Tls)?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok((authority_pem, TlsAcceptor::from(Arc::new(config))))
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use caravel_api_server::{Clock, SystemClock};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use parking_lot::Mutex;
@@ -79,30 +81,74 @@ pub trait Program: Send + Sync + 'static {
 }
 
 /// What a container wrote so far; cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Log {
-    lines: Arc<Mutex<Vec<u8>>>,
-    written: Arc<tokio::sync::Notify>,
+    written: Arc<Mutex<Written>>,
+    grown: Arc<tokio::sync::Notify>,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Written {
+    bytes: Vec<u8>,
+    /// Where each write began, and when it was.
+    times: Vec<(usize, Timestamp)>,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock))
+    }
 }
 
 impl Log {
+    /// An empty log whose lines are dated by this clock.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            written: Arc::default(),
+            grown: Arc::default(),
+            clock,
+        }
+    }
+
     /// Adds bytes, usually whole lines.
     pub fn write(&self, bytes: &[u8]) {
-        self.lines.lock().extend_from_slice(bytes);
-        self.written.notify_waiters();
+        let now = self.clock.now();
+        let mut written = self.written.lock();
+        let begin = written.bytes.len();
+        written.times.push((begin, now));
+        written.bytes.extend_from_slice(bytes);
+        drop(written);
+        self.grown.notify_waiters();
     }
 
     /// Everything from this offset on.
     pub fn since(&self, offset: usize) -> Bytes {
-        self.lines
+        self.written
             .lock()
+            .bytes
             .get(offset..)
             .map_or_else(Bytes::new, Bytes::copy_from_slice)
+    }
+
+    /// The offset of what was written at this time or later.
+    pub fn offset_at(&self, time: Timestamp) -> usize {
+        let written = self.written.lock();
+        let later = written.times.iter().find(|(_, at)| *at >= time);
+        later.map_or(written.bytes.len(), |(offset, _)| *offset)
+    }
+
+    /// When what is at this offset was written.
+    pub fn time_at(&self, offset: usize) -> Timestamp {
+        let written = self.written.lock();
+        let after = written.times.partition_point(|(begin, _)| *begin <= offset);
+        let write = after.checked_sub(1).and_then(|last| written.times.get(last));
+        write.map_or(Timestamp::UNIX_EPOCH, |(_, at)| *at)
     }
 
     /// Returns when something was written after this call began.
     pub fn grown(&self) -> impl Future<Output = ()> + Send + '_ {
         // Made here, not at the first poll: nothing written in between is missed.
-        self.written.notified()
+        self.grown.notified()
     }
 }

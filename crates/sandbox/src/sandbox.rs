@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use caravel_api_server::{ApiServer, Authorization, Clock, LoadError, SystemClock, User};
+use caravel_api_server::{ApiServer, Authorization, Clock, LoadError, ServeError, SystemClock, User};
 use caravel_csi_driver::{Config, Driver};
 use kube::Client;
 use serde_json::Value;
@@ -18,8 +18,6 @@ use crate::{Program, workloads};
 
 /// Programs have this long to end when the sandbox does; then their tasks are dropped.
 const SHUTDOWN_WITHIN: Duration = Duration::from_secs(10);
-/// Stands in for the certificate authority of an API server that is reached without TLS.
-const NO_AUTHORITY: &str = "# The sandbox's API server is reached in its own process.\n";
 
 /// Why a sandbox cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +34,8 @@ pub enum StartError {
     Saved(#[source] LoadError),
     #[error(transparent)]
     Install(#[from] storage::InstallError),
+    #[error("cannot make the API server's certificate authority")]
+    Authority(#[source] ServeError),
     #[error("cannot make node {name}")]
     Node {
         name: String,
@@ -55,7 +55,6 @@ pub struct Builder {
     seed: Option<u64>,
     authorization: Authorization,
     saved: Option<Value>,
-    certificate_authority: Option<String>,
 }
 
 impl Builder {
@@ -108,13 +107,6 @@ impl Builder {
         self
     }
 
-    /// PEM that ConfigMap `kube-root-ca.crt` holds in every namespace.
-    #[must_use]
-    pub fn certificate_authority(mut self, pem: String) -> Self {
-        self.certificate_authority = Some(pem);
-        self
-    }
-
     /// Starts the cluster; returns when its controllers have seen everything that is there.
     ///
     /// # Errors
@@ -158,9 +150,7 @@ impl Builder {
         for kubelet in kubelets.clone() {
             watches.subscribe(move |change| kubelet.note(change));
         }
-        let authority = self
-            .certificate_authority
-            .unwrap_or_else(|| NO_AUTHORITY.to_owned());
+        let authority = api.certificate_authority().map_err(StartError::Authority)?;
         workloads::start(&context, &mut watches, authority);
         let machines = Machines::new(kubelets);
         api.attach(Arc::new(machines.clone()));
@@ -198,7 +188,6 @@ impl Sandbox {
             seed: None,
             authorization: Authorization::default(),
             saved: None,
-            certificate_authority: None,
         }
     }
 

@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::Call;
-use super::{ApiServer, State, admission, decode, definitions, metadata, status, strategy, versions};
+use super::{
+    ApiServer, State, admission, decode, definitions, metadata, service_account, status, strategy, versions,
+};
 use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
 use crate::managed_fields;
@@ -45,6 +47,10 @@ impl ApiServer {
         metadata::begin(&mut object, &call.kind, now, &mut state.rng);
         status::begin(&call.kind, &mut object, now);
         strategy::complete(state, &call.kind, &mut object)?;
+        if call.kind.custom.is_none() && call.kind.group.is_empty() && call.kind.plural == "pods" {
+            let has_nodes = self.inner.nodes.read().is_some();
+            service_account::mount(state, &mut object, has_nodes)?;
+        }
         decode::validate_create(call, &object)?;
         let key = Key::of(&object);
         if let Some(there) = state.store.get(&call.resource, &key) {

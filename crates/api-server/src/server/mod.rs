@@ -15,6 +15,7 @@ pub(crate) mod paging;
 pub(crate) mod read;
 pub(crate) mod reviews;
 pub(crate) mod saved;
+pub(crate) mod service_account;
 pub(crate) mod status;
 pub(crate) mod strategy;
 pub(crate) mod streams;
@@ -69,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) authorization: Authorization,
     pub(crate) nodes: RwLock<Option<Arc<dyn Nodes>>>,
+    pub(crate) certificates: Mutex<Option<Arc<crate::serve::Authority>>>,
 }
 
 /// What the server knows.
@@ -121,6 +123,7 @@ impl Builder {
                 clock: self.clock,
                 authorization: self.authorization,
                 nodes: RwLock::new(None),
+                certificates: Mutex::default(),
             }),
         };
         server.bootstrap();

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use caravel_api_server::Clock;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use kube::Client;
@@ -45,6 +46,8 @@ pub struct Plan<'a> {
     /// This container's own folder.
     pub folder: &'a Path,
     pub client: Client,
+    /// Dates the log's lines.
+    pub clock: Arc<dyn Clock>,
     pub stop: CancellationToken,
     pub id: String,
 }
@@ -70,7 +73,7 @@ impl Plan<'_> {
             env: self.variables,
             client: self.client,
             stop: self.stop,
-            log: Log::default(),
+            log: Log::new(self.clock),
             termination_message,
         };
         let (sender, exit) = watch::channel(None);

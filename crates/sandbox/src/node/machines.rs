@@ -85,21 +85,29 @@ impl Machines {
 
 #[async_trait]
 impl Nodes for Machines {
-    /// `since` and `timestamps` are not known to a log: it has no times.
     async fn logs(&self, pod: &Value, options: LogOptions) -> Result<BoxStream<'static, Bytes>, ApiError> {
         let started = self.container(pod, &options.container, options.previous)?;
         let log = started.container.log.clone();
         let written = log.since(0);
         let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-        let start = options
+        let of_tail = options
             .tail_lines
             .map_or(0, |lines| tail(&written, number(lines)));
-        if !options.follow {
-            let limit = options.limit_bytes.map_or(usize::MAX, number);
-            let end = written.len().min(start.saturating_add(limit));
-            return Ok(stream::iter([written.slice(start..end)]).boxed());
+        let of_time = options.since.map_or(0, |since| log.offset_at(since));
+        let offset = of_tail.max(of_time);
+        let view = View {
+            log,
+            started,
+            offset,
+            timestamps: options.timestamps,
+        };
+        if options.follow {
+            return Ok(view.follow());
         }
-        Ok(follow(log, started, start))
+        let limit = options.limit_bytes.map_or(usize::MAX, number);
+        let bytes = view.dated(written.slice(offset..));
+        let end = bytes.len().min(limit);
+        Ok(stream::iter([bytes.slice(..end)]).boxed())
     }
 
     async fn exec(&self, pod: &Value, options: ExecOptions) -> Result<(Bytes, i32), ApiError> {
@@ -127,28 +135,57 @@ fn tail(written: &[u8], lines: usize) -> usize {
     ends.nth(lines - 1).map_or(0, |(at, _)| at + 1)
 }
 
-/// The log from here on, until the container has ended and all is told.
-fn follow(log: Log, started: Started, start: usize) -> BoxStream<'static, Bytes> {
-    stream::unfold((log, started, start), |(log, started, offset)| async move {
-        loop {
-            let grown = log.grown();
-            let was_running = started.is_running();
-            let new = log.since(offset);
-            if !new.is_empty() {
-                let offset = offset + new.len();
-                return Some((new, (log.clone(), started, offset)));
-            }
-            if !was_running {
-                return None;
-            }
-            tokio::select! {
-                biased;
-                () = grown => {}
-                _ = started.ended() => {}
-            }
+/// A log as somebody reads it.
+struct View {
+    log: Log,
+    started: Started,
+    offset: usize,
+    timestamps: bool,
+}
+
+impl View {
+    /// What begins at the offset, each line with its time if it is wanted.
+    fn dated(&self, bytes: Bytes) -> Bytes {
+        if !self.timestamps {
+            return bytes;
         }
-    })
-    .boxed()
+        let mut dated = Vec::with_capacity(bytes.len() * 2);
+        let mut offset = self.offset;
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let time = self.log.time_at(offset);
+            dated.extend_from_slice(format!("{time:.9} ").as_bytes());
+            dated.extend_from_slice(line);
+            offset += line.len();
+        }
+        dated.into()
+    }
+
+    /// From here on, until the container has ended and all is told.
+    fn follow(self) -> BoxStream<'static, Bytes> {
+        stream::unfold(self, |mut view| async move {
+            loop {
+                let log = view.log.clone();
+                let grown = log.grown();
+                let was_running = view.started.is_running();
+                let new = view.log.since(view.offset);
+                if !new.is_empty() {
+                    let length = new.len();
+                    let said = view.dated(new);
+                    view.offset += length;
+                    return Some((said, view));
+                }
+                if !was_running {
+                    return None;
+                }
+                tokio::select! {
+                    biased;
+                    () = grown => {}
+                    _ = view.started.ended() => {}
+                }
+            }
+        })
+        .boxed()
+    }
 }
 
 #[cfg(test)]

@@ -365,6 +365,7 @@ impl Worker {
                 .join("containers")
                 .join(&spec.name),
             client: (self.node.client_for)(&namespace, account.as_deref().unwrap_or("default")),
+            clock: self.node.context.clock.clone(),
             stop: CancellationToken::new(),
             id: format!("sandbox://{id}"),
         };

@@ -1,12 +1,9 @@
-//! Service: an address, and an EndpointSlice with the pods behind it. Nothing listens on the address.
+//! Service: Endpoints and an EndpointSlice with the pods behind it. Nothing listens on its address.
 //!
-//! The address is given by the API server in Kubernetes (`pkg/registry/core/service`), the slice by
-//! `pkg/controller/endpointslice` of v1.34; a namespace's services are looked at together.
-
-use std::collections::BTreeSet;
+//! `pkg/controller/endpoint` and `endpointslice` of v1.34; a namespace's services are looked at together.
 
 use async_trait::async_trait;
-use k8s_openapi::api::core::v1::{Pod, Service, ServicePort};
+use k8s_openapi::api::core::v1::{Endpoints, Pod, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -58,7 +55,6 @@ impl Controller for Services {
             .iter()
             .filter(|it| it.metadata.deletion_timestamp.is_none())
         {
-            self.give_address(service).await?;
             let selector = service
                 .spec
                 .as_ref()
@@ -72,7 +68,9 @@ impl Controller for Services {
                 let behind = pods
                     .iter()
                     .filter(|pod| fits(&selector, pod.metadata.labels.as_ref()));
-                self.write_slice(service, behind.collect()).await?;
+                let behind: Vec<&Pod> = behind.collect();
+                self.write_endpoints(service, &behind).await?;
+                self.write_slice(service, behind).await?;
             }
         }
         Ok(Outcome::Done)
@@ -80,36 +78,50 @@ impl Controller for Services {
 }
 
 impl Services {
-    async fn give_address(&self, service: &Service) -> Answer<()> {
-        let spec = service.spec.clone().unwrap_or_default();
-        let has_address = spec.cluster_ip.is_some_and(|address| !address.is_empty());
-        if has_address || spec.type_.as_deref() == Some("ExternalName") {
-            return Ok(());
-        }
-        let all = self
-            .0
-            .client
-            .wide::<Service>()
-            .list(&ListParams::default())
-            .await?
-            .items;
-        let taken: BTreeSet<String> = all
-            .into_iter()
-            .filter_map(|service| service.spec?.cluster_ip)
-            .collect();
-        let address = |number: u32| format!("10.96.{}.{}", number / 250, number % 250 + 2);
-        let Some(free) = (0..60_000).map(address).find(|address| !taken.contains(address)) else {
-            return Ok(());
-        };
-        let patch = json!({"metadata": {"uid": service.uid()}, "spec": {
-            "clusterIP": free, "clusterIPs": [free], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
-            "internalTrafficPolicy": "Cluster",
-        }});
+    async fn write_endpoints(&self, service: &Service, behind: &[&Pod]) -> Answer<()> {
         let api = self
             .0
             .client
-            .of::<Service>(&service.namespace().unwrap_or_default());
-        settled(merge(&api, &service.name_any(), &patch).await)
+            .of::<Endpoints>(&service.namespace().unwrap_or_default());
+        let all: Vec<Value> = behind.iter().filter_map(|pod| endpoint(pod)).collect();
+        let mut subset = json!({});
+        for (field, is_ready) in [("addresses", true), ("notReadyAddresses", false)] {
+            let some = all.iter().filter(|it| it["conditions"]["ready"] == is_ready);
+            let mut some: Vec<Value> = some.map(address).collect();
+            some.sort_by_key(|it| it["targetRef"]["name"].as_str().unwrap_or_default().to_owned());
+            if !some.is_empty() {
+                subset[field] = some.into();
+            }
+        }
+        let mut subsets = Vec::new();
+        if subset.as_object().is_some_and(|fields| !fields.is_empty()) {
+            let ports = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+            let ports = ports.map(|it| {
+                let mut port = port(it, behind.first().copied());
+                if port["name"] == "" {
+                    port.as_object_mut().map(|fields| fields.remove("name"));
+                }
+                port
+            });
+            subset["ports"] = ports.collect::<Vec<_>>().into();
+            subsets.push(subset);
+        }
+        let name = service.name_any();
+        let Some(found) = api.get_opt(&name).await? else {
+            let made = json!({
+                "metadata": {"name": name, "labels": {"endpoints.kubernetes.io/managed-by": "endpoint-controller"}},
+                "subsets": subsets,
+            });
+            return match serde_json::from_value::<Endpoints>(made) {
+                Ok(made) => settled(api.create(&PostParams::default(), &made).await),
+                Err(_) => Ok(()),
+            };
+        };
+        let before = serde_json::to_value(found.subsets.unwrap_or_default()).unwrap_or_default();
+        if before == json!(subsets) {
+            return Ok(());
+        }
+        settled(merge(&api, &name, &json!({"subsets": subsets})).await)
     }
 
     async fn write_slice(&self, service: &Service, behind: Vec<&Pod>) -> Answer<()> {
@@ -158,6 +170,11 @@ impl Services {
             }
         }
     }
+}
+
+/// Of an endpoint of a slice, one of Endpoints.
+fn address(endpoint: &Value) -> Value {
+    json!({"ip": endpoint["addresses"][0], "nodeName": endpoint["nodeName"], "targetRef": endpoint["targetRef"]})
 }
 
 /// A pod that has an address and has not ended.

@@ -60,13 +60,14 @@ impl Controller for ServiceAccounts {
         if found.metadata.deletion_timestamp.is_some() {
             return Ok(Outcome::Done);
         }
+        // First, because pods mount it as soon as there is an account.
+        self.publish_root(&client.of::<ConfigMap>(namespace)).await?;
         let accounts = client.of::<ServiceAccount>(namespace);
         if accounts.get_opt("default").await?.is_none() {
             let mut account = ServiceAccount::default();
             account.metadata.name = Some("default".to_owned());
             made(accounts.create(&PostParams::default(), &account).await)?;
         }
-        self.publish_root(&client.of::<ConfigMap>(namespace)).await?;
         Ok(Outcome::Done)
     }
 }

@@ -1,12 +1,12 @@
 //! One pod: scheduled, started, read, ended.
 
 use futures::{AsyncReadExt, TryStreamExt};
-use k8s_openapi::api::core::v1::{Node, Pod, Secret};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret, ServiceAccount};
 use kube::ResourceExt;
-use kube::api::{Api, AttachParams, DeleteParams, LogParams, Patch, PatchParams};
+use kube::api::{Api, AttachParams, DeleteParams, LogParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::world::{World, container, phase, waiting};
+use crate::world::{World, container, phase, pod, waiting};
 
 #[tokio::test]
 async fn a_pod_runs_and_its_log_can_be_read() {
@@ -295,5 +295,53 @@ async fn a_command_runs_beside_the_program() {
     let stdout = tokio_util::io::ReaderStream::new(process.stdout().unwrap());
     let parts: Vec<bytes::Bytes> = stdout.try_collect().await.unwrap();
     assert_eq!(parts.concat(), b"ls / in c");
+    world.sandbox.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_pods_account_is_mounted_with_its_token() {
+    let world = World::start().await;
+    let accounts = world.of::<ServiceAccount>();
+    world.until(&accounts, "default", |_| true).await;
+    let folder = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let (token, namespace) = (format!("read {folder}/token"), format!("read {folder}/namespace"));
+    world.run("web", &[&namespace, &token], json!({})).await;
+    world.until_phase("web", "Succeeded").await;
+    let log = world
+        .of::<Pod>()
+        .logs("web", &LogParams::default())
+        .await
+        .unwrap();
+    let (namespace, token) = log.split_once('\n').unwrap();
+    assert_eq!((namespace, token.split('.').count()), ("default", 3));
+    let unknown = serde_json::from_value(pod("lost", &[], json!({"serviceAccountName": "nobody"}))).unwrap();
+    let refused = world
+        .of::<Pod>()
+        .create(&PostParams::default(), &unknown)
+        .await
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("serviceaccount \"nobody\" not found"),
+        "{refused}"
+    );
+    world.sandbox.shutdown().await;
+}
+
+#[tokio::test]
+async fn lines_of_a_log_can_be_shown_with_their_times() {
+    let world = World::start().await;
+    world.run("web", &["print one", "print two"], json!({})).await;
+    world.until_phase("web", "Succeeded").await;
+    let dated = LogParams {
+        timestamps: true,
+        tail_lines: Some(1),
+        ..LogParams::default()
+    };
+    let log = world.of::<Pod>().logs("web", &dated).await.unwrap();
+    let (time, text) = log.split_once(' ').unwrap();
+    assert!(time.parse::<jiff::Timestamp>().is_ok(), "{log}");
+    assert_eq!(text, "two\n");
     world.sandbox.shutdown().await;
 }

@@ -106,7 +106,7 @@ impl Mounter<'_> {
             node: self.node,
             pod: &uid,
         };
-        let read_only = claim.read_only == Some(true);
+        let read_only = claim.read_only == Some(true) || self.is_only_read(&volume.name);
         self.asked.lock().insert(csi.volume_handle.clone());
         let path = self.volumes.publish(&csi.volume_handle, &on, read_only).await?;
         if path.is_dir() {
@@ -114,6 +114,31 @@ impl Mounter<'_> {
             files::link(&path, &link).map_err(|error| failed(error.to_string()))?;
         }
         Ok(path)
+    }
+
+    /// Every container that has the volume mounts it for reading.
+    fn is_only_read(&self, volume: &str) -> bool {
+        let spec = self.pod.spec.iter();
+        let containers = spec.flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
+        let mut is_mounted = false;
+        for container in containers {
+            let devices = container.volume_devices.iter().flatten();
+            if devices.into_iter().any(|device| device.name == volume) {
+                return false;
+            }
+            for mount in container
+                .volume_mounts
+                .iter()
+                .flatten()
+                .filter(|it| it.name == volume)
+            {
+                if mount.read_only != Some(true) {
+                    return false;
+                }
+                is_mounted = true;
+            }
+        }
+        is_mounted
     }
 
     /// A volume that lives on the node only.
