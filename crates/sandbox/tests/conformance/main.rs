@@ -18,15 +18,11 @@ use serde_json::json;
 /// Where the sandbox still answers otherwise than Kubernetes. A check that passes must leave this list.
 const KNOWN_DIFFERENCES: &[&str] = &[];
 
-/// What `kube-root-ca.crt` holds in every namespace; nothing here looks into it.
-const AUTHORITY: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sandbox_answers_as_a_real_cluster_does() -> Result<()> {
     let sandbox = Sandbox::builder()
         .seed(1)
         .authorization(Authorization::Rbac)
-        .certificate_authority(AUTHORITY.to_owned())
         .image("docker.io/local/busybox", Arc::new(shell::Busybox))
         .start()
         .await?;
