@@ -38,11 +38,13 @@ async fn raw(world: &World, path: &str, content_type: &str, body: &str) -> Resul
 
 async fn a_body_that_is_no_json_is_refused(world: World) -> Result<()> {
     let path = world.path("v1", "configmaps");
-    raw(&world, &path, "application/json", "{not json").await?.refused_saying(
-        400,
-        "BadRequest",
-        &["couldn't get version/kind; json parse error: invalid character 'n' looking for beginning of object key string"],
-    )?;
+    raw(&world, &path, "application/json", "{not json")
+        .await?
+        .refused_saying(
+            400,
+            "BadRequest",
+            &["couldn't get version/kind; json parse error: "],
+        )?;
     Ok(())
 }
 

@@ -121,6 +121,15 @@ async fn a_claim_made_from_a_snapshot_holds_what_was_there(world: World) -> Resu
         run_with(&world, "other", "c", "cat /data/word").await?.as_str(),
         "now\n",
     )?;
+    // What is written to one copy is in no other.
+    run_with(&world, "spoiler", "copy", "echo mine > /data/word").await?;
+    world.made(&claims, &claim_of(&world, "second", "s")).await?;
+    equal(
+        run_with(&world, "second-reader", "second", "cat /data/word")
+            .await?
+            .as_str(),
+        "then\n",
+    )?;
     // A copy does not need what it was copied from.
     world.delete(&path).await?.ok()?;
     world.until_gone(&path).await?;
@@ -128,7 +137,7 @@ async fn a_claim_made_from_a_snapshot_holds_what_was_there(world: World) -> Resu
         run_with(&world, "again", "copy", "cat /data/word")
             .await?
             .as_str(),
-        "then\n",
+        "mine\n",
     )
 }
 

@@ -10,9 +10,15 @@ const MAX_SIZE: usize = 1024 * 1024;
 
 /// An event is kept beside what it is about.
 pub(super) fn event(object: &Value, errors: &mut Errors) {
-    let about = &object["involvedObject"]["namespace"];
-    let elsewhere = about.as_str().is_some_and(|namespace| !namespace.is_empty());
-    if elsewhere && *about != object["metadata"]["namespace"] {
+    let about = text(object, "/involvedObject/namespace");
+    let own = text(object, "/metadata/namespace");
+    let right = if about.is_empty() {
+        // About what has no namespace.
+        matches!(own, "default" | "kube-system")
+    } else {
+        about == own
+    };
+    if !right {
         errors.invalid(
             "involvedObject.namespace",
             about,

@@ -260,3 +260,16 @@ fn labels_annotations_owners_and_finalizers_are_checked() {
         assert!(said.contains(wanted), "{wanted} in {said}");
     }
 }
+
+#[test]
+fn an_event_lies_where_what_it_is_about_lies() {
+    let event = |own: &str, about: &str| {
+        let object =
+            json!({"metadata": {"name": "e", "namespace": own}, "involvedObject": {"namespace": about}});
+        create(&kind("", "Event"), &made("", "Event", object)).len()
+    };
+    assert_eq!(event("shop", "shop"), 0);
+    assert_eq!(event("shop", "other"), 1);
+    assert_eq!(event("default", ""), 0);
+    assert_eq!(event("shop", ""), 1);
+}
