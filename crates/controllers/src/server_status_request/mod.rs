@@ -161,10 +161,11 @@ mod tests {
     use parking_lot::Mutex;
     use serde_json::Value;
 
+    /// Method and body of what was sent to change something.
+    type Sent = Arc<Mutex<Vec<(String, Value)>>>;
+
     /// A controller above an API server that holds one request; what is sent to change it is noted.
-    fn controller(
-        status: ServerStatusRequestStatus,
-    ) -> (ServerStatusRequests, Arc<Mutex<Vec<(String, Value)>>>) {
+    fn controller(status: ServerStatusRequestStatus) -> (ServerStatusRequests, Sent) {
         let sent = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&sent);
         let object = json!({"apiVersion": "velero.io/v1", "kind": "ServerStatusRequest", "status": status,
