@@ -144,6 +144,8 @@ pub fn build_product(profile: &str) -> Result<PathBuf> {
             "caravel-velero",
             "--bin",
             "velero",
+            // Without the sandbox: the image holds no fakes.
+            "--no-default-features",
         ],
         "velero",
     )?;

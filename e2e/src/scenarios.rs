@@ -49,12 +49,6 @@ pub const SCENARIOS: &[Scenario] = &[
         product: false,
     },
     Scenario {
-        name: "conformance",
-        tier: Tier::Gate,
-        shows: "Kubernetes answers as the sandbox's checks say, so that those are right",
-        product: false,
-    },
-    Scenario {
         name: "move_data",
         tier: Tier::Gate,
         shows: "a volume with the awkward cases is backed up, lost with its namespace, and comes back equal",
@@ -77,6 +71,13 @@ pub const SCENARIOS: &[Scenario] = &[
         tier: Tier::Gate,
         shows: "wrong bucket, credentials, certificate, class, password and an unschedulable mover are refused with their reason",
         product: true,
+    },
+    // Last, because emptying its namespaces keeps the cluster busy for a while.
+    Scenario {
+        name: "conformance",
+        tier: Tier::Gate,
+        shows: "Kubernetes answers as the sandbox's checks say, so that those are right",
+        product: false,
     },
 ];
 

@@ -1,4 +1,5 @@
-//! The CSI driver passes the conformance suite (csi-sanity, kubernetes-csi/csi-test v5) with ext4, XFS and raw block volumes.
+//! The CSI driver passes the conformance suite (csi-sanity, kubernetes-csi/csi-test v5) with ext4, XFS and raw block volumes,
+//! and in its folder mode.
 //!
 //! Needs root but no cluster. Driver and suite run in a mount namespace of their own on a state dir of their own, so that
 //! whatever happens, no mount is left; the driver's `--release` then takes the loop devices of block volumes.
@@ -11,9 +12,9 @@ use caravel_e2e::go_pieces::{self, Piece};
 use caravel_e2e::scenario::step;
 use caravel_e2e::{image, run};
 
-/// `$DRIVER`, `$SANITY`, `$DIR`; the arguments are the suite's. Ends as the suite does; 70 when the clean-up fails.
+/// `$DRIVER` and its `$MODE`, `$SANITY`, `$DIR`; the arguments are the suite's. Ends as the suite does; 70 when the clean-up fails.
 const RUN: &str = r#"
-"$DRIVER" --endpoint "$DIR/csi.sock" --node-id sanity --state-dir "$DIR/state" 2> "$DIR/driver.log" &
+"$DRIVER" $MODE --endpoint "$DIR/csi.sock" --node-id sanity --state-dir "$DIR/state" 2> "$DIR/driver.log" &
 driver=$!
 clean_up() {
     result=$?
@@ -43,13 +44,18 @@ fn the_driver_passes_the_conformance_suite() -> Result<()> {
     let xfs = folder.path().join("xfs.yaml");
     std::fs::write(&xfs, "csi.storage.k8s.io/fstype: xfs\n")?;
     let kinds = [
-        ("ext4", "--csi.testvolumeaccesstype=mount".to_owned()),
-        ("xfs", format!("--csi.testvolumeparameters={}", xfs.display())),
-        ("block", "--csi.testvolumeaccesstype=block".to_owned()),
+        ("ext4", "", "--csi.testvolumeaccesstype=mount".to_owned()),
+        ("xfs", "", format!("--csi.testvolumeparameters={}", xfs.display())),
+        ("block", "", "--csi.testvolumeaccesstype=block".to_owned()),
+        (
+            "folders",
+            "--folders",
+            "--csi.testvolumeaccesstype=mount".to_owned(),
+        ),
     ];
-    for (kind, argument) in kinds {
+    for (kind, mode, argument) in kinds {
         step(&format!("csi-sanity, {kind}"), || {
-            judge(&driver, &suite, &folder.path().join(kind), &argument)
+            judge(&driver, mode, &suite, &folder.path().join(kind), &argument)
         })?;
     }
     let left = run::output("losetup", &["--list", "--noheadings", "--output", "BACK-FILE"])?;
@@ -68,7 +74,7 @@ fn driver() -> Result<PathBuf> {
     }
 }
 
-fn judge(driver: &Path, suite: &Path, folder: &Path, argument: &str) -> Result<()> {
+fn judge(driver: &Path, mode: &str, suite: &Path, folder: &Path, argument: &str) -> Result<()> {
     std::fs::create_dir(folder)?;
     let mut command = Command::new("unshare");
     command.args([
@@ -84,6 +90,7 @@ fn judge(driver: &Path, suite: &Path, folder: &Path, argument: &str) -> Result<(
     let said = run::said(
         command
             .env("DRIVER", driver)
+            .env("MODE", mode)
             .env("SANITY", suite)
             .env("DIR", folder),
     )?;

@@ -117,7 +117,8 @@ pub fn default(crd: &mut Value) {
     }
     let spec = &mut crd["spec"];
     let kind = text(&spec["names"]["kind"]);
-    if let Some(names) = spec["names"].as_object_mut().filter(|_| !kind.is_empty()) {
+    let names = spec.get_mut("names").and_then(Value::as_object_mut);
+    if let Some(names) = names.filter(|_| !kind.is_empty()) {
         let empty = |name: Option<&Value>| name.and_then(Value::as_str).is_none_or(str::is_empty);
         if empty(names.get("singular")) {
             names.insert("singular".to_owned(), kind.to_lowercase().into());

@@ -9,6 +9,9 @@
 //! ```
 //! Publishing puts a symbolic link to the content at the pod's path; that a publication is read-only is recorded, and
 //! left to the program to honour. Nothing is synced to disk: the sandbox's volumes need not outlive a power cut.
+//!
+//! A volume from a snapshot begins as hard links to the snapshot's files, and gets files of its own when it is first
+//! published for writing: a data mover that only reads costs no second copy.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,6 +33,9 @@ mod copy;
 
 /// What the driver takes for the time of a snapshot.
 pub type Now = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// Ending of a folder that takes another's place when it is whole.
+const UNFINISHED: &str = "new";
 
 /// The file of a block volume.
 const DISK: &str = "disk";
@@ -85,7 +91,8 @@ impl Folders {
         {
             let path = entry.path();
             let is_folder = entry.file_type().is_ok_and(|is| is.is_dir());
-            if is_folder && !path.with_extension("json").exists() {
+            let is_whole = path.extension().is_none() && path.with_extension("json").exists();
+            if is_folder && !is_whole {
                 tracing::info!(path = %path.display(), "Removing what an interrupted operation left");
                 copy::remove_tree(&path)?;
             } else if path.extension().is_some_and(|ending| ending == "tmp") {
@@ -108,6 +115,28 @@ impl Folders {
                 place.display()
             ))),
         }
+    }
+
+    /// Gives a volume files of its own. Who reads it already finds the same in the new ones.
+    fn unlink(&self, volume: &VolumeRecord) -> Result<()> {
+        let folder = self.content::<VolumeRecord>(&volume.id);
+        let own = folder.with_extension(UNFINISHED);
+        copy::remove_tree(&own)?;
+        copy::tree(&folder, &own)?;
+        let exchanged = rustix::fs::renameat_with(
+            rustix::fs::CWD,
+            &own,
+            rustix::fs::CWD,
+            &folder,
+            rustix::fs::RenameFlags::EXCHANGE,
+        );
+        exchanged.map_err(|e| Error::io("take over", &own)(e.into()))?;
+        let record = VolumeRecord {
+            linked: false,
+            ..volume.clone()
+        };
+        records::put_unsynced(&self.root, &record)?;
+        copy::remove_tree(&own)
     }
 
     /// A disk file at least this large.
@@ -152,6 +181,14 @@ impl Medium for Folders {
         copy::remove_tree(&folder)?;
         match &record.source {
             None => fs::create_dir(&folder).map_err(Error::io("create", &folder))?,
+            Some(Source::Snapshot(id)) if !record.block => {
+                copy::linked(&self.content::<SnapshotRecord>(id), &folder)?;
+                let record = VolumeRecord {
+                    linked: true,
+                    ..record.clone()
+                };
+                return records::put_unsynced(&self.root, &record);
+            }
             Some(Source::Snapshot(id)) => copy::tree(&self.content::<SnapshotRecord>(id), &folder)?,
             Some(Source::Volume(id)) => copy::tree(&self.content::<VolumeRecord>(id), &folder)?,
         }
@@ -247,6 +284,9 @@ impl Medium for Folders {
                 volume.id,
                 place.display()
             )));
+        }
+        if volume.linked && !read_only {
+            self.unlink(volume)?;
         }
         link(&content, target)?;
         published.insert(target.to_owned(), (volume.id.clone(), read_only));

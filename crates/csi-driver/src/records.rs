@@ -40,6 +40,9 @@ pub struct VolumeRecord {
     pub filesystem: Filesystem,
     /// What it was copied from.
     pub source: Option<Source>,
+    /// Only of volumes that are folders: its files are still the snapshot's own, by hard links ([`crate::folder`]).
+    #[serde(default)]
+    pub linked: bool,
 }
 
 /// A snapshot that exists, and is ready.

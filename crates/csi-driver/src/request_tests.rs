@@ -98,6 +98,7 @@ fn a_repeated_request_finds_its_volume_and_another_one_of_that_name_is_refused()
         block: false,
         filesystem: Filesystem::Ext4,
         source: Some(Source::Snapshot("snap-s".into())),
+        linked: false,
     };
     let source = volume.source.clone();
     assert!(same_volume(&volume, range(1 << 30, 0).as_ref(), false, source.as_ref()).is_ok());

@@ -180,6 +180,7 @@ pub fn record(
         block,
         filesystem,
         source,
+        linked: false,
     }
 }
 

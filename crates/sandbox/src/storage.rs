@@ -39,6 +39,8 @@ mod snapshot;
 mod volume;
 mod volumes;
 
+/// The writer's lock of a volume, by the folder that a program sees: held during a change that a snapshot must show whole.
+pub use caravel_csi_driver::{Writers, Writing};
 pub use install::{InstallError, install};
 pub use volumes::{PublishError, Volumes};
 
@@ -78,3 +80,6 @@ pub fn spawn(client: Client, driver: Driver, settings: Settings, shutdown: Cance
         controllers: tokio::spawn(controller.run(shutdown)),
     }
 }
+
+#[cfg(test)]
+mod tests;

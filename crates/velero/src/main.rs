@@ -4,6 +4,7 @@ mod cli;
 mod data_mover;
 mod node_agent;
 mod process;
+#[cfg(feature = "sandbox")]
 mod sandbox;
 mod server;
 

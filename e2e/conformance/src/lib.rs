@@ -13,13 +13,14 @@
 //! | `expect.rs` | comparing, and waiting for what comes later |
 //! | `watching.rs` | a watch, event by event |
 //! | `widgets.rs` | the custom kind that all checks share |
-//! | `run.rs` | the runner |
+//! | `run.rs`, `room.rs` | the runner; what each check has to itself |
 //! | `checks/<topic>.rs` | the checks |
 
 mod ask;
 mod checks;
 mod connect;
 mod expect;
+mod room;
 mod run;
 mod watching;
 mod widgets;

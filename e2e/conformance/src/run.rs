@@ -1,20 +1,16 @@
-//! The runner: every check in a namespace of its own, several side by side, each with a deadline.
+//! The runner: every check in a namespace of its own (`room.rs`), several side by side, each with a deadline.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use futures::StreamExt;
-use serde_json::json;
 
-use crate::expect::eventually;
-use crate::{Check, Needs, World, checks, widgets};
+use crate::{Check, Needs, World, checks, room, widgets};
 
 /// At once; a check waits most of its time.
 const SIDE_BY_SIDE: usize = 8;
 /// A check that takes longer has failed.
 const DEADLINE: Duration = Duration::from_secs(100);
-/// Label on what checks make outside their namespace; its value is the check's namespace.
-pub const MADE_BY: &str = "conformance.caravel.dev/made-by";
 
 /// Which checks run.
 #[derive(Debug, Clone, Default)]
@@ -125,6 +121,7 @@ pub async fn run(world: &World, filter: &Filter) -> Result<Report> {
             None => chosen.push(check),
         }
     }
+    room::wait_for_earlier(world).await?;
     widgets::make(world)
         .await
         .context("cannot make the custom kind that the checks share")?;
@@ -149,6 +146,9 @@ pub async fn run(world: &World, filter: &Filter) -> Result<Report> {
             }
         }
     }
+    room::give_back(world)
+        .await
+        .context("cannot delete the checks' namespaces")?;
     println!(
         "{} passed, {} failed, {} left out, in {:.1} s",
         report.passed.len(),
@@ -173,7 +173,7 @@ async fn one(world: World, number: usize, check: Check) -> (String, f64, Result<
 }
 
 async fn within_namespace(mut world: World, number: usize, check: Check) -> Result<()> {
-    world.namespace = begin(&world, number, &check)
+    world.namespace = room::make(&world, number, &check)
         .await
         .context("cannot prepare the check's namespace")?;
     let running = tokio::spawn((check.run)(world.clone()));
@@ -186,67 +186,8 @@ async fn within_namespace(mut world: World, number: usize, check: Check) -> Resu
             Err(anyhow::anyhow!("it was not done after {} s", DEADLINE.as_secs()))
         }
     };
-    let ended = end(&world).await.context("cannot clean up after the check");
-    result.and(ended)
-}
-
-/// Makes the namespace, with the ServiceAccount that pods need.
-async fn begin(world: &World, number: usize, check: &Check) -> Result<String> {
-    let namespace = world
-        .made(
-            "/api/v1/namespaces",
-            &json!({"apiVersion": "v1", "kind": "Namespace",
-                    "metadata": {"generateName": format!("{}-{number}-", check.topic.replace('_', "-"))}}),
-        )
-        .await?;
-    let name = namespace["metadata"]["name"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
-    if world.controllers {
-        world.until(&format!("{accounts}/default"), &json!({})).await?;
-    } else {
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
-        let answer = world.post(&accounts, &account).await?;
-        if answer.code != 409 {
-            answer.created()?;
-        }
-    }
-    Ok(name)
-}
-
-/// Deletes the namespace and what the check made outside of it. Its end is not waited for: with controllers it comes,
-/// without them there is nothing that would empty it.
-async fn end(world: &World) -> Result<()> {
-    let selector = format!("?labelSelector={MADE_BY}%3D{}", world.namespace);
-    for kinds in [
-        "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
-        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
-        "/api/v1/persistentvolumes",
-        "/api/v1/namespaces",
-    ] {
-        if kinds.ends_with("/namespaces") {
-            // Namespaces are the one kind that cannot be deleted as a collection.
-            let list = world.read(&format!("{kinds}{selector}")).await?;
-            for name in crate::expect::names(&list) {
-                world.delete(&format!("{kinds}/{name}")).await?;
-            }
-        } else {
-            let answer = world.delete(&format!("{kinds}{selector}")).await?;
-            // 404: a kind that this API does not have, so nothing was made of it.
-            if answer.code != 404 {
-                answer.ok()?;
-            }
-        }
-    }
-    let path = format!("/api/v1/namespaces/{}", world.namespace);
-    eventually(&format!("the deletion of {path}"), || async {
-        let answer = world.delete(&path).await?;
-        Ok(match answer.code {
-            200 | 202 | 404 | 409 => Ok(()),
-            code => Err(format!("{code} {}", answer.body)),
-        })
-    })
-    .await
+    let cleared = room::clear(&world)
+        .await
+        .context("cannot clean up after the check");
+    result.and(cleared)
 }

@@ -32,3 +32,14 @@ pub(crate) fn kind(group: &str, name: &str) -> Kind {
         custom: None,
     }
 }
+
+/// What a CustomResourceDefinition with this schema adds.
+pub(crate) fn custom(open_api: serde_json::Value) -> crate::kind::Custom {
+    let schema = crate::schema::Schema::parse(&open_api).expect("a good schema");
+    crate::kind::Custom {
+        open_api,
+        schema,
+        columns: Vec::new(),
+        preserve_unknown_fields: false,
+    }
+}

@@ -33,6 +33,36 @@ struct Schemas {
 
 static SCHEMAS: LazyLock<Schemas> = LazyLock::new(generate);
 
+/// `enum` of fields, one to a line: type, field, values; `-` stands for the empty text.
+/// Source: the OpenAPI documents of Kubernetes v1.34.4.
+static ENUMS: LazyLock<Vec<(&str, &str, Vec<&str>)>> = LazyLock::new(|| {
+    let read = |line: &'static str| {
+        let mut words = line.split(' ');
+        let (of, field) = (words.next()?, words.next()?);
+        Some((
+            of,
+            field,
+            words.map(|word| if word == "-" { "" } else { word }).collect(),
+        ))
+    };
+    include_str!("enums.txt").lines().filter_map(read).collect()
+});
+
+/// Fields that k8s-openapi requires for its Rust types and Kubernetes does not; and the other way round.
+const OPTIONAL: [(&str, &str); 10] = [
+    ("core.v1.ConfigMapEnvSource", "name"),
+    ("core.v1.ConfigMapKeySelector", "name"),
+    ("core.v1.ConfigMapProjection", "name"),
+    ("core.v1.ConfigMapVolumeSource", "name"),
+    ("core.v1.LocalObjectReference", "name"),
+    ("core.v1.SecretEnvSource", "name"),
+    ("core.v1.SecretKeySelector", "name"),
+    ("core.v1.SecretProjection", "name"),
+    ("events.v1.Event", "metadata"),
+    ("meta.v1.Status", "metadata"),
+];
+const REQUIRED: [(&str, &str); 2] = [("core.v1.Event", "metadata"), ("events.v1.Event", "eventTime")];
+
 /// The name of a built-in kind's schema; `None`: it has none here.
 pub(super) fn name(kind: &Kind) -> Option<String> {
     name_of(&kind.group, &kind.version, &kind.kind)
@@ -49,6 +79,12 @@ pub(super) fn name_of(group: &str, version: &str, kind: &str) -> Option<String> 
 /// A schema by its name.
 pub(super) fn schema(name: &str) -> Option<&'static Value> {
     SCHEMAS.by_name.get(name)
+}
+
+/// `apiVersion`, `kind` and `metadata` as every kind has them.
+pub(super) fn resource_field(name: &str) -> Value {
+    let pod = SCHEMAS.by_name.get("io.k8s.api.core.v1.Pod");
+    pod.map(|pod| pod["properties"][name].clone()).unwrap_or_default()
 }
 
 /// Registers types: those with a kind of their own, then those that only requests and answers hold.
@@ -92,8 +128,8 @@ fn generate() -> Schemas {
         policy::Eviction, policy::PodDisruptionBudget,
         rbac::ClusterRole, rbac::ClusterRoleBinding, rbac::Role, rbac::RoleBinding, scheduling::PriorityClass,
         storage::CSIDriver, storage::CSINode, storage::CSIStorageCapacity, storage::StorageClass,
-        storage::VolumeAttachment;
-        meta::APIResourceList, meta::DeleteOptions, meta::ListMeta, meta::ObjectMeta, meta::Patch, meta::Status,
+        storage::VolumeAttachment, meta::APIResourceList, meta::Status;
+        meta::DeleteOptions, meta::ListMeta, meta::ObjectMeta, meta::Patch,
     );
     let names = types.names;
     let mut by_name: BTreeMap<String, Value> =
@@ -102,15 +138,15 @@ fn generate() -> Schemas {
         let Some(schema) = by_name.get_mut(name) else { continue };
         schema["x-kubernetes-group-version-kind"] = json!([{"group": group, "version": version, "kind": kind}]);
         // k8s-openapi wants metadata in its Rust types; Kubernetes takes objects without.
-        if let Some(required) = schema["required"].as_array_mut() {
-            required.retain(|field| field != "metadata");
-            drop_empty_required(schema);
+        if kind != "Event" {
+            require(schema, "metadata", false);
         }
     }
+    let fields = ["apiVersion", "kind"].map(|field| by_name["io.k8s.api.core.v1.Pod"]["properties"][field].clone());
     for kind in kinds::kinds().iter().filter(|kind| !kinds::rules(kind).create_only) {
         let of = (kind.group.clone(), kind.version.clone(), kind.kind.clone());
         if let Some(name) = names.get(&of) {
-            by_name.insert(format!("{name}List"), list_schema(kind, name));
+            by_name.insert(format!("{name}List"), list_schema(kind, name, &fields));
         }
     }
     Schemas { by_name, names }
@@ -124,23 +160,64 @@ fn published(name: String, mut schema: Value) -> (String, Value) {
     } else if name.ends_with(".IntOrString") {
         let either = json!([{"type": "integer"}, {"type": "string"}]);
         schema = json!({"description": schema["description"], "format": "int-or-string", "oneOf": either});
+    } else if name.ends_with(".JSON") || name.contains(".JSONSchemaPropsOr") {
+        schema = json!({"description": schema["description"]});
     }
     tidy(&mut schema);
-    // `io.k8s.api.core.v1.PodSpec` is `core.v1.PodSpec` in the table.
-    let short: Vec<&str> = name.rsplitn(4, '.').take(3).collect();
-    if let [kind, version, package] = short.as_slice()
-        && let Some(of) = types::named(&format!("{package}.{version}.{kind}"))
-    {
+    // `io.k8s.api.core.v1.PodSpec` is `core.v1.PodSpec` in the tables.
+    let start = name.rmatch_indices('.').nth(2).map_or(0, |(at, _)| at + 1);
+    let short = &name[start..];
+    if let Some(of) = types::named(short) {
         if of.atomic {
             schema["x-kubernetes-map-type"] = "atomic".into();
         }
         for (name, field) in &of.fields {
-            if let Some(schema) = schema["properties"].get_mut(*name).and_then(Value::as_object_mut) {
-                say_how_it_merges(field, schema);
+            if let Some(property) = property(&mut schema, name) {
+                say_how_it_merges(field, property);
             }
         }
     }
+    for (_, field, values) in ENUMS.iter().filter(|(of, ..)| *of == short) {
+        let Some(property) = property(&mut schema, field) else {
+            continue;
+        };
+        let is_list = property.contains_key("items");
+        let of_values = if is_list {
+            property.get_mut("items").and_then(Value::as_object_mut)
+        } else {
+            Some(property)
+        };
+        if let Some(of_values) = of_values {
+            of_values.insert("enum".to_owned(), json!(values));
+        }
+    }
+    for (required, table) in [(false, &OPTIONAL[..]), (true, &REQUIRED[..])] {
+        for (_, field) in table.iter().filter(|(of, _)| *of == short) {
+            require(&mut schema, field, required);
+        }
+    }
     (name, schema)
+}
+
+fn property<'a>(schema: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Value>> {
+    schema.get_mut("properties")?.get_mut(name)?.as_object_mut()
+}
+
+/// Puts a field on the list of required ones, or takes it off.
+fn require(schema: &mut Value, field: &str, required: bool) {
+    let Some(keywords) = schema.as_object_mut() else {
+        return;
+    };
+    let list = keywords.entry("required").or_insert_with(|| json!([]));
+    if let Some(list) = list.as_array_mut() {
+        list.retain(|one| one != field);
+        if required {
+            list.push(field.into());
+        }
+        if list.is_empty() {
+            keywords.remove("required");
+        }
+    }
 }
 
 /// OpenAPI 3.0 knows nothing beside a `$ref`: what schemars puts there goes around it.
@@ -165,15 +242,6 @@ fn tidy(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(tidy),
         _ => {}
-    }
-}
-
-fn drop_empty_required(schema: &mut Value) {
-    if let Some(fields) = schema
-        .as_object_mut()
-        .filter(|fields| fields["required"] == json!([]))
-    {
-        fields.remove("required");
     }
 }
 

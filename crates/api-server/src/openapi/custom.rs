@@ -3,7 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{API_VERSION, KIND, METADATA, OBJECT_META, list_schema, reference};
+use super::builtin::resource_field;
+use super::list_schema;
 use crate::kind::Kind;
 
 /// `io.velero.v1.Backup` of the group `velero.io`.
@@ -27,7 +28,7 @@ pub(super) fn schemas(kind: &Kind) -> Vec<(String, Value)> {
     add_resource_fields(&mut schema);
     schema["x-kubernetes-group-version-kind"] =
         json!([{"group": kind.group, "version": kind.version, "kind": kind.kind}]);
-    let list = list_schema(kind, &name);
+    let list = list_schema(kind, &name, &["apiVersion", "kind"].map(resource_field));
     let list_name = match name.strip_suffix(kind.kind.as_str()) {
         Some(start) => format!("{start}{}", kind.list_kind),
         None => format!("{name}List"),
@@ -41,11 +42,9 @@ fn add_resource_fields(schema: &mut Value) {
     };
     let properties = fields.entry("properties").or_insert_with(|| json!({}));
     if let Some(properties) = properties.as_object_mut() {
-        let text = |description: &str| json!({"description": description, "type": "string"});
-        properties.insert("apiVersion".to_owned(), text(API_VERSION));
-        properties.insert("kind".to_owned(), text(KIND));
-        let metadata = json!({"description": METADATA, "allOf": [reference(OBJECT_META)]});
-        properties.insert("metadata".to_owned(), metadata);
+        for field in ["apiVersion", "kind", "metadata"] {
+            properties.insert(field.to_owned(), resource_field(field));
+        }
     }
 }
 

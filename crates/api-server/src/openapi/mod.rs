@@ -146,19 +146,24 @@ fn collect_references(value: &Value, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The schema of a kind's list.
-fn list_schema(kind: &Kind, name: &str) -> Value {
-    let text = |description: &str| json!({"description": description, "type": "string"});
+/// The schema of a kind's list; with the schemas of its apiVersion and kind.
+fn list_schema(kind: &Kind, name: &str, [api_version, of_kind]: &[Value; 2]) -> Value {
+    let conventions = "https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md";
     json!({
         "description": format!("{} is a list of {}", kind.list_kind, kind.kind),
         "type": "object",
         "required": ["items"],
         "properties": {
-            "apiVersion": text(API_VERSION),
-            "kind": text(KIND),
-            "metadata": {"description": "Standard list metadata.", "allOf": [reference(LIST_META)]},
+            "apiVersion": api_version,
+            "kind": of_kind,
+            "metadata": {
+                "description": format!("Standard list metadata. More info: {conventions}#types-kinds"),
+                "allOf": [reference("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta")],
+            },
             "items": {
-                "description": format!("List of {}.", kind.plural), "type": "array", "items": reference(name),
+                "description": format!("List of {}. More info: {conventions}", kind.plural),
+                "type": "array",
+                "items": reference(name),
             },
         },
         "x-kubernetes-group-version-kind": [
@@ -166,9 +171,3 @@ fn list_schema(kind: &Kind, name: &str) -> Value {
         ],
     })
 }
-
-const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-const LIST_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta";
-const API_VERSION: &str = "Group and version of this object, as in apps/v1 or v1: the schema that it follows. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#resources";
-const KIND: &str = "What this object is, in CamelCase. It cannot be changed. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#types-kinds";
-const METADATA: &str = "Standard object's metadata. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";

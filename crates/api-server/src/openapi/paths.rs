@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{builtin, reference, schema_name};
+use crate::builtin::{kinds::rules, types};
 use crate::discovery::{subresources_of, verbs};
 use crate::kind::Kind;
 
@@ -19,10 +20,13 @@ pub(super) fn of(kinds: &[&Kind], group: &str, version: &str) -> Value {
             "tags": [tag(group, version)],
             "description": "get available resources",
             "operationId": format!("get{}APIResources", words(group, version)),
-            "responses": answers(&format!("{META}.APIResourceList"), false),
+            "responses": answers(&format!("{META}.APIResourceList"), "get"),
         },
     });
-    paths.insert(format!("{root}/"), resources);
+    // Kubernetes names it for its own groups only.
+    if kinds.iter().all(|kind| kind.custom.is_none()) {
+        paths.insert(format!("{root}/"), resources);
+    }
     for kind in kinds {
         add(&root, kind, &mut paths);
     }
@@ -66,7 +70,8 @@ fn add(root: &str, kind: &Kind, paths: &mut Map<String, Value>) {
         ("delete", "delete"),
     ];
     say(format!("{collection}/{{name}}"), &on_item, &verbs, None);
-    for sub in subresources_of(kind) {
+    // An exec is a stream, of no schema.
+    for sub in subresources_of(kind).into_iter().filter(|sub| sub.name != "exec") {
         let (group, version, name) = sub.other.unwrap_or((&kind.group, &kind.version, &kind.kind));
         let own = sub.other.is_none().then(|| schema_name(kind)).flatten();
         let described = Sub {
@@ -106,7 +111,7 @@ fn operation(kind: &Kind, verb: &str, path: &str, sub: Option<&Sub>) -> Value {
     let (prefix, action) = match verb {
         "list" => ("list", "list"),
         "create" => ("create", "post"),
-        "deletecollection" => ("deleteCollection", "deletecollection"),
+        "deletecollection" => ("delete", "deletecollection"),
         "get" => ("read", "get"),
         "update" => ("replace", "put"),
         "patch" => ("patch", "patch"),
@@ -114,13 +119,19 @@ fn operation(kind: &Kind, verb: &str, path: &str, sub: Option<&Sub>) -> Value {
     };
     let answer = match verb {
         "list" => format!("{schema}List"),
+        "delete" if rules(kind).returns_deleted => schema.clone(),
         "delete" | "deletecollection" => format!("{META}.Status"),
         _ => schema.clone(),
     };
     let everywhere = verb == "list" && kind.is_namespaced() && !path.contains("{namespace}");
     let id = format!(
-        "{prefix}{}{}{}{}{}",
+        "{prefix}{}{}{}{}{}{}",
         words(&kind.group, &kind.version),
+        if verb == "deletecollection" {
+            "Collection"
+        } else {
+            ""
+        },
         if path.contains("{namespace}") {
             "Namespaced"
         } else {
@@ -136,7 +147,7 @@ fn operation(kind: &Kind, verb: &str, path: &str, sub: Option<&Sub>) -> Value {
         "description": format!("{verb} {}{}", kind.kind, sub.map(|sub| format!(": {}", sub.name)).unwrap_or_default()),
         "operationId": id,
         "parameters": of_verb(verb),
-        "responses": answers(&answer, matches!(verb, "create" | "update" | "patch")),
+        "responses": answers(&answer, verb),
         "x-kubernetes-action": action,
         "x-kubernetes-group-version-kind": sub.map_or(own, |sub| sub.kind.clone()),
     });
@@ -163,12 +174,9 @@ fn body(kind: &Kind, verb: &str, schema: &str) -> Option<Value> {
     match verb {
         "create" | "update" => Some(json!({"content": of(&["*/*"], schema), "required": true})),
         "patch" => {
-            // Custom resources have no strategic merge: their types carry no merge keys.
-            let patches = if kind.custom.is_some() {
-                &patches[..3]
-            } else {
-                &patches[..]
-            };
+            // Without merge keys there is no strategic merge; kubectl then goes by its own types.
+            let is_plain = types::of(kind).is_none();
+            let patches = if is_plain { &patches[..3] } else { &patches[..] };
             Some(json!({"content": of(patches, &format!("{META}.Patch")), "required": true}))
         }
         "delete" | "deletecollection" => {
@@ -178,7 +186,7 @@ fn body(kind: &Kind, verb: &str, schema: &str) -> Option<Value> {
     }
 }
 
-fn answers(schema: &str, creates: bool) -> Value {
+fn answers(schema: &str, verb: &str) -> Value {
     let answer = |description: &str| {
         json!({
             "description": description,
@@ -188,8 +196,11 @@ fn answers(schema: &str, creates: bool) -> Value {
         })
     };
     let mut answers = json!({"200": answer("OK"), "401": {"description": "Unauthorized"}});
-    if creates {
+    if matches!(verb, "create" | "update" | "patch") {
         answers["201"] = answer("Created");
+    }
+    if matches!(verb, "create" | "delete") {
+        answers["202"] = answer("Accepted");
     }
     answers
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
+use crate::protobuf;
 use crate::request::{Query, ResourcePath, Shape, accepted};
 use crate::store::{Key, Resource, resource_of};
 use crate::user::User;
@@ -20,9 +21,11 @@ pub(crate) enum FieldValidation {
     Strict,
 }
 
+/// Media type of server-side apply.
+pub(crate) const APPLY: &str = "application/apply-patch+yaml";
+
 /// A request to a resource.
 #[derive(Debug)]
-#[allow(dead_code, reason = "managed fields and field validation read the rest")]
 pub(crate) struct Call {
     pub(crate) user: User,
     pub(crate) kind: Arc<Kind>,
@@ -96,17 +99,31 @@ impl Call {
         ApiError::conflict(&self.kind.group, &self.kind.plural, &self.name, why)
     }
 
+    /// Server-side apply: it knows its fields' owners itself.
+    pub(crate) fn is_apply(&self) -> bool {
+        self.content_type == APPLY
+    }
+
     pub(crate) fn is_status(&self) -> bool {
         self.subresource.as_deref() == Some("status")
     }
 
-    /// The body as a JSON object.
+    /// The body as a JSON or YAML object.
+    pub(crate) fn yaml(&self) -> Result<Value, ApiError> {
+        object(&self.kind.kind, &self.body).or_else(|error| {
+            let text = std::str::from_utf8(&self.body).unwrap_or_default();
+            let read = serde_saphyr::from_str::<Value>(text).ok();
+            read.filter(Value::is_object).ok_or(error)
+        })
+    }
+
+    /// The body as an object, in the format its media type says.
     pub(crate) fn json(&self) -> Result<Value, ApiError> {
-        if self.content_type == "application/vnd.kubernetes.protobuf" {
-            return Err(ApiError::new(
-                Reason::UnsupportedMediaType,
-                "the body of the request was in an unknown format - accepted media types include: application/json",
-            ));
+        if self.content_type == protobuf::MEDIA_TYPE {
+            return protobuf::decode(&self.body);
+        }
+        if self.content_type == "application/yaml" {
+            return self.yaml();
         }
         object(&self.kind.kind, &self.body)
     }

@@ -9,6 +9,7 @@ use super::call::Call;
 use super::{ApiServer, State, admission, decode, definitions, metadata, status, strategy, versions};
 use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
+use crate::managed_fields;
 use crate::store::{Key, Resource};
 
 /// Tries for a free generated name.
@@ -22,7 +23,7 @@ impl ApiServer {
         Ok(Answer::Object { code: 201, object })
     }
 
-    /// Stores a decoded new object.
+    /// Stores a decoded new object. One that was applied has its owners already.
     pub(crate) fn insert(&self, call: &mut Call, mut object: Value) -> Result<Arc<Value>, ApiError> {
         place(call, &mut object)?;
         if object["metadata"]["resourceVersion"].is_string() {
@@ -38,6 +39,9 @@ impl ApiServer {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         admission::namespace_accepts(state, call, &name)?;
         definitions::refuse_when_ending(state, call, &name)?;
+        if !call.is_apply() {
+            managed_fields::track(&call.kind, None, &mut object, &call.manager, "Update", None, now);
+        }
         metadata::begin(&mut object, &call.kind, now, &mut state.rng);
         status::begin(&call.kind, &mut object, now);
         strategy::complete(state, &call.kind, &mut object)?;

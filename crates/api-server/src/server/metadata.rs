@@ -125,13 +125,7 @@ pub(crate) fn finalizers(object: &Value) -> Vec<&str> {
 /// Empty lists and maps and nulls are as good as absent; Kubernetes does not show them.
 pub(crate) fn tidy(object: &mut Value) {
     let metadata = of(object);
-    for field in [
-        "labels",
-        "annotations",
-        "finalizers",
-        "ownerReferences",
-        "managedFields",
-    ] {
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
         let empty = match metadata.get(field) {
             Some(Value::Null) => true,
             Some(Value::Array(list)) => list.is_empty(),

@@ -1,6 +1,7 @@
 //! The server: one lock around everything it knows, so that each request is one step; watches are the only thing
 //! that waits. A request becomes a [`call::Call`], the verb's file answers it, [`answer`] gives it a shape.
 
+pub(crate) mod about;
 pub(crate) mod admission;
 pub(crate) mod answer;
 pub(crate) mod call;
@@ -237,7 +238,11 @@ impl ApiServer {
         match words.as_slice() {
             ["healthz" | "livez" | "readyz", ..] => Ok(answer::text(200, "ok")),
             ["version"] => Ok(answer::json(200, &versions::version())),
-            _ => Ok(answer::text(404, "404 page not found\n")),
+            _ => {
+                let registry = self.inner.state.lock().registry.clone();
+                let now = self.inner.clock.now();
+                Ok(about::answer(&registry.kinds(), &words, request, now))
+            }
         }
     }
 

@@ -108,6 +108,11 @@ pub(crate) fn merged(kind: &Kind, subresource: Option<&str>, old: &Value, mut ne
             let finalizers = new["spec"]["finalizers"].take();
             let mut result = old.clone();
             result["metadata"]["resourceVersion"] = new["metadata"]["resourceVersion"].take();
+            set(
+                &mut result["metadata"],
+                "managedFields",
+                new["metadata"]["managedFields"].take(),
+            );
             set(&mut result["spec"], "finalizers", finalizers);
             result
         }

@@ -27,7 +27,10 @@ pub(crate) fn complete(state: &State, kind: &Kind, object: &mut Value) -> Result
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "pods") => pod(state, object)?,
         ("", "services") => service(state, object),
-        ("", "persistentvolumeclaims") => claim(state, object),
+        ("", "persistentvolumeclaims") => {
+            claim(state, object);
+            data_sources(&mut object["spec"]);
+        }
         ("batch", "jobs") => job(object),
         _ => {}
     }
@@ -142,6 +145,32 @@ fn claim(state: &State, object: &mut Value) {
         });
     if let Some(class) = chosen {
         object["spec"]["storageClassName"] = class["metadata"]["name"].clone();
+    }
+}
+
+/// `dataSource` and `dataSourceRef` say the same where both can; the older one can name only claims and snapshots, and
+/// what else it names is dropped. Source: `pkg/api/persistentvolumeclaim/util.go`, `NormalizeDataSources`.
+fn data_sources(spec: &mut Value) {
+    let is_old_kind = |source: &Value| {
+        let group = source["apiGroup"].as_str().unwrap_or_default();
+        let kind = source["kind"].as_str().unwrap_or_default();
+        matches!(
+            (group, kind),
+            ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot")
+        )
+    };
+    if let Some(fields) = spec.as_object_mut()
+        && fields
+            .get("dataSource")
+            .is_some_and(|source| !is_old_kind(source))
+    {
+        fields.remove("dataSource");
+    }
+    let (old, new) = (&spec["dataSource"], &spec["dataSourceRef"]);
+    if new.is_null() && !old.is_null() {
+        spec["dataSourceRef"] = old.clone();
+    } else if old.is_null() && is_old_kind(new) && new["namespace"].is_null() {
+        spec["dataSource"] = new.clone();
     }
 }
 

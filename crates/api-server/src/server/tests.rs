@@ -448,3 +448,67 @@ async fn scale_is_another_view_of_replicas() {
     assert_eq!(read.spec.unwrap().replicas, Some(5));
     assert_eq!(read.metadata.generation, Some(2));
 }
+
+#[tokio::test]
+async fn an_applier_owns_its_fields_and_is_refused_those_of_others() {
+    let api: Api<ConfigMap> = Api::default_namespaced(client());
+    let wanted = |value: &str| {
+        Patch::Apply(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"value": value},
+        }))
+    };
+    let first = PatchParams::apply("first");
+    let made = api.patch("a", &first, &wanted("1")).await.unwrap();
+    assert_eq!(
+        made.metadata.managed_fields.as_ref().unwrap()[0]
+            .manager
+            .as_deref(),
+        Some("first")
+    );
+    let same = api.patch("a", &first, &wanted("1")).await.unwrap();
+    assert_eq!(same.metadata.resource_version, made.metadata.resource_version);
+    let second = PatchParams::apply("second");
+    assert_eq!(code(api.patch("a", &second, &wanted("2")).await), 409);
+    let taken = api.patch("a", &second.force(), &wanted("2")).await.unwrap();
+    assert_eq!(taken.data.unwrap()["value"], "2");
+}
+
+#[tokio::test]
+async fn a_field_that_is_not_known_is_refused_when_asked_to_be_strict() {
+    let api: Api<ConfigMap> = Api::default_namespaced(client());
+    let patch = Patch::Merge(json!({"dta": {"value": "1"}}));
+    api.create(&PostParams::default(), &config_map("a", "1"))
+        .await
+        .unwrap();
+    let strict = PatchParams::default().validation_strict();
+    assert_eq!(code(api.patch("a", &strict, &patch).await), 400);
+    api.patch("a", &PatchParams::default(), &patch).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_a_cluster_fills_in_is_filled_in() {
+    let client = client();
+    let services: Api<k8s_openapi::api::core::v1::Service> = Api::default_namespaced(client.clone());
+    let service =
+        serde_json::from_value(json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}))
+            .unwrap();
+    let made = services.create(&PostParams::default(), &service).await.unwrap();
+    let spec = made.spec.clone().unwrap();
+    assert_eq!(spec.cluster_ip.as_deref(), Some("10.96.0.2"));
+    let mut bare = service.clone();
+    bare.metadata.resource_version = made.metadata.resource_version;
+    let kept = services
+        .replace("s", &PostParams::default(), &bare)
+        .await
+        .unwrap();
+    assert_eq!(kept.spec, Some(spec));
+    let pods: Api<Pod> = Api::default_namespaced(client);
+    let made = pods
+        .create(&PostParams::default(), &pod())
+        .await
+        .unwrap()
+        .spec
+        .unwrap();
+    assert_eq!(made.service_account_name.as_deref(), Some("default"));
+    assert_eq!(made.tolerations.unwrap().len(), 2);
+}

@@ -10,6 +10,7 @@ use super::call::{self, Call};
 use super::{ApiServer, State, decode, definitions, metadata, status, strategy, versions};
 use crate::builtin::kinds;
 use crate::error::{ApiError, FieldError, Reason};
+use crate::managed_fields;
 use crate::patch;
 
 const MODIFIED: &str =
@@ -50,7 +51,7 @@ impl ApiServer {
             return self.create_by_apply(call);
         };
         let shown = versions::presented(&call.kind, &old);
-        let patched = patched(call, &shown)?;
+        let patched = patched(call, &shown, self.inner.clock.now())?;
         let patched = decode::decode(call, patched)?;
         check_name(call, &patched)?;
         let object = self.write(state, call, &old, patched)?;
@@ -59,10 +60,10 @@ impl ApiServer {
 
     /// Only apply makes what is not there.
     fn create_by_apply(&self, call: &mut Call) -> Result<Answer, ApiError> {
-        if call.content_type != "application/apply-patch+yaml" || call.subresource.is_some() {
+        if !call.is_apply() || call.subresource.is_some() {
             return Err(call.not_found());
         }
-        let object = call::object(&call.kind.kind, &call.body)?;
+        let object = applied(call, None, self.inner.clock.now())?;
         let object = decode::decode(call, object)?;
         check_name(call, &object)?;
         let object = self.insert(call, object)?;
@@ -79,12 +80,26 @@ impl ApiServer {
     ) -> Result<Arc<Value>, ApiError> {
         let now = self.inner.clock.now();
         check_preconditions(call, old, &new)?;
-        let mut new = state.as_stored(&call.kind, new);
+        let mut new = new;
+        if !call.is_apply() {
+            let shown = versions::presented(&call.kind, old);
+            let subresource = call.subresource.as_deref();
+            managed_fields::track(
+                &call.kind,
+                Some(&shown),
+                &mut new,
+                &call.manager,
+                "Update",
+                subresource,
+                now,
+            );
+        }
+        let new = state.as_stored(&call.kind, new);
+        let mut new = status::merged(&call.kind, call.subresource.as_deref(), old, new);
+        metadata::carry_over(&mut new, old);
         if call.namespace.is_some() {
             new["metadata"]["namespace"] = old["metadata"]["namespace"].clone();
         }
-        let mut new = status::merged(&call.kind, call.subresource.as_deref(), old, new);
-        metadata::carry_over(&mut new, old);
         strategy::keep_given(&call.kind, old, &mut new);
         if call.resource == definitions::definitions() {
             definitions::complete(Some(old), &mut new, now)?;
@@ -123,7 +138,7 @@ fn is_released(call: &Call, object: &Value) -> bool {
 }
 
 /// What the patch makes of the object.
-fn patched(call: &Call, object: &Value) -> Result<Value, ApiError> {
+fn patched(call: &Call, object: &Value, now: jiff::Timestamp) -> Result<Value, ApiError> {
     match call.content_type.as_str() {
         "application/json-patch+json" => patch::json(object, &call.body),
         "application/merge-patch+json" => {
@@ -132,14 +147,37 @@ fn patched(call: &Call, object: &Value) -> Result<Value, ApiError> {
         "application/strategic-merge-patch+json" => {
             patch::strategic(&call.kind, object, &call::object(&call.kind.kind, &call.body)?)
         }
-        "application/apply-patch+yaml" => {
-            Ok(patch::merge(object, &call::object(&call.kind.kind, &call.body)?))
-        }
+        call::APPLY => applied(call, Some(object), now),
         _ => Err(ApiError::generic(
             Reason::UnsupportedMediaType,
             "415: Unsupported Media Type",
         )),
     }
+}
+
+/// What an apply makes of the live object, or of nothing.
+fn applied(call: &Call, live: Option<&Value>, now: jiff::Timestamp) -> Result<Value, ApiError> {
+    if call.query.text("fieldManager").is_empty() {
+        let error = FieldError {
+            field: "fieldManager".to_owned(),
+            reason: "FieldValueRequired",
+            message: "Required value: is required for apply patch".to_owned(),
+        };
+        return Err(ApiError::invalid("meta.k8s.io", "PatchOptions", "", &[error]));
+    }
+    let mut wanted = call.yaml()?;
+    if wanted["metadata"]["name"].is_null() {
+        wanted["metadata"]["name"] = call.name.as_str().into();
+    }
+    patch::apply_subresource(
+        &call.kind,
+        call.subresource.as_deref(),
+        live,
+        &wanted,
+        &call.manager,
+        call.query.flag("force"),
+        now,
+    )
 }
 
 /// A patch of something that has no lists, as a scale.

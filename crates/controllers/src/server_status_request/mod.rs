@@ -161,7 +161,7 @@ mod tests {
     use parking_lot::Mutex;
     use serde_json::Value;
 
-    /// Method and body of what was sent to change something.
+    /// Method and body of each write, in order.
     type Sent = Arc<Mutex<Vec<(String, Value)>>>;
 
     /// A controller above an API server that holds one request; what is sent to change it is noted.

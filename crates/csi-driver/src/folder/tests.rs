@@ -74,11 +74,16 @@ impl World {
     }
 
     async fn publish(&self, volume: &str, pod: &str, block: bool) -> PathBuf {
+        self.publish_as(volume, pod, block, false).await
+    }
+
+    async fn publish_as(&self, volume: &str, pod: &str, block: bool, readonly: bool) -> PathBuf {
         let target = self.folder.path().join("pods").join(pod);
         let request = NodePublishVolumeRequest {
             volume_id: volume.into(),
             target_path: target.display().to_string(),
             volume_capability: Some(capability(block)),
+            readonly,
             ..NodePublishVolumeRequest::default()
         };
         self.driver
@@ -133,6 +138,35 @@ async fn a_volume_from_a_snapshot_holds_what_was_there_then_and_outlives_it() {
         .unwrap();
     let seen = world.publish(&copy, "p2", false).await;
     assert_eq!(fs::read_to_string(seen.join("file")).unwrap(), "before");
+}
+
+#[tokio::test]
+async fn a_reader_of_a_volume_from_a_snapshot_needs_no_copy_and_a_writer_gets_one() {
+    use std::os::unix::fs::MetadataExt;
+    let world = World::new();
+    let volume = world.volume("a", false, None).await;
+    let folder = world.publish(&volume, "p1", false).await;
+    fs::write(folder.join("file"), "before").unwrap();
+    let taken = world.snapshot("s", &volume).await.unwrap().snapshot_id;
+    let stored = world
+        .folder
+        .path()
+        .join("state/snapshots")
+        .join(&taken)
+        .join("file");
+    let copy = world.volume("b", false, Some(Source::Snapshot(taken))).await;
+    let reader = world.publish_as(&copy, "p2", false, true).await;
+    let inode = |path: &Path| fs::metadata(path).unwrap().ino();
+    assert_eq!(inode(&reader.join("file")), inode(&stored));
+    let writer = world.publish(&copy, "p3", false).await;
+    fs::write(writer.join("file"), "changed").unwrap();
+    assert_eq!(fs::read_to_string(&stored).unwrap(), "before");
+    assert_eq!(fs::read_to_string(reader.join("file")).unwrap(), "changed");
+    // A second writer changes nothing any more.
+    world.publish(&copy, "p4", false).await;
+    assert_eq!(fs::read_to_string(writer.join("file")).unwrap(), "changed");
+    let left = fs::read_dir(world.folder.path().join("state/volumes")).unwrap();
+    assert_eq!(left.count(), 4, "two volumes, two records");
 }
 
 #[tokio::test]

@@ -30,9 +30,6 @@ impl Resource {
 
 /// Every served kind in its preferred version, by group and plural.
 pub async fn discover(client: &Client) -> Answer<Vec<Resource>> {
-    if client.list_core_api_resources("v1").await.is_err() {
-        return fallback(client).await;
-    }
     let mut found = listed(client.list_core_api_resources("v1").await?, "", "v1");
     for group in client.list_api_groups().await?.groups {
         let preferred = group.preferred_version.as_ref().or(group.versions.first());
@@ -59,43 +56,4 @@ fn listed(
         verbs: kind.verbs,
     };
     kinds.resources.into_iter().filter(whole).map(resource).collect()
-}
-
-// FALLBACK until SCHEMA's discovery is merged.
-async fn fallback(client: &Client) -> Answer<Vec<Resource>> {
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-    let verbs: Vec<String> = ["list", "watch", "delete"].map(str::to_owned).to_vec();
-    let mut found: Vec<Resource> = caravel_api_server::builtin::kinds::kinds()
-        .iter()
-        .filter(|kind| !caravel_api_server::builtin::kinds::rules(kind).create_only)
-        .map(|kind| Resource {
-            api: ApiResource::from_gvk_with_plural(
-                &GroupVersionKind::gvk(&kind.group, &kind.version, &kind.kind),
-                &kind.plural,
-            ),
-            namespaced: kind.is_namespaced(),
-            verbs: verbs.clone(),
-        })
-        .collect();
-    let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    for crd in crds.list(&Default::default()).await?.items {
-        let names = &crd.spec.names;
-        let version = crd
-            .spec
-            .versions
-            .iter()
-            .find(|it| it.storage)
-            .map(|it| it.name.clone())
-            .unwrap_or_default();
-        found.push(Resource {
-            api: ApiResource::from_gvk_with_plural(
-                &GroupVersionKind::gvk(&crd.spec.group, &version, &names.kind),
-                &names.plural,
-            ),
-            namespaced: crd.spec.scope == "Namespaced",
-            verbs: verbs.clone(),
-        });
-    }
-    found.sort_by(|a, b| (&a.api.group, &a.api.plural).cmp(&(&b.api.group, &b.api.plural)));
-    Ok(found)
 }

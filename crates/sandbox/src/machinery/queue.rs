@@ -24,6 +24,8 @@ struct Inner<K> {
     waiting: BTreeSet<K>,
     /// Keys by the moment they are due; the number keeps those of one moment in order.
     later: BTreeMap<(Instant, u64), K>,
+    /// Where a key is in `later`; each is there once, at its earliest.
+    places: BTreeMap<K, (Instant, u64)>,
     count: u64,
     failures: BTreeMap<K, u32>,
 }
@@ -36,6 +38,7 @@ impl<K: Ord + Clone> Queue<K> {
                 ready: VecDeque::new(),
                 waiting: BTreeSet::new(),
                 later: BTreeMap::new(),
+                places: BTreeMap::new(),
                 count: 0,
                 failures: BTreeMap::new(),
             }),
@@ -49,13 +52,9 @@ impl<K: Ord + Clone> Queue<K> {
         self.added.notify_one();
     }
 
-    /// Adds a key when this time has passed.
+    /// Adds a key when this time has passed, or earlier if it was to come earlier.
     pub fn add_after(&self, key: K, wait: Duration) {
-        let mut inner = self.inner.lock();
-        inner.count += 1;
-        let place = (Instant::now() + wait, inner.count);
-        inner.later.insert(place, key);
-        drop(inner);
+        self.inner.lock().add_at(key, Instant::now() + wait);
         self.added.notify_one();
     }
 
@@ -113,11 +112,25 @@ impl<K: Ord + Clone> Inner<K> {
         }
     }
 
+    fn add_at(&mut self, key: K, due: Instant) {
+        if let Some(place) = self.places.get(&key).copied() {
+            if place.0 <= due {
+                return;
+            }
+            self.later.remove(&place);
+        }
+        self.count += 1;
+        let place = (due, self.count);
+        self.places.insert(key.clone(), place);
+        self.later.insert(place, key);
+    }
+
     fn promote(&mut self, now: Instant) {
         while let Some(entry) = self.later.first_entry()
             && entry.key().0 <= now
         {
             let key = entry.remove();
+            self.places.remove(&key);
             self.add(key);
         }
     }
@@ -137,6 +150,19 @@ mod tests {
         assert_eq!(queue.next().await, "b");
         let third = tokio::time::timeout(Duration::from_secs(60), queue.next()).await;
         assert!(third.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_comes_once_and_at_its_earliest() {
+        let queue = Queue::new();
+        let begun = Instant::now();
+        queue.add_after("a", Duration::from_secs(9));
+        queue.add_after("a", Duration::from_secs(3));
+        queue.add_after("a", Duration::from_secs(6));
+        queue.next().await;
+        assert_eq!(begun.elapsed().as_secs(), 3);
+        let again = tokio::time::timeout(Duration::from_secs(60), queue.next()).await;
+        assert!(again.is_err());
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::environment::expand;
-use super::volumes::Mounted;
 use crate::{Container, Log, Program};
 
 /// Exit code of a container that was killed, as Linux gives it.
@@ -42,7 +41,7 @@ pub struct Plan<'a> {
     pub spec: &'a ContainerSpec,
     pub program: Arc<dyn Program>,
     pub variables: BTreeMap<String, String>,
-    pub volumes: &'a BTreeMap<String, Mounted>,
+    pub volumes: &'a BTreeMap<String, PathBuf>,
     /// This container's own folder.
     pub folder: &'a Path,
     pub client: Client,
@@ -107,14 +106,14 @@ impl Plan<'_> {
                 Some(expand(expression, &self.variables))
             });
             let path = match below.filter(|below| !below.is_empty()) {
-                None => volume.path.clone(),
-                Some(below) => sub_path(&volume.path, &below)?,
+                None => volume.clone(),
+                Some(below) => sub_path(volume, &below)?,
             };
             mounts.insert(PathBuf::from(&mount.mount_path), path);
         }
         for device in self.spec.volume_devices.iter().flatten() {
             if let Some(volume) = self.volumes.get(&device.name) {
-                mounts.insert(PathBuf::from(&device.device_path), volume.path.clone());
+                mounts.insert(PathBuf::from(&device.device_path), volume.clone());
             }
         }
         let last_words = self
@@ -140,12 +139,21 @@ fn sub_path(volume: &Path, below: &str) -> Result<PathBuf, String> {
             "failed to prepare subPath {below:?}: it leaves the volume"
         ));
     }
+    let failed = |error: std::io::Error| format!("failed to prepare subPath {below:?}: {error}");
     let path = volume.join(below);
     if !path.exists() {
-        std::fs::create_dir_all(&path)
-            .map_err(|error| format!("failed to prepare subPath {below:?}: {error}"))?;
+        std::fs::create_dir_all(&path).map_err(failed)?;
     }
-    Ok(path)
+    // A link in the volume could lead anywhere on the machine.
+    let (whole, real) = (std::fs::canonicalize(&path), std::fs::canonicalize(volume));
+    let (whole, real) = (whole.map_err(failed)?, real.map_err(failed)?);
+    if whole.starts_with(real) {
+        Ok(whole)
+    } else {
+        Err(format!(
+            "failed to prepare subPath {below:?}: it leaves the volume"
+        ))
+    }
 }
 
 impl Started {

@@ -1,6 +1,5 @@
 //! The end of a pod: its containers are asked, then made to stop; then volumes, object and folder go.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -65,7 +64,7 @@ impl Worker {
     }
 
     /// The sandbox ends: programs are asked to stop, objects stay as they are.
-    pub(super) async fn stop_quickly(self: Arc<Self>) {
+    pub(super) async fn stop_quickly(&self) {
         let running: Vec<Started> = self.started.lock().values().cloned().collect();
         stop(&running, SHUTDOWN_GRACE).await;
         self.unmount().await;
@@ -89,16 +88,16 @@ impl Worker {
 
     /// Gives the volumes back.
     pub(super) async fn unmount(&self) {
-        let mounted = std::mem::take(&mut *self.mounted.lock());
+        self.mounted.lock().clear();
+        let asked = std::mem::take(&mut *self.asked.lock());
         let uid = self.pod.uid().unwrap_or_default();
         let on = OnPod {
             node: &self.node.name,
             pod: &uid,
         };
-        for (name, volume) in mounted {
-            let Some(handle) = volume.published else { continue };
+        for handle in asked {
             if let Err(why) = self.node.volumes.unpublish(&handle, &on).await {
-                tracing::warn!(volume = %name, pod = %self.pod.name_any(), why, "volume is not given back");
+                tracing::warn!(volume = %handle, pod = %self.pod.name_any(), why, "volume is not given back");
             }
         }
     }

@@ -5,7 +5,8 @@
 //!    └───────────────── deletionTimestamp at any moment: stopping.rs ─────────────────────────────┘
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::container::{Plan, Started};
 use super::environment::{Addresses, variables};
 use super::kubelet::NodeParts;
 use super::status::{Ended, PodRecord, State};
-use super::volumes::{Mounted, Mounter, pod_folder};
+use super::volumes::{Mounter, pod_folder};
 use crate::Program;
 use crate::machinery::{Kinds, Told, is_conflict, is_not_found, merge_status};
 
@@ -50,7 +51,9 @@ pub struct Worker {
     pub started: Mutex<BTreeMap<String, Started>>,
     /// The start before that, for `kubectl logs --previous`.
     pub previous: Mutex<BTreeMap<String, Started>>,
-    pub mounted: Mutex<BTreeMap<String, Mounted>>,
+    pub mounted: Mutex<BTreeMap<String, PathBuf>>,
+    /// Handles of volumes that were asked for.
+    pub asked: Mutex<BTreeSet<String>>,
     /// What the API server was told last.
     reported: tokio::sync::Mutex<Value>,
 }
@@ -67,6 +70,7 @@ impl Worker {
             started: Mutex::default(),
             previous: Mutex::default(),
             mounted: Mutex::default(),
+            asked: Mutex::default(),
             reported: tokio::sync::Mutex::new(Value::Null),
         }
     }
@@ -80,7 +84,9 @@ impl Worker {
             () = self.doomed() => {}
             () = self.live() => {}
         }
-        shutdown.run_until_cancelled(self.end()).await;
+        if shutdown.run_until_cancelled(Box::pin(self.end())).await.is_none() {
+            self.stop_quickly().await;
+        }
     }
 
     /// Returns when the pod is being deleted, or is gone.
@@ -127,6 +133,7 @@ impl Worker {
                 root: &self.node.root,
                 pod: &self.pod,
                 addresses: &addresses,
+                asked: &self.asked,
             };
             match mounter.mount_all().await {
                 Ok(mounted) => {

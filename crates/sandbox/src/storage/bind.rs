@@ -153,6 +153,10 @@ impl Controller {
                 self.patch(&*volume, json!({"metadata": {"finalizers": finalizers}}))
                     .await
             }
+            VolumeStep::SetPhase("Released") if self.is_still_claimed(&volume).await? => {
+                self.look_later(Key::Volume(name.to_owned()));
+                Ok(())
+            }
             VolumeStep::SetPhase(phase) => self.set_phase(&volume, phase).await,
             VolumeStep::Unbind { keep_name } => self.unbind(&volume, keep_name).await,
             VolumeStep::DeleteStorage => {
@@ -160,6 +164,20 @@ impl Controller {
                 Ok(())
             }
         }
+    }
+
+    /// The claim exists and names this volume, only no watch has shown it yet.
+    async fn is_still_claimed(&mut self, volume: &PersistentVolume) -> Result<bool, Error> {
+        let Some(claim) = volume::claim_ref(volume) else {
+            return Ok(false);
+        };
+        let namespace = claim.namespace.unwrap_or_default();
+        let name = claim.name.unwrap_or_default();
+        if self.cluster.claims.get(&namespace, &name).is_some() {
+            return Ok(false);
+        }
+        self.exists::<PersistentVolumeClaim>(&namespace, &name, claim.uid.as_deref())
+            .await
     }
 
     async fn unbind(&mut self, volume: &PersistentVolume, keep_name: bool) -> Result<(), Error> {

@@ -204,6 +204,11 @@ impl Controller {
         self.queue.is_later(key)
     }
 
+    /// Looks again when the watches have had time to catch up.
+    pub fn look_later(&mut self, key: Key) {
+        self.queue.wait(key, Duration::from_millis(10));
+    }
+
     pub fn look_again(&mut self, key: Key) {
         self.queue.add(key);
     }
@@ -258,6 +263,20 @@ impl Controller {
         };
         self.note(answer);
         Ok(())
+    }
+
+    /// Whether the server has the object with this UID, whatever the watches have shown: asked before something is
+    /// concluded from an absence, since the watches of two kinds need not be equally far.
+    pub async fn exists<K: Written>(
+        &mut self,
+        namespace: &str,
+        name: &str,
+        uid: Option<&str>,
+    ) -> Result<bool, Error> {
+        let found = K::api(self.client.clone(), namespace)
+            .get_metadata_opt(name)
+            .await?;
+        Ok(found.is_some_and(|found| found.metadata.uid.as_deref() == uid))
     }
 
     /// Deletes exactly this object; one that is gone is fine.

@@ -1,6 +1,6 @@
 //! What the snapshot-controller and the csi-snapshotter write, and what they ask of the driver.
 
-use caravel_csi::VolumeSnapshotContent;
+use caravel_csi::{VolumeSnapshot, VolumeSnapshotContent};
 use caravel_csi_driver::csi::Snapshot;
 use kube::Error;
 use serde_json::{Value, json};
@@ -150,7 +150,20 @@ impl Controller {
                 self.patch(&*found, json!({"metadata": {"finalizers": finalizers}}))
                     .await
             }
-            ContentStep::Mark => self.mark(name).await,
+            ContentStep::Mark => {
+                let of = &found.spec.volume_snapshot_ref;
+                let (namespace, snapshot) = (of.namespace.as_deref(), of.name.as_deref());
+                let (namespace, snapshot) = (namespace.unwrap_or_default(), snapshot.unwrap_or_default());
+                let unseen = self.cluster.snapshots.get(namespace, snapshot).is_none()
+                    && self
+                        .exists::<VolumeSnapshot>(namespace, snapshot, of.uid.as_deref())
+                        .await?;
+                if unseen {
+                    self.look_later(key);
+                    return Ok(());
+                }
+                self.mark(name).await
+            }
             ContentStep::Cut(_) | ContentStep::Find(_) | ContentStep::DeleteStorage(_)
                 if self.is_backing_off(&key) =>
             {

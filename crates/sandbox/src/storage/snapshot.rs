@@ -199,8 +199,9 @@ fn source_of<'a>(
         return Err("the snapshot names neither a claim nor a content as its source".to_owned());
     };
     let Some(claim) = cluster.claims.get(&namespace, name) else {
+        let own = snapshot.metadata.name.as_deref().unwrap_or_default();
         return Err(format!(
-            "failed to retrieve PVC {name} from the lister: \"persistentvolumeclaim \\\"{name}\\\" not found\""
+            "snapshot controller failed to update {own} on API server: cannot get claim from snapshot"
         ));
     };
     let volume = claim::volume_name(claim).filter(|_| claim::phase(claim) == "Bound");

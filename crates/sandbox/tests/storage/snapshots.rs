@@ -66,7 +66,8 @@ async fn a_claim_from_another_claim_has_its_bytes() {
     let world = World::new().await;
     claim_with_file(&world, "data", "here").await;
     let source = json!({"dataSourceRef": {"kind": "PersistentVolumeClaim", "name": "data"}});
-    world.claim("copy", source).await;
+    let claim = world.claim("copy", source).await;
+    assert_eq!(claim.spec.unwrap().data_source.unwrap().name, "data");
     let copy = world.folder_of("copy", "reader").await;
     assert_eq!(std::fs::read_to_string(copy.join("file")).unwrap(), "here");
 }
@@ -179,7 +180,7 @@ async fn errors_are_in_the_status_and_go_when_their_cause_goes() {
         })
         .await;
     assert!(
-        snapshot_error(&waiting).contains("failed to retrieve PVC data"),
+        snapshot_error(&waiting).contains("cannot get claim from snapshot"),
         "{}",
         snapshot_error(&waiting)
     );

@@ -31,14 +31,17 @@ pub struct Global {
     pub colorized: Option<bool>,
 
     /// The cluster of this process, instead of all of the above: what `velero sandbox` types is for its own cluster.
+    #[cfg(feature = "sandbox")]
     #[arg(skip)]
     pub own_cluster: Option<OwnCluster>,
 }
 
 /// A client that was made already.
+#[cfg(feature = "sandbox")]
 #[derive(Clone)]
 pub struct OwnCluster(pub Client);
 
+#[cfg(feature = "sandbox")]
 impl std::fmt::Debug for OwnCluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("OwnCluster")
@@ -48,6 +51,7 @@ impl std::fmt::Debug for OwnCluster {
 impl Global {
     /// The namespace of Velero.
     pub fn namespace(&self) -> String {
+        #[cfg(feature = "sandbox")]
         if self.own_cluster.is_some() {
             let given = self.namespace.clone();
             return given.unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
@@ -71,6 +75,7 @@ impl Global {
 
     /// A client for the chosen cluster. Nothing is sent yet.
     pub async fn client(&self) -> Outcome<Client> {
+        #[cfg(feature = "sandbox")]
         if let Some(OwnCluster(client)) = &self.own_cluster {
             return Ok(client.clone());
         }

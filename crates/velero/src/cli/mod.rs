@@ -30,10 +30,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
+#[cfg(feature = "sandbox")]
 use kube::Client;
 
-use self::connection::{Global, OwnCluster};
+use self::connection::Global;
+#[cfg(feature = "sandbox")]
+use self::connection::OwnCluster;
 use self::failure::{Failure, Outcome};
+#[cfg(feature = "sandbox")]
 use crate::process::Process;
 
 /// Velero backs up and restores Kubernetes cluster resources and the data of their volumes.
@@ -58,7 +62,12 @@ enum Command {
     /// Work with restores.
     #[command(subcommand)]
     Restore(restore::Verb),
+    #[cfg(feature = "sandbox")]
     Sandbox(crate::sandbox::Args),
+    /// Not in this build: a cluster in this process.
+    #[cfg(not(feature = "sandbox"))]
+    #[command(hide = true)]
+    Sandbox(NoSandbox),
     Version(version::Args),
     /// The server (what the Deployment runs).
     #[command(hide = true)]
@@ -69,6 +78,14 @@ enum Command {
     /// The data mover (what the pods of a DataUpload or DataDownload run).
     #[command(hide = true, subcommand)]
     DataMover(crate::data_mover::Command),
+}
+
+/// Whatever is typed after a command that this build does not have.
+#[cfg(not(feature = "sandbox"))]
+#[derive(Debug, clap::Args)]
+struct NoSandbox {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    _rest: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -106,7 +123,13 @@ async fn run_verb(cli: Cli) -> Outcome {
         Command::Install(args) => install::run(&args, global).await,
         Command::Repo(verb) => repo::run(verb, global).await,
         Command::Restore(verb) => restore::run(verb, global).await,
+        #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => crate::sandbox::run(&args, global).await,
+        #[cfg(not(feature = "sandbox"))]
+        Command::Sandbox(_) => Err(Failure::usage(
+            "this build of velero has no sandbox, as the image never has",
+        )
+        .next("cargo run --release -- sandbox    (in a checkout)")),
         Command::Version(args) => version::run(&args, global).await,
         Command::Server(args) => crate::server::main(*args).await.map_err(daemon),
         Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::main(args).await.map_err(daemon),
@@ -115,6 +138,7 @@ async fn run_verb(cli: Cli) -> Outcome {
 }
 
 /// Runs what somebody types, against a cluster of this process.
+#[cfg(feature = "sandbox")]
 pub async fn run_typed(line: &str, cluster: Client) -> Outcome {
     let args = line.split_whitespace();
     let mut cli = Cli::try_parse_from(args).map_err(|error| Failure::usage(format!("{line}: {error}")))?;
@@ -123,6 +147,7 @@ pub async fn run_typed(line: &str, cluster: Client) -> Outcome {
 }
 
 /// Runs what a container of our image runs, as a task. An error is the exit code, and what the container says then.
+#[cfg(feature = "sandbox")]
 pub async fn run_in_container(command: &[String], process: Process) -> Result<(), (u8, String)> {
     let cli = Cli::try_parse_from(command).map_err(|error| (2, error.to_string()))?;
     let ended = match cli.command {

@@ -29,6 +29,8 @@ pub struct World {
     pub objects: ObjectStore,
     pub shop: Shop,
     pub folder: Folder,
+    /// Whether what a story compares is changed before, by one byte.
+    pub spoil: bool,
 }
 
 impl World {
@@ -54,6 +56,7 @@ impl World {
             objects,
             shop,
             folder,
+            spoil: false,
         };
         world.install().await?;
         Ok(world)

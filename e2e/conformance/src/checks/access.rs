@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{config_map, topic};
 use crate::World;
 use crate::expect::{equal, eventually, holds};
-use crate::run::MADE_BY;
+use crate::room::MADE_BY;
 
 topic![
     an_administrator_may_do_everything,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::topic;
 use crate::World;
 use crate::expect::{condition, equal, eventually, holds};
-use crate::run::MADE_BY;
+use crate::room::MADE_BY;
 use crate::widgets::{DEFINITIONS, served};
 
 topic![

@@ -18,6 +18,7 @@ mod owner_references;
 mod patch_json;
 mod patch_merge;
 mod patch_strategic;
+mod pod_environment;
 mod pods;
 mod selectors;
 mod snapshots;
@@ -56,6 +57,7 @@ pub fn checks() -> Vec<Check> {
         events::checks(),
         access::checks(),
         pods::checks(),
+        pod_environment::checks(),
         workloads::checks(),
         volumes::checks(),
         snapshots::checks(),
@@ -68,7 +70,7 @@ pub fn checks() -> Vec<Check> {
 macro_rules! topic {
     ($($([$($needs:ident),*])? $name:ident,)*) => {
         pub(super) fn checks() -> Vec<$crate::Check> {
-            let topic = module_path!().rsplit("::").next().unwrap_or_default();
+            let topic = module_path!().split("checks::").last().unwrap_or_default();
             vec![$($crate::Check {
                 topic,
                 name: stringify!($name),

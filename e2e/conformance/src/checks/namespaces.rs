@@ -7,7 +7,7 @@ use super::{config_map, topic};
 use crate::World;
 use crate::ask::patch;
 use crate::expect::{condition, eventually, holds};
-use crate::run::MADE_BY;
+use crate::room::MADE_BY;
 
 topic![
     a_namespace_is_active_and_labelled_with_its_name,

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{STAY, config_map, deployment, pod, topic};
 use crate::World;
+use crate::ask::patch;
 use crate::expect::{equal, holds};
 use crate::widgets::widget;
 
@@ -119,13 +120,19 @@ async fn what_the_server_set_survives_an_update(world: World) -> Result<()> {
 async fn generation_counts_changes_of_the_spec_only(world: World) -> Result<()> {
     let path = world.path("apps/v1", "deployments");
     let one = format!("{path}/d");
-    let mut object = deployment("d", 0, "image", &STAY);
     let generation = |object: &Value| object["metadata"]["generation"].as_i64();
-    equal(generation(&world.made(&path, &object).await?), Some(1))?;
-    object["metadata"]["labels"] = json!({"k": "v"});
-    equal(generation(&world.put(&one, &object).await?.ok()?), Some(1))?;
-    object["spec"]["revisionHistoryLimit"] = 3.into();
-    equal(generation(&world.put(&one, &object).await?.ok()?), Some(2))?;
+    let made = world.made(&path, &deployment("d", 0, "image", &STAY)).await?;
+    equal(generation(&made), Some(1))?;
+    let change = json!({"metadata": {"labels": {"k": "v"}}});
+    equal(
+        generation(&world.patch(patch::MERGE, &one, &change).await?.ok()?),
+        Some(1),
+    )?;
+    let change = json!({"spec": {"revisionHistoryLimit": 3}});
+    equal(
+        generation(&world.patch(patch::MERGE, &one, &change).await?.ok()?),
+        Some(2),
+    )?;
 
     let mut object = world
         .made(&world.widgets(""), &widget("w", json!({"size": 1})))

@@ -7,7 +7,7 @@ use super::{STAY, pod, template, topic};
 use crate::World;
 use crate::ask::patch;
 use crate::expect::{equal, eventually, holds};
-use crate::run::MADE_BY;
+use crate::room::MADE_BY;
 
 topic![
     [Volumes] a_claim_is_bound_to_a_volume_made_for_it,
@@ -271,10 +271,9 @@ async fn a_retained_volume_is_released(world: World) -> Result<()> {
 
 async fn a_released_volume_can_be_claimed_again(world: World) -> Result<()> {
     let volume = released(&world).await?;
-    world
-        .patch(patch::MERGE, &volume, &json!({"spec": {"claimRef": null}}))
-        .await?
-        .ok()?;
+    // Kept for one claim, or any of the same class could take it.
+    let kept = json!({"spec": {"claimRef": {"name": "again", "uid": null, "resourceVersion": null}}});
+    world.patch(patch::MERGE, &volume, &kept).await?.ok()?;
     world
         .until(&volume, &json!({"status": {"phase": "Available"}}))
         .await?;

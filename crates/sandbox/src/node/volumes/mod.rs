@@ -6,7 +6,7 @@
 
 mod files;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::{
     PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimVolumeSource, Pod, Volume,
 };
 use kube::{Client, ResourceExt};
+use parking_lot::Mutex;
 
 use super::environment::Addresses;
 use crate::machinery::Kinds;
@@ -46,14 +47,8 @@ pub struct Mounter<'a> {
     pub root: &'a Path,
     pub pod: &'a Pod,
     pub addresses: &'a Addresses,
-}
-
-/// A volume that is there.
-#[derive(Debug, Clone)]
-pub struct Mounted {
-    pub path: PathBuf,
-    /// The volume's handle, to be given back.
-    pub published: Option<String>,
+    /// Handles of volumes that were asked for, also of those whose asking was broken off: to be given back.
+    pub asked: &'a Mutex<BTreeSet<String>>,
 }
 
 /// Why a volume is not there: the reason of the event, and its message.
@@ -72,7 +67,7 @@ pub fn pod_folder(root: &Path, pod: &Pod) -> PathBuf {
 
 impl Mounter<'_> {
     /// Mounts every volume of the pod, by name.
-    pub async fn mount_all(&self) -> Result<BTreeMap<String, Mounted>, MountError> {
+    pub async fn mount_all(&self) -> Result<BTreeMap<String, PathBuf>, MountError> {
         let mut mounted = BTreeMap::new();
         for volume in self
             .pod
@@ -85,7 +80,7 @@ impl Mounter<'_> {
         Ok(mounted)
     }
 
-    async fn mount(&self, volume: &Volume) -> Result<Mounted, MountError> {
+    async fn mount(&self, volume: &Volume) -> Result<PathBuf, MountError> {
         let failed = |why: String| MountError {
             reason: "FailedMount",
             message: format!("MountVolume.SetUp failed for volume \"{}\" : {why}", volume.name),
@@ -112,23 +107,17 @@ impl Mounter<'_> {
             pod: &uid,
         };
         let read_only = claim.read_only == Some(true);
+        self.asked.lock().insert(csi.volume_handle.clone());
         let path = self.volumes.publish(&csi.volume_handle, &on, read_only).await?;
         if path.is_dir() {
             let link = self.folder("csi", &found.name_any()).join("mount");
             files::link(&path, &link).map_err(|error| failed(error.to_string()))?;
         }
-        Ok(Mounted {
-            path,
-            published: Some(csi.volume_handle),
-        })
+        Ok(path)
     }
 
     /// A volume that lives on the node only.
-    async fn mount_own(&self, volume: &Volume) -> Result<Mounted, String> {
-        let own = |path: PathBuf| Mounted {
-            path,
-            published: None,
-        };
+    async fn mount_own(&self, volume: &Volume) -> Result<PathBuf, String> {
         if let Some(host) = &volume.host_path {
             let is_file = host.type_.as_deref().is_some_and(|kind| kind.starts_with("File"));
             return self.host_path(&host.path, is_file);
@@ -139,7 +128,7 @@ impl Mounter<'_> {
         if let Some(files) = self.files(volume).await? {
             files::write(&folder, files).map_err(|error| said(&error))?;
         }
-        Ok(own(folder))
+        Ok(folder)
     }
 
     fn folder(&self, kind: &str, name: &str) -> PathBuf {
@@ -147,7 +136,7 @@ impl Mounter<'_> {
         volumes.join(format!("kubernetes.io~{kind}")).join(name)
     }
 
-    fn host_path(&self, path: &str, is_file: bool) -> Result<Mounted, String> {
+    fn host_path(&self, path: &str, is_file: bool) -> Result<PathBuf, String> {
         let whole = within(self.root, path).ok_or_else(|| format!("hostPath {path} is not a path"))?;
         let folder = if is_file {
             whole.parent().unwrap_or(&whole)
@@ -155,10 +144,7 @@ impl Mounter<'_> {
             &whole
         };
         std::fs::create_dir_all(folder).map_err(|error| said(&error))?;
-        Ok(Mounted {
-            path: whole,
-            published: None,
-        })
+        Ok(whole)
     }
 
     async fn volume_of(

@@ -14,8 +14,10 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "sandbox")]
 pub(crate) use apply::create as create_object;
 pub use options::Args;
+#[cfg(feature = "sandbox")]
 pub(crate) use wait::deployment as deployment_is_ready;
 
 use kube::Client;
@@ -87,6 +89,7 @@ async fn wait_until_ready(client: &Client, options: &Options, say: fn(&str)) -> 
 }
 
 /// Installs into a cluster of this process and waits until all of it runs; says nothing.
+#[cfg(feature = "sandbox")]
 pub(crate) async fn quietly(args: &Args, namespace: &str, client: &Client) -> Outcome {
     let options = Options::from_args(args, namespace.to_owned())?;
     create(client, &objects::crds(), &objects::objects(&options), |_| {}).await?;

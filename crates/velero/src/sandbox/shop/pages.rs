@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read as _, Write as _};
+use std::io::{self, BufWriter, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
@@ -93,6 +93,21 @@ pub fn change(volume: &Path, count: usize) -> io::Result<String> {
         "generation {generation}: {} pages written anew",
         changed.len()
     ))
+}
+
+/// Changes one byte of a page and nothing else, its time included.
+pub fn spoil(volume: &Path) -> io::Result<()> {
+    let mut page = File::options()
+        .read(true)
+        .write(true)
+        .open(page_path(volume, 0))?;
+    let time = page.metadata()?.modified()?;
+    let mut byte = [0];
+    page.seek(io::SeekFrom::End(-1))?;
+    page.read_exact(&mut byte)?;
+    page.seek(io::SeekFrom::End(-1))?;
+    page.write_all(&[byte[0] ^ 1])?;
+    page.set_modified(time)
 }
 
 /// Reads everything and compares it with its checksums.

@@ -181,6 +181,9 @@ pub async fn compare(world: &World, tale: &mut Tale, before: &Before) -> Outcome
             "the application runs on its old volume: nothing was lost, so nothing is proven",
         ));
     }
+    if world.spoil {
+        shop::spoil(&volume).map_err(|error| Failure::new(format!("changing a byte: {error}")))?;
+    }
     let data = fingerprint(volume).await?;
     tale.fact(&told(&data))?;
     let differ = before.data.differences(&data);

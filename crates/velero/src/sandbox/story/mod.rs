@@ -5,6 +5,8 @@
 mod acts;
 mod tale;
 
+use std::time::Duration;
+
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
@@ -29,7 +31,13 @@ pub struct Args {
     /// Files of the application's volume.
     #[arg(long, hide = true, default_value_t = Size::STORY.pages)]
     pages: usize,
+    /// Change one byte of what came back, for the test that this is noticed.
+    #[arg(long, hide = true)]
+    spoil: bool,
 }
+
+/// A story that takes longer hangs somewhere; the optimised build takes less than ten seconds.
+const LONGEST: Duration = Duration::from_secs(180);
 
 /// One story.
 struct Story {
@@ -73,7 +81,7 @@ pub async fn run(args: &Args) -> Outcome {
         ..Size::STORY
     };
     tokio::select! {
-        played = play(story, folder, size) => played,
+        played = play(story, folder, size, args.spoil) => played,
         ended = super::interrupted() => {
             ended?;
             Err(Failure::new("the story was interrupted; all of it is removed"))
@@ -81,18 +89,26 @@ pub async fn run(args: &Args) -> Outcome {
     }
 }
 
-async fn play(story: &Story, folder: Folder, size: Size) -> Outcome {
+async fn play(story: &Story, folder: Folder, size: Size, spoil: bool) -> Outcome {
     let mut tale = Tale::begin(story.name, story.says)?;
     tale.step("A Kubernetes cluster in this process, with Velero in it")?;
-    let world = World::start(folder, size).await?;
+    let mut world = World::start(folder, size).await?;
+    world.spoil = spoil;
     tale.fact(&format!(
         "one node, storage class {}, object storage {}",
         world.sandbox.storage_class(),
         world.objects.url()
     ))?;
-    let played = (story.play)(&world, &mut tale).await;
+    let played = tokio::select! {
+        played = (story.play)(&world, &mut tale) => played,
+        () = tokio::time::sleep(LONGEST) => {
+            Err(Failure::new(format!("the story is not at its end after {} s", LONGEST.as_secs())))
+        }
+    };
     if played.is_err() {
         tale.trouble(&world).await?;
+    } else {
+        tale.step("Take everything down")?;
     }
     world.end().await?;
     played?;
@@ -129,6 +145,7 @@ mod tests {
             story: "cinderella".into(),
             list: false,
             pages: 1,
+            spoil: false,
         };
         let refusal = run(&args).await.unwrap_err();
         assert_eq!(refusal.code(), 2);

@@ -1,0 +1,71 @@
+//! `velero sandbox demo`, as a newcomer types it: with less data, so that an unoptimised build is as quick.
+
+#![cfg(feature = "sandbox")]
+
+use std::time::Duration;
+
+use assert_cmd::Command;
+
+fn velero(args: &[&str]) -> Command {
+    let mut velero = Command::new(env!("CARGO_BIN_EXE_velero"));
+    velero.args(args);
+    velero
+}
+
+/// What a story told, and how the command ended.
+fn play(args: &[&str]) -> (String, Option<i32>) {
+    let output = velero(&["sandbox", "demo", "--pages", "150"])
+        .args(args)
+        // The sandbox reads none of these.
+        .env("KUBECONFIG", "/no/such/kubeconfig")
+        .env("VELERO_NAMESPACE", "elsewhere")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/no/such/credentials")
+        .timeout(Duration::from_secs(200))
+        .output()
+        .expect("the binary starts");
+    let told = [output.stdout, output.stderr].concat();
+    (String::from_utf8_lossy(&told).into_owned(), output.status.code())
+}
+
+#[test]
+fn an_application_is_backed_up_lost_and_restored_byte_for_byte() {
+    let (told, code) = play(&[]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("Everything is back, byte for byte."), "{told}");
+}
+
+#[test]
+fn a_second_backup_moves_what_has_changed_and_restores_all() {
+    let (told, code) = play(&["--story", "incremental"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("1 volume of 15.76 MB, 4.20 MB of it new"), "{told}");
+}
+
+#[test]
+fn one_wrong_byte_is_noticed_and_the_exit_code_says_so() {
+    let (told, code) = play(&["--spoil"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(
+        told.contains("1 of the entries are not what was there: pages/00/page-00000"),
+        "{told}"
+    );
+    assert!(!told.contains("Everything is back"), "{told}");
+}
+
+#[test]
+fn the_stories_are_listed_without_starting_anything() {
+    let output = velero(&["sandbox", "demo", "--list"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        told.contains("backup-and-restore") && told.contains("incremental"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_cluster_of_its_own_takes_no_kubeconfig() {
+    let output = velero(&["--kubeconfig", "/etc/hosts", "sandbox", "demo"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
