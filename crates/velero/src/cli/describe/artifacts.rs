@@ -19,6 +19,21 @@ pub enum Read<T> {
     Failed(String),
 }
 
+impl<T> Default for Read<T> {
+    fn default() -> Self {
+        Self::Absent
+    }
+}
+
+/// The files of one backup or restore.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Files {
+    pub results: Read<Results>,
+    pub operations: Read<Vec<Operation>>,
+    pub resource_list: Read<ResourceList>,
+    pub volumes: Read<Vec<Volume>>,
+}
+
 /// `<group>/<version>/<Kind>` → `namespace/name`.
 pub type ResourceList = BTreeMap<String, Vec<String>>;
 
