@@ -9,20 +9,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 /// One file: read, not there for a good reason, or not readable (and why).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Read<T> {
     /// Its content.
     Got(T),
     /// There is none yet, or it was not asked for.
+    #[default]
     Absent,
     /// It should be there.
     Failed(String),
-}
-
-impl<T> Default for Read<T> {
-    fn default() -> Self {
-        Self::Absent
-    }
 }
 
 /// The files of one backup or restore.
