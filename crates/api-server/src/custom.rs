@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::error::{ApiError, Reason};
-use crate::kind::{Column, Custom, Kind, Scope};
+use crate::kind::{Column, Custom, Kind, Scale, Scope};
 use crate::schema::Schema;
 
 pub use validate::{validate, validate_update};
@@ -77,8 +77,30 @@ fn kind(spec: &Value, version: &Value) -> Kind {
             schema,
             columns: columns(&version["additionalPrinterColumns"]),
             preserve_unknown_fields: spec["preserveUnknownFields"] == true,
+            scale: scale(&version["subresources"]["scale"]),
+            selectable_fields: version["selectableFields"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|field| undotted(&field["jsonPath"]))
+                .collect(),
         })),
     }
+}
+
+fn scale(scale: &Value) -> Option<Scale> {
+    let label_selector = undotted(&scale["labelSelectorPath"]);
+    scale.is_object().then(|| Scale {
+        spec_replicas: undotted(&scale["specReplicasPath"]),
+        status_replicas: undotted(&scale["statusReplicasPath"]),
+        label_selector: Some(label_selector).filter(|path| !path.is_empty()),
+    })
+}
+
+/// `.spec.replicas` as `spec.replicas`.
+fn undotted(path: &Value) -> String {
+    let path = path.as_str().unwrap_or_default();
+    path.strip_prefix('.').unwrap_or(path).to_owned()
 }
 
 /// The columns of a version; without any, the age.

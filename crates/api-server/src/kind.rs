@@ -49,6 +49,15 @@ pub struct Kind {
     pub custom: Option<Arc<Custom>>,
 }
 
+/// Where a custom kind keeps what `/scale` shows; paths without the leading dot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scale {
+    pub spec_replicas: String,
+    pub status_replicas: String,
+    /// Holds a selector as text.
+    pub label_selector: Option<String>,
+}
+
 /// What a CustomResourceDefinition adds.
 #[derive(Debug, Clone)]
 pub struct Custom {
@@ -60,6 +69,10 @@ pub struct Custom {
     pub columns: Vec<Column>,
     /// `spec.preserveUnknownFields`, or no schema.
     pub preserve_unknown_fields: bool,
+    /// `spec.versions[].subresources.scale`.
+    pub scale: Option<Scale>,
+    /// `spec.versions[].selectableFields[].jsonPath`, without the leading dot.
+    pub selectable_fields: Vec<String>,
 }
 
 impl Kind {

@@ -33,7 +33,7 @@ mod user;
 
 pub use clock::{Clock, SystemClock};
 pub use error::{ApiError, FieldError, Reason};
-pub use kind::{Column, Custom, Kind, Scope};
+pub use kind::{Column, Custom, Kind, Scale, Scope};
 pub use nodes::{ExecOptions, LogOptions, Nodes};
 pub use serve::{ServeError, Serving};
 pub use server::saved::LoadError;

@@ -58,11 +58,11 @@ impl Registry {
         self.kinds = Arc::new(kinds);
     }
 
-    /// Whether a group and version are served at all: it tells 404 from "no such resource".
-    pub fn serves(&self, group: &str, version: &str) -> bool {
+    /// Whether built-in kinds are in this group and version: there a 404 is a `Status`, elsewhere plain text.
+    pub fn is_built_in(&self, group: &str, version: &str) -> bool {
         self.kinds
             .iter()
-            .any(|kind| kind.group == group && kind.version == version)
+            .any(|kind| kind.custom.is_none() && kind.group == group && kind.version == version)
     }
 }
 

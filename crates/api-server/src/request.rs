@@ -174,9 +174,9 @@ pub fn accepted(header: &str) -> Result<Shape, ApiError> {
             Some(_) => {}
         }
     }
-    Err(ApiError::new(
+    Err(ApiError::generic(
         Reason::NotAcceptable,
-        "only the following media types are accepted: application/json",
+        "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf, application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch",
     ))
 }
 

@@ -258,6 +258,17 @@ impl Store {
             .subscribe()
     }
 
+    /// Begins a resource that is served from now on: nothing of it is remembered from before.
+    pub fn begin(&mut self, resource: &Resource) {
+        if !self.collections.contains_key(resource) {
+            let collection = Collection {
+                forgotten: self.revision,
+                ..Collection::default()
+            };
+            self.collections.insert(resource.clone(), collection);
+        }
+    }
+
     /// Forgets a resource that is no longer served; its watches end.
     pub fn forget(&mut self, resource: &Resource) {
         self.collections.remove(resource);

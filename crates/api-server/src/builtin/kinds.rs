@@ -32,6 +32,8 @@ pub struct Rules {
     pub orphans_dependents: bool,
     /// Only POST is served: reviews.
     pub create_only: bool,
+    /// There is no DELETE of the collection.
+    pub no_delete_collection: bool,
 }
 
 const NS: Scope = Scope::Namespaced;
@@ -154,6 +156,7 @@ pub fn rules(kind: &Kind) -> Rules {
             returns_deleted: false,
             orphans_dependents: false,
             create_only: false,
+            no_delete_collection: false,
         };
     }
     let plural = kind.plural.as_str();
@@ -200,13 +203,14 @@ pub fn rules(kind: &Kind) -> Rules {
             kind.group.as_str(),
             "authorization.k8s.io" | "authentication.k8s.io"
         ),
+        no_delete_collection: kind.group.is_empty() && plural == "namespaces",
     }
 }
 
 /// Subresources of a kind besides `status`.
 pub fn subresources(kind: &Kind) -> &'static [&'static str] {
-    if kind.custom.is_some() {
-        return NONE;
+    if let Some(custom) = &kind.custom {
+        return if custom.scale.is_some() { &["scale"] } else { NONE };
     }
     match (kind.group.as_str(), kind.plural.as_str()) {
         ("", "pods") => &["binding", "eviction", "exec", "log"],

@@ -41,5 +41,7 @@ pub(crate) fn custom(open_api: serde_json::Value) -> crate::kind::Custom {
         schema,
         columns: Vec::new(),
         preserve_unknown_fields: false,
+        scale: None,
+        selectable_fields: Vec::new(),
     }
 }

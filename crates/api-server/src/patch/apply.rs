@@ -30,7 +30,7 @@ use crate::managed_fields::{empty, owned, reset};
 ///
 /// # Errors
 /// `Conflict` when a change touches fields of other managers and is not forced, `BadRequest` for another kind or with
-/// managedFields, `InternalError` (as Kubernetes answers) for fields the kind does not have.
+/// managedFields, `Unknown` (500 without a reason, as Kubernetes answers) for fields the kind does not have.
 pub fn apply(
     kind: &Kind,
     live: Option<&Value>,
@@ -125,7 +125,7 @@ fn check(kind: &Kind, shape: Shape<'_>, applied: &Value) -> Result<(), ApiError>
         kind.version,
         kind.kind
     );
-    Err(ApiError::new(Reason::InternalError, message))
+    Err(ApiError::new(Reason::Unknown, message))
 }
 
 /// The entries of the live object. One without any was there before the first apply: someone owns all of it.

@@ -31,7 +31,7 @@ type Object = Map<String, Value>;
 ///
 /// # Errors
 /// `UnsupportedMediaType` for kinds of a CustomResourceDefinition, as Kubernetes has no Go type for them either.
-/// `BadRequest` for a patch that contradicts itself, `InternalError` (as Kubernetes answers) for one that names an
+/// `BadRequest` for a patch that contradicts itself, `Unknown` (500 without a reason, as Kubernetes answers) for one that names an
 /// unknown directive or lacks a merge key.
 pub fn strategic(kind: &Kind, object: &Value, patch: &Value) -> Result<Value, ApiError> {
     if kind.custom.is_some() {
@@ -264,7 +264,7 @@ fn bad_request(message: impl Into<String>) -> ApiError {
 }
 
 fn internal(message: impl Into<String>) -> ApiError {
-    ApiError::new(Reason::InternalError, message)
+    ApiError::new(Reason::Unknown, message)
 }
 
 #[cfg(test)]

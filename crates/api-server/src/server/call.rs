@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{Method, Request, header};
 use serde_json::Value;
 
+use super::body;
 use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
 use crate::protobuf;
@@ -42,6 +43,8 @@ pub(crate) struct Call {
     pub(crate) dry_run: bool,
     pub(crate) field_validation: FieldValidation,
     pub(crate) body: Bytes,
+    /// Paths of fields that stand in the body more than once.
+    pub(crate) given_twice: Vec<String>,
     /// Goes into `Warning` headers.
     pub(crate) warnings: Vec<String>,
 }
@@ -80,6 +83,7 @@ impl Call {
             dry_run: options.dry_run(query.texts("dryRun"))?,
             field_validation: options.field_validation(query.text("fieldValidation"))?,
             body: request.body().clone(),
+            given_twice: Vec::new(),
             warnings: Vec::new(),
             kind,
             query,
@@ -117,20 +121,30 @@ impl Call {
         })
     }
 
-    /// The body as an object, in the format its media type says.
-    pub(crate) fn json(&self) -> Result<Value, ApiError> {
-        if self.content_type == protobuf::MEDIA_TYPE {
-            return protobuf::decode(&self.body);
+    /// The body as an object, in the format its media type says; fields given twice are noted.
+    pub(crate) fn json(&mut self) -> Result<Value, ApiError> {
+        match self.content_type.as_str() {
+            protobuf::MEDIA_TYPE => protobuf::decode(&self.body),
+            "application/yaml" => self.yaml(),
+            "" | "application/json" => {
+                let (value, twice) = read_object(&self.kind.kind, &self.body)?;
+                self.given_twice = twice;
+                Ok(value)
+            }
+            _ => Err(ApiError::new(
+                Reason::UnsupportedMediaType,
+                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+            )),
         }
-        if self.content_type == "application/yaml" {
-            return self.yaml();
-        }
-        object(&self.kind.kind, &self.body)
     }
 }
 
 /// Reads a JSON object that should be of this kind.
 pub(crate) fn object(kind: &str, bytes: &[u8]) -> Result<Value, ApiError> {
+    read_object(kind, bytes).map(|(value, _)| value)
+}
+
+fn read_object(kind: &str, bytes: &[u8]) -> Result<(Value, Vec<String>), ApiError> {
     let shown = || String::from_utf8_lossy(&bytes[..bytes.len().min(256)]).into_owned();
     let bad = |why: String| {
         ApiError::new(
@@ -141,12 +155,14 @@ pub(crate) fn object(kind: &str, bytes: &[u8]) -> Result<Value, ApiError> {
             ),
         )
     };
-    let value: Value = serde_json::from_slice(bytes).map_err(|why| bad(why.to_string()))?;
+    let (value, twice) = body::read(bytes).map_err(bad)?;
     if value.is_object() {
-        Ok(value)
-    } else {
-        Err(bad("json: this is not an object".to_owned()))
+        return Ok((value, twice));
     }
+    Err(bad(format!(
+        "json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+        crate::patch::json_name(&value)
+    )))
 }
 
 /// `CreateOptions`, `UpdateOptions`, `PatchOptions`, `DeleteOptions`: what they have in common.

@@ -53,12 +53,12 @@ impl ApiServer {
         }
         decode::validate_create(call, &object)?;
         let key = Key::of(&object);
-        if state.store.get(&call.resource, &key).is_some() {
-            return Err(ApiError::already_exists(
-                &call.kind.group,
-                &call.kind.plural,
-                &name,
-            ));
+        if let Some(there) = state.store.get(&call.resource, &key) {
+            let mut error = ApiError::already_exists(&call.kind.group, &call.kind.plural, &name);
+            if !there["metadata"]["deletionTimestamp"].is_null() {
+                error.message = format!("object is being deleted: {}", error.message);
+            }
+            return Err(error);
         }
         if call.resource == definitions::definitions() {
             definitions::complete(None, &mut object, now)?;

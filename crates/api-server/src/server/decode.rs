@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::call::{Call, FieldValidation};
 use super::metadata;
 use crate::builtin::{defaults, typed, validate};
 use crate::error::{ApiError, FieldError, Reason};
+use crate::kind::Kind;
 
 /// Checks what the object says it is, and completes what it does not say.
 pub(crate) fn decode(call: &mut Call, mut object: Value) -> Result<Value, ApiError> {
@@ -85,15 +86,53 @@ fn known(call: &mut Call, mut object: Value) -> Result<Value, ApiError> {
             unknown
         }
     };
+    let found: Vec<String> = std::mem::take(&mut call.given_twice)
+        .into_iter()
+        .map(|path| format!("duplicate field \"{path}\""))
+        .chain(
+            unknown
+                .into_iter()
+                .map(|path| format!("unknown field \"{path}\"")),
+        )
+        .collect();
     match call.field_validation {
-        _ if unknown.is_empty() => {}
+        _ if found.is_empty() => {}
         FieldValidation::Ignore => {}
-        FieldValidation::Strict => return Err(typed::strict_error(&kind, &unknown)),
-        FieldValidation::Warn => call
-            .warnings
-            .extend(unknown.iter().map(|path| format!("unknown field \"{path}\""))),
+        FieldValidation::Strict => return Err(strict(&kind, &found)),
+        FieldValidation::Warn => call.warnings.extend(found),
     }
     Ok(object)
+}
+
+fn strict(kind: &Kind, found: &[String]) -> ApiError {
+    ApiError::new(
+        Reason::BadRequest,
+        format!(
+            "{name} in version \"{}\" cannot be handled as a {name}: strict decoding error: {}",
+            kind.version,
+            found.join(", "),
+            name = kind.kind,
+        ),
+    )
+}
+
+/// The error of decoding what a patch made: that is the patch's fault, 422 and not 400.
+pub(crate) fn of_patch(error: ApiError, made: &Value) -> ApiError {
+    let Some((_, why)) = error
+        .message
+        .split_once(" cannot be handled as a ")
+        .and_then(|(_, rest)| rest.split_once(": "))
+        .filter(|_| error.reason == Reason::BadRequest)
+    else {
+        return error;
+    };
+    let shown = Value::from(made.to_string());
+    let message = format!("Invalid value: {shown}: {why}");
+    ApiError {
+        message: format!(" \"\" is invalid: patch: {message}"),
+        details: json!({"causes": [{"reason": "FieldValueInvalid", "message": message, "field": "patch"}]}),
+        reason: Reason::Invalid,
+    }
 }
 
 /// The package of a group's internal types, which this message names.

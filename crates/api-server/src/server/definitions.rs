@@ -92,6 +92,7 @@ impl State {
         // Checked before it was stored.
         let served = custom::kinds(crd).unwrap_or_default();
         self.registry.replace(&group, &plural, served);
+        self.store.begin(&(group, plural));
     }
 
     /// Stops serving a definition that is gone.

@@ -166,7 +166,14 @@ impl ApiServer {
                 state.erase(&call.resource, key)
             };
             self.finish_definitions(state);
-            return gone.map(Deleted::Gone).ok_or_else(|| call.not_found());
+            let gone = gone.ok_or_else(|| call.not_found())?;
+            if !is_pod(call) {
+                return Ok(Deleted::Gone(gone));
+            }
+            // Pods are marked before they go, and answered so.
+            let mut last = (*gone).clone();
+            mark(&mut last, &marked, 0, now);
+            return Ok(Deleted::Gone(Arc::new(last)));
         }
         mark(&mut marked, &old, grace, now);
         if call.resource == admission::namespaces() {
@@ -206,6 +213,10 @@ fn mark(marked: &mut Value, old: &Value, grace: i64, now: jiff::Timestamp) {
     marked["metadata"]["deletionGracePeriodSeconds"] = grace.into();
 }
 
+fn is_pod(call: &Call) -> bool {
+    call.kind.group.is_empty() && call.kind.plural == "pods"
+}
+
 /// Namespaces and definitions show no grace period.
 fn remove_grace(object: &mut Value) {
     metadata::of(object).remove("deletionGracePeriodSeconds");
@@ -213,10 +224,9 @@ fn remove_grace(object: &mut Value) {
 
 /// Seconds until the object may go: only pods that run somewhere are given any.
 fn grace(call: &Call, options: &Options, object: &Value) -> i64 {
-    let is_pod = call.kind.group.is_empty() && call.kind.plural == "pods";
     let ended = matches!(object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
     let unscheduled = object["spec"]["nodeName"].as_str().is_none_or(str::is_empty);
-    if !is_pod || ended || unscheduled {
+    if !is_pod(call) || ended || unscheduled {
         return 0;
     }
     let own = object["spec"]["terminationGracePeriodSeconds"].as_i64();

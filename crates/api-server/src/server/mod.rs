@@ -4,6 +4,7 @@
 pub(crate) mod about;
 pub(crate) mod admission;
 pub(crate) mod answer;
+pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod create;
 pub(crate) mod decode;
@@ -262,7 +263,7 @@ impl ApiServer {
         )?;
         let registry = self.inner.state.lock().registry.clone();
         let Some(kind) = registry.find(&path.group, &path.version, &path.plural).cloned() else {
-            return if registry.serves(&path.group, &path.version) {
+            return if registry.is_built_in(&path.group, &path.version) {
                 Err(no_such_resource())
             } else {
                 Ok(answer::text(404, "404 page not found\n"))
@@ -271,7 +272,12 @@ impl ApiServer {
         // Over all namespaces a namespaced kind can only be listed and watched.
         let everywhere = path.namespace.is_none() && path.name.is_none() && request.method() == Method::GET;
         if path.namespace.is_some() != kind.is_namespaced() && !(kind.is_namespaced() && everywhere) {
-            return Err(no_such_resource());
+            let collection = kind.is_namespaced() && path.name.is_none();
+            return Err(if collection {
+                not_allowed()
+            } else {
+                no_such_resource()
+            });
         }
         let mut call = Call::parse(user, kind, path, query, &request)?;
         let is_pod = call.kind.group.is_empty() && call.kind.plural == "pods";
@@ -298,7 +304,9 @@ impl ApiServer {
             ("PUT", true) => self.replace(call),
             ("PATCH", true) => self.patch(call),
             ("DELETE", true) => self.delete(call),
-            ("DELETE", false) => self.delete_collection(call),
+            ("DELETE", false) if !kinds::rules(&call.kind).no_delete_collection => {
+                self.delete_collection(call)
+            }
             _ => Err(not_allowed()),
         }
     }

@@ -12,7 +12,8 @@ use crate::user::User;
 
 impl ApiServer {
     pub(crate) fn review(&self, call: &mut Call) -> Result<Answer, ApiError> {
-        let mut review = super::decode::decode(call, call.json()?)?;
+        let asked = call.json()?;
+        let mut review = super::decode::decode(call, asked)?;
         let now = self.inner.clock.now();
         let state = self.inner.state.lock();
         let status = match call.kind.plural.as_str() {

@@ -37,7 +37,14 @@ pub(crate) fn begin(kind: &Kind, object: &mut Value, now: jiff::Timestamp) {
 
 fn begin_namespace(object: &mut Value) {
     object["status"] = json!({"phase": "Active"});
-    object["spec"] = json!({"finalizers": ["kubernetes"]});
+    let mut finalizers = object["spec"]["finalizers"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    if !finalizers.iter().any(|finalizer| finalizer == "kubernetes") {
+        finalizers.push("kubernetes".into());
+    }
+    object["spec"] = json!({"finalizers": finalizers});
     name_label(object);
 }
 

@@ -20,7 +20,7 @@ const SERVICE_ADDRESS: [&str; 4] = ["clusterIP", "clusterIPs", "ipFamilies", "ip
 const NODE_PORTS: std::ops::Range<i64> = 30_000..32_768;
 
 /// Completes a new object; its metadata is filled in already.
-pub(crate) fn complete(state: &State, kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
+pub(crate) fn complete(state: &mut State, kind: &Kind, object: &mut Value) -> Result<(), ApiError> {
     if kind.custom.is_some() || !object["spec"].is_object() {
         return Ok(());
     }
@@ -67,7 +67,7 @@ pub(crate) fn keep_given(kind: &Kind, old: &Value, new: &mut Value) {
     }
 }
 
-fn pod(state: &State, object: &mut Value) -> Result<(), ApiError> {
+fn pod(state: &mut State, object: &mut Value) -> Result<(), ApiError> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let class = object["spec"]["priorityClassName"]
         .as_str()
@@ -97,7 +97,65 @@ fn pod(state: &State, object: &mut Value) -> Result<(), ApiError> {
         }
     }
     spec["tolerations"] = tolerations.into();
+    mount_account(state, object);
     Ok(())
+}
+
+/// Where containers find the token of their ServiceAccount.
+const ACCOUNT_MOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Mounts token, certificate authority and namespace into the containers, when the ServiceAccount is there and does not
+/// say otherwise. (Real Kubernetes refuses a pod without its ServiceAccount; this server has one only where the
+/// sandbox's controllers run.)
+fn mount_account(state: &mut State, object: &mut Value) {
+    let namespace = object["metadata"]["namespace"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned();
+    let account = object["spec"]["serviceAccountName"].as_str().unwrap_or_default();
+    let resource: Resource = (String::new(), "serviceaccounts".to_owned());
+    let Some(account) = state.store.get(&resource, &Key::new(Some(&namespace), account)) else {
+        return;
+    };
+    let wanted = object["spec"]["automountServiceAccountToken"]
+        .as_bool()
+        .or_else(|| account["automountServiceAccountToken"].as_bool())
+        .unwrap_or(true);
+    if !wanted {
+        return;
+    }
+    let volumes = object["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+    let there = volumes
+        .iter()
+        .filter_map(|volume| volume["name"].as_str())
+        .find(|name| name.starts_with("kube-api-access-"))
+        .map(str::to_owned);
+    let name = there
+        .clone()
+        .unwrap_or_else(|| super::metadata::generated_name("kube-api-access-", &mut state.rng));
+    let mut mounted = false;
+    for list in ["containers", "initContainers"] {
+        for container in object["spec"][list].as_array_mut().into_iter().flatten() {
+            let mut mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
+            if mounts.iter().any(|mount| mount["mountPath"] == ACCOUNT_MOUNT) {
+                continue;
+            }
+            mounts.push(json!({"name": name, "readOnly": true, "mountPath": ACCOUNT_MOUNT}));
+            container["volumeMounts"] = mounts.into();
+            mounted = true;
+        }
+    }
+    if there.is_none() && mounted {
+        let mut volumes = volumes;
+        volumes.push(json!({"name": name, "projected": {"defaultMode": 420, "sources": [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {"downwardAPI": {"items": [
+                {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}},
+            ]}},
+        ]}}));
+        object["spec"]["volumes"] = volumes.into();
+    }
 }
 
 /// Priority and preemption policy of a PriorityClass; of the global default one when none is named.
@@ -128,6 +186,19 @@ fn priority(state: &State, class: &str, pod: &str) -> Result<(Value, Value), Api
 
 /// A claim that names no class gets the default one, if there is one.
 fn claim(state: &State, object: &mut Value) {
+    // Two ways to say where the data comes from.
+    let spec = &mut object["spec"];
+    if spec["dataSourceRef"].is_null() && !spec["dataSource"].is_null() {
+        spec["dataSourceRef"] = spec["dataSource"].clone();
+    } else if spec["dataSource"].is_null()
+        && spec["dataSourceRef"]["namespace"].is_null()
+        && matches!(
+            spec["dataSourceRef"]["kind"].as_str(),
+            Some("VolumeSnapshot" | "PersistentVolumeClaim")
+        )
+    {
+        spec["dataSource"] = spec["dataSourceRef"].clone();
+    }
     let annotated = &object["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"];
     if !object["spec"]["storageClassName"].is_null() || !annotated.is_null() {
         return;

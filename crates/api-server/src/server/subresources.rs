@@ -25,7 +25,7 @@ impl ApiServer {
         let object = state.existing(call)?;
         Ok(Answer::Plain {
             code: 200,
-            value: scale(&object),
+            value: scale(call, &object),
         })
     }
 
@@ -35,7 +35,7 @@ impl ApiServer {
         let state = &mut *guard;
         let old = state.existing(call)?;
         let wanted = if patch {
-            super::update::patched_plainly(call, &scale(&old))?
+            super::update::patched_plainly(call, &scale(call, &old))?
         } else {
             call.json()?
         };
@@ -49,7 +49,7 @@ impl ApiServer {
             return Err(ApiError::invalid("autoscaling", "Scale", &call.name, &[error]));
         }
         let mut new = (*old).clone();
-        new["spec"]["replicas"] = replicas.into();
+        set_at(&mut new, &Paths::of(call).spec, replicas.into());
         new["metadata"]["resourceVersion"] = wanted["metadata"]["resourceVersion"].clone();
         let subresource = call.subresource.take();
         let written = self.write(state, call, &old, new);
@@ -57,7 +57,7 @@ impl ApiServer {
         let written = written?;
         Ok(Answer::Plain {
             code: 200,
-            value: scale(&written),
+            value: scale(call, &written),
         })
     }
 
@@ -228,40 +228,92 @@ impl State {
     }
 }
 
-/// `autoscaling/v1` Scale of an object with `spec.replicas`.
-fn scale(object: &Value) -> Value {
+/// Where an object keeps what its scale shows.
+struct Paths {
+    spec: String,
+    status: String,
+    /// A selector as text; `None`: a LabelSelector or map at `spec.selector`.
+    selector: Option<String>,
+    /// What is meant when the object says nothing.
+    otherwise: i64,
+}
+
+impl Paths {
+    fn of(call: &Call) -> Self {
+        match call.kind.custom.as_ref().and_then(|custom| custom.scale.clone()) {
+            Some(scale) => Self {
+                spec: scale.spec_replicas,
+                status: scale.status_replicas,
+                selector: Some(scale.label_selector.unwrap_or_default()),
+                otherwise: 0,
+            },
+            None => Self {
+                spec: "spec.replicas".to_owned(),
+                status: "status.replicas".to_owned(),
+                selector: None,
+                otherwise: 1,
+            },
+        }
+    }
+}
+
+/// The value at a path of field names.
+fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
+    path.split('.').fold(object, |value, name| &value[name])
+}
+
+fn set_at(object: &mut Value, path: &str, value: Value) {
+    let mut place = object;
+    for name in path.split('.') {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[name];
+    }
+    *place = value;
+}
+
+/// `autoscaling/v1` Scale of an object.
+fn scale(call: &Call, object: &Value) -> Value {
+    let paths = Paths::of(call);
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
-        metadata[field] = object["metadata"][field].clone();
+        if !object["metadata"][field].is_null() {
+            metadata[field] = object["metadata"][field].clone();
+        }
     }
-    // Defaults to one, as the kinds do.
-    let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
+    let replicas = at(object, &paths.spec).as_i64().unwrap_or(paths.otherwise);
     let spec = if replicas == 0 {
         json!({})
     } else {
         json!({"replicas": replicas})
     };
-    let mut status = json!({"replicas": object["status"]["replicas"].as_i64().unwrap_or(0)});
-    let labels = &object["spec"]["selector"]["matchLabels"];
-    let labels = if labels.is_object() {
-        labels
-    } else {
-        &object["spec"]["selector"]
+    let mut status = json!({"replicas": at(object, &paths.status).as_i64().unwrap_or(0)});
+    let selector = match &paths.selector {
+        Some(path) => at(object, path).as_str().unwrap_or_default().to_owned(),
+        None => selector_text(&object["spec"]["selector"]),
     };
+    if !selector.is_empty() {
+        status["selector"] = selector.into();
+    }
+    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+}
+
+/// The labels of a selector as `a=b,c=d`.
+fn selector_text(selector: &Value) -> String {
+    let labels = &selector["matchLabels"];
+    let labels = if labels.is_object() { labels } else { selector };
     let pairs: BTreeMap<&String, &str> = labels
         .as_object()
         .into_iter()
         .flatten()
         .filter_map(|(key, value)| Some((key, value.as_str()?)))
         .collect();
-    if !pairs.is_empty() {
-        let text: Vec<String> = pairs
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"))
-            .collect();
-        status["selector"] = text.join(",").into();
-    }
-    json!({"kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata, "spec": spec, "status": status})
+    let text: Vec<String> = pairs
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    text.join(",")
 }
 
 /// Adds a condition, or replaces the one of its type.

@@ -481,7 +481,7 @@ async fn a_field_that_is_not_known_is_refused_when_asked_to_be_strict() {
         .await
         .unwrap();
     let strict = PatchParams::default().validation_strict();
-    assert_eq!(code(api.patch("a", &strict, &patch).await), 400);
+    assert_eq!(code(api.patch("a", &strict, &patch).await), 422);
     api.patch("a", &PatchParams::default(), &patch).await.unwrap();
 }
 

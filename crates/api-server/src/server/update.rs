@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::answer::Answer;
 use super::call::{self, Call};
-use super::{ApiServer, State, decode, definitions, metadata, status, strategy, versions};
+use super::{ApiServer, State, body, decode, definitions, metadata, status, strategy, versions};
 use crate::builtin::kinds;
 use crate::error::{ApiError, FieldError, Reason};
 use crate::managed_fields;
@@ -51,8 +51,12 @@ impl ApiServer {
             return self.create_by_apply(call);
         };
         let shown = versions::presented(&call.kind, &old);
-        let patched = patched(call, &shown, self.inner.clock.now())?;
-        let patched = decode::decode(call, patched)?;
+        let now = self.inner.clock.now();
+        let made = patched(call, &shown, now)?;
+        let patched = match decode::decode(call, made) {
+            Ok(object) => object,
+            Err(error) => return Err(decode::of_patch(error, &patched(call, &shown, now)?)),
+        };
         check_name(call, &patched)?;
         let object = self.write(state, call, &old, patched)?;
         Ok(Answer::Object { code: 200, object })
@@ -80,6 +84,7 @@ impl ApiServer {
     ) -> Result<Arc<Value>, ApiError> {
         let now = self.inner.clock.now();
         check_preconditions(call, old, &new)?;
+        check_deletion(call, old, &new)?;
         let mut new = new;
         if !call.is_apply() {
             let shown = versions::presented(&call.kind, old);
@@ -141,11 +146,12 @@ fn is_released(call: &Call, object: &Value) -> bool {
 fn patched(call: &Call, object: &Value, now: jiff::Timestamp) -> Result<Value, ApiError> {
     match call.content_type.as_str() {
         "application/json-patch+json" => patch::json(object, &call.body),
-        "application/merge-patch+json" => {
-            Ok(patch::merge(object, &call::object(&call.kind.kind, &call.body)?))
-        }
+        "application/merge-patch+json" => Ok(patch::merge(
+            object,
+            &body::patch(&call.body, "error decoding patch: ")?,
+        )),
         "application/strategic-merge-patch+json" => {
-            patch::strategic(&call.kind, object, &call::object(&call.kind.kind, &call.body)?)
+            patch::strategic(&call.kind, object, &body::patch(&call.body, "")?)
         }
         call::APPLY => applied(call, Some(object), now),
         _ => Err(ApiError::generic(
@@ -212,6 +218,26 @@ fn check_name(call: &Call, object: &Value) -> Result<(), ApiError> {
         )),
         _ => Ok(()),
     }
+}
+
+/// A deletion is not begun or moved by an update.
+fn check_deletion(call: &Call, old: &Value, new: &Value) -> Result<(), ApiError> {
+    let field = "deletionTimestamp";
+    let (before, given) = (&old["metadata"][field], &new["metadata"][field]);
+    if given.is_null() || given == before {
+        return Ok(());
+    }
+    let error = FieldError {
+        field: format!("metadata.{field}"),
+        reason: "FieldValueInvalid",
+        message: format!("Invalid value: {given}: field is immutable"),
+    };
+    Err(ApiError::invalid(
+        &call.kind.group,
+        &call.kind.kind,
+        &call.name,
+        &[error],
+    ))
 }
 
 /// The caller saw the object as it is now.

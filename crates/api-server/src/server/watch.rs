@@ -47,6 +47,8 @@ struct Watching {
     selector: Selector,
     shape: Shape,
     include: Include,
+    /// The columns of a Table were sent: later events do not repeat them.
+    columns_sent: bool,
     /// Changes up to this revision were sent.
     seen: u64,
     changed: watch::Receiver<u64>,
@@ -73,6 +75,7 @@ impl Watching {
             selector: selector(call)?,
             shape: call.shape,
             include: include(&call.query),
+            columns_sent: false,
             seen: 0,
             changed,
             ready: Vec::new(),
@@ -106,8 +109,10 @@ impl Watching {
         };
         self.seen = revision;
         let mut out = Vec::new();
-        for object in objects.iter().filter(|object| self.selector.matches(object)) {
-            self.event(&mut out, "ADDED", object);
+        for object in &objects {
+            if self.selector.matches(object) {
+                self.event(&mut out, "ADDED", object);
+            }
         }
         if streaming && self.bookmarks {
             self.bookmark(&mut out, true);
@@ -186,7 +191,7 @@ impl Watching {
     }
 
     /// A change as the selector sees it: an object that stops matching is deleted to this watch.
-    fn change(&self, out: &mut Vec<u8>, change: &Change) {
+    fn change(&mut self, out: &mut Vec<u8>, change: &Change) {
         let before = change
             .before
             .as_ref()
@@ -205,13 +210,16 @@ impl Watching {
         }
     }
 
-    fn event(&self, out: &mut Vec<u8>, what: &str, object: &Value) {
+    fn event(&mut self, out: &mut Vec<u8>, what: &str, object: &Value) {
         let now = self.server.inner.clock.now();
-        write_event(
-            out,
-            what,
-            &shaped(&self.kind, self.shape, self.include, object, now),
-        );
+        let mut shown = shaped(&self.kind, self.shape, self.include, object, now);
+        if self.shape == Shape::Table {
+            if self.columns_sent {
+                shown["columnDefinitions"] = Value::Null;
+            }
+            self.columns_sent = true;
+        }
+        write_event(out, what, &shown);
     }
 
     fn bookmark(&self, out: &mut Vec<u8>, initial_events_end: bool) {

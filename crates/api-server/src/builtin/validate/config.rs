@@ -8,6 +8,19 @@ const IMMUTABLE: &str = "field is immutable when `immutable` is set";
 /// All data of a ConfigMap or Secret together.
 const MAX_SIZE: usize = 1024 * 1024;
 
+/// An event is kept beside what it is about.
+pub(super) fn event(object: &Value, errors: &mut Errors) {
+    let about = &object["involvedObject"]["namespace"];
+    let elsewhere = about.as_str().is_some_and(|namespace| !namespace.is_empty());
+    if elsewhere && *about != object["metadata"]["namespace"] {
+        errors.invalid(
+            "involvedObject.namespace",
+            about,
+            "does not match event.namespace",
+        );
+    }
+}
+
 pub(super) fn config_map(object: &Value, errors: &mut Errors) {
     let binary = |key: &str| object["binaryData"].get(key).is_some();
     keys(object, "data", errors, |key, errors| {

@@ -112,7 +112,11 @@ fn owners(object: &Value, errors: &mut Errors) {
         }
     }
     if let [first, second, ..] = controllers.as_slice() {
-        let (first, second) = (&first["name"], &second["name"]);
+        let shown = |owner: &Value| {
+            let text = |field: &str| owner[field].as_str().unwrap_or_default().to_owned();
+            format!("{}/{}", text("kind"), text("name"))
+        };
+        let (first, second) = (shown(first), shown(second));
         let why = format!(
             "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {second}"
         );

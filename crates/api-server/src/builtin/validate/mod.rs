@@ -56,6 +56,7 @@ fn content(kind: &Kind, object: &Value, errors: &mut Errors) {
         ("", "ConfigMap") => config::config_map(object, errors),
         ("", "Secret") => config::secret(object, errors),
         ("", "Service") => service::service(object, errors),
+        ("", "Event") => config::event(object, errors),
         ("storage.k8s.io", "StorageClass") => volume::class(object, errors),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
             workload::workload(&kind.kind, object, errors);
