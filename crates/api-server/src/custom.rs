@@ -6,6 +6,7 @@
 //! Source: `k8s.io/apiextensions-apiserver` v0.34, `pkg/apis/apiextensions`, `pkg/controller/status` and
 //! `pkg/controller/establish`.
 
+mod names;
 #[cfg(test)]
 mod tests;
 mod validate;
@@ -152,13 +153,14 @@ pub fn default(crd: &mut Value) {
     if spec["conversion"].is_null() {
         spec["conversion"] = json!({"strategy": "None"});
     }
-    if texts(&crd["status"]["storedVersions"]).is_empty()
-        && let Some(stored) = storage_version(crd)
-    {
+    // The storage version joins them on every write, as the kind's strategy does it.
+    let mut versions = texts(&crd["status"]["storedVersions"]);
+    if let Some(stored) = storage_version(crd).filter(|stored| !versions.contains(stored)) {
+        versions.push(stored);
         if !crd["status"].is_object() {
             crd["status"] = json!({});
         }
-        crd["status"]["storedVersions"] = json!([stored]);
+        crd["status"]["storedVersions"] = json!(versions);
     }
 }
 
@@ -196,6 +198,28 @@ pub fn established(crd: &mut Value, now: Timestamp) {
     ] {
         set_true(&mut status["conditions"], kind, reason, message, now);
     }
+}
+
+/// Takes back what [`established`] said of a new definition whose names another one has; its kinds are not served then.
+pub fn refuse_taken_names(crd: &mut Value, others: &[Arc<Value>], now: Timestamp) {
+    let Some((reason, message)) = names::conflict(crd, others) else {
+        return;
+    };
+    let seconds = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let no = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "False", "reason": reason, "message": message, "lastTransitionTime": seconds});
+    crd["status"]["acceptedNames"] = json!({"plural": "", "kind": ""});
+    crd["status"]["conditions"] = json!([
+        no("NamesAccepted", reason, &message),
+        no("Established", "NotAccepted", "not all names are accepted"),
+    ]);
+}
+
+/// Whether the names of a definition were refused.
+pub fn is_refused(crd: &Value) -> bool {
+    let conditions = crd["status"]["conditions"].as_array().into_iter().flatten();
+    conditions
+        .into_iter()
+        .any(|condition| condition["type"] == "NamesAccepted" && condition["status"] == "False")
 }
 
 fn set_true(conditions: &mut Value, kind: &str, reason: &str, message: &str, now: Timestamp) {
