@@ -232,6 +232,10 @@ pub(crate) fn subresources_of(kind: &Kind) -> Vec<Subresource> {
     }
     names.sort_unstable();
     names.dedup();
+    if kind.custom.is_some() {
+        // Of custom kinds Kubernetes tells status first, then scale.
+        names.reverse();
+    }
     names
         .into_iter()
         .map(|name| {

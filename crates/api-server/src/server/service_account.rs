@@ -56,7 +56,9 @@ pub(crate) fn mount(state: &mut State, pod: &mut Value, has_nodes: bool) -> Resu
     let name = ours.unwrap_or_else(|| metadata::generated_name(VOLUME, &mut state.rng));
     let mut is_used = false;
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        // Not by index, which would leave a null where there is no such list.
+        let containers = spec.get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             is_used |= mount_in(container, &name);
         }
     }

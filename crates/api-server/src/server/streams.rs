@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role};
 
 use super::answer::Answer;
 use super::call::Call;
@@ -179,7 +180,12 @@ async fn finish(socket: &mut Socket, ran: Result<(Bytes, i32), ApiError>) {
             socket.send(framed(STDOUT, part)).await?;
         }
         socket.send(framed(STATUS, status.to_string().as_bytes())).await?;
-        socket.close(None).await?;
+        // kubectl takes an end without a code for a fault.
+        let normally = CloseFrame {
+            code: CloseCode::Normal,
+            reason: "".into(),
+        };
+        socket.close(Some(normally)).await?;
         // The caller's half of the closing handshake.
         while let Some(Ok(_)) = socket.next().await {}
         Ok::<_, tokio_tungstenite::tungstenite::Error>(())
