@@ -96,11 +96,7 @@ impl State {
     pub(crate) fn serve_definition(&mut self, crd: &Value) {
         let (group, plural) = defined(crd);
         // Checked before it was stored.
-        let served = if custom::is_refused(crd) {
-            Vec::new()
-        } else {
-            custom::kinds(crd).unwrap_or_default()
-        };
+        let served = custom::kinds(crd).unwrap_or_default();
         self.registry.replace(&group, &plural, served);
         self.store.begin(&(group, plural));
     }
