@@ -186,19 +186,6 @@ fn priority(state: &State, class: &str, pod: &str) -> Result<(Value, Value), Api
 
 /// A claim that names no class gets the default one, if there is one.
 fn claim(state: &State, object: &mut Value) {
-    // Two ways to say where the data comes from.
-    let spec = &mut object["spec"];
-    if spec["dataSourceRef"].is_null() && !spec["dataSource"].is_null() {
-        spec["dataSourceRef"] = spec["dataSource"].clone();
-    } else if spec["dataSource"].is_null()
-        && spec["dataSourceRef"]["namespace"].is_null()
-        && matches!(
-            spec["dataSourceRef"]["kind"].as_str(),
-            Some("VolumeSnapshot" | "PersistentVolumeClaim")
-        )
-    {
-        spec["dataSource"] = spec["dataSourceRef"].clone();
-    }
     let annotated = &object["metadata"]["annotations"]["volume.beta.kubernetes.io/storage-class"];
     if !object["spec"]["storageClassName"].is_null() || !annotated.is_null() {
         return;
