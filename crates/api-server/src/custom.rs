@@ -1,7 +1,7 @@
 //! Kinds of one's own: what a CustomResourceDefinition adds to the server.
 //!
 //! A write of one is defaulted ([`default`]), checked ([`validate`], [`validate_update`]) and accepted
-//! ([`established`]); its served versions are then kinds like any other ([`kinds`]). Versions are not converted:
+//! ([`accept`]); its served versions are then kinds like any other ([`kinds`]). Versions are not converted:
 //! strategy `Webhook` is answered with 501.
 //! Source: `k8s.io/apiextensions-apiserver` v0.34, `pkg/apis/apiextensions`, `pkg/controller/status` and
 //! `pkg/controller/establish`.
@@ -20,6 +20,7 @@ use crate::error::{ApiError, Reason};
 use crate::kind::{Column, Custom, Kind, Scale, Scope};
 use crate::schema::Schema;
 
+pub use names::accept;
 pub use validate::{validate, validate_update};
 
 /// The group of CustomResourceDefinitions.
@@ -40,6 +41,9 @@ pub fn kinds(crd: &Value) -> Result<Vec<Kind>, ApiError> {
         let message =
             format!("customresourcedefinitions.{GROUP} \"{name}\": conversion by webhook is not implemented");
         return Err(ApiError::new(Reason::NotImplemented, message));
+    }
+    if names::is_established(&crd["status"]) == Some(false) {
+        return Ok(Vec::new());
     }
     let versions = crd["spec"]["versions"]
         .as_array()
@@ -153,7 +157,6 @@ pub fn default(crd: &mut Value) {
     if spec["conversion"].is_null() {
         spec["conversion"] = json!({"strategy": "None"});
     }
-    // The storage version joins them on every write, as the kind's strategy does it.
     let mut versions = texts(&crd["status"]["storedVersions"]);
     if let Some(stored) = storage_version(crd).filter(|stored| !versions.contains(stored)) {
         versions.push(stored);
@@ -170,76 +173,9 @@ fn storage_version(crd: &Value) -> Option<String> {
     stored["name"].as_str().map(str::to_owned)
 }
 
-/// Accepts the names of a definition that was checked: `acceptedNames`, the conditions `NamesAccepted` and
-/// `Established`, and its storage version among `storedVersions`. A condition that holds already keeps its time.
-///
-/// Kubernetes takes about a second for it; here the kinds are served with the answer.
+/// [`accept`] of a definition that is alone in its group.
 pub fn established(crd: &mut Value, now: Timestamp) {
-    if !crd.is_object() {
-        return;
-    }
-    let names = crd["spec"]["names"].clone();
-    let stored = storage_version(crd);
-    if !crd["status"].is_object() {
-        crd["status"] = json!({});
-    }
-    let status = &mut crd["status"];
-    status["acceptedNames"] = names;
-    let mut versions = texts(&status["storedVersions"]);
-    versions.extend(stored.filter(|stored| !versions.contains(stored)));
-    status["storedVersions"] = json!(versions);
-    for (kind, reason, message) in [
-        ("NamesAccepted", "NoConflicts", "no conflicts found"),
-        (
-            "Established",
-            "InitialNamesAccepted",
-            "the initial names have been accepted",
-        ),
-    ] {
-        set_true(&mut status["conditions"], kind, reason, message, now);
-    }
-}
-
-/// Takes back what [`established`] said of a new definition whose names another one has; its kinds are not served then.
-pub fn refuse_taken_names(crd: &mut Value, others: &[Arc<Value>], now: Timestamp) {
-    let Some((reason, message)) = names::conflict(crd, others) else {
-        return;
-    };
-    let seconds = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let no = |kind: &str, reason: &str, message: &str| json!({"type": kind, "status": "False", "reason": reason, "message": message, "lastTransitionTime": seconds});
-    crd["status"]["acceptedNames"] = json!({"plural": "", "kind": ""});
-    crd["status"]["conditions"] = json!([
-        no("NamesAccepted", reason, &message),
-        no("Established", "NotAccepted", "not all names are accepted"),
-    ]);
-}
-
-/// Whether the names of a definition were refused.
-pub fn is_refused(crd: &Value) -> bool {
-    let conditions = crd["status"]["conditions"].as_array().into_iter().flatten();
-    conditions
-        .into_iter()
-        .any(|condition| condition["type"] == "NamesAccepted" && condition["status"] == "False")
-}
-
-fn set_true(conditions: &mut Value, kind: &str, reason: &str, message: &str, now: Timestamp) {
-    let seconds = now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let mut condition = json!({
-        "type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": seconds,
-    });
-    let Some(all) = conditions.as_array_mut() else {
-        *conditions = json!([condition]);
-        return;
-    };
-    match all.iter_mut().find(|old| old["type"] == kind) {
-        Some(old) => {
-            if old["status"] == "True" {
-                condition["lastTransitionTime"] = old["lastTransitionTime"].clone();
-            }
-            *old = condition;
-        }
-        None => all.push(condition),
-    }
+    accept(crd, [], now);
 }
 
 fn text(value: &Value) -> String {

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use caravel_repository::{
-    CreateOptions, Environment, OpenOptions, Repository, SnapshotFilter, SnapshotSource,
+    Clock, CreateOptions, Environment, OpenOptions, Repository, SnapshotFilter, SnapshotSource,
 };
-use caravel_storage::Storage;
+use caravel_storage::faulty::{Fault, FaultyStorage, Rule};
 use caravel_storage::filesystem::FilesystemStorage;
+use caravel_storage::{Operation, Storage, StorageErrorKind};
 use caravel_uploader::{CancelToken, Progress, RestoreRequest, UploadOutcome, UploadRequest, VolumeMode};
 use kopia_cli::{Kopia, PASSWORD};
 
@@ -230,6 +231,56 @@ async fn a_second_upload_of_the_same_data_adds_no_file_data() {
         "the same bytes were cut or named otherwise than kopia does"
     );
     kopia.verify();
+}
+
+/// A clock on which an hour passes when so many bytes are done.
+struct Late(Progress, u64);
+
+impl Clock for Late {
+    fn now(&self) -> jiff::Timestamp {
+        let hours = i64::from(self.0.bytes_done() >= self.1);
+        jiff::Timestamp::from_second(1_700_000_000 + hours * 3600).expect("in range")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kopia_lists_the_checkpoint_of_a_killed_upload_as_incomplete_and_verifies_it() {
+    let Some(kopia) = Kopia::find() else { return };
+    let folder = tempfile::tempdir().expect("a folder");
+    let [repository_path, source] = ["repository", "source"].map(|name| folder.path().join(name));
+    for path in [&repository_path, &source] {
+        fs::create_dir_all(path).expect("a folder");
+    }
+    tree(&source);
+    open(&repository_path, true).await;
+    let storage = FilesystemStorage::open(&repository_path).await.expect("a folder");
+    // From its second commit on nothing that the upload does counts.
+    let killed = Rule::always(Fault::Fail(StorageErrorKind::Unavailable)).on(Operation::Put);
+    let storage: Arc<dyn Storage> =
+        Arc::new(FaultyStorage::new(Arc::new(storage)).with(killed.named("xn").after(1)));
+    let progress = Progress::default();
+    let environment = Environment {
+        clock: Arc::new(Late(progress.clone(), 12 << 20)),
+        ..Environment::system()
+    };
+    let options = OpenOptions {
+        username: "default".into(),
+        hostname: "default".into(),
+    };
+    let repository = caravel_repository::open(storage, &PASSWORD.into(), options, environment)
+        .await
+        .expect("it opens");
+    let request = request(&source);
+    let upload = move || caravel_uploader::upload(&repository, &request, &progress, &CancelToken::default());
+    let killed = tokio::task::spawn_blocking(upload).await.expect("no panic");
+    killed.expect_err("it was killed");
+
+    kopia.connect(&repository_path);
+    let listed = kopia.run(&["snapshot", "list", "--all", "--incomplete"]);
+    assert!(listed.contains("incomplete"), "{listed}");
+    kopia.verify();
+    let listed = kopia.run(&["snapshot", "list", "--all"]);
+    assert!(!listed.contains("incomplete"), "{listed}");
 }
 
 /// Bytes in packs of file data.

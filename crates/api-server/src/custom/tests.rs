@@ -248,6 +248,50 @@ fn an_accepted_definition_says_so_and_keeps_the_time_of_its_conditions() {
 }
 
 #[test]
+fn names_that_another_definition_has_are_not_accepted_and_nothing_is_served() {
+    let definition = |plural: &str, kind: &str| {
+        let mut crd = json!({
+            "metadata": {"name": format!("{plural}.example.com")},
+            "spec": {
+                "group": "example.com", "scope": "Namespaced", "names": {"plural": plural, "kind": kind},
+                "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+            },
+        });
+        default(&mut crd);
+        crd
+    };
+    let now = Timestamp::UNIX_EPOCH;
+    let mut first = definition("things", "Thing");
+    established(&mut first, now);
+    let mut second = definition("others", "Thing");
+    second["spec"]["names"]["shortNames"] = json!(["o"]);
+    accept(&mut second, [&first], now);
+    assert_eq!(
+        second["status"]["acceptedNames"],
+        json!({"plural": "others", "kind": "", "shortNames": ["o"]})
+    );
+    let said: Vec<(&str, &str, &str)> = second["status"]["conditions"]
+        .as_array()
+        .expect("conditions")
+        .iter()
+        .map(|condition| {
+            let text = |field: &str| condition[field].as_str().unwrap_or_default();
+            (text("status"), text("reason"), text("message"))
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("False", "ListKindConflict", "\"ThingList\" is already in use"),
+            ("False", "NotAccepted", "not all names are accepted"),
+        ]
+    );
+    assert_eq!(kinds(&second).expect("kept").len(), 0);
+    accept(&mut second, [], now);
+    assert_eq!(kinds(&second).expect("kept").len(), 1);
+}
+
+#[test]
 fn velero_s_definitions_become_kinds() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/crds");
     let mut plurals = Vec::new();

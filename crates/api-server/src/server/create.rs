@@ -9,7 +9,6 @@ use super::call::Call;
 use super::{
     ApiServer, State, admission, decode, definitions, metadata, service_account, status, strategy, versions,
 };
-use crate::custom;
 use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
 use crate::managed_fields;
@@ -62,9 +61,7 @@ impl ApiServer {
             return Err(error);
         }
         if call.resource == definitions::definitions() {
-            definitions::complete(None, &mut object, now)?;
-            let others = state.store.list(&call.resource, None);
-            custom::refuse_taken_names(&mut object, &others, now);
+            definitions::complete(state, None, &mut object, now)?;
         }
         let object = state.as_stored(&call.kind, object);
         if call.dry_run {

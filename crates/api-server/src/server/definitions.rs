@@ -23,7 +23,12 @@ pub(crate) fn definitions() -> Resource {
 }
 
 /// Completes and checks a definition that is about to be stored: defaults, names accepted, established.
-pub(crate) fn complete(old: Option<&Value>, crd: &mut Value, now: jiff::Timestamp) -> Result<(), ApiError> {
+pub(crate) fn complete(
+    state: &State,
+    old: Option<&Value>,
+    crd: &mut Value,
+    now: jiff::Timestamp,
+) -> Result<(), ApiError> {
     custom::default(crd);
     let errors = match old {
         Some(old) => custom::validate_update(crd, old),
@@ -38,7 +43,8 @@ pub(crate) fn complete(old: Option<&Value>, crd: &mut Value, now: jiff::Timestam
             &errors,
         ));
     }
-    custom::established(crd, now);
+    let others = state.store.list(&definitions(), None);
+    custom::accept(crd, others.iter().map(|other| &**other), now);
     // What cannot be served is refused, not stored.
     custom::kinds(crd).map(drop)
 }
@@ -90,11 +96,7 @@ impl State {
     pub(crate) fn serve_definition(&mut self, crd: &Value) {
         let (group, plural) = defined(crd);
         // Checked before it was stored.
-        let served = if custom::is_refused(crd) {
-            Vec::new()
-        } else {
-            custom::kinds(crd).unwrap_or_default()
-        };
+        let served = custom::kinds(crd).unwrap_or_default();
         self.registry.replace(&group, &plural, served);
         self.store.begin(&(group, plural));
     }

@@ -107,7 +107,7 @@ impl ApiServer {
         }
         strategy::keep_given(&call.kind, old, &mut new);
         if call.resource == definitions::definitions() {
-            definitions::complete(Some(old), &mut new, now)?;
+            definitions::complete(state, Some(old), &mut new, now)?;
         }
         if call.kind.generation && !call.is_status() && metadata::spec_differs(&call.kind, old, &new) {
             metadata::next_generation(&mut new);

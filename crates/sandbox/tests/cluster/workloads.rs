@@ -219,5 +219,8 @@ async fn a_service_has_an_address_and_knows_its_pods() {
     world
         .until(&slices, &name, |slice| slice.endpoints.len() == 1)
         .await;
+    let endpoints = world.of::<Endpoints>();
+    let has_one = |it: &Endpoints| it.subsets.as_ref().is_some_and(|subsets| subsets.len() == 1);
+    world.until(&endpoints, "web", has_one).await;
     world.sandbox.shutdown().await;
 }

@@ -3,7 +3,11 @@
 // A test that meets what it does not expect ends there, and its futures live once.
 #![allow(clippy::unwrap_used, clippy::large_futures)]
 
+#[cfg(test)]
 mod claims;
+#[cfg(test)]
 mod snapshots;
+#[cfg(test)]
 mod volumes;
+#[cfg(test)]
 mod world;

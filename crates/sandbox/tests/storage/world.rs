@@ -166,7 +166,7 @@ impl World {
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let condition = |object: Option<&K>| object.is_some_and(&holds);
-        let awaited = await_condition(api.clone(), name, condition);
+        let awaited = Box::pin(await_condition(api.clone(), name, condition));
         match tokio::time::timeout(PATIENCE, awaited).await {
             Ok(found) => found.unwrap().unwrap(),
             Err(_) => panic!(
@@ -181,7 +181,9 @@ impl World {
     where
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let awaited = await_condition(api.clone(), name, |object: Option<&K>| object.is_none());
+        let awaited = Box::pin(await_condition(api.clone(), name, |object: Option<&K>| {
+            object.is_none()
+        }));
         if tokio::time::timeout(PATIENCE, awaited).await.is_err() {
             panic!("{name} is still there: {:#?}", api.get_opt(name).await);
         }

@@ -235,7 +235,7 @@ impl<'run> Walk<'run> {
         self.unfinished.lock().push(unfinished.clone());
         let copied = read::copy(
             &file,
-            &mut Into {
+            &mut Destination {
                 walk: self,
                 file: &unfinished,
             },
@@ -337,12 +337,12 @@ impl<'run> Walk<'run> {
 }
 
 /// Where the bytes of a file go, between checkpoints.
-struct Into<'a, 'run> {
+struct Destination<'a, 'run> {
     walk: &'a Walk<'run>,
     file: &'a Unfinished<'run>,
 }
 
-impl Into<'_, '_> {
+impl Destination<'_, '_> {
     fn write(
         &self,
         write: impl FnOnce(&mut ObjectWriter<'_>) -> Result<(), RepositoryError>,
@@ -352,7 +352,7 @@ impl Into<'_, '_> {
     }
 }
 
-impl read::Sink for Into<'_, '_> {
+impl read::Sink for Destination<'_, '_> {
     fn data(&mut self, bytes: &[u8]) -> Result<(), RepositoryError> {
         self.write(|object| object.write(bytes))
     }

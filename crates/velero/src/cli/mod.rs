@@ -9,6 +9,7 @@ pub(crate) mod connection;
 mod describe;
 mod download;
 pub(crate) mod failure;
+mod files;
 mod flags;
 mod follow;
 pub(crate) mod install;

@@ -40,6 +40,13 @@ pub fn update(kind: &Kind, old: &Value, new: &Value) -> Vec<FieldError> {
     match (kind.group.as_str(), kind.kind.as_str()) {
         // Their spec was checked when they were created, and nearly nothing of it can change.
         ("", "Pod") => pod::update(old, new, &mut errors),
+        // These say first what may not change.
+        ("", "Service" | "ConfigMap" | "Secret") => {
+            unchanged(kind, old, new, &mut errors);
+            content(kind, new, &mut errors);
+        }
+        // Nothing of it can change but its metadata.
+        ("storage.k8s.io", "StorageClass") => unchanged(kind, old, new, &mut errors),
         (_, _) => {
             content(kind, new, &mut errors);
             unchanged(kind, old, new, &mut errors);

@@ -42,13 +42,25 @@ const REQUIRED: [(&str, &str); 6] = [
 ];
 
 fn source(volume: &Value, path: &str, errors: &mut Errors) {
-    let kinds: Vec<&str> = volume
+    // In the order Kubernetes looks at them.
+    const ORDER: [&str; 8] = [
+        "emptyDir",
+        "hostPath",
+        "secret",
+        "persistentVolumeClaim",
+        "downwardAPI",
+        "configMap",
+        "projected",
+        "csi",
+    ];
+    let mut kinds: Vec<&str> = volume
         .as_object()
         .into_iter()
         .flat_map(|fields| fields.keys())
         .map(String::as_str)
         .filter(|field| *field != "name")
         .collect();
+    kinds.sort_by_key(|kind| ORDER.iter().position(|known| known == kind));
     if kinds.is_empty() {
         errors.required(path, "must specify a volume type");
     }

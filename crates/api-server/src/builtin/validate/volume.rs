@@ -160,11 +160,18 @@ fn sources(spec: &Value) -> Vec<&str> {
         "storageClassName",
         "volumeAttributesClassName",
     ];
-    types::named("core.v1.PersistentVolumeSpec")
+    let mut found: Vec<&str> = types::named("core.v1.PersistentVolumeSpec")
         .into_iter()
         .flat_map(|of| of.fields.keys().copied())
         .filter(|name| !NOT_SOURCES.contains(name) && *name != "volumeMode" && spec.get(name).is_some())
-        .collect()
+        .collect();
+    // In the order Kubernetes looks at them, hostPath first and csi last.
+    found.sort_by_key(|name| match *name {
+        "hostPath" => 0,
+        "csi" => 2,
+        _ => 1,
+    });
+    found
 }
 
 fn source(spec: &Value, errors: &mut Errors) {

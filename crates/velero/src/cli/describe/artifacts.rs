@@ -9,14 +9,24 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Deserialize;
 
 /// One file: read, not there for a good reason, or not readable (and why).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Read<T> {
     /// Its content.
     Got(T),
     /// There is none yet, or it was not asked for.
+    #[default]
     Absent,
     /// It should be there.
     Failed(String),
+}
+
+/// The files of one backup or restore.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Files {
+    pub results: Read<Results>,
+    pub operations: Read<Vec<Operation>>,
+    pub resource_list: Read<ResourceList>,
+    pub volumes: Read<Vec<Volume>>,
 }
 
 /// `<group>/<version>/<Kind>` → `namespace/name`.

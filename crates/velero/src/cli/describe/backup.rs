@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::super::flags::format_label_selector;
 use super::super::tab_writer;
-use super::artifacts::{Operation, Read, ResourceList, Results, Volume};
+use super::artifacts::{Files, Read, Results};
 use super::operations::Summary;
 use super::words::{cluster_scoped, joined, or_selectors, three_valued, time_or_na};
 use super::{metadata, operations, phase_line, resource_list, results, stuck, volumes, what_went_wrong};
@@ -17,10 +17,7 @@ use super::{metadata, operations, phase_line, resource_list, results, stuck, vol
 /// Everything the text is made of.
 pub struct Described {
     pub backup: Backup,
-    pub results: Read<Results>,
-    pub operations: Read<Vec<Operation>>,
-    pub resource_list: Read<ResourceList>,
-    pub volumes: Read<Vec<Volume>>,
+    pub files: Files,
     /// Why it is not finished, in sentences.
     pub waits_for: Vec<String>,
 }
@@ -59,7 +56,7 @@ pub fn text(described: &Described, details: bool, colours: bool) -> String {
         let _ = writeln!(out, "\nUploader config:\n  Parallel files upload:\t{files}");
     }
     what_went_wrong(&mut out, &status.validation_errors, &status.failure_reason);
-    findings(&mut out, &status, &described.results, details);
+    findings(&mut out, &status, &described.files.results, details);
     out.push('\n');
     spec(&mut out, &backup.spec);
     out.push('\n');
@@ -69,12 +66,12 @@ pub fn text(described: &Described, details: bool, colours: bool) -> String {
         completed: status.backup_item_operations_completed,
         failed: status.backup_item_operations_failed,
     };
-    operations::block(&mut out, "Backup", &summary, &described.operations, details);
+    operations::block(&mut out, "Backup", &summary, &described.files.operations, details);
     if details {
-        resource_list(&mut out, &described.resource_list);
+        resource_list(&mut out, &described.files.resource_list);
         out.push('\n');
     }
-    volumes::of_backup(&mut out, &described.volumes, details);
+    volumes::of_backup(&mut out, &described.files.volumes, details);
     if let Some(hooks) = &status.hook_status {
         let _ = writeln!(
             out,

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 
 use super::super::flags::format_label_selector;
 use super::super::tab_writer;
-use super::artifacts::{Operation, Read, ResourceList, Results, Volume};
+use super::artifacts::{Files, Read, Results, Volume};
 use super::operations::Summary;
 use super::words::{cluster_scoped, joined, or_selectors, three_valued, time_or_na};
 use super::{metadata, operations, phase_line, resource_list, results, stuck, volumes, what_went_wrong};
@@ -17,10 +17,7 @@ use super::{metadata, operations, phase_line, resource_list, results, stuck, vol
 /// Everything the text is made of.
 pub struct Described {
     pub restore: Restore,
-    pub results: Read<Results>,
-    pub operations: Read<Vec<Operation>>,
-    pub resource_list: Read<ResourceList>,
-    pub volumes: Read<Vec<Volume>>,
+    pub files: Files,
     /// Why it is not finished, in sentences.
     pub waits_for: Vec<String>,
 }
@@ -59,14 +56,20 @@ pub fn text(described: &Described, details: bool, colours: bool) -> String {
     );
     let _ = writeln!(out, "\nStarted:\t{started}\nCompleted:\t{completed}");
     what_went_wrong(&mut out, &status.validation_errors, &status.failure_reason);
-    findings(&mut out, &status, &described.results);
-    spec(&mut out, &restore.spec, &described.volumes, details);
+    findings(&mut out, &status, &described.files.results);
+    spec(&mut out, &restore.spec, &described.files.volumes, details);
     let summary = Summary {
         attempted: status.restore_item_operations_attempted,
         completed: status.restore_item_operations_completed,
         failed: status.restore_item_operations_failed,
     };
-    operations::block(&mut out, "Restore", &summary, &described.operations, details);
+    operations::block(
+        &mut out,
+        "Restore",
+        &summary,
+        &described.files.operations,
+        details,
+    );
     if let Some(hooks) = &status.hook_status {
         let _ = writeln!(
             out,
@@ -76,7 +79,7 @@ pub fn text(described: &Described, details: bool, colours: bool) -> String {
     }
     if details {
         out.push('\n');
-        resource_list(&mut out, &described.resource_list);
+        resource_list(&mut out, &described.files.resource_list);
     }
     stuck::block(&mut out, &described.waits_for);
     tab_writer::describe(&out)

@@ -2,11 +2,18 @@
 //!
 //! Printed below Velero's own text, so that nothing that scripts read moves.
 
+use std::fmt::Debug;
+
+use caravel_api::label_value;
 use caravel_api::v1::{BackupPhase, RestorePhase};
 use caravel_api::v2alpha1::{DataDownload, DataMovementPhase, DataUpload};
+use caravel_controllers::decoded;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 
 /// The server looks at a new object within seconds.
 const SERVER_IS_LATE: SignedDuration = SignedDuration::from_secs(60);
@@ -21,6 +28,20 @@ pub struct Movement {
     node: String,
     /// Bytes done and in all.
     progress: (i64, i64),
+}
+
+/// The movements of the backup or restore that `label` names. Best effort: what waits is told as far as it can be read.
+pub async fn movements<K>(client: &Client, namespace: &str, label: &str, of: &str) -> Vec<Movement>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    Movement: for<'a> From<&'a K>,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let ours = ListParams::default().labels(&format!("{label}={}", label_value(of)));
+    decoded::list(&api, &ours)
+        .await
+        .map(|(movements, _)| movements.iter().map(Movement::from).collect())
+        .unwrap_or_default()
 }
 
 impl From<&DataUpload> for Movement {

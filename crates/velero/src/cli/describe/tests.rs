@@ -7,7 +7,7 @@ use caravel_api::v2alpha1::{DataUpload, DataUploadSpec};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::artifacts::{Findings, Read, Results};
+use super::artifacts::{Files, Findings, Read, Results};
 use super::{backup, restore, stuck};
 
 fn sample(path: &str) -> Option<String> {
@@ -35,10 +35,12 @@ fn read<T: DeserializeOwned>(path: &str) -> Read<T> {
 fn fix1() -> Option<backup::Described> {
     Some(backup::Described {
         backup: serde_saphyr::from_str(&sample("objects/backup-fix1.yaml")?).unwrap(),
-        results: read("bucket/fix1/fix1-results"),
-        operations: read("bucket/fix1/fix1-itemoperations.json"),
-        resource_list: read("bucket/fix1/fix1-resource-list.json"),
-        volumes: read("bucket/fix1/fix1-volumeinfo.json"),
+        files: Files {
+            results: read("bucket/fix1/fix1-results"),
+            operations: read("bucket/fix1/fix1-itemoperations.json"),
+            resource_list: read("bucket/fix1/fix1-resource-list.json"),
+            volumes: read("bucket/fix1/fix1-volumeinfo.json"),
+        },
         waits_for: Vec::new(),
     })
 }
@@ -65,20 +67,22 @@ fn a_left_out_fifo_is_seen_in_details_of_a_completed_backup() {
         backup: object(
             json!({"metadata": {"name": "b1", "namespace": "velero"}, "spec": {}, "status": {"phase": "Completed", "warnings": 1}}),
         ),
-        results: Read::Got(Results {
-            warnings: Findings {
-                namespaces: [(
-                    "shop".to_owned(),
-                    vec!["PVC data: left out: pipe (fifo)".to_owned()],
-                )]
-                .into(),
-                ..Findings::default()
-            },
-            ..Results::default()
-        }),
-        operations: Read::Absent,
-        resource_list: Read::Absent,
-        volumes: Read::Got(Vec::new()),
+        files: Files {
+            results: Read::Got(Results {
+                warnings: Findings {
+                    namespaces: [(
+                        "shop".to_owned(),
+                        vec!["PVC data: left out: pipe (fifo)".to_owned()],
+                    )]
+                    .into(),
+                    ..Findings::default()
+                },
+                ..Results::default()
+            }),
+            operations: Read::Absent,
+            resource_list: Read::Absent,
+            volumes: Read::Got(Vec::new()),
+        },
         waits_for: Vec::new(),
     };
     let text = backup::text(&described, true, false);
@@ -132,13 +136,17 @@ fn restore_describe_equals_veleros() {
     }
     let described = restore::Described {
         restore,
-        results: Read::Got(
-            serde_json::from_value(json!({"errors": {}, "warnings": {"namespaces": {"shop": [warning]}}}))
+        files: Files {
+            results: Read::Got(
+                serde_json::from_value(
+                    json!({"errors": {}, "warnings": {"namespaces": {"shop": [warning]}}}),
+                )
                 .unwrap(),
-        ),
-        operations: Read::Got(serde_json::from_value(operations.into()).unwrap()),
-        resource_list: Read::Got(resources),
-        volumes: Read::Got(serde_json::from_value(volumes.into()).unwrap()),
+            ),
+            operations: Read::Got(serde_json::from_value(operations.into()).unwrap()),
+            resource_list: Read::Got(resources),
+            volumes: Read::Got(serde_json::from_value(volumes.into()).unwrap()),
+        },
         waits_for: Vec::new(),
     };
     assert_eq!(
@@ -153,10 +161,7 @@ fn a_refused_backup_says_why() {
         backup: object(
             json!({"metadata": {"name": "b1"}, "spec": {}, "status": {"phase": "FailedValidation", "validationErrors": ["no class", "no location"]}}),
         ),
-        results: Read::Absent,
-        operations: Read::Absent,
-        resource_list: Read::Absent,
-        volumes: Read::Absent,
+        files: Files::default(),
         waits_for: Vec::new(),
     };
     let text = backup::text(&described, false, false);

@@ -1,14 +1,12 @@
-//! `velero restore logs NAME`.
+//! `velero restore logs NAME`; the fetch is in `cli/files.rs`.
 
 use std::path::PathBuf;
 
-use caravel_api::v1::{DownloadTargetKind, Restore, RestorePhase};
-use kube::api::Api;
+use caravel_api::v1::Restore;
 
 use super::super::connection::Global;
-use super::super::describe::words;
-use super::super::download::{Downloader, location_of};
-use super::super::failure::{Failure, Outcome};
+use super::super::failure::Outcome;
+use super::super::files;
 use super::super::flags::duration;
 use super::super::output::emit;
 
@@ -27,34 +25,7 @@ pub struct Args {
 
 /// Runs the command.
 pub async fn run(args: &Args, global: &Global) -> Outcome {
-    let (namespace, name) = (global.namespace(), &args.name);
-    let client = global.client().await?;
-    let api: Api<Restore> = Api::namespaced(client.clone(), &namespace);
-    let restore = words::one(&api, &namespace, "restore", name).await?;
-    has_logs(&restore, name)?;
-    let location = location_of(&client, &namespace, &restore.spec.backup_name).await;
-    let files = Downloader::new(
-        client,
-        &namespace,
-        &location,
-        args.cacert.as_deref(),
-        *args.timeout,
-    )
-    .await?;
-    let log = files.bytes(DownloadTargetKind::RestoreLog, name).await?;
-    emit(&String::from_utf8_lossy(&log))
-}
-
-fn has_logs(restore: &Restore, name: &str) -> Outcome {
-    let describe = format!("velero restore describe {name}");
-    match restore.phase() {
-        RestorePhase::FailedValidation => {
-            Err(Failure::new(format!("restore \"{name}\" was refused before it started, so it has no logs")).next(describe))
-        }
-        RestorePhase::New | RestorePhase::InProgress => Err(Failure::new(format!(
-            "logs for restore \"{name}\" are not available until it's finished processing, please wait until the restore has a phase of Completed or Failed and try again"
-        ))
-        .next(describe)),
-        _ => Ok(()),
-    }
+    let (namespace, client) = (global.namespace(), global.client().await?);
+    let cacert = args.cacert.as_deref();
+    emit(&files::log::<Restore>(&client, &namespace, &args.name, cacert, *args.timeout).await?)
 }
