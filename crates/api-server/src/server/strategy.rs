@@ -135,7 +135,9 @@ fn mount_account(state: &mut State, object: &mut Value) {
         .unwrap_or_else(|| super::metadata::generated_name("kube-api-access-", &mut state.rng));
     let mut mounted = false;
     for list in ["containers", "initContainers"] {
-        for container in object["spec"][list].as_array_mut().into_iter().flatten() {
+        // Not by index, which would leave a null where there is no such list.
+        let containers = object["spec"].get_mut(list).and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
             let mut mounts = container["volumeMounts"].as_array().cloned().unwrap_or_default();
             if mounts.iter().any(|mount| mount["mountPath"] == ACCOUNT_MOUNT) {
                 continue;
