@@ -122,7 +122,7 @@ fn a_delayed_claim_binds_only_to_a_volume_that_names_it_until_a_node_is_chosen()
 }
 
 #[test]
-fn a_claim_that_names_a_volume_waits_for_it_and_never_takes_anothers() {
+fn a_claim_that_names_a_volume_waits_for_it_and_never_takes_that_of_another() {
     let pending = claim(json!({"storageClassName": "late", "volumeName": "v"}), json!({}));
     assert_eq!(reason(given().next_of(&pending)), "");
     let theirs = given().volume(volume("v", json!({"spec": claimed_by("other")})));
@@ -134,7 +134,7 @@ fn a_claim_that_names_a_volume_waits_for_it_and_never_takes_anothers() {
 }
 
 #[test]
-fn a_bound_claim_whose_volume_is_anothers_is_misbound() {
+fn a_bound_claim_whose_volume_belongs_to_another_is_misbound() {
     let bound = claim(
         json!({"storageClassName": "late", "volumeName": "v"}),
         json!({"pv.kubernetes.io/bind-completed": "yes"}),
