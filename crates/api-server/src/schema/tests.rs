@@ -42,7 +42,7 @@ fn gadget() -> Schema {
         "deep": {"type": "object", "properties": {"x": {"type": "object", "default": {}, "properties": {"y": {"type": "integer", "default": 7}}}}},
         "one": letters(json!({"oneOf": either})),
         "many": letters(json!({"anyOf": either})),
-        "every": letters(json!({"allOf": either})),
+        "all": letters(json!({"allOf": either})),
         "nots": letters(json!({"not": {"required": ["a"]}})),
         "nenum": {"type": "integer", "enum": [1, 2]},
     });
@@ -140,17 +140,17 @@ fn long_lists_and_repeated_elements_are_refused() {
 fn anyof_oneof_allof_and_not_say_what_would_fit_best() {
     let spec = json!({
         "name": "abc", "labels": {}, "set": [], "nul": null, "emb": {"a": 1}, "one": {"a": "1", "b": "2"}, "many": {},
-        "every": {}, "nots": {"a": "x"}, "nenum": 3, "deep": {}, "unk": 1,
+        "all": {}, "nots": {"a": "x"}, "nenum": 3, "deep": {}, "unk": 1,
     });
     assert_eq!(
         written(object(spec)),
         [
-            r#"<nil>: Invalid value: "": "spec.every" must validate all the schemas (allOf). None validated"#,
+            r#"<nil>: Invalid value: "": "spec.all" must validate all the schemas (allOf). None validated"#,
             r#"<nil>: Invalid value: "": "spec.many" must validate at least one schema (anyOf)"#,
             r#"<nil>: Invalid value: "": "spec.nots" must not validate the schema (not)"#,
             r#"<nil>: Invalid value: "": "spec.one" must validate one and only one schema (oneOf). Found 2 valid alternatives"#,
-            r#"spec.every.a: Required value"#,
-            r#"spec.every.b: Required value"#,
+            r#"spec.all.a: Required value"#,
+            r#"spec.all.b: Required value"#,
             r#"spec.emb.apiVersion: Required value"#,
             r#"spec.emb.kind: Required value"#,
             r#"spec.labels: Invalid value: 0: spec.labels in body should have at least 1 properties"#,
