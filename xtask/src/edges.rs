@@ -77,6 +77,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-data-mover",
         ],
     ),
+    // The sandbox: a cluster in one process. It never imports a controller; the binary puts the two together.
+    ("caravel-csi-driver", &[]),
+    ("caravel-api-server", &[]),
+    (
+        "caravel-sandbox",
+        &["caravel-api-server", "caravel-csi", "caravel-csi-driver"],
+    ),
     (
         "caravel-velero",
         &[
@@ -90,13 +97,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-exposer",
             "caravel-sandbox",
         ],
-    ),
-    // The sandbox: a cluster in one process. It never imports a controller; the binary puts the two together.
-    ("caravel-csi-driver", &[]),
-    ("caravel-api-server", &[]),
-    (
-        "caravel-sandbox",
-        &["caravel-api-server", "caravel-csi", "caravel-csi-driver"],
     ),
     // Tests and tasks: never under anything above.
     ("caravel-conformance", &[]),
