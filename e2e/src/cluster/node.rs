@@ -72,11 +72,10 @@ pub fn import_image(layout: &Layout, archive: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The images that every cluster has: pause and an application with busybox.
+/// The images that every cluster has: pause and an application with busybox. containerd itself is asked whether they are
+/// there: a kubelet that runs out of disk deletes them, and no registry has them.
 pub fn import_base_images(layout: &Layout) -> Result<()> {
-    if layout.path("images/base.imported").exists() {
-        return Ok(());
-    }
+    let there = run::checked(ctr(layout).args(["images", "list", "--quiet"]))?;
     let folder = layout.folder("images")?;
     for (name, archive, entrypoint) in [
         // A process that only holds the pod's namespaces open; sandboxes are ended with KILL.
@@ -87,11 +86,13 @@ pub fn import_base_images(layout: &Layout) -> Result<()> {
         ),
         (image::BUSYBOX_IMAGE, "busybox.tar", &["/bin/sh"][..]),
     ] {
+        if there.lines().any(|image| image == name) {
+            continue;
+        }
         let archive = folder.join(archive);
         image::busybox(name, entrypoint)?.write(&archive)?;
         import_image(layout, &archive)?;
     }
-    layout.write("images/base.imported", "")?;
     Ok(())
 }
 
