@@ -314,15 +314,7 @@ async fn a_claim_with_a_selector_or_unknown_class_waits(world: World) -> Result<
     .await?;
     let pods = world.path("v1", "pods");
     world.made(&pods, &pod_with(&world, "p", "c", "sleep 1")).await?;
-    let (_, message) = world
-        .until_it(&format!("{pods}/p"), |pod| {
-            let scheduled = crate::expect::condition(pod, "PodScheduled");
-            scheduled["message"]
-                .as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| scheduled.to_string())
-        })
-        .await?;
+    let (_, message) = world.until_it(&format!("{pods}/p"), why_not_scheduled).await?;
     ensure!(
         message.contains("pod has unbound immediate PersistentVolumeClaims"),
         "{message:?}"
@@ -330,20 +322,21 @@ async fn a_claim_with_a_selector_or_unknown_class_waits(world: World) -> Result<
     world
         .made(&pods, &pod_with(&world, "q", "nothing", "sleep 1"))
         .await?;
-    let (_, message) = world
-        .until_it(&format!("{pods}/q"), |pod| {
-            let scheduled = crate::expect::condition(pod, "PodScheduled");
-            scheduled["message"]
-                .as_str()
-                .map(str::to_owned)
-                .ok_or_else(|| scheduled.to_string())
-        })
-        .await?;
+    let (_, message) = world.until_it(&format!("{pods}/q"), why_not_scheduled).await?;
     ensure!(
         message.contains("persistentvolumeclaim \"nothing\" not found"),
         "{message:?}"
     );
     Ok(())
+}
+
+/// What the scheduler says of a pod that it cannot place; not yet: the condition as it is.
+fn why_not_scheduled(pod: &Value) -> std::result::Result<String, String> {
+    let scheduled = crate::expect::condition(pod, "PodScheduled");
+    scheduled["message"]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| scheduled.to_string())
 }
 
 async fn a_stateful_set_makes_a_claim_for_each_pod(world: World) -> Result<()> {
