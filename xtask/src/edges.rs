@@ -99,6 +99,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // Tests and tasks: never under anything above.
+    (
+        "caravel-simulation",
+        &[
+            "caravel-api",
+            "caravel-storage",
+            "caravel-repository",
+            "caravel-backup-store",
+            "caravel-api-server",
+            "caravel-sandbox",
+            "caravel-velero",
+        ],
+    ),
     ("caravel-conformance", &[]),
     (
         "caravel-e2e",
