@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use caravel_api_server::faults::Write;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -54,8 +55,14 @@ impl Trace {
             .and_then(|object| object.pointer("/status/phase"))
             .and_then(|phase| phase.as_str())
             .unwrap_or_default();
+        // A warning says why something does not go on.
+        let is_warning = |object: &&Value| object["type"] == "Warning" && subject.resource == "events";
+        let warning = write.object.filter(is_warning);
+        let warning = warning
+            .and_then(|event| event["message"].as_str())
+            .unwrap_or_default();
         let line = format!(
-            "api {} {} {}{}{} {}/{} → {} {} {}",
+            "api {} {} {}{}{} {}/{} → {} {} {phase}{warning}",
             subject.user.rsplit(':').next().unwrap_or_default(),
             subject.operation,
             subject.resource,
@@ -65,7 +72,6 @@ impl Trace {
             write.name(),
             write.code,
             write.resource_version().unwrap_or("-"),
-            phase,
         );
         let faults = u64::from(write.is_fault);
         self.tell(&line, 1 + faults, faults);
