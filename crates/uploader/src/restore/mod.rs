@@ -2,7 +2,7 @@
 //!
 //! Every file is new where it is written; holes stay holes. Directories get the modification time that was recorded for
 //! them (Kopia gives them the newest of what they hold, kopia-format.md 10.8). The file system is synced before this
-//! returns, so a node that dies afterwards loses nothing.
+//! returns (`RestoreRequest::synced`), so a node that dies afterwards loses nothing.
 
 mod attributes;
 mod room;
@@ -68,7 +68,9 @@ pub(crate) fn restore(
     if let Some(error) = tree.late.into_inner() {
         return Err(error);
     }
-    rustix::fs::syncfs(&synced).map_err(|error| UploaderError::entry("", "sync", error))?;
+    if request.synced {
+        rustix::fs::syncfs(&synced).map_err(|error| UploaderError::entry("", "sync", error))?;
+    }
     Ok(RestoreOutcome {
         total_bytes: progress.bytes_done(),
     })
