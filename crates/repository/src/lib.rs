@@ -44,7 +44,7 @@ mod writer;
 pub use content::{ContentId, compression::Compressor};
 pub use crypto::password::{KeyDerivation, SlowKeyDerivation};
 pub use crypto::{Cipher, HashAlgorithm};
-pub use environment::{Clock, Environment, Randomness};
+pub use environment::{Abandoned, Blocking, Clock, Environment, Randomness, Work};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use format::{EpochParameters, FormatOptions, Retention};
 pub use manifest::{Labels, Manifest, ManifestId};

@@ -122,7 +122,7 @@ enum State {
     Blake2s128(Box<Blake2sMac<U16>>),
     Blake2s256(Box<Blake2sMac<U32>>),
     Blake3(Box<blake3::Hasher>),
-    Hmac(aws_lc_rs::hmac::Key),
+    Hmac(Box<aws_lc_rs::hmac::Key>),
     HmacSha3Of224(Box<SimpleHmac<Sha3_224>>),
     HmacSha3Of256(Box<SimpleHmac<Sha3_256>>),
 }
@@ -155,8 +155,8 @@ impl KeyedHash {
             A::Blake3 | A::Blake3Cut128 => {
                 State::Blake3(Box::new(blake3::Hasher::new_keyed(&blake3_key(secret))))
             }
-            A::HmacSha256 | A::HmacSha256Cut128 => State::Hmac(Key::new(HMAC_SHA256, secret)),
-            A::HmacSha224 => State::Hmac(Key::new(HMAC_SHA224, secret)),
+            A::HmacSha256 | A::HmacSha256Cut128 => State::Hmac(Box::new(Key::new(HMAC_SHA256, secret))),
+            A::HmacSha224 => State::Hmac(Box::new(Key::new(HMAC_SHA224, secret))),
             A::HmacSha3Of224 => State::HmacSha3Of224(Box::new(KeyInit::new_from_slice(secret).ok()?)),
             A::HmacSha3Of256 => State::HmacSha3Of256(Box::new(KeyInit::new_from_slice(secret).ok()?)),
         };

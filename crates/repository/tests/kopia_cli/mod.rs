@@ -106,5 +106,7 @@ fn cached() -> Option<PathBuf> {
     };
     let pieces = std::fs::read_dir(cache.join("go")).ok()?.flatten();
     let kopias = pieces.filter(|piece| piece.file_name().to_string_lossy().starts_with("kopia-"));
-    kopias.map(|piece| piece.path().join("kopia")).find(|binary| binary.is_file())
+    kopias
+        .map(|piece| piece.path().join("kopia"))
+        .find(|binary| binary.is_file())
 }
