@@ -33,6 +33,7 @@ pub mod epoch;
 mod error;
 pub mod format;
 pub mod index;
+pub mod inspect;
 pub mod manifest;
 pub mod object;
 mod repository;
@@ -44,6 +45,7 @@ pub use content::ContentId;
 pub use crypto::password::{KeyDerivation, SlowKeyDerivation};
 pub use environment::{Clock, Environment, Randomness};
 pub use error::{RepositoryError, RepositoryErrorKind};
+pub use inspect::{ContentInfo, IndexBlobInfo};
 pub use manifest::{Labels, Manifest, ManifestId};
 pub use object::{
     ObjectId,

@@ -8,6 +8,7 @@
 //! ```
 
 mod names;
+pub mod report;
 
 use std::collections::BTreeMap;
 

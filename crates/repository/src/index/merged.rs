@@ -73,6 +73,11 @@ impl MergedIndex {
         self.watermark
     }
 
+    /// Every entry that counts, tombstones above the watermark included, in order.
+    pub fn all(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| self.counts(entry))
+    }
+
     /// Live entries, in order.
     pub fn live(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| !entry.deleted)
