@@ -1,7 +1,7 @@
 //! A repository as its blobs, contents and settings: what the commands that list, show and verify work with. Nothing
 //! here changes anything. Neighbours: `repository.rs` (snapshots and objects), `epoch/report.rs` (the epochs).
 
-use std::sync::Arc;
+use std::{borrow::Borrow as _, sync::Arc};
 
 use bytes::Bytes;
 use caravel_storage::BlobMetadata;
@@ -82,14 +82,19 @@ impl Repository {
     /// (blocking).
     pub fn contents(&self) -> Vec<ContentInfo> {
         let reading = self.inner.committed.current();
-        let info = |entry| ContentInfo::of(entry, reading.index.pack_name(entry));
-        reading.index.all().map(info).collect()
+        let mut all = Vec::new();
+        for entry in reading.index.all() {
+            let entry: &Entry = entry.borrow();
+            all.push(ContentInfo::of(entry, reading.index.pack_name(entry)));
+        }
+        all
     }
 
     /// One content (blocking). `None` when no index knows it.
     pub fn content_info(&self, id: &ContentId) -> Option<ContentInfo> {
         let reading = self.inner.committed.current();
-        let entry = reading.index.find(id)?;
+        let found = reading.index.find(id)?;
+        let entry: &Entry = found.borrow();
         Some(ContentInfo::of(entry, reading.index.pack_name(entry)))
     }
 

@@ -33,8 +33,9 @@ const NOT_DATA: [&str; 4] = ["n", "x", "_log", "kopia."];
 impl Args {
     fn has(&self, blob: &BlobMetadata) -> bool {
         let starts = |prefix: &str| blob.id.as_str().starts_with(prefix);
-        !(self.data_only && NOT_DATA.iter().any(|prefix| starts(prefix)))
-            && !self.exclude_prefix.iter().any(|prefix| starts(prefix))
+        let no_data = self.data_only && NOT_DATA.iter().any(|prefix| starts(prefix));
+        let excluded = self.exclude_prefix.iter().any(|prefix| starts(prefix));
+        !(no_data || excluded)
             && self.min_size.is_none_or(|least| blob.length >= least)
             && self.max_size.is_none_or(|most| blob.length <= most)
     }

@@ -67,8 +67,8 @@ pub fn run(args: &Args, app: &App) -> Outcome {
             })?;
         }
     }
-    if all.count > 0 {
-        console.line(format!("Average: {}", size(all.original / all.count)))?;
+    if let Some(average) = all.original.checked_div(all.count) {
+        console.line(format!("Average: {}", size(average)))?;
         let lengths = contents.iter().map(|content| u64::from(content.packed_length));
         for line in histogram(lengths, !args.raw) {
             console.line(line)?;
