@@ -84,9 +84,7 @@ fn directory(
         hole_bytes: hole_bytes(request.sparse),
         late: Mutex::new(None),
     };
-    let workers = request
-        .parallel_files
-        .unwrap_or_else(crate::filesystem::one_a_core);
+    let workers = job::workers(repository, request.parallel_files);
     job::run(
         workers,
         cancel,
