@@ -1,7 +1,7 @@
 //! A repository as its blobs, contents and settings: what the commands that list, show and verify work with. Nothing
 //! here changes anything. Neighbours: `repository.rs` (snapshots and objects), `epoch/report.rs` (the epochs).
 
-use std::{borrow::Borrow as _, sync::Arc};
+use std::{borrow::Borrow, sync::Arc};
 
 use bytes::Bytes;
 use caravel_storage::BlobMetadata;
@@ -39,10 +39,11 @@ pub struct ContentInfo {
 }
 
 impl ContentInfo {
-    fn of(entry: &Entry, pack: &Arc<str>) -> Self {
+    fn of(entry: impl Borrow<Entry>, pack: impl Fn(&Entry) -> Arc<str>) -> Self {
+        let entry = entry.borrow();
         Self {
             id: entry.id,
-            pack: pack.clone(),
+            pack: pack(entry),
             pack_offset: entry.pack_offset,
             packed_length: entry.packed_length,
             original_length: entry.original_length,
@@ -82,20 +83,16 @@ impl Repository {
     /// (blocking).
     pub fn contents(&self) -> Vec<ContentInfo> {
         let reading = self.inner.committed.current();
-        let mut all = Vec::new();
-        for entry in reading.index.all() {
-            let entry: &Entry = entry.borrow();
-            all.push(ContentInfo::of(entry, reading.index.pack_name(entry)));
-        }
-        all
+        let pack = |entry: &Entry| reading.index.pack_name(entry).clone();
+        let all = reading.index.all();
+        all.map(|entry| ContentInfo::of(entry, pack)).collect()
     }
 
     /// One content (blocking). `None` when no index knows it.
     pub fn content_info(&self, id: &ContentId) -> Option<ContentInfo> {
         let reading = self.inner.committed.current();
-        let found = reading.index.find(id)?;
-        let entry: &Entry = found.borrow();
-        Some(ContentInfo::of(entry, reading.index.pack_name(entry)))
+        let pack = |entry: &Entry| reading.index.pack_name(entry).clone();
+        Some(ContentInfo::of(reading.index.find(id)?, pack))
     }
 
     /// The blobs that start with `prefix`, as the storage lists them (blocking).
@@ -146,7 +143,7 @@ impl Repository {
             .map_err(|e| e.while_doing(format_args!("cannot read index blob {name}")))?;
         Ok(entries
             .iter()
-            .map(|entry| ContentInfo::of(entry, packs.name(entry.pack)))
+            .map(|entry| ContentInfo::of(entry, |entry: &Entry| packs.name(entry.pack).clone()))
             .collect())
     }
 
