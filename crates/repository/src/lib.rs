@@ -34,6 +34,7 @@ pub mod epoch;
 mod error;
 pub mod format;
 pub mod index;
+pub mod inspect;
 pub mod manifest;
 pub mod object;
 mod repository;
@@ -47,6 +48,7 @@ pub use crypto::{Cipher, HashAlgorithm};
 pub use environment::{Abandoned, Blocking, Clock, Environment, Randomness, Work};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use format::{EpochParameters, FormatOptions, Retention};
+pub use inspect::{ContentInfo, IndexBlobInfo};
 pub use manifest::{Labels, Manifest, ManifestId};
 pub use object::{
     ObjectId,

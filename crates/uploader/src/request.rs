@@ -81,6 +81,17 @@ pub struct RestoreRequest {
     pub synced: bool,
 }
 
+/// One entry of a snapshot to be written somewhere.
+#[derive(Clone, Debug)]
+pub struct EntryRestoreRequest {
+    /// For a directory: the folder to fill, which exists. Else the file to be.
+    pub path: PathBuf,
+    /// See [`RestoreRequest::sparse`].
+    pub sparse: bool,
+    /// See [`RestoreRequest::parallel_files`].
+    pub parallel_files: Option<usize>,
+}
+
 /// A finished restore.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RestoreOutcome {
