@@ -220,7 +220,7 @@ async fn check_marker(storage: &Arc<dyn Storage>, environment: &Environment) -> 
 
 /// What creating does after the format blob, where it is missing: maintenance parameters, marker.
 async fn finish(storage: &Arc<dyn Storage>, repository: &Repository) -> Result<(), PrepareError> {
-    let (engine, inline) = (repository.clone(), repository.environment().cpu_threads == 0);
+    let engine = repository.clone();
     let work = move || -> Result<(), RepositoryError> {
         let maintenance = Labels::from([("type".to_owned(), "maintenance".to_owned())]);
         if engine.find_manifests(&maintenance)?.is_empty() {
@@ -230,15 +230,11 @@ async fn finish(storage: &Arc<dyn Storage>, repository: &Repository) -> Result<(
         }
         Ok(())
     };
-    if inline {
-        work()?;
-    } else {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done?,
-            Err(_) => {
-                let message = "finishing the backup repository was interrupted";
-                return Err(PrepareError::new(PrepareErrorKind::Unreachable, message));
-            }
+    match repository.environment().run(work).await {
+        Ok(done) => done?,
+        Err(_) => {
+            let message = "finishing the backup repository was interrupted";
+            return Err(PrepareError::new(PrepareErrorKind::Unreachable, message));
         }
     }
     marker::write(

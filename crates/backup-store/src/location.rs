@@ -78,6 +78,53 @@ const KNOWN_KEYS: [&str; 17] = [
     "bucket",
 ];
 
+/// How buckets are reached: the seam of object storage.
+pub trait Stores: std::fmt::Debug + Send + Sync + 'static {
+    /// As [`Location::object_store`].
+    ///
+    /// # Errors
+    /// [`LocationError`].
+    fn object_store(
+        &self,
+        location: &Location,
+        credentials: Option<&Credentials>,
+    ) -> Result<Arc<dyn ObjectStore>, LocationError>;
+
+    /// As [`Location::repository_storage`].
+    ///
+    /// # Errors
+    /// [`LocationError`].
+    fn repository_storage(
+        &self,
+        location: &Location,
+        credentials: Option<&Credentials>,
+        volume_namespace: &str,
+    ) -> Result<Arc<dyn Storage>, LocationError>;
+}
+
+/// Over the network, as the location says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NetworkStores;
+
+impl Stores for NetworkStores {
+    fn object_store(
+        &self,
+        location: &Location,
+        credentials: Option<&Credentials>,
+    ) -> Result<Arc<dyn ObjectStore>, LocationError> {
+        location.object_store(credentials)
+    }
+
+    fn repository_storage(
+        &self,
+        location: &Location,
+        credentials: Option<&Credentials>,
+        volume_namespace: &str,
+    ) -> Result<Arc<dyn Storage>, LocationError> {
+        location.repository_storage(credentials, volume_namespace)
+    }
+}
+
 impl Location {
     /// Reads the object; `resolved_ca` is what `caCertRef` names, and is used where `caCert` is not set.
     ///

@@ -42,7 +42,7 @@ mod writer;
 
 pub use content::ContentId;
 pub use crypto::password::{KeyDerivation, SlowKeyDerivation};
-pub use environment::{Clock, Environment, Randomness};
+pub use environment::{Abandoned, Blocking, Clock, Environment, Randomness, Work};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use manifest::{Labels, Manifest, ManifestId};
 pub use object::{

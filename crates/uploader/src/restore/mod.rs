@@ -58,9 +58,7 @@ pub(crate) fn restore(
         },
         late: Mutex::new(None),
     };
-    let workers = request
-        .parallel_files
-        .unwrap_or_else(crate::filesystem::one_a_core);
+    let workers = job::workers(repository, request.parallel_files);
     job::run(
         workers,
         cancel,
