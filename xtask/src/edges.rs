@@ -20,6 +20,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "caravel-repository-cli",
         &["caravel-storage", "caravel-repository", "caravel-uploader"],
     ),
+    // Only for tests: Velero's own table tests.
+    ("caravel-cases", &[]),
     // Kubernetes side.
     ("caravel-api", &[]),
     ("caravel-csi", &[]),
