@@ -161,7 +161,9 @@ impl<'a> VolumeChoice<'a> {
         let volume_name = text(volume, "/name");
         let named = |key: &str| {
             let names = metadata_entry(pod, "annotations", key).unwrap_or_default();
-            names.split(',').any(|name| !name.is_empty() && name == volume_name)
+            names
+                .split(',')
+                .any(|name| !name.is_empty() && name == volume_name)
         };
         if self.default_to_fs_backup {
             !named(labels::BACKUP_VOLUMES_EXCLUDES)

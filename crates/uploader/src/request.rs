@@ -90,6 +90,8 @@ pub struct EntryRestoreRequest {
     pub sparse: bool,
     /// See [`RestoreRequest::parallel_files`].
     pub parallel_files: Option<usize>,
+    /// See [`RestoreRequest::synced`].
+    pub synced: bool,
 }
 
 /// A finished restore.

@@ -42,6 +42,7 @@ pub(crate) fn restore(
         path: request.path.clone(),
         sparse: request.sparse,
         parallel_files: request.parallel_files,
+        synced: request.synced,
     };
     directory(repository, root, &request, progress, cancel)
 }
