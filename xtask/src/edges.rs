@@ -16,6 +16,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("caravel-storage", &[]),
     ("caravel-repository", &["caravel-storage"]),
     ("caravel-uploader", &["caravel-repository"]),
+    (
+        "caravel-repository-cli",
+        &["caravel-storage", "caravel-repository", "caravel-uploader"],
+    ),
+    // Only for tests: Velero's own table tests.
+    ("caravel-cases", &[]),
     // Kubernetes side.
     ("caravel-api", &[]),
     ("caravel-csi", &[]),
@@ -95,6 +101,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-controllers",
             "caravel-data-mover",
             "caravel-exposer",
+            "caravel-repository-cli",
             "caravel-sandbox",
         ],
     ),
@@ -127,6 +134,10 @@ const FORBIDDEN_IN_TREE: &[(&str, &[&str])] = &[
     ),
     (
         "caravel-uploader",
+        &["kube", "kube-core", "kube-client", "k8s-openapi"],
+    ),
+    (
+        "caravel-repository-cli",
         &["kube", "kube-core", "kube-client", "k8s-openapi"],
     ),
     (

@@ -53,8 +53,11 @@ impl Worker {
             }
         }
         self.unmount().await;
-        self.record.lock().is_over = self.has_run_all();
-        self.report().await;
+        // Without a start here there is nothing new to say: the machine may have been off meanwhile.
+        if !self.started.lock().is_empty() {
+            self.record.lock().is_over = self.has_run_all();
+            self.report().await;
+        }
         self.delete_object().await;
         self.gone().await;
         let folder = pod_folder(&self.node.root, &self.pod);
