@@ -52,3 +52,17 @@ pub fn test() -> Result<()> {
         &peers,
     )
 }
+
+/// `cargo xtask simulate`: histories from seeds, optimised.
+pub fn simulate(arguments: &[String]) -> Result<()> {
+    let mut all = vec![
+        "run",
+        "--release",
+        "--locked",
+        "--package",
+        "caravel-simulation",
+        "--",
+    ];
+    all.extend(arguments.iter().map(String::as_str));
+    run("cargo", &all, &[])
+}

@@ -30,6 +30,12 @@ enum Task {
     },
     /// Every test that needs no cluster, with the real kopia and a real S3 server beside them
     Test,
+    /// Random histories of the whole system from seeds; prints the seed and the shortest trace of a failure
+    Simulate {
+        /// Arguments of `simulate`: --seeds N, --from SEED, --steps N, --twice, --trace, --log LEVEL
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Which crate may use which
     Edges,
     /// Bans, licences and sources of every dependency
@@ -57,6 +63,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Ci { gate } => ci::ci(gate),
         Task::Test => ci::test(),
+        Task::Simulate { arguments } => ci::simulate(&arguments),
         Task::Edges => edges::check(),
         Task::Deny => tools::install().and_then(|()| tools::deny()),
         Task::Typos => tools::install().and_then(|()| tools::typos()),

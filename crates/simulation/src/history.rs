@@ -14,7 +14,7 @@ use crate::application::Content;
 use crate::checks::{BYSTANDER, Invariant, Violation, is_terminal};
 use crate::interposed;
 use crate::operation::{Operation, create_restore, perform, phase};
-use crate::world::{APPLICATIONS, VELERO, World};
+use crate::world::{APPLICATIONS, NODES, VELERO, World};
 
 /// What is played.
 #[derive(Clone, Debug)]
@@ -51,6 +51,8 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(6 * 3600);
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// More steps than this after the operations mean that something goes round in circles.
 const MOST_STEPS_AFTER: u64 = 60_000;
+/// A history of a few seconds that takes this long hangs; its thread is left behind.
+const REAL_TIME: Duration = Duration::from_secs(300);
 /// Room for what the product does in one poll in an unoptimised build.
 const STACK_BYTES: usize = 64 << 20;
 
@@ -58,7 +60,10 @@ const STACK_BYTES: usize = 64 << 20;
 pub fn play(seed: u64, plan: &Plan) -> Report {
     let plan = plan.clone();
     let begun = std::time::Instant::now();
+    let (ended, end) = std::sync::mpsc::channel();
     let body = move || {
+        // Dropped with the thread's last breath, also in a panic.
+        let _ended: std::sync::mpsc::Sender<()> = ended;
         let entered = interposed::enter(seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
@@ -81,6 +86,13 @@ pub fn play(seed: u64, plan: &Plan) -> Report {
         .name(format!("seed {seed}"))
         .stack_size(STACK_BYTES)
         .spawn(body);
+    // Nothing is sent: what ends the wait is the sender's end, or that there is none.
+    if let (Ok(_), Err(std::sync::mpsc::RecvTimeoutError::Timeout)) = (&thread, end.recv_timeout(REAL_TIME)) {
+        return failed(
+            seed,
+            format!("the history does not end: {} s of real time", REAL_TIME.as_secs()),
+        );
+    }
     let report = thread.map(std::thread::JoinHandle::join);
     let mut report = match report {
         Ok(Ok(report)) => report,
@@ -129,7 +141,12 @@ async fn run(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Result<
     operate(world, plan, report).await?;
     world.trace.note("faults end");
     world.api_faults.clear();
+    world.csi_faults.clear();
     world.bucket.heal();
+    for number in 0..NODES {
+        let node = format!("sandbox-{number}");
+        world.sandbox.machines().recover_node(&node).await?;
+    }
     if !settle(world).await? {
         return Ok(());
     }
@@ -140,11 +157,14 @@ async fn run(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Result<
     }
     report.compared = compare(world).await?;
     left_over(world).await?;
-    if bystander(world).await? != untouched {
-        world.checks.violated(
-            Invariant::OthersUntouched,
-            format!("an object of namespace {BYSTANDER} is not what it was"),
+    let (objects, content) = bystander(world).await?;
+    let is_same = content.is_none() || content == untouched.1;
+    if objects != untouched.0 || !is_same {
+        let seen = format!(
+            "namespace {BYSTANDER} is not what it was: {:?} → {objects:?}",
+            untouched.0
         );
+        world.checks.violated(Invariant::OthersUntouched, seen);
     }
     Ok(())
 }
@@ -365,25 +385,25 @@ fn full_name(object: &DynamicObject) -> String {
     }
 }
 
-/// The versions of the bystander's objects, and what its volume holds.
+/// What users have written of the bystander's objects, and what its volume holds. `None`: no pod has it mounted now.
 async fn bystander(world: &World) -> anyhow::Result<(BTreeMap<String, String>, Option<Content>)> {
-    let mut versions = BTreeMap::new();
+    let mut objects = BTreeMap::new();
     for (group, version, kind) in [
         ("", "v1", "ConfigMap"),
         ("", "v1", "PersistentVolumeClaim"),
         ("apps", "v1", "Deployment"),
-        ("", "v1", "Pod"),
     ] {
         for object in world.list(group, version, kind).await? {
             if object.namespace().as_deref() == Some(BYSTANDER) {
-                versions.insert(
-                    format!("{kind} {}", object.name_any()),
-                    object.resource_version().unwrap_or_default(),
-                );
+                // Kubernetes' own controllers write the status, as when a node goes off.
+                let metadata = (object.labels(), object.annotations(), object.finalizers());
+                let data = (&object.data["spec"], &object.data["data"]);
+                let written = format!("{:?} {metadata:?} {data:?}", object.uid());
+                objects.insert(format!("{kind} {}", object.name_any()), written);
             }
         }
     }
     let volume = world.applications.volume(BYSTANDER, "data");
     let content = volume.map(|volume| Content::of(&volume)).transpose()?;
-    Ok((versions, content))
+    Ok((objects, content))
 }

@@ -4,15 +4,17 @@
 use std::time::Duration;
 
 use caravel_api_server::faults::{Fault, Rule, WatchFault};
+use caravel_sandbox::storage::CsiFault;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use rand::Rng;
 use rand::rngs::StdRng;
 use serde_json::json;
+use tonic::Code;
 
 use crate::bucket::BucketFault;
-use crate::world::{APPLICATIONS, VELERO, World};
+use crate::world::{APPLICATIONS, NODES, VELERO, World};
 
 /// A place in a list whose length is known only when the operation is done.
 pub type Pick = u32;
@@ -47,6 +49,32 @@ pub enum What {
     Api { fault: ApiFault, requests: u32 },
     /// So many watches of the product break.
     Watches { expired: bool, times: u32 },
+    /// The CSI driver misbehaves for so many calls.
+    Volumes { fault: VolumeFault, calls: u32 },
+    /// A node goes off, or comes back.
+    Node { node: Pick, on: bool },
+}
+
+/// What goes wrong with calls of the CSI driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VolumeFault {
+    Fail,
+    LostAnswer,
+    Slow,
+    DiskFull,
+    SnapshotNotReady,
+}
+
+impl VolumeFault {
+    fn fault(self) -> CsiFault {
+        match self {
+            Self::Fail => CsiFault::Fail(Code::Internal, "made to fail by the simulation".into()),
+            Self::LostAnswer => CsiFault::LostAnswer,
+            Self::Slow => CsiFault::Slow(Duration::from_secs(20)),
+            Self::DiskFull => CsiFault::DiskFull,
+            Self::SnapshotNotReady => CsiFault::NotReadyFor(Duration::from_secs(90)),
+        }
+    }
 }
 
 /// What somebody deletes.
@@ -119,7 +147,7 @@ impl Operation {
                 ][rng.random_range(0..3)],
                 calls: rng.random_range(1..5),
             },
-            86..96 => What::Api {
+            86..91 => What::Api {
                 fault: [
                     ApiFault::InternalError,
                     ApiFault::Unavailable,
@@ -130,9 +158,23 @@ impl Operation {
                 ][rng.random_range(0..6)],
                 requests: rng.random_range(1..6),
             },
-            _ => What::Watches {
+            91..95 => What::Watches {
                 expired: rng.random(),
                 times: rng.random_range(1..8),
+            },
+            95..98 => What::Volumes {
+                fault: [
+                    VolumeFault::Fail,
+                    VolumeFault::LostAnswer,
+                    VolumeFault::Slow,
+                    VolumeFault::DiskFull,
+                    VolumeFault::SnapshotNotReady,
+                ][rng.random_range(0..5)],
+                calls: rng.random_range(1..4),
+            },
+            _ => What::Node {
+                node: rng.random(),
+                on: rng.random(),
             },
         };
         Self {
@@ -196,6 +238,30 @@ pub async fn perform(world: &World, number: usize, operation: &Operation) -> any
                 .by("system:serviceaccount:velero:")
                 .first(u64::from(*times));
             world.api_faults.add_watch(rule);
+            Ok(())
+        }
+        What::Volumes { fault, calls } => {
+            let mut rule = Rule::always(fault.fault()).first(u64::from(*calls));
+            if *fault == VolumeFault::SnapshotNotReady {
+                rule = rule.on("CreateSnapshot");
+            }
+            world.csi_faults.add(rule);
+            Ok(())
+        }
+        What::Node { node, on } => {
+            let names = (0..NODES).map(|number| format!("sandbox-{number}"));
+            if let Some(name) = picked(names.collect(), *node) {
+                let machines = world.sandbox.machines();
+                let is_done = if *on {
+                    machines.recover_node(&name).await?
+                } else {
+                    machines.fail_node(&name)
+                };
+                world.trace.fault(&format!(
+                    "{name} goes {}: {is_done}",
+                    if *on { "on" } else { "off" }
+                ));
+            }
             Ok(())
         }
     }

@@ -10,6 +10,7 @@ use caravel_api::v1::BackupStorageLocation;
 use caravel_api_server::clock::TokioClock;
 use caravel_api_server::faults::Rules;
 use caravel_sandbox::Sandbox;
+use caravel_sandbox::storage::CsiRules;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DynamicObject, ListParams, PostParams};
@@ -33,7 +34,7 @@ pub const VELERO: &str = "velero";
 /// The namespaces that operations name, and their claims.
 pub const APPLICATIONS: [(&str, &[&str]); 2] = [("shop", &["data", "logs"]), ("desk", &["data"])];
 /// Nodes of the cluster.
-const NODES: usize = 2;
+pub const NODES: usize = 2;
 /// The cluster and our installation come up within this virtual time, or not at all.
 const STARTS_WITHIN: Duration = Duration::from_secs(900);
 
@@ -46,6 +47,8 @@ pub struct World {
     pub bucket: Bucket,
     /// What goes wrong at the API server.
     pub api_faults: Arc<Rules>,
+    /// What goes wrong with volumes and snapshots.
+    pub csi_faults: Arc<CsiRules>,
     pub applications: Application,
     /// For what applications write.
     pub rng: Mutex<StdRng>,
@@ -67,6 +70,12 @@ impl World {
             stores: Arc::new(bucket.clone()),
             environment: engine::environment(seeds.random(), start),
         };
+        let checks = Arc::new(Checks::new(
+            trace.clone(),
+            folder.path().join("cluster/volumes/snapshots"),
+        ));
+        let api_faults = Arc::new(Rules::new(seeds.random()));
+        let csi_faults = Arc::new(CsiRules::new(seeds.random()));
         let sandbox = Sandbox::builder()
             .folder(folder.path().join("cluster"))
             .nodes(NODES)
@@ -76,15 +85,12 @@ impl World {
             )?)))
             .image(in_process::IMAGE, Arc::new(product))
             .image(application::IMAGE, Arc::new(applications.clone()))
+            .observer(checks.clone())
+            .faults(api_faults.clone())
+            .csi_faults(csi_faults.clone())
+            .inline()
             .start()
             .await?;
-        let checks = Arc::new(Checks::new(
-            trace.clone(),
-            folder.path().join("cluster/volumes/snapshots"),
-        ));
-        let api_faults = Arc::new(Rules::new(seeds.random()));
-        sandbox.api().set_observer(Some(checks.clone()));
-        sandbox.api().set_faults(Some(api_faults.clone()));
         let world = Self {
             client: sandbox.client(),
             sandbox,
@@ -92,6 +98,7 @@ impl World {
             checks,
             bucket,
             api_faults,
+            csi_faults,
             applications,
             rng: Mutex::new(StdRng::seed_from_u64(seeds.random())),
             _folder: folder,
