@@ -36,9 +36,11 @@ pub mod format;
 pub mod index;
 pub mod manifest;
 pub mod object;
+pub mod recover;
 mod repository;
 pub mod snapshot;
 pub mod splitter;
+pub mod verify;
 mod writer;
 
 pub use content::{ContentId, compression::Compressor};

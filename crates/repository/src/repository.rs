@@ -157,6 +157,17 @@ impl Repository {
         options: OpenOptions,
         environment: Environment,
     ) -> Result<Self> {
+        Self::open_with(blobs, password, options, environment, true)
+    }
+
+    /// Opens, with or without its index.
+    pub(crate) fn open_with(
+        blobs: Blobs,
+        password: &SecretString,
+        options: OpenOptions,
+        environment: Environment,
+        reads_index: bool,
+    ) -> Result<Self> {
         let format = format::load(&blobs, password, &environment)?;
         let sealer = Sealer::new(
             format.config.algorithms()?,
@@ -172,13 +183,17 @@ impl Repository {
             // Compacted index blobs stay for an hour.
             IndexManager::Legacy => 30 * 60,
         };
-        let committed = Arc::new(Committed::open(
+        let committed = Committed::unread(
             blobs.clone(),
             sealer.clone(),
             environment.clone(),
             manager,
             max_reading_secs,
-        )?);
+        );
+        if reads_index {
+            committed.refresh()?;
+        }
+        let committed = Arc::new(committed);
         let contents = Arc::new(ContentReader::new(
             blobs.clone(),
             sealer.clone(),
