@@ -37,9 +37,11 @@ pub mod index;
 pub mod inspect;
 pub mod manifest;
 pub mod object;
+pub mod recover;
 mod repository;
 pub mod snapshot;
 pub mod splitter;
+pub mod verify;
 mod writer;
 
 pub use content::{ContentId, compression::Compressor};

@@ -206,6 +206,15 @@ impl ContentWriter {
         Ok(id)
     }
 
+    /// Notes contents whose packs are in the storage already, so that the next commit makes them known.
+    pub(crate) fn adopt(&self, entries: &[Entry], packs: &PackNames) {
+        let mut state = self.state.lock();
+        for entry in entries {
+            let pack = state.packs.number(packs.name(entry.pack));
+            state.pending.insert(entry.id, Some(Entry { pack, ..*entry }));
+        }
+    }
+
     /// Whether the repository's indexes can say that a content is compressed.
     pub(crate) fn compresses_contents(&self) -> bool {
         self.layout.packs.index_version >= 2

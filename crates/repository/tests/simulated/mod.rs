@@ -79,12 +79,20 @@ impl World {
     }
 
     pub fn create(&self, storage: Arc<dyn Storage>) -> Result<CreatedRepository, RepositoryError> {
+        self.create_with(storage, &FormatOptions::default())
+    }
+
+    pub fn create_with(
+        &self,
+        storage: Arc<dyn Storage>,
+        format: &FormatOptions,
+    ) -> Result<CreatedRepository, RepositoryError> {
         let options = CreateOptions {
             username: "default".into(),
             hostname: "default".into(),
         };
         let password = SecretString::from("secret");
-        create(storage, &password, &options, self.environment.clone())
+        create_with(storage, &password, &options, format, self.environment.clone())
             .now_or_never()
             .unwrap()
     }

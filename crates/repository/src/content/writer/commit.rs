@@ -44,6 +44,15 @@ impl ContentWriter {
     ///
     /// Errors: see [`crate::Writer::commit`]. A marker that cannot be deleted afterwards is no error.
     pub fn commit(&self) -> Result<()> {
+        if self.commit_unread()? {
+            self.committed.refresh()?;
+        }
+        Ok(())
+    }
+
+    /// The same without reading the index afterwards, which may be what is being repaired. Says whether there was
+    /// anything to commit.
+    pub(crate) fn commit_unread(&self) -> Result<bool> {
         self.check_format()?;
         let (data, metadata) = {
             let mut state = self.state.lock();
@@ -55,13 +64,12 @@ impl ContentWriter {
         self.uploads.drain()?;
         let (entries, packs) = self.pending_entries()?;
         if entries.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         self.write_index(&entries, &packs)?;
         *self.state.lock() = State::default();
         self.end_session();
-        self.committed.refresh()?;
-        Ok(())
+        Ok(true)
     }
 
     fn pending_entries(&self) -> Result<(Vec<Entry>, PackNames)> {
