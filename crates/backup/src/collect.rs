@@ -62,7 +62,11 @@ impl Selection {
             resources,
             namespaces,
             kinds: kinds.transpose().map_err(InvalidSelector)?.unwrap_or_default(),
-            ordered: spec.ordered_resources.iter().map(|(plural, names)| (plural.clone(), ordered_names(names))).collect(),
+            ordered: spec
+                .ordered_resources
+                .iter()
+                .map(|(plural, names)| (plural.clone(), ordered_names(names)))
+                .collect(),
             selectors: selectors
                 .into_iter()
                 .filter(|selector| !selector.to_string().is_empty())

@@ -92,7 +92,8 @@ impl Resources {
 
     /// `deploy`, `Deployment` or `deployments.apps` → `deployments.apps`; an unknown word comes back unchanged.
     pub fn resolve(&self, word: &str) -> String {
-        self.scope_of(word).map_or_else(|| word.to_owned(), |(name, _)| name)
+        self.scope_of(word)
+            .map_or_else(|| word.to_owned(), |(name, _)| name)
     }
 
     /// A word's `deployments.apps`, and whether it is namespaced; `None` when the cluster does not know it.

@@ -17,9 +17,9 @@ pub mod preflight;
 pub mod resource_policies;
 pub mod run;
 mod spool;
-pub mod volume_choice;
 #[cfg(test)]
 mod velero_cases;
+pub mod volume_choice;
 pub mod volumes;
 
 pub use run::{Outcome, Request, run};

@@ -259,7 +259,12 @@ impl Run {
             return Ok(());
         }
         // An action may have given the item another name; it is then in the backup under that one.
-        let written_as = ResourceIdentifier::new(&id.group, &id.resource, namespace(&prepared.item), name(&prepared.item));
+        let written_as = ResourceIdentifier::new(
+            &id.group,
+            &id.resource,
+            namespace(&prepared.item),
+            name(&prepared.item),
+        );
         self.write(&written_as, &prepared.item)
     }
 

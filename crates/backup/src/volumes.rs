@@ -54,7 +54,11 @@ fn by_policy(claim: &Value, volume: Option<&Value>, policies: Option<&Policies>)
 
 /// Decides for one PVC. `volume`: its PV, if it has one.
 pub fn plan(claim: &Value, volume: Option<&Value>, rules: Rules<'_>) -> VolumePlan {
-    let Rules { spec, enable_csi, policies } = rules;
+    let Rules {
+        spec,
+        enable_csi,
+        policies,
+    } = rules;
     let policy = by_policy(claim, volume, policies);
     let left_out = |why: &str| VolumePlan::LeftOut { why: why.to_owned() };
     match policy {
@@ -62,7 +66,8 @@ pub fn plan(claim: &Value, volume: Option<&Value>, rules: Rules<'_>) -> VolumePl
         Some(ActionType::Custom) => return left_out("left to a custom action of the volume policy"),
         Some(ActionType::FsBackup) => {
             return VolumePlan::Unsaved {
-                why: "the volume policy's action for it is fs-backup, which this version does not have yet".to_owned(),
+                why: "the volume policy's action for it is fs-backup, which this version does not have yet"
+                    .to_owned(),
             };
         }
         Some(ActionType::Snapshot) => {}
@@ -183,7 +188,9 @@ mod tests {
     }
 
     fn policies(action: &str) -> Policies {
-        let yaml = format!("version: v1\nvolumePolicies:\n- conditions: {{csi: {{}}}}\n  action: {{type: {action}}}\n");
+        let yaml = format!(
+            "version: v1\nvolumePolicies:\n- conditions: {{csi: {{}}}}\n  action: {{type: {action}}}\n"
+        );
         Policies::build(crate::resource_policies::Document::read(&yaml).unwrap()).unwrap()
     }
 
@@ -230,7 +237,10 @@ mod tests {
         let hostpath = json!({"metadata": {"name": "pv1"}, "spec": {"hostPath": {"path": "/x"}}});
         assert!(why(plan(&claim(), Some(&hostpath), rules(&moving(), true))).contains("not a CSI volume"));
         let not_moving = BackupSpec::default();
-        assert!(why(plan(&claim(), Some(&csi_volume()), rules(&not_moving, true))).contains("--snapshot-move-data"));
+        assert!(
+            why(plan(&claim(), Some(&csi_volume()), rules(&not_moving, true)))
+                .contains("--snapshot-move-data")
+        );
         assert!(why(plan(&claim(), Some(&csi_volume()), rules(&moving(), false))).contains("EnableCSI"));
         assert!(why(plan(&claim(), None, rules(&moving(), true))).contains("pv1 does not exist"));
     }
@@ -249,7 +259,10 @@ mod tests {
         let mut pending = claim();
         pending["spec"]["volumeName"] = Value::Null;
         pending["status"]["phase"] = "Pending".into();
-        assert_eq!(plan(&pending, None, rules(&moving(), true)), VolumePlan::NothingYet);
+        assert_eq!(
+            plan(&pending, None, rules(&moving(), true)),
+            VolumePlan::NothingYet
+        );
     }
 
     #[test]

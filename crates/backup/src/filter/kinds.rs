@@ -50,7 +50,8 @@ impl KindFilter {
             .pointer("/metadata/labels")
             .and_then(|labels| serde_json::from_value(labels.clone()).ok())
             .unwrap_or_default();
-        let labelled = self.selectors.is_empty() || self.selectors.iter().any(|selector| selector.matches(&labels));
+        let labelled =
+            self.selectors.is_empty() || self.selectors.iter().any(|selector| selector.matches(&labels));
         labelled && self.names.includes(name(item))
     }
 }
@@ -80,7 +81,10 @@ impl KindFilters {
                 if filter.is_catch_all() {
                     built.others = Some(resolved);
                 } else {
-                    let kinds = filter.kinds.iter().map(|kind| (resolve(kind), Arc::clone(&resolved)));
+                    let kinds = filter
+                        .kinds
+                        .iter()
+                        .map(|kind| (resolve(kind), Arc::clone(&resolved)));
                     built.kinds.extend(kinds);
                 }
             }
@@ -89,7 +93,10 @@ impl KindFilters {
         let cluster = policies.cluster_scoped_filter.iter();
         for filter in cluster.flat_map(|policy| &policy.resource_filters) {
             let resolved = Arc::new(resolved(filter)?);
-            let kinds = filter.kinds.iter().map(|kind| (resolve(kind), Arc::clone(&resolved)));
+            let kinds = filter
+                .kinds
+                .iter()
+                .map(|kind| (resolve(kind), Arc::clone(&resolved)));
             filters.cluster.extend(kinds);
         }
         Ok(filters)
@@ -129,19 +136,35 @@ impl KindFilters {
         if namespace.is_empty() {
             return self.cluster.get(resource).map(|filter| Some(&**filter));
         }
-        let exact = |policy: &&NamespacePolicy| policy.patterns.iter().any(|(pattern, _)| pattern == namespace);
+        let exact =
+            |policy: &&NamespacePolicy| policy.patterns.iter().any(|(pattern, _)| pattern == namespace);
         let glob = |policy: &&NamespacePolicy| {
             let globs = policy.patterns.iter().filter_map(|(_, glob)| glob.as_ref());
             globs.into_iter().any(|glob| glob.is_match(namespace))
         };
-        let policy = self.namespaced.iter().find(exact).or_else(|| self.namespaced.iter().find(glob))?;
-        Some(policy.kinds.get(resource).or(policy.others.as_ref()).map(|filter| &**filter))
+        let policy = self
+            .namespaced
+            .iter()
+            .find(exact)
+            .or_else(|| self.namespaced.iter().find(glob))?;
+        Some(
+            policy
+                .kinds
+                .get(resource)
+                .or(policy.others.as_ref())
+                .map(|filter| &**filter),
+        )
     }
 }
 
 fn resolved(filter: &ResourceKindFilter) -> Result<KindFilter, String> {
-    let wanted = filter.label_selector.iter().filter(|selector| !selector.is_empty());
-    let selectors = wanted.chain(&filter.or_label_selectors).map(|selector| selector.selector());
+    let wanted = filter
+        .label_selector
+        .iter()
+        .filter(|selector| !selector.is_empty());
+    let selectors = wanted
+        .chain(&filter.or_label_selectors)
+        .map(|selector| selector.selector());
     Ok(KindFilter {
         selectors: selectors.collect::<Result<_, _>>()?,
         names: Lists::new(&filter.names, &filter.excluded_names),
@@ -171,16 +194,34 @@ mod tests {
     #[test]
     fn in_a_namespace_with_a_policy_only_its_kinds_labels_and_names_are_taken() {
         let filters = filters(POLICIES);
-        assert_eq!(filters.of_listed("pods", &item("shop-1", "a1", "web")), Word::Take);
-        assert_eq!(filters.of_listed("pods", &item("shop-1", "b1", "web")), Word::Leave);
-        assert_eq!(filters.of_listed("pods", &item("shop-1", "a1", "db")), Word::Leave);
-        assert_eq!(filters.of_listed("secrets", &item("shop-1", "a1", "web")), Word::Leave);
-        assert_eq!(filters.of_listed("secrets", &item("bank", "a1", "web")), Word::Silent);
+        assert_eq!(
+            filters.of_listed("pods", &item("shop-1", "a1", "web")),
+            Word::Take
+        );
+        assert_eq!(
+            filters.of_listed("pods", &item("shop-1", "b1", "web")),
+            Word::Leave
+        );
+        assert_eq!(
+            filters.of_listed("pods", &item("shop-1", "a1", "db")),
+            Word::Leave
+        );
+        assert_eq!(
+            filters.of_listed("secrets", &item("shop-1", "a1", "web")),
+            Word::Leave
+        );
+        assert_eq!(
+            filters.of_listed("secrets", &item("bank", "a1", "web")),
+            Word::Silent
+        );
     }
 
     #[test]
     fn a_namespaces_own_name_counts_before_patterns() {
-        assert_eq!(filters(POLICIES).of_listed("secrets", &item("shop-all", "z", "x")), Word::Take);
+        assert_eq!(
+            filters(POLICIES).of_listed("secrets", &item("shop-all", "z", "x")),
+            Word::Take
+        );
     }
 
     #[test]

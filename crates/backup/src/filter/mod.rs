@@ -49,7 +49,9 @@ mod tests {
     }
 
     fn resources(spec: &BackupSpec, included: &[&str]) -> ResourceFilter {
-        ResourceFilter::new(spec, &namespaces(included, &[]).0, |word| Some((word.to_owned(), word.starts_with("volumesnapshots."))))
+        ResourceFilter::new(spec, &namespaces(included, &[]).0, |word| {
+            Some((word.to_owned(), word.starts_with("volumesnapshots.")))
+        })
     }
 
     #[test]

@@ -114,6 +114,10 @@ impl NamespaceFilter {
     #[cfg(test)]
     pub(crate) fn expansion(&self) -> (bool, Vec<&str>, Vec<&str>) {
         let Lists { included, excluded } = &self.lists;
-        (self.expanded, included.iter().collect(), excluded.iter().collect())
+        (
+            self.expanded,
+            included.iter().collect(),
+            excluded.iter().collect(),
+        )
     }
 }

@@ -32,8 +32,13 @@ impl ResourceFilter {
     /// Words that discovery does not know stay as they are, so that a list of unknown words does not become the list of
     /// everything. A word of the wrong scope is dropped from a scoped list.
     pub fn new(spec: &BackupSpec, namespaces: &NamespaceFilter, resolve: impl Resolve) -> Self {
-        let any = |words: &[String]| resolved(words, |word| Some(resolve(word).map_or_else(|| word.to_owned(), |(name, _)| name)));
-        let scoped = |words: &[String], namespaced| resolved(words, |word| in_scope(&resolve, word, namespaced));
+        let any = |words: &[String]| {
+            resolved(words, |word| {
+                Some(resolve(word).map_or_else(|| word.to_owned(), |(name, _)| name))
+            })
+        };
+        let scoped =
+            |words: &[String], namespaced| resolved(words, |word| in_scope(&resolve, word, namespaced));
         let rule = if uses_old_filters(spec) {
             Rule::Old {
                 resources: Lists {
@@ -80,7 +85,8 @@ impl ResourceFilter {
             ),
         ];
         for (lists, scope, included, excluded) in sides {
-            let open = |lists: &Lists, name: &str| !lists.included.matches(name) && !lists.excluded.matches(name);
+            let open =
+                |lists: &Lists, name: &str| !lists.included.matches(name) && !lists.excluded.matches(name);
             for name in excluded.iter().filter_map(|word| in_scope(&resolve, word, scope)) {
                 if open(lists, &name) {
                     lists.excluded.insert(name);
@@ -141,7 +147,12 @@ impl ResourceFilter {
         let Rule::Scoped { namespaced, cluster } = &self.rule else {
             return None;
         };
-        let lists = [&namespaced.included, &namespaced.excluded, &cluster.included, &cluster.excluded];
+        let lists = [
+            &namespaced.included,
+            &namespaced.excluded,
+            &cluster.included,
+            &cluster.excluded,
+        ];
         Some(lists.map(|names| names.iter().collect()))
     }
 
@@ -177,7 +188,10 @@ fn without_star(words: &[String]) -> Vec<String> {
 
 /// The snapshot objects apart, which the server itself excludes: a backup of everything stays one of everything.
 fn without_ours(lists: &Lists) -> Lists {
-    let excluded = lists.excluded.iter().filter(|name| !SNAPSHOT_RESOURCES.contains(name));
+    let excluded = lists
+        .excluded
+        .iter()
+        .filter(|name| !SNAPSHOT_RESOURCES.contains(name));
     Lists {
         included: lists.included.clone(),
         excluded: excluded.collect(),

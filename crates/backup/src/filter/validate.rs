@@ -30,14 +30,26 @@ pub fn spec_errors(spec: &BackupSpec) -> Vec<String> {
         );
     }
     let mut say = |what: &str, wrong: Vec<String>| {
-        errors.extend(wrong.iter().map(|why| format!("Invalid included/excluded {what} lists: {why}")));
+        errors.extend(
+            wrong
+                .iter()
+                .map(|why| format!("Invalid included/excluded {what} lists: {why}")),
+        );
     };
-    say("resource", list_errors(&spec.included_resources, &spec.excluded_resources));
+    say(
+        "resource",
+        list_errors(&spec.included_resources, &spec.excluded_resources),
+    );
     let namespaces = namespace_errors(&spec.included_namespaces, &spec.excluded_namespaces);
     say("namespace", namespaces);
-    let cluster = scoped_errors(&spec.included_cluster_scoped_resources, &spec.excluded_cluster_scoped_resources);
-    let namespaced =
-        scoped_errors(&spec.included_namespace_scoped_resources, &spec.excluded_namespace_scoped_resources);
+    let cluster = scoped_errors(
+        &spec.included_cluster_scoped_resources,
+        &spec.excluded_cluster_scoped_resources,
+    );
+    let namespaced = scoped_errors(
+        &spec.included_namespace_scoped_resources,
+        &spec.excluded_namespace_scoped_resources,
+    );
     for (what, wrong) in [("cluster-scoped", cluster), ("namespace-scoped", namespaced)] {
         errors.extend(
             wrong
@@ -80,7 +92,12 @@ pub fn list_errors(included: &[String], excluded: &[String]) -> Vec<String> {
 pub fn namespace_errors(included: &[String], excluded: &[String]) -> Vec<String> {
     let mut errors = list_errors(included, excluded);
     let (included, excluded) = both(included, excluded);
-    errors.extend(included.iter().chain(&excluded).filter_map(|entry| namespace_error(entry)));
+    errors.extend(
+        included
+            .iter()
+            .chain(&excluded)
+            .filter_map(|entry| namespace_error(entry)),
+    );
     errors
 }
 

@@ -26,7 +26,11 @@ pub fn built_in(
         Arc::new(service_account::ServiceAccountAction::new(client.clone())),
     ];
     if enable_csi {
-        actions.push(Arc::new(pvc::CsiPvcAction::new(client.clone(), velero_namespace, policies)));
+        actions.push(Arc::new(pvc::CsiPvcAction::new(
+            client.clone(),
+            velero_namespace,
+            policies,
+        )));
     }
     actions
 }

@@ -2,7 +2,9 @@
 
 /// Why a capacity cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("wrong format of Capacity {0}; write \"lo,hi\" with Kubernetes quantities, either may be empty: \"10Gi,100Gi\", \"10Gi,\"")]
+#[error(
+    "wrong format of Capacity {0}; write \"lo,hi\" with Kubernetes quantities, either may be empty: \"10Gi,100Gi\", \"10Gi,\""
+)]
 pub struct CapacityError(String);
 
 /// Both ends belong to the range. Zero is an open end.
@@ -37,9 +39,11 @@ impl Capacity {
     /// Whether a size (of [`quantity`]) is in the range.
     pub fn holds(self, size: i128) -> bool {
         let (lower, upper) = (self.lower, self.upper);
-        (lower == 0 && upper >= size)
-            || (upper == 0 && lower <= size)
-            || (lower != 0 && upper != 0 && lower <= size && size <= upper)
+        match (lower, upper) {
+            (0, 0) => true,
+            (lower, 0) => lower <= size,
+            (lower, upper) => lower <= size && size <= upper,
+        }
     }
 
     /// A range can hold something.
@@ -59,7 +63,9 @@ const NANO: i128 = 1_000_000_000;
 pub fn quantity(text: &str) -> Option<i128> {
     let split = text
         .char_indices()
-        .position(|(at, letter)| !(letter.is_ascii_digit() || letter == '.' || (at == 0 && (letter == '+' || letter == '-'))))
+        .position(|(at, letter)| {
+            !(letter.is_ascii_digit() || letter == '.' || (at == 0 && (letter == '+' || letter == '-')))
+        })
         .unwrap_or(text.len());
     let (number, suffix) = text.split_at(split);
     let number_in_nano = nano(number)?;
@@ -79,7 +85,11 @@ fn nano(number: &str) -> Option<i128> {
         return None;
     }
     let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let fraction: i128 = if fraction.is_empty() { 0 } else { format!("{fraction:0<9}").parse().ok()? };
+    let fraction: i128 = if fraction.is_empty() {
+        0
+    } else {
+        format!("{fraction:0<9}").parse().ok()?
+    };
     let value = whole.checked_mul(NANO)?.checked_add(fraction)?;
     Some(if negative { -value } else { value })
 }

@@ -218,7 +218,9 @@ fn only_texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>,
     let entries = Option::<Vec<Value>>::deserialize(deserializer)?.unwrap_or_default();
     let texts = entries.into_iter().map(|entry| match entry {
         Value::String(text) => Ok(text),
-        other => Err(serde::de::Error::custom(format!("must be a list of strings, and holds {other}"))),
+        other => Err(serde::de::Error::custom(format!(
+            "must be a list of strings, and holds {other}"
+        ))),
     });
     texts.collect()
 }

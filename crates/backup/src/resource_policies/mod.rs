@@ -55,7 +55,11 @@ impl Policies {
         };
         Ok(Self {
             version: document.version,
-            volumes: document.volume_policies.into_iter().map(built).collect::<Result<_, _>>()?,
+            volumes: document
+                .volume_policies
+                .into_iter()
+                .map(built)
+                .collect::<Result<_, _>>()?,
             include_exclude: document.include_exclude_policy,
             cluster_scoped_filter: document.cluster_scoped_filter_policy,
             namespaced_filters: document.namespaced_filter_policies,
@@ -74,8 +78,14 @@ impl BuiltVolumePolicy {
         let wanted = &self.conditions;
         self.capacity.holds(volume.capacity)
             && listed(&wanted.storage_class, &volume.storage_class)
-            && wanted.nfs.as_ref().is_none_or(|nfs| nfs.matches(volume.nfs.as_ref()))
-            && wanted.csi.as_ref().is_none_or(|csi| csi.matches(volume.csi.as_ref()))
+            && wanted
+                .nfs
+                .as_ref()
+                .is_none_or(|nfs| nfs.matches(volume.nfs.as_ref()))
+            && wanted
+                .csi
+                .as_ref()
+                .is_none_or(|csi| csi.matches(volume.csi.as_ref()))
             && (wanted.volume_types.is_empty() || wanted.volume_types.contains(&volume.volume_type))
             && includes_all(&wanted.pvc_labels, &volume.pvc_labels)
             && listed(&wanted.pvc_phase, &volume.pvc_phase)
@@ -144,7 +154,12 @@ mod tests {
         );
         let volume = |size: &str| {
             let volume = json!({"spec": {"storageClassName": "gold", "capacity": {"storage": size}}});
-            let facts = Volume { persistent_volume: Some(&volume), ..Volume::default() }.facts().unwrap();
+            let facts = Volume {
+                persistent_volume: Some(&volume),
+                ..Volume::default()
+            }
+            .facts()
+            .unwrap();
             policies.action_for(&facts).map(|action| action.kind.clone())
         };
         assert_eq!(volume("5Gi"), Some(ActionType::Skip));
@@ -153,7 +168,9 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_refused_with_its_line() {
-        let error = Document::read("version: v1\nvolumePolicies:\n- conditions: {size: 1}\n  action: {type: skip}\n").unwrap_err();
+        let error =
+            Document::read("version: v1\nvolumePolicies:\n- conditions: {size: 1}\n  action: {type: skip}\n")
+                .unwrap_err();
         let text = error.to_string();
         assert!(text.contains("size") && text.contains("line 3"), "{text}");
     }

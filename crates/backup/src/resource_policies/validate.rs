@@ -78,7 +78,13 @@ impl Policies {
                     ));
                 }
             }
-            if policy.resource_filters.iter().filter(|filter| filter.is_catch_all()).count() > 1 {
+            if policy
+                .resource_filters
+                .iter()
+                .filter(|filter| filter.is_catch_all())
+                .count()
+                > 1
+            {
                 return wrong(format!("{of}: only one catch-all resource filter is allowed"));
             }
             check_kinds(&of, &policy.resource_filters)?;
@@ -179,9 +185,14 @@ fn check_kinds(of: &str, filters: &[ResourceKindFilter]) -> Result<(), PolicyErr
 }
 
 fn check_filter(of: &str, filter: &ResourceKindFilter) -> Result<(), PolicyError> {
-    let single = filter.label_selector.as_ref().filter(|selector| !selector.is_empty());
+    let single = filter
+        .label_selector
+        .as_ref()
+        .filter(|selector| !selector.is_empty());
     if single.is_some() && !filter.or_label_selectors.is_empty() {
-        return wrong(format!("{of}: labelSelector and orLabelSelectors cannot co-exist"));
+        return wrong(format!(
+            "{of}: labelSelector and orLabelSelectors cannot co-exist"
+        ));
     }
     for selector in single.into_iter().chain(&filter.or_label_selectors) {
         selector
@@ -209,7 +220,12 @@ impl PolicyLabelSelector {
             let legal = match &*wanted.operator {
                 "In" | "NotIn" => count > 0,
                 "Exists" | "DoesNotExist" => count == 0,
-                _ => return Err(format!("{:?} is not a valid label selector operator", wanted.operator)),
+                _ => {
+                    return Err(format!(
+                        "{:?} is not a valid label selector operator",
+                        wanted.operator
+                    ));
+                }
             };
             if !legal {
                 return Err(format!("operator {} cannot have {count} values", wanted.operator));

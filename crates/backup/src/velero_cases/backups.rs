@@ -34,7 +34,11 @@ impl Api {
         let mut resources = BTreeMap::new();
         for entry in case.input("apiResources").as_array().into_iter().flatten() {
             let (group, version) = (text(entry, "/group"), text(entry, "/version"));
-            let base = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+            let base = if group.is_empty() {
+                format!("/api/{version}")
+            } else {
+                format!("/apis/{group}/{version}")
+            };
             let items = entry["items"].as_array().cloned().unwrap_or_default();
             resources.insert((base, text(entry, "/plural").to_owned()), items);
         }
@@ -42,9 +46,14 @@ impl Api {
     }
 
     fn answer(&self, uri: &http::Uri) -> (u16, Value) {
-        let missing = (404, json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found"}));
+        let missing = (
+            404,
+            json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found"}),
+        );
         for ((base, plural), items) in &self.resources {
-            let Some(rest) = uri.path().strip_prefix(base.as_str()) else { continue };
+            let Some(rest) = uri.path().strip_prefix(base.as_str()) else {
+                continue;
+            };
             let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
             let (wanted_namespace, rest) = match &parts[..] {
                 ["namespaces", wanted, rest @ ..] if !rest.is_empty() => (Some(*wanted), rest),
@@ -54,9 +63,16 @@ impl Api {
             match rest {
                 [asked] if asked == plural => {
                     let selector = selector(uri);
-                    let labelled = |item: &&Value| selector.as_ref().is_none_or(|selector| selector.matches(&labels(item)));
+                    let labelled = |item: &&Value| {
+                        selector
+                            .as_ref()
+                            .is_none_or(|selector| selector.matches(&labels(item)))
+                    };
                     let found: Vec<&Value> = items.iter().filter(here).filter(labelled).collect();
-                    return (200, json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": found}));
+                    return (
+                        200,
+                        json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": found}),
+                    );
                 }
                 [asked, wanted] if asked == plural => {
                     let found = items.iter().filter(here).find(|item| name(item) == *wanted);
@@ -73,7 +89,10 @@ impl Api {
         let service = tower::service_fn(move |request: http::Request<Body>| {
             let (code, answer) = api.answer(request.uri());
             let body = Body::from(serde_json::to_vec(&answer).unwrap());
-            let response = http::Response::builder().status(code).header("content-type", "application/json").body(body);
+            let response = http::Response::builder()
+                .status(code)
+                .header("content-type", "application/json")
+                .body(body);
             async move { Ok::<_, std::convert::Infallible>(response.unwrap()) }
         });
         Client::new(service, "velero")
@@ -86,7 +105,10 @@ fn labels(item: &Value) -> BTreeMap<String, String> {
 
 /// The cases' selectors are equalities.
 fn selector(uri: &http::Uri) -> Option<Selector> {
-    let query = uri.query()?.split('&').find_map(|pair| pair.strip_prefix("labelSelector="))?;
+    let query = uri
+        .query()?
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("labelSelector="))?;
     let decoded = query.replace("%3D", "=").replace("%2C", ",").replace("%2F", "/");
     let pairs = decoded.split(',').map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or_else(|| panic!("selector {pair}"));
@@ -119,7 +141,11 @@ impl BackupItemAction for Replayed {
             namespace => format!("{namespace}/{}", name(&item)),
         };
         self.called.lock().unwrap().push(id);
-        let about = |call: &&Value| name(&call["item"]) == name(&item) && namespace(&call["item"]) == namespace(&item) && call["item"]["kind"] == item["kind"];
+        let about = |call: &&Value| {
+            name(&call["item"]) == name(&item)
+                && namespace(&call["item"]) == namespace(&item)
+                && call["item"]["kind"] == item["kind"]
+        };
         let Some(call) = self.calls.iter().find(about) else {
             return Ok(BackupItemOutput::item(item));
         };
@@ -129,7 +155,10 @@ impl BackupItemAction for Replayed {
         Ok(BackupItemOutput {
             item: call["updatedItem"].clone(),
             additional_items: identifiers(&call["additionalItems"]),
-            operation_id: call["operationID"].as_str().filter(|id| !id.is_empty()).map(str::to_owned),
+            operation_id: call["operationID"]
+                .as_str()
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned),
             post_operation_items: identifiers(&call["postOperationItems"]),
             ..BackupItemOutput::default()
         })
@@ -142,7 +171,12 @@ fn identifiers(list: &Value) -> Vec<ResourceIdentifier> {
     entries
         .map(|id| {
             let gr = &id["GroupResource"];
-            ResourceIdentifier::new(field(gr, "Group"), field(gr, "Resource"), field(id, "Namespace"), field(id, "Name"))
+            ResourceIdentifier::new(
+                field(gr, "Group"),
+                field(gr, "Resource"),
+                field(id, "Namespace"),
+                field(id, "Name"),
+            )
         })
         .collect()
 }
@@ -150,12 +184,20 @@ fn identifiers(list: &Value) -> Vec<ResourceIdentifier> {
 /// The actions of a case; words in selectors are resolved, as upstream's resolver does. A label selector makes it `None`.
 fn actions(case: &Case) -> Vec<Arc<Replayed>> {
     let resources = discovered(case.input("apiResources"));
-    let calls = case.input("pluginCalls")["backupItemAction"].as_array().cloned().unwrap_or_default();
+    let calls = case.input("pluginCalls")["backupItemAction"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
     let entries = case.input("actions").as_array().into_iter().flatten();
     entries
         .map(|action| {
             let given = &action["selector"];
-            let resolved = |field: &str| texts(&given[field]).iter().map(|word| resources.resolve(word)).collect();
+            let resolved = |field: &str| {
+                texts(&given[field])
+                    .iter()
+                    .map(|word| resources.resolve(word))
+                    .collect()
+            };
             Arc::new(Replayed {
                 selector: ResourceSelector {
                     included_namespaces: texts(&given["IncludedNamespaces"]),
@@ -163,7 +205,11 @@ fn actions(case: &Case) -> Vec<Arc<Replayed>> {
                     included_resources: resolved("IncludedResources"),
                     excluded_resources: resolved("ExcludedResources"),
                 },
-                calls: calls.iter().filter(|call| call["selector"] == *given).cloned().collect(),
+                calls: calls
+                    .iter()
+                    .filter(|call| call["selector"] == *given)
+                    .cloned()
+                    .collect(),
                 called: Mutex::default(),
             })
         })
@@ -183,10 +229,13 @@ async fn back_up(case: &Case, backup: &Value, actions: &[Arc<Replayed>]) -> Resu
     let resources = discovered(case.input("apiResources"));
     let entries = case.input("apiResources").as_array().into_iter().flatten();
     let of_namespaces = entries.filter(|entry| entry["plural"] == "namespaces");
-    let namespaces: Vec<Value> = of_namespaces.flat_map(|entry| entry["items"].as_array().cloned().unwrap_or_default()).collect();
+    let namespaces: Vec<Value> = of_namespaces
+        .flat_map(|entry| entry["items"].as_array().cloned().unwrap_or_default())
+        .collect();
     let existing: BTreeSet<String> = namespaces.iter().map(|object| name(object).to_owned()).collect();
     let spec = &backup.spec;
-    let (filter, _) = NamespaceFilter::new(&spec.included_namespaces, &spec.excluded_namespaces, &existing).map_err(|error| error.to_string())?;
+    let (filter, _) = NamespaceFilter::new(&spec.included_namespaces, &spec.excluded_namespaces, &existing)
+        .map_err(|error| error.to_string())?;
     let folder = tempfile::tempdir().unwrap();
     let contents = folder.path().join("contents");
     let log = Arc::new(BackupLog::create(&folder.path().join("log"), "velero/b1").unwrap());
@@ -197,7 +246,10 @@ async fn back_up(case: &Case, backup: &Value, actions: &[Arc<Replayed>]) -> Resu
         discovered: resources,
         namespace_notes: Default::default(),
         namespaces,
-        actions: actions.iter().map(|action| Arc::clone(action) as Arc<dyn BackupItemAction>).collect(),
+        actions: actions
+            .iter()
+            .map(|action| Arc::clone(action) as Arc<dyn BackupItemAction>)
+            .collect(),
         folder: folder.path().to_owned(),
         contents: contents.clone(),
         page_size: 500,
@@ -217,14 +269,24 @@ async fn back_up(case: &Case, backup: &Value, actions: &[Arc<Replayed>]) -> Resu
             Ok(())
         })
         .unwrap();
-    Ok(Done { outcome, files, order })
+    Ok(Done {
+        outcome,
+        files,
+        order,
+    })
 }
 
 /// Runs the cases of a file, each on a runtime of its own.
 fn each_backup(file: &str, check: impl AsyncFn(&Case) -> Result<(), String>) {
     let Some(cases) = read(file) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let results: Vec<_> = cases.iter().map(|case| (case, runtime.block_on(check(case)))).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let results: Vec<_> = cases
+        .iter()
+        .map(|case| (case, runtime.block_on(check(case))))
+        .collect();
     settle(file, &results);
 }
 
@@ -244,33 +306,48 @@ async fn holds_what_veleros_holds(case: &Case) -> Result<(), String> {
 
 #[test]
 fn filters_of_both_styles_select_what_they_select_in_velero() {
-    each_backup("pkg_backup/TestBackupOldResourceFiltering.json", holds_what_veleros_holds);
-    each_backup("pkg_backup/TestBackupNewResourceFiltering.json", holds_what_veleros_holds);
+    each_backup(
+        "pkg_backup/TestBackupOldResourceFiltering.json",
+        holds_what_veleros_holds,
+    );
+    each_backup(
+        "pkg_backup/TestBackupNewResourceFiltering.json",
+        holds_what_veleros_holds,
+    );
 }
 
 #[test]
 fn crds_cohabitants_and_namespaces_come_as_in_velero() {
     each_backup("pkg_backup/TestCRDInclusion.json", holds_what_veleros_holds);
-    each_backup("pkg_backup/TestBackupResourceCohabitation.json", holds_what_veleros_holds);
+    each_backup(
+        "pkg_backup/TestBackupResourceCohabitation.json",
+        holds_what_veleros_holds,
+    );
     each_backup("pkg_backup/TestBackupNamespaces.json", holds_what_veleros_holds);
 }
 
 #[test]
 fn actions_bring_along_what_they_bring_along_in_velero() {
-    each_backup("pkg_backup/TestBackupActionAdditionalItems.json", holds_what_veleros_holds);
+    each_backup(
+        "pkg_backup/TestBackupActionAdditionalItems.json",
+        holds_what_veleros_holds,
+    );
 }
 
 #[test]
 fn actions_run_for_the_items_that_they_run_for_in_velero() {
-    each_backup("pkg_backup/TestBackupActionsRunForCorrectItems.json", async |case| {
-        let actions = actions(case);
-        back_up(case, case.input("backup"), &actions).await?;
-        for (action, wanted) in actions.iter().zip(case.want("actions").as_array().unwrap()) {
-            let ours: BTreeSet<String> = action.called.lock().unwrap().iter().cloned().collect();
-            same(&ours, &texts(&wanted["executedFor"]).into_iter().collect())?;
-        }
-        Ok(())
-    });
+    each_backup(
+        "pkg_backup/TestBackupActionsRunForCorrectItems.json",
+        async |case| {
+            let actions = actions(case);
+            back_up(case, case.input("backup"), &actions).await?;
+            for (action, wanted) in actions.iter().zip(case.want("actions").as_array().unwrap()) {
+                let ours: BTreeSet<String> = action.called.lock().unwrap().iter().cloned().collect();
+                same(&ours, &texts(&wanted["executedFor"]).into_iter().collect())?;
+            }
+            Ok(())
+        },
+    );
 }
 
 #[test]
@@ -290,8 +367,17 @@ fn operations_are_registered_as_in_velero() {
         let done = back_up(case, &case.input("req")["Backup"], &actions(case)).await?;
         let wanted = case.want("want").as_array().cloned().unwrap_or_default();
         let ids = |list: Vec<String>| list.into_iter().collect::<BTreeSet<_>>();
-        let ours = done.outcome.operations.iter().map(|operation| operation.spec.operation_id.clone());
-        let theirs = wanted.iter().map(|operation| operation["spec"]["operationID"].as_str().unwrap_or_default().to_owned());
+        let ours = done
+            .outcome
+            .operations
+            .iter()
+            .map(|operation| operation.spec.operation_id.clone());
+        let theirs = wanted.iter().map(|operation| {
+            operation["spec"]["operationID"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        });
         same(&ids(ours.collect()), &ids(theirs.collect()))
     });
 }
@@ -302,7 +388,11 @@ fn pods_come_before_claims_and_claims_before_volumes() {
         let done = back_up(case, case.input("backup"), &[]).await?;
         let wanted = texts(case.want("assertTarballOrdering"));
         let mut seen: Vec<String> = Vec::new();
-        for path in done.order.iter().filter_map(|path| path.strip_prefix("resources/")) {
+        for path in done
+            .order
+            .iter()
+            .filter_map(|path| path.strip_prefix("resources/"))
+        {
             let resource = path.split('/').next().unwrap_or_default().to_owned();
             if wanted.contains(&resource) && seen.last() != Some(&resource) {
                 seen.push(resource);

@@ -45,7 +45,10 @@ fn collects(case: &Case, filter: &ResourceFilter) -> bool {
 fn lists_with_patterns_include_what_they_include_in_velero() {
     each("pkg_util_collections/TestShouldInclude.json", |case| {
         let lists = Lists::new(&case.texts("includes"), &case.texts("excludes"));
-        same(&lists.includes(case.input("item").as_str().unwrap()), &wants(case, "want"))
+        same(
+            &lists.includes(case.input("item").as_str().unwrap()),
+            &wants(case, "want"),
+        )
     });
     each("pkg_util_collections/TestIncludeExcludeString.json", |case| {
         let lists = Lists::new(&case.texts("includes"), &case.texts("excludes"));
@@ -66,14 +69,28 @@ fn scoped_filters_collect_what_they_collect_in_velero() {
             same(&collects(case, &filter), &wants(case, "want"))
         });
     }
-    each("pkg_util_collections/TestGetScopedResourceIncludesExcludes.json", |case| {
-        let filter = resource_filter(case, &scoped(case));
-        let fields = ["NamespaceScopedIncludes", "NamespaceScopedExcludes", "ClusterScopedIncludes", "ClusterScopedExcludes"];
-        for (field, ours) in fields.iter().zip(filter.scoped().unwrap()) {
-            same(&ours, &texts(case.want(&format!("expected{field}"))).iter().map(String::as_str).collect::<Vec<_>>())?;
-        }
-        Ok(())
-    });
+    each(
+        "pkg_util_collections/TestGetScopedResourceIncludesExcludes.json",
+        |case| {
+            let filter = resource_filter(case, &scoped(case));
+            let fields = [
+                "NamespaceScopedIncludes",
+                "NamespaceScopedExcludes",
+                "ClusterScopedIncludes",
+                "ClusterScopedExcludes",
+            ];
+            for (field, ours) in fields.iter().zip(filter.scoped().unwrap()) {
+                same(
+                    &ours,
+                    &texts(case.want(&format!("expected{field}")))
+                        .iter()
+                        .map(String::as_str)
+                        .collect::<Vec<_>>(),
+                )?;
+            }
+            Ok(())
+        },
+    );
 }
 
 #[test]
@@ -125,19 +142,26 @@ const AFTER_POLICY: [&[(bool, &str, bool)]; 4] = [
 
 #[test]
 fn a_policys_lists_give_way_to_those_of_the_backup() {
-    each("pkg_util_collections/TestScopeIncludesExcludes_CombineWithPolicy.json", |case| {
-        let mut filter = resource_filter(case, &scoped(case));
-        if !case.input("policy").is_null() {
-            let policy = serde_json::from_value(yaml_names(case.input("policy"))).unwrap();
-            filter.combine(&policy, |_| None);
-        }
-        for (namespaced, resource, wanted) in AFTER_POLICY[case.index()] {
-            let resource = if case.index() == 0 { resource.trim_end_matches(".apps") } else { resource };
-            same(&filter.scoped_includes(resource, *namespaced), wanted)
-                .map_err(|why| format!("{resource}: {why}"))?;
-        }
-        Ok(())
-    });
+    each(
+        "pkg_util_collections/TestScopeIncludesExcludes_CombineWithPolicy.json",
+        |case| {
+            let mut filter = resource_filter(case, &scoped(case));
+            if !case.input("policy").is_null() {
+                let policy = serde_json::from_value(yaml_names(case.input("policy"))).unwrap();
+                filter.combine(&policy, |_| None);
+            }
+            for (namespaced, resource, wanted) in AFTER_POLICY[case.index()] {
+                let resource = if case.index() == 0 {
+                    resource.trim_end_matches(".apps")
+                } else {
+                    resource
+                };
+                same(&filter.scoped_includes(resource, *namespaced), wanted)
+                    .map_err(|why| format!("{resource}: {why}"))?;
+            }
+            Ok(())
+        },
+    );
 }
 
 #[test]
@@ -149,19 +173,30 @@ fn namespaces_are_resolved_as_velero_resolves_them() {
         let (expanded, included, excluded) = filter.expansion();
         let sorted = |field: &str| texts(case.want(field)).into_iter().collect::<BTreeSet<_>>();
         same(&expanded, &wants(case, "expectedWildcardExpanded"))?;
-        same(&included, &sorted("expectedIncludes").iter().map(String::as_str).collect())?;
-        same(&excluded, &sorted("expectedExcludes").iter().map(String::as_str).collect())
+        same(
+            &included,
+            &sorted("expectedIncludes").iter().map(String::as_str).collect(),
+        )?;
+        same(
+            &excluded,
+            &sorted("expectedExcludes").iter().map(String::as_str).collect(),
+        )
     });
     each("pkg_util_collections/TestResolveNamespaceList.json", |case| {
         let resolved = namespaces(case).unwrap().resolved();
         let wanted: BTreeSet<String> = texts(case.want("expectedNamespaces")).into_iter().collect();
         same(&resolved, &wanted.into_iter().collect())
     });
-    each("pkg_util_collections/TestResolveNamespaceListError.json", |case| fails(true, &namespaces(case)));
+    each(
+        "pkg_util_collections/TestResolveNamespaceListError.json",
+        |case| fails(true, &namespaces(case)),
+    );
     each(
         "pkg_util_collections/TestNamespaceIncludesExcludesShouldIncludeAfterWildcardExpansion.json",
         |case| {
-            let ours = namespaces(case).unwrap().includes(case.input("testNamespace").as_str().unwrap());
+            let ours = namespaces(case)
+                .unwrap()
+                .includes(case.input("testNamespace").as_str().unwrap());
             same(&ours, &wants(case, "expectedResult"))
         },
     );
@@ -171,26 +206,37 @@ fn namespaces_are_resolved_as_velero_resolves_them() {
 fn lists_are_refused_where_velero_refuses_them() {
     let wanted = |field: &Value| -> Vec<String> {
         let errors = field.as_array().into_iter().flatten();
-        errors.map(|error| error["$error"].as_str().unwrap().to_owned()).collect()
+        errors
+            .map(|error| error["$error"].as_str().unwrap().to_owned())
+            .collect()
     };
     each("pkg_util_collections/TestValidateIncludesExcludes.json", |case| {
         let ours = filter::list_errors(&case.texts("includes"), &case.texts("excludes"));
         same(&ours, &wanted(case.want("want")))
     });
-    each("pkg_util_collections/TestValidateScopedIncludesExcludes.json", |case| {
-        let ours = filter::scoped_errors(&case.texts("includes"), &case.texts("excludes"));
-        same(&ours, &wanted(case.want("wantErr")))
-    });
-    each("pkg_util_collections/TestValidateNamespaceIncludesExcludes.json", |case| {
-        let ours = filter::namespace_errors(&case.texts("includes"), &case.texts("excludes"));
-        same(&!ours.is_empty(), &wants(case, "wantErr"))
-    });
+    each(
+        "pkg_util_collections/TestValidateScopedIncludesExcludes.json",
+        |case| {
+            let ours = filter::scoped_errors(&case.texts("includes"), &case.texts("excludes"));
+            same(&ours, &wanted(case.want("wantErr")))
+        },
+    );
+    each(
+        "pkg_util_collections/TestValidateNamespaceIncludesExcludes.json",
+        |case| {
+            let ours = filter::namespace_errors(&case.texts("includes"), &case.texts("excludes"));
+            same(&!ours.is_empty(), &wants(case, "wantErr"))
+        },
+    );
 }
 
 #[test]
 fn old_filters_are_told_from_new_ones() {
     each("pkg_util_collections/TestUseOldResourceFilters.json", |case| {
         let backup: Backup = serde_json::from_value(case.input("backup").clone()).unwrap();
-        same(&filter::uses_old_filters(&backup.spec), &wants(case, "useOldResourceFilters"))
+        same(
+            &filter::uses_old_filters(&backup.spec),
+            &wants(case, "useOldResourceFilters"),
+        )
     });
 }

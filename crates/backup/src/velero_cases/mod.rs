@@ -39,14 +39,17 @@ fn discovered(resources: &Value) -> Resources {
 fn yaml_names(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let renamed = fields.iter().filter(|(key, _)| *key != "$type").map(|(key, value)| {
-                let key = match &**key {
-                    "CSI" | "NFS" => key.to_lowercase(),
-                    key if key.starts_with("PVC") => key.replacen("PVC", "pvc", 1),
-                    key => key[..1].to_lowercase() + &key[1..],
-                };
-                (key, yaml_names(value))
-            });
+            let renamed = fields
+                .iter()
+                .filter(|(key, _)| *key != "$type")
+                .map(|(key, value)| {
+                    let key = match &**key {
+                        "CSI" | "NFS" => key.to_lowercase(),
+                        key if key.starts_with("PVC") => key.replacen("PVC", "pvc", 1),
+                        key => key[..1].to_lowercase() + &key[1..],
+                    };
+                    (key, yaml_names(value))
+                });
             Value::Object(renamed.collect())
         }
         Value::Array(entries) => entries.iter().map(yaml_names).collect(),
@@ -58,7 +61,11 @@ fn yaml_names(value: &Value) -> Value {
 fn policies(value: &Value) -> Result<Policies, String> {
     let mut document = yaml_names(value);
     let volumes = document["volumePolicies"].as_array_mut();
-    for (policy, given) in volumes.into_iter().flatten().zip(value["VolumePolicies"].as_array().into_iter().flatten()) {
+    for (policy, given) in volumes
+        .into_iter()
+        .flatten()
+        .zip(value["VolumePolicies"].as_array().into_iter().flatten())
+    {
         policy["action"]["parameters"] = given["Action"]["Parameters"].clone();
         let conditions = given["Conditions"].as_object().cloned().unwrap_or_default();
         let kept = conditions.into_iter().map(|(key, value)| {
@@ -72,7 +79,10 @@ fn policies(value: &Value) -> Result<Policies, String> {
 }
 
 /// `wantErr`, `expectError`, `expectedErr`: some error or none.
-fn fails<T: std::fmt::Debug, E: std::fmt::Display>(wanted: bool, result: &Result<T, E>) -> Result<(), String> {
+fn fails<T: std::fmt::Debug, E: std::fmt::Display>(
+    wanted: bool,
+    result: &Result<T, E>,
+) -> Result<(), String> {
     match (wanted, result) {
         (true, Ok(made)) => Err(format!("should fail, gives {made:?}")),
         (false, Err(error)) => Err(format!("fails: {error}")),

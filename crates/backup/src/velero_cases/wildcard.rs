@@ -19,9 +19,17 @@ fn patterns_match_the_names_that_they_match_in_velero() {
         let excluded = wildcard::expand(&case.texts("excludes"), &existing);
         let both = included.and_then(|included| Ok((included, excluded?)));
         fails(wants(case, "expectError"), &both)?;
-        let Ok((included, excluded)) = both else { return Ok(()) };
-        same(&included, &texts(case.want("expectedIncludes")).into_iter().collect())?;
-        same(&excluded, &texts(case.want("expectedExcludes")).into_iter().collect())
+        let Ok((included, excluded)) = both else {
+            return Ok(());
+        };
+        same(
+            &included,
+            &texts(case.want("expectedIncludes")).into_iter().collect(),
+        )?;
+        same(
+            &excluded,
+            &texts(case.want("expectedExcludes")).into_iter().collect(),
+        )
     });
     each("pkg_util_wildcard/TestExpandWildcardsPrivate.json", |case| {
         let ours = wildcard::expand(&case.texts("patterns"), &case.texts("activeNamespaces"));
@@ -38,7 +46,11 @@ fn bad_patterns_are_refused_in_veleros_words() {
         fails(wants(case, "expectError"), &ours)?;
         let said = ours.err().map(|error| error.to_string()).unwrap_or_default();
         let wanted = case.want("errorMsg").as_str().unwrap();
-        if said.contains(wanted) { Ok(()) } else { Err(format!("{said:?} does not say {wanted:?}")) }
+        if said.contains(wanted) {
+            Ok(())
+        } else {
+            Err(format!("{said:?} does not say {wanted:?}"))
+        }
     });
     each("pkg_util_wildcard/TestExpandWildcardsEdgeCases.json", |case| {
         if case.input("pattern").is_null() {

@@ -88,7 +88,8 @@ fn policies_against_spec(policies: &Policies, backup: &Backup) -> Vec<String> {
     if !filter::uses_old_filters(&backup.spec) {
         return errors;
     }
-    let old = "include-resources, exclude-resources and include-cluster-resources are old filter parameters.\n";
+    let old =
+        "include-resources, exclude-resources and include-cluster-resources are old filter parameters.\n";
     if policies.include_exclude.is_some() {
         errors.push(format!("{old}They cannot be used with include-exclude policies."));
     }
@@ -220,10 +221,7 @@ mod tests {
         });
         spec.default_volumes_to_fs_backup = Some(true);
         let errors = errors(&all);
-        for field in [
-            "spec.hooks",
-            "spec.defaultVolumesToFsBackup",
-        ] {
+        for field in ["spec.hooks", "spec.defaultVolumesToFsBackup"] {
             assert!(
                 errors.contains(&format!("{field}: this version does not have it yet")),
                 "{field}: {errors}"

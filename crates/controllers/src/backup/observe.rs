@@ -81,7 +81,11 @@ pub(super) async fn observe(context: &Context, settings: &Settings, backup: &Bac
         let rules = Rules {
             spec: &observed.backup.spec,
             enable_csi: settings.enable_csi,
-            policies: observed.policies.as_ref().ok().and_then(|policies| policies.as_deref()),
+            policies: observed
+                .policies
+                .as_ref()
+                .ok()
+                .and_then(|policies| policies.as_deref()),
         };
         let client = &context.client;
         let errors = preflight::validation_errors(client, &discovered, selection, rules, &log).await?;
@@ -144,7 +148,9 @@ async fn policies_of(
         )));
     };
     let policies = resource_policies::for_backup(&map);
-    Ok(policies.map(|policies| Some(Arc::new(policies))).map_err(|error| chain(&error)))
+    Ok(policies
+        .map(|policies| Some(Arc::new(policies)))
+        .map_err(|error| chain(&error)))
 }
 
 /// Namespaces that ask to be left out of every backup.
