@@ -6,9 +6,9 @@ use super::{ContentWriter, Session, State};
 use crate::{
     blob::names::SessionId,
     content::ContentId,
-    epoch::EpochState,
+    epoch::{EpochState, IndexManager, legacy},
     error::{RepositoryError, RepositoryErrorKind, Result},
-    index::{Entry, PackNames, v2},
+    index::{self, Entry, PackNames},
 };
 
 /// One index blob holds at most this many entries; more are divided by the hash of their names (7.4).
@@ -23,7 +23,7 @@ impl ContentWriter {
         let Some(entry) = committed.index.find(id).filter(|entry| !entry.deleted) else {
             return Ok(());
         };
-        let pack = committed.index.pack_name(entry);
+        let pack = committed.index.pack_name(&entry);
         let now = u32::try_from(self.environment.now_secs()).unwrap_or(u32::MAX);
         let timestamp = now.max(entry.timestamp.saturating_add(1));
         let mut state = self.state.lock();
@@ -31,7 +31,7 @@ impl ContentWriter {
             deleted: true,
             timestamp,
             pack: state.packs.number(pack),
-            ..*entry
+            ..entry
         };
         if let Some(open) = &mut state.metadata {
             open.note(tombstone, pack);
@@ -44,6 +44,7 @@ impl ContentWriter {
     ///
     /// Errors: see [`crate::Writer::commit`]. A marker that cannot be deleted afterwards is no error.
     pub fn commit(&self) -> Result<()> {
+        self.check_format()?;
         let (data, metadata) = {
             let mut state = self.state.lock();
             (state.data.take(), state.metadata.take())
@@ -79,8 +80,15 @@ impl ContentWriter {
         let shards = shards(entries);
         let plain: Vec<Vec<u8>> = shards
             .iter()
-            .map(|shard| v2::encode(shard, packs))
+            .map(|shard| index::encode(self.layout.packs.index_version, shard, packs))
             .collect::<Result<_>>()?;
+        if self.layout.manager == IndexManager::Legacy {
+            for index in &plain {
+                let (name, body) = self.sealer.seal_blob(legacy::INDEX, session.as_str(), index);
+                self.blobs.put(&name, Bytes::from(body))?;
+            }
+            return Ok(());
+        }
         for _ in 0..ATTEMPTS {
             let epoch = self.write_epoch()?;
             let mut written = Vec::new();
