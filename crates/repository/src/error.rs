@@ -27,6 +27,10 @@ pub enum RepositoryErrorKind {
     TooSlow,
     /// A name or value that the format cannot hold.
     Invalid,
+    /// Maintenance belongs to another client.
+    NotOwner,
+    /// Local and storage's clocks differ too much to decide on ages.
+    ClockSkew,
 }
 
 /// A failed operation on a repository. The message names the object, the operation and the cause and never

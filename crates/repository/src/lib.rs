@@ -16,6 +16,7 @@
 //! | manifest | a small labelled JSON document in an `m` content | [`manifest`] |
 //! | snapshot | a manifest that names a root directory | [`snapshot`] |
 //! | session | one writer's stretch between two commits, with a marker blob `s…` | [`blob::names`] |
+//! | maintenance | keeps the index small, removes what nobody needs | [`maintenance`] |
 //! | tombstone | an index entry that marks a content as deleted | [`index::Entry`] |
 //!
 //! ```text
@@ -33,6 +34,7 @@ pub mod epoch;
 mod error;
 pub mod format;
 pub mod index;
+pub mod maintenance;
 pub mod manifest;
 pub mod object;
 mod repository;

@@ -7,7 +7,9 @@
 //!         epoch each        counts on its own
 //! ```
 
+pub(crate) mod compact;
 mod names;
+pub(crate) mod upkeep;
 
 use std::collections::BTreeMap;
 

@@ -81,12 +81,29 @@ pub(crate) struct Config {
 pub(crate) struct EpochParameters {
     pub enabled: bool,
     pub epoch_refresh_frequency: i64,
-    full_checkpoint_frequency: i64,
-    cleanup_safety_margin: i64,
-    min_epoch_duration: i64,
-    epoch_advance_on_count_threshold: i64,
-    epoch_advance_on_total_size_bytes_threshold: i64,
-    delete_parallelism: i64,
+    pub full_checkpoint_frequency: i64,
+    pub cleanup_safety_margin: i64,
+    pub min_epoch_duration: i64,
+    pub epoch_advance_on_count_threshold: i64,
+    pub epoch_advance_on_total_size_bytes_threshold: i64,
+    pub delete_parallelism: i64,
+}
+
+impl EpochParameters {
+    /// Kopia's defaults.
+    pub fn standard() -> Self {
+        const MINUTE: i64 = 60_000_000_000;
+        Self {
+            enabled: true,
+            epoch_refresh_frequency: 20 * MINUTE,
+            full_checkpoint_frequency: 7,
+            cleanup_safety_margin: 4 * 60 * MINUTE,
+            min_epoch_duration: 24 * 60 * MINUTE,
+            epoch_advance_on_count_threshold: 20,
+            epoch_advance_on_total_size_bytes_threshold: 10 << 20,
+            delete_parallelism: 4,
+        }
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -106,7 +123,6 @@ struct IfNotUnderstood {
 impl Config {
     /// What Kopia v0.22 makes a new repository with, and fresh keys.
     pub fn new(environment: &Environment) -> Self {
-        const MINUTE: i64 = 60_000_000_000;
         let key = || Key(Zeroizing::new(environment.random::<32>().to_vec()));
         Self {
             hash: HASH.into(),
@@ -118,16 +134,7 @@ impl Config {
             version: 3,
             max_pack_size: DEFAULT_PACK_SIZE,
             index_version: 2,
-            epoch_parameters: EpochParameters {
-                enabled: true,
-                epoch_refresh_frequency: 20 * MINUTE,
-                full_checkpoint_frequency: 7,
-                cleanup_safety_margin: 4 * 60 * MINUTE,
-                min_epoch_duration: 24 * 60 * MINUTE,
-                epoch_advance_on_count_threshold: 20,
-                epoch_advance_on_total_size_bytes_threshold: 10 << 20,
-                delete_parallelism: 4,
-            },
+            epoch_parameters: EpochParameters::standard(),
             enable_password_change: true,
             splitter: SPLITTER.into(),
             upgrade_lock: None,

@@ -73,6 +73,11 @@ impl MergedIndex {
         self.watermark
     }
 
+    /// Every entry that counts, in order: live ones and tombstones above the watermark.
+    pub fn all(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.entries.iter().filter(|entry| self.counts(entry)).copied()
+    }
+
     /// Live entries, in order.
     pub fn live(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().filter(|entry| !entry.deleted)

@@ -11,7 +11,7 @@ use std::{
 };
 
 use caravel_repository::*;
-use caravel_storage::Storage;
+use caravel_storage::{Storage, memory::MemoryStorage};
 use futures::FutureExt;
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -75,6 +75,12 @@ impl World {
             key_derivation: Arc::new(FreeKeys),
         };
         Self { clock, environment }
+    }
+
+    /// A store whose timestamps come from this world's clock.
+    pub fn memory(&self) -> MemoryStorage {
+        let clock = self.clock.clone();
+        MemoryStorage::with_clock(Arc::new(move || clock.now()))
     }
 
     pub fn create(&self, storage: Arc<dyn Storage>) -> Result<CreatedRepository, RepositoryError> {
