@@ -118,7 +118,7 @@ pub fn safe_drop_time(schedule: &Schedule, safety: &Safety, now: Timestamp) -> O
         .iter()
         .filter(|run| run.success)
         .collect();
-    runs.sort_by(|a, b| b.start.cmp(&a.start));
+    runs.sort_by_key(|run| std::cmp::Reverse(run.start));
     let (newest, older) = runs.split_first()?;
     let far_enough = |run: &&&Run| {
         newest.start.duration_since(run.end) > SignedDuration::from_secs(safety.margin_between_snapshot_gc)

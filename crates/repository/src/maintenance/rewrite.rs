@@ -166,7 +166,7 @@ pub fn act(repository: &Repository, mut figures: Rewrite, moves: &[Move]) -> Res
     let mut bytes = 0;
     let mut index = repository.inner.committed.refresh()?.index.clone();
     for one in moves {
-        let Some(entry) = index.find(&one.id).map(|entry| entry.clone()) else {
+        let Some(entry) = index.find(&one.id).copied() else {
             continue;
         };
         if *index.pack_name(&entry) != one.pack {

@@ -146,6 +146,16 @@ pub fn put_file(writer: &Writer, name: &str, data: &[u8]) -> Result<ManifestId, 
         ..Default::default()
     };
     let root = writer.write_directory(&mut [file], &summary)?;
+    put_root(writer, name, root, summary)
+}
+
+/// A snapshot of the directory `root`, of the source `/name`.
+pub fn put_root(
+    writer: &Writer,
+    name: &str,
+    root: ObjectId,
+    summary: DirectorySummary,
+) -> Result<ManifestId, RepositoryError> {
     let mut root = DirectoryEntry::new(EntryType::Directory, b"root", root);
     root.summary = Some(summary);
     let now = writer.repository().environment().clock.now();
