@@ -14,6 +14,7 @@ pub mod clock;
 pub mod custom;
 pub mod discovery;
 pub mod error;
+pub mod faults;
 pub mod kind;
 pub mod managed_fields;
 mod nodes;
@@ -31,7 +32,7 @@ pub mod table;
 mod tokens;
 mod user;
 
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, SystemClock, TokioClock};
 pub use error::{ApiError, FieldError, Reason};
 pub use kind::{Column, Custom, Kind, Scale, Scope};
 pub use nodes::{ExecOptions, LogOptions, Nodes};

@@ -1,6 +1,6 @@
 //! The server over HTTPS, on loopback only: a certificate made for this run, a bearer token, a kubeconfig.
 
-use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::{ApiError, Reason};
 use crate::server::answer;
+use crate::server::faulty::{Dead, reset};
 use crate::server::{ApiServer, ResponseBody};
 use crate::user::User;
 
@@ -212,6 +213,15 @@ fn same(said: &str, secret: &str) -> bool {
             == 0
 }
 
+/// An answer that must not arrive is an error, which ends the connection.
+pub(crate) fn or_reset(response: Response<ResponseBody>) -> io::Result<Response<ResponseBody>> {
+    if response.extensions().get::<Dead>().is_some() {
+        Err(reset())
+    } else {
+        Ok(response)
+    }
+}
+
 /// Reads the body and answers.
 pub(crate) async fn handle(
     server: &ApiServer,
@@ -273,7 +283,7 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, door: Arc<Door>) {
     };
     let service = service_fn(move |request| {
         let door = Arc::clone(&door);
-        async move { Ok::<_, Infallible>(door.answer(request).await) }
+        async move { or_reset(door.answer(request).await) }
     });
     // A broken connection is the peer's affair.
     let _ = auto::Builder::new(TokioExecutor::new())

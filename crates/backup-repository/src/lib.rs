@@ -14,7 +14,7 @@ mod prepare;
 #[cfg(test)]
 mod tests;
 
-pub use caravel_repository::{Environment, Repository};
+pub use caravel_repository::{Abandoned, Environment, Repository};
 pub use naming::{DEFAULT_PASSWORD, HOST, PASSWORD_KEY, PASSWORD_SECRET, USER, name, password};
 pub use prepare::{Prepare, PrepareError, PrepareErrorKind, prepare};
 

@@ -99,7 +99,14 @@ impl From<RepositoryError> for PrepareError {
         let kind = match error.kind() {
             RepositoryErrorKind::WrongPassword => PrepareErrorKind::WrongPassword,
             RepositoryErrorKind::NotInitialized => PrepareErrorKind::NotInitialized,
-            RepositoryErrorKind::Unsupported | RepositoryErrorKind::Locked => PrepareErrorKind::Unsupported,
+            RepositoryErrorKind::Unsupported
+            | RepositoryErrorKind::NewerVersion
+            | RepositoryErrorKind::MissingFeature
+            | RepositoryErrorKind::Locked => PrepareErrorKind::Unsupported,
+            RepositoryErrorKind::ForeignFiles => PrepareErrorKind::NotEmpty,
+            RepositoryErrorKind::NoSpace | RepositoryErrorKind::ReadOnly | RepositoryErrorKind::ClockSkew => {
+                PrepareErrorKind::Refused
+            }
             RepositoryErrorKind::Storage => error.storage().map_or(PrepareErrorKind::Unreachable, kind_of),
             RepositoryErrorKind::TooSlow | RepositoryErrorKind::AlreadyInitialized => {
                 PrepareErrorKind::Unreachable
@@ -126,9 +133,11 @@ impl From<RepositoryError> for PrepareError {
 fn kind_of(error: &StorageError) -> PrepareErrorKind {
     match error.kind() {
         StorageErrorKind::Unavailable => PrepareErrorKind::Unreachable,
-        StorageErrorKind::Denied | StorageErrorKind::Misconfigured | StorageErrorKind::Unsupported => {
-            PrepareErrorKind::Refused
-        }
+        StorageErrorKind::Denied
+        | StorageErrorKind::Misconfigured
+        | StorageErrorKind::Unsupported
+        | StorageErrorKind::NoSpace
+        | StorageErrorKind::ReadOnly => PrepareErrorKind::Refused,
         // Blobs that were listed a moment ago.
         StorageErrorKind::NotFound | StorageErrorKind::AlreadyExists | StorageErrorKind::Damaged => {
             PrepareErrorKind::Damaged
@@ -220,7 +229,7 @@ async fn check_marker(storage: &Arc<dyn Storage>, environment: &Environment) -> 
 
 /// What creating does after the format blob, where it is missing: maintenance parameters, marker.
 async fn finish(storage: &Arc<dyn Storage>, repository: &Repository) -> Result<(), PrepareError> {
-    let (engine, inline) = (repository.clone(), repository.environment().cpu_threads == 0);
+    let engine = repository.clone();
     let work = move || -> Result<(), RepositoryError> {
         let maintenance = Labels::from([("type".to_owned(), "maintenance".to_owned())]);
         if engine.find_manifests(&maintenance)?.is_empty() {
@@ -230,15 +239,11 @@ async fn finish(storage: &Arc<dyn Storage>, repository: &Repository) -> Result<(
         }
         Ok(())
     };
-    if inline {
-        work()?;
-    } else {
-        match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done?,
-            Err(_) => {
-                let message = "finishing the backup repository was interrupted";
-                return Err(PrepareError::new(PrepareErrorKind::Unreachable, message));
-            }
+    match repository.environment().run(work).await {
+        Ok(done) => done?,
+        Err(_) => {
+            let message = "finishing the backup repository was interrupted";
+            return Err(PrepareError::new(PrepareErrorKind::Unreachable, message));
         }
     }
     marker::write(

@@ -24,7 +24,8 @@ pub use backup_store::{
     BackupArtifacts, BackupStore, BackupStoreError, DownloadTarget, ResourceList, RestoreArtifacts,
     encode_metadata,
 };
-pub use credentials::{Credentials, CredentialsError, ProcessCredentials};
+pub use caravel_storage::Storage;
+pub use credentials::{Credentials, CredentialsError, Identity, ProcessCredentials};
 pub use layout::Layout;
-pub use location::{Location, LocationError};
+pub use location::{Location, LocationError, NetworkStores, Stores};
 pub use object_store::{Body, Contents, MemoryObjectStore, ObjectStore, PutMode, S3ObjectStore, SignedUrl};

@@ -5,7 +5,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use caravel_api::v1::BackupStorageLocation;
-use caravel_backup_store::{BackupStore, Credentials, Location, ProcessCredentials};
+use caravel_backup_repository::Environment;
+use caravel_backup_store::{
+    BackupStore, Credentials, Location, LocationError, NetworkStores, ObjectStore, ProcessCredentials,
+    Storage, Stores,
+};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
@@ -20,6 +24,8 @@ pub struct Context {
     pub namespace: String,
     pub clock: Arc<dyn Clock>,
     pub locations: Locations,
+    /// Where synchronous work is done, and what the repository engine takes from the machine.
+    pub environment: Environment,
 }
 
 impl Context {
@@ -31,7 +37,16 @@ impl Context {
             client,
             namespace,
             clock: Arc::new(SystemClock),
+            environment: Environment::system(),
         }
+    }
+
+    /// The same with another way to object storage and another machine under the engine.
+    #[must_use]
+    pub fn over(mut self, stores: Arc<dyn Stores>, environment: Environment) -> Self {
+        self.locations.stores = stores;
+        self.environment = environment;
+        self
     }
 
     /// The API of a kind in Velero's namespace.
@@ -86,6 +101,7 @@ pub struct ResolvedLocation {
     pub location: Location,
     /// The location's own, else the process's; none: the pod's role.
     pub credentials: Option<Credentials>,
+    stores: Arc<dyn Stores>,
 }
 
 /// Why a location cannot be opened, in words for `status.message`. Never holds a credential.
@@ -141,6 +157,7 @@ pub struct Locations {
     client: Client,
     namespace: String,
     own: ProcessCredentials,
+    stores: Arc<dyn Stores>,
 }
 
 impl fmt::Debug for Locations {
@@ -157,6 +174,7 @@ impl Locations {
             client,
             namespace: namespace.into(),
             own,
+            stores: Arc::new(NetworkStores),
         }
     }
 
@@ -230,6 +248,7 @@ impl Locations {
         Ok(ResolvedLocation {
             location,
             credentials,
+            stores: self.stores.clone(),
         })
     }
 
@@ -291,13 +310,28 @@ impl ResolvedLocation {
     /// # Errors
     /// [`LocationsError::Location`].
     pub fn backup_store(&self, name: &str) -> Result<BackupStore, LocationsError> {
-        let store = self
-            .location
-            .object_store(self.credentials.as_ref())
-            .map_err(|error| LocationsError::Location {
-                location: name.to_owned(),
-                source: Box::new(error),
-            })?;
+        let store = self.object_store().map_err(|error| LocationsError::Location {
+            location: name.to_owned(),
+            source: Box::new(error),
+        })?;
         Ok(BackupStore::new(store, self.location.prefix.clone()))
+    }
+
+    /// The location's objects, below no prefix.
+    ///
+    /// # Errors
+    /// [`LocationError`].
+    pub fn object_store(&self) -> Result<Arc<dyn ObjectStore>, LocationError> {
+        self.stores
+            .object_store(&self.location, self.credentials.as_ref())
+    }
+
+    /// The blobs of a volume namespace's repository.
+    ///
+    /// # Errors
+    /// [`LocationError`].
+    pub fn repository_storage(&self, volume_namespace: &str) -> Result<Arc<dyn Storage>, LocationError> {
+        self.stores
+            .repository_storage(&self.location, self.credentials.as_ref(), volume_namespace)
     }
 }

@@ -123,6 +123,8 @@ mod tests {
             credentials: crate::ProcessCredentials::default(),
             password_file: "/repository/password".into(),
             termination_log: "/dev/termination-log".into(),
+            stores: std::sync::Arc::new(caravel_backup_store::NetworkStores),
+            environment: caravel_repository::Environment::system(),
         };
         let request = request(&object, &settings);
         assert_eq!(request.source.path, "snapshot-data-upload-download/kopia/odd/fs");

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use caravel_api::v2alpha1::{DataDownload, DataUpload};
-use caravel_backup_store::ProcessCredentials;
-use caravel_repository::Repository;
+use caravel_backup_store::{ProcessCredentials, Stores};
+use caravel_repository::{Environment, Repository};
 use caravel_uploader::{CancelToken, Progress, VolumeMode};
 use kube::{Api, Client};
 use tracing::Instrument as _;
@@ -42,6 +42,10 @@ pub struct Settings {
     pub password_file: PathBuf,
     /// `/dev/termination-log`.
     pub termination_log: PathBuf,
+    /// The way to the location.
+    pub stores: Arc<dyn Stores>,
+    /// What the engine takes from the machine.
+    pub environment: Environment,
 }
 
 /// How the process ends.
@@ -70,6 +74,8 @@ impl Settings {
             location: self.location.clone(),
             credentials: self.credentials.clone(),
             password_file: self.password_file.clone(),
+            stores: self.stores.clone(),
+            environment: self.environment.clone(),
         }
     }
 }
@@ -106,7 +112,7 @@ where
     };
     let reporter = Reporter::new(client, &object, &settings.node);
     let word = match settings.volumes.check(&settings.volume, settings.volume_mode) {
-        Ok(()) => move_data(&api, settings, &object, &reporter, flow).await,
+        Ok(()) => Box::pin(move_data(&api, settings, &object, &reporter, flow)).await,
         Err(error) => LastWord::Failed(error.to_string()),
     };
     say(settings, Some(&reporter), &word).await
@@ -145,9 +151,11 @@ async fn move_data<K: Movement + Sync>(
     let work = {
         let (settings, progress, cancel) = (settings.clone(), progress.clone(), cancel.clone());
         let span = tracing::Span::current();
-        tokio::task::spawn_blocking(move || {
-            span.in_scope(|| flow(&repository, &object, &settings, &progress, &cancel))
-        })
+        let environment = settings.environment.clone();
+        async move {
+            let flow = move || span.in_scope(|| flow(&repository, &object, &settings, &progress, &cancel));
+            environment.run(flow).await
+        }
     };
     let stop = async {
         movement::canceled(api, &settings.name).await;
@@ -163,7 +171,7 @@ async fn move_data<K: Movement + Sync>(
         Ok(Ok(word)) => word,
         Ok(Err(message)) if cancel.is_canceled() => LastWord::Canceled(message),
         Ok(Err(message)) => LastWord::Failed(message),
-        Err(join) => LastWord::Failed(format!("the data mover ended abnormally: {join}")),
+        Err(abandoned) => LastWord::Failed(format!("the data mover ended abnormally: {abandoned}")),
     }
 }
 

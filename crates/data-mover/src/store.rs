@@ -1,9 +1,10 @@
 //! The repository as a data mover reaches it: no Secret is read from the API, all of it is mounted.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use caravel_backup_repository::Prepare;
-use caravel_backup_store::{Location, ProcessCredentials};
+use caravel_backup_store::{Location, ProcessCredentials, Stores};
 use caravel_repository::{Environment, Repository};
 use secrecy::SecretString;
 
@@ -16,6 +17,8 @@ pub(crate) struct Mounted {
     pub credentials: ProcessCredentials,
     /// File with the repository password.
     pub password_file: PathBuf,
+    pub stores: Arc<dyn Stores>,
+    pub environment: Environment,
 }
 
 /// The repository cannot be opened. No text holds a password or credential.
@@ -52,10 +55,12 @@ pub(crate) async fn open(mounted: &Mounted, volume_namespace: &str) -> Result<Re
         .credentials
         .read()
         .map_err(|error| StoreError::Storage(error.into()))?;
-    let storage = location
-        .repository_storage(credentials.as_ref(), volume_namespace)
+    let storage = mounted
+        .stores
+        .repository_storage(&location, credentials.as_ref(), volume_namespace)
         .map_err(|error| StoreError::Storage(error.into()))?;
-    caravel_backup_repository::prepare(storage, &password, Prepare::ConnectOnly, Environment::system())
+    let environment = mounted.environment.clone();
+    caravel_backup_repository::prepare(storage, &password, Prepare::ConnectOnly, environment)
         .await
         .map_err(|error| StoreError::Open {
             namespace: volume_namespace.to_owned(),

@@ -32,9 +32,13 @@ enum Step {
     Wait(i64),
 }
 
-fn script() -> Vec<Step> {
+/// More than a pack, so that one is stored before the commit; or little, where it is the number of calls that counts.
+const BIG: usize = 21 << 20;
+const SMALL: usize = 400_000;
+
+fn script(size: usize) -> Vec<Step> {
     let mut steps: Vec<Step> = (0..14).map(|n| Step::Save(n, 30_000)).collect();
-    steps.extend([Step::Save(50, 300_000), Step::Save(51, 23 << 20)]);
+    steps.extend([Step::Save(50, 300_000), Step::Save(51, size)]);
     for n in 60..66 {
         steps.extend([Step::Wait(5 * HOUR), Step::Save(n, 2000)]);
     }
@@ -149,9 +153,8 @@ impl History {
 }
 
 /// Dies at call `n` of step `at`; says whether it did.
-fn die(at: usize, n: u64, was_done: bool) -> bool {
+fn die(steps: &[Step], at: usize, n: u64, was_done: bool) -> bool {
     let mut history = History::new();
-    let steps = script();
     for step in &steps[..at] {
         let storage = history.memory.clone();
         history.take(*step, storage).unwrap();
@@ -181,14 +184,14 @@ fn die(at: usize, n: u64, was_done: bool) -> bool {
 }
 
 /// Every call of the steps that `wanted` picks. Returns how often it died.
-fn die_everywhere(wanted: impl Fn(usize, Step) -> bool) -> usize {
+fn die_everywhere(steps: &[Step], wanted: impl Fn(usize, Step) -> bool) -> usize {
     let mut deaths = 0;
-    for (at, step) in script().into_iter().enumerate() {
-        if !wanted(at, step) {
+    for (at, step) in steps.iter().enumerate() {
+        if !wanted(at, *step) {
             continue;
         }
         for was_done in [false, true] {
-            let last = (1..MANY).take_while(|n| die(at, *n, was_done)).count();
+            let last = (1..MANY).take_while(|n| die(steps, at, *n, was_done)).count();
             assert!(
                 last > 3 && last < MANY as usize - 1,
                 "step {at} died {last} times"
@@ -201,32 +204,27 @@ fn die_everywhere(wanted: impl Fn(usize, Step) -> bool) -> usize {
 
 #[test]
 fn upload_that_dies_at_any_call_costs_nothing_but_itself() {
-    let deaths = die_everywhere(|_, step| step == Step::Save(51, 23 << 20) || step == Step::Save(3, 30_000));
+    let deaths = die_everywhere(&script(BIG), |_, step| step == Step::Save(51, BIG));
     println!("{deaths} deaths");
 }
 
 #[test]
 fn deletion_that_dies_at_any_call_has_happened_or_not() {
-    die_everywhere(|_, step| step == Step::Forget(51));
+    let deaths = die_everywhere(&script(SMALL), |_, step| step == Step::Forget(51));
+    println!("{deaths} deaths");
 }
 
 #[test]
 fn maintenance_that_dies_at_any_call_is_made_up_for_by_later_ones() {
-    let maintenances = || {
-        script()
-            .into_iter()
-            .enumerate()
-            .filter(|(_, s)| *s == Step::Maintain)
+    let steps = script(SMALL);
+    let maintenances: Vec<usize> = (0..steps.len())
+        .filter(|at| steps[*at] == Step::Maintain)
+        .collect();
+    // The first one moves contents, the fourth revives, drops and deletes.
+    let wanted = match std::env::var_os("CARAVEL_EVERY_DEATH") {
+        Some(_) => maintenances,
+        None => vec![maintenances[0], maintenances[3]],
     };
-    let wanted: Vec<usize> = match std::env::var_os("CARAVEL_EVERY_DEATH") {
-        Some(_) => maintenances().map(|(at, _)| at).collect(),
-        // The first moves contents; the fourth revives, drops and deletes.
-        None => [0, 3]
-            .into_iter()
-            .filter_map(|n| maintenances().nth(n))
-            .map(|(at, _)| at)
-            .collect(),
-    };
-    let deaths = die_everywhere(|at, _| wanted.contains(&at));
+    let deaths = die_everywhere(&steps, |at, _| wanted.contains(&at));
     println!("{deaths} deaths");
 }

@@ -19,14 +19,14 @@ fn target(path: &str) -> PolicyTarget {
 fn keep_latest(n: i64) -> Policy {
     let mut policy = Policy::default();
     let zero = Some(0);
-    policy.retention = Retention {
+    policy.retention = caravel_repository::policy::Retention {
         keep_latest: Some(n),
         keep_hourly: zero,
         keep_daily: zero,
         keep_weekly: zero,
         keep_monthly: zero,
         keep_annual: zero,
-        ..Retention::default()
+        ..Default::default()
     };
     policy
 }

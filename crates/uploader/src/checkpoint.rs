@@ -81,7 +81,12 @@ impl<'run> Checkpoints<'run> {
         if !self.is_due() {
             return Ok(());
         }
-        if let Some((root_entry, stats)) = on_a_deep_stack(tree)? {
+        let tree = if self.repository.environment().is_inline() {
+            tree()
+        } else {
+            on_a_deep_stack(tree)
+        };
+        if let Some((root_entry, stats)) = tree? {
             self.save(root_entry, stats)
                 .map_err(|error| UploaderError::repository("saving a checkpoint", error))?;
         }

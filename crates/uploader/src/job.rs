@@ -1,11 +1,12 @@
 //! A fixed row of threads that works through a bounded queue of jobs and stops at the first failure.
 //!
 //! Both directions use it: a walker thread finds work and blocks while the queue is full, so that memory does not grow
-//! with the size of the tree.
+//! with the size of the tree. Without workers the walker does each job itself, as it finds it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use caravel_repository::Repository;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::Mutex;
 
@@ -19,8 +20,13 @@ pub(crate) const WALKER_STACK_BYTES: usize = 64 << 20;
 
 /// Where jobs go; [`Queue::add`] fails once anything else has failed.
 pub(crate) struct Queue<'run, Job> {
-    sender: Sender<Job>,
+    to: To<'run, Job>,
     failure: &'run Failure<'run>,
+}
+
+enum To<'run, Job> {
+    Workers(Sender<Job>),
+    Here(&'run (dyn Fn(Job) + Sync)),
 }
 
 impl<Job> Queue<'_, Job> {
@@ -28,7 +34,13 @@ impl<Job> Queue<'_, Job> {
     pub fn add(&self, job: Job) -> Result<()> {
         self.failure.check()?;
         // The workers receive until every sender is gone, so this only fails after they all panicked.
-        self.sender.send(job).map_err(|_| UploaderError::Canceled)
+        match &self.to {
+            To::Workers(sender) => sender.send(job).map_err(|_| UploaderError::Canceled),
+            To::Here(work) => {
+                work(job);
+                Ok(())
+            }
+        }
     }
 
     /// An error when there is no point in going on.
@@ -63,10 +75,26 @@ impl Failure<'_> {
             self.failed.store(true, Ordering::Relaxed);
         }
     }
+
+    fn into_result(self) -> Result<()> {
+        match self.first.into_inner() {
+            Some(error) => Err(error),
+            None if self.cancel.is_canceled() => Err(UploaderError::Canceled),
+            None => Ok(()),
+        }
+    }
 }
 
-/// Runs `walk` on a thread with a deep stack and `work` on `workers` threads, until the walk has returned and every job
-/// is done. The first failure of any of them is returned, after all have stopped.
+/// How many threads work: none where the engine runs inline.
+pub(crate) fn workers(repository: &Repository, wish: Option<usize>) -> usize {
+    if repository.environment().is_inline() {
+        return 0;
+    }
+    wish.unwrap_or_else(crate::filesystem::one_a_core).max(1)
+}
+
+/// Runs `walk` on a thread with a deep stack and `work` on `workers` threads (0: both here, on the caller's), until the
+/// walk has returned and every job is done. The first failure of any of them is returned, after all have stopped.
 pub(crate) fn run<Job: Send>(
     workers: usize,
     cancel: &CancelToken,
@@ -78,9 +106,18 @@ pub(crate) fn run<Job: Send>(
         failed: AtomicBool::new(false),
         cancel,
     };
+    if workers == 0 {
+        let here = |job| failure.note(work(job));
+        let queue = Queue {
+            to: To::Here(&here),
+            failure: &failure,
+        };
+        failure.note(walk(&queue));
+        return failure.into_result();
+    }
     let (sender, jobs) = bounded::<Job>(WAITING);
     thread::scope(|scope| {
-        for _ in 0..workers.max(1) {
+        for _ in 0..workers {
             let (jobs, failure, work) = (jobs.clone(), &failure, &work);
             scope.spawn(move || {
                 for job in jobs {
@@ -92,7 +129,7 @@ pub(crate) fn run<Job: Send>(
             });
         }
         let queue = Queue {
-            sender,
+            to: To::Workers(sender),
             failure: &failure,
         };
         let walker = thread::Builder::new()
@@ -105,11 +142,7 @@ pub(crate) fn run<Job: Send>(
             failure.note(Err(UploaderError::entry("", "start a thread for", error)));
         }
     });
-    match failure.first.into_inner() {
-        Some(error) => Err(error),
-        None if cancel.is_canceled() => Err(UploaderError::Canceled),
-        None => Ok(()),
-    }
+    failure.into_result()
 }
 
 #[cfg(test)]
@@ -120,14 +153,16 @@ mod tests {
 
     #[test]
     fn every_job_is_done_once() {
-        let done = AtomicUsize::new(0);
-        let walk = |queue: &Queue<'_, usize>| (0..1000).try_for_each(|n| queue.add(n));
-        run(3, &CancelToken::default(), walk, |_| {
-            done.fetch_add(1, Ordering::Relaxed);
-            Ok(())
-        })
-        .expect("nothing fails");
-        assert_eq!(done.into_inner(), 1000);
+        for workers in [0, 3] {
+            let done = AtomicUsize::new(0);
+            let walk = |queue: &Queue<'_, usize>| (0..1000).try_for_each(|n| queue.add(n));
+            run(workers, &CancelToken::default(), walk, |_| {
+                done.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+            .expect("nothing fails");
+            assert_eq!(done.into_inner(), 1000);
+        }
     }
 
     #[test]
@@ -137,8 +172,10 @@ mod tests {
             7 => Err(UploaderError::Mismatch("seven".to_owned())),
             _ => Ok(()),
         };
-        let error = run(2, &CancelToken::default(), walk, work).expect_err("job 7 fails");
-        assert_eq!(error.to_string(), "seven");
+        for workers in [0, 2] {
+            let error = run(workers, &CancelToken::default(), walk, work).expect_err("job 7 fails");
+            assert_eq!(error.to_string(), "seven");
+        }
     }
 
     #[test]

@@ -117,5 +117,7 @@ fn settings(command: &Command, process: &Process) -> anyhow::Result<Settings> {
         credentials: process.credentials(),
         password_file: process.on_machine(Path::new(REPOSITORY_FOLDER).join("password")),
         termination_log: process.termination_log.clone(),
+        stores: process.stores.clone(),
+        environment: process.environment.clone(),
     })
 }

@@ -1,13 +1,5 @@
 //! The `velero` command: hands the arguments to the command line and its exit code back.
 
-mod cli;
-mod data_mover;
-mod node_agent;
-mod process;
-#[cfg(feature = "sandbox")]
-mod sandbox;
-mod server;
-
 /// musl's own allocator is slow with many threads.
 #[cfg(target_env = "musl")]
 #[global_allocator]
@@ -20,5 +12,5 @@ fn main() -> std::process::ExitCode {
     let args = std::env::args_os()
         .map(|arg| arg.to_string_lossy().into_owned())
         .collect();
-    cli::run(args)
+    velero::run(args)
 }

@@ -114,7 +114,8 @@ async fn prepare(args: &Args, process: &Process) -> anyhow::Result<Shared> {
     let client = process.client.clone();
     let limit = load_concurrency(&client, &namespace, &args.node_agent_configmap).await?;
     let shared = Shared {
-        context: Context::new(client, namespace.clone(), process.credentials()),
+        context: Context::new(client, namespace.clone(), process.credentials())
+            .over(process.stores.clone(), process.environment.clone()),
         policy: Arc::new(Policy::for_node(&node, "linux", *args.data_mover_prepare_timeout)),
         slots: Arc::new(Slots::new(limit)),
         resource_timeout: *args.resource_timeout,

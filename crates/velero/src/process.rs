@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use caravel_backup_repository::Environment;
+use caravel_backup_store::{NetworkStores, Stores};
 use caravel_data_mover::{NodeVolumes, ProcessCredentials, Volumes};
 use kube::Client;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +32,10 @@ pub struct Process {
     pub volumes: Arc<dyn Volumes>,
     /// Whether it has a network address of its own to listen on. Tasks of one process share one machine's ports.
     pub has_address: bool,
+    /// The way to object storage.
+    pub stores: Arc<dyn Stores>,
+    /// What the repository engine takes from the machine: time, randomness, threads.
+    pub environment: Environment,
     /// Set when the program is to end.
     pub shutdown: CancellationToken,
 }
@@ -52,6 +58,8 @@ impl Process {
             termination_log: "/dev/termination-log".into(),
             volumes: Arc::new(NodeVolumes),
             has_address: true,
+            stores: Arc::new(NetworkStores),
+            environment: Environment::system(),
             shutdown: CancellationToken::new(),
         })
     }

@@ -259,7 +259,8 @@ async fn prepare(args: &Args, process: &Process) -> anyhow::Result<Context> {
     ensure::namespace(&client, &namespace).await?;
     ensure::repository_password(&client, &namespace).await?;
     ensure::data_mover_rights(&client, &namespace).await?;
-    let context = Context::new(client, namespace.clone(), process.credentials());
+    let context = Context::new(client, namespace.clone(), process.credentials())
+        .over(process.stores.clone(), process.environment.clone());
     backup::recover(&context)
         .await
         .map_err(|error| anyhow::anyhow!("cannot take over from a former server: {error}"))?;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::ResponseBody;
 use super::call::Call;
+use super::faulty::Stored;
 use super::versions;
 use crate::error::ApiError;
 use crate::kind::Kind;
@@ -41,10 +42,14 @@ pub(crate) enum Answer {
 /// The answer in the shape the call asked for.
 pub(crate) fn render(call: &Call, answer: Answer, now: jiff::Timestamp) -> Response<ResponseBody> {
     let mut response = match answer {
-        Answer::Object { code, object } => json(
-            code,
-            &shaped(&call.kind, call.shape, include(&call.query), &object, now),
-        ),
+        Answer::Object { code, object } => {
+            let mut response = json(
+                code,
+                &shaped(&call.kind, call.shape, include(&call.query), &object, now),
+            );
+            response.extensions_mut().insert(Stored(object));
+            response
+        }
         Answer::List { objects, metadata } => list(call, &objects, metadata, now),
         Answer::Plain { code, value } => json(code, &value),
         Answer::Stream { content_type, chunks } => stream(content_type, chunks),
@@ -193,7 +198,16 @@ pub(crate) fn text(code: u16, text: &str) -> Response<ResponseBody> {
 
 /// An error as a `Status`.
 pub(crate) fn refused(error: &ApiError) -> Response<ResponseBody> {
-    json(error.reason.code(), &error.status())
+    let mut response = json(error.reason.code(), &error.status());
+    // As `k8s.io/apiserver` v0.34, `responsewriters.ErrorNegotiated`.
+    if let Some(seconds) = error.details["retryAfterSeconds"]
+        .as_u64()
+        .filter(|seconds| *seconds > 0)
+    {
+        let seconds = header::HeaderValue::from(seconds);
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
+    response
 }
 
 fn whole(code: u16, content_type: &'static str, bytes: Bytes) -> Response<ResponseBody> {

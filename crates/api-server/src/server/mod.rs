@@ -10,6 +10,7 @@ pub(crate) mod create;
 pub(crate) mod decode;
 pub(crate) mod definitions;
 pub(crate) mod delete;
+pub(crate) mod faulty;
 pub(crate) mod metadata;
 pub(crate) mod paging;
 pub(crate) mod read;
@@ -37,6 +38,7 @@ use crate::access::{Action, Attributes};
 use crate::builtin::kinds;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{ApiError, Reason};
+use crate::faults::{Faults, Observer};
 use crate::nodes::Nodes;
 use crate::registry::Registry;
 use crate::request::{Query, ResourcePath, Target};
@@ -45,6 +47,7 @@ use crate::tokens::Tokens;
 use crate::user::User;
 use answer::Answer;
 use call::Call;
+use faulty::Hooks;
 
 /// Body of an answer: whole, or growing as long as a watch lasts.
 pub type ResponseBody = UnsyncBoxBody<Bytes, std::convert::Infallible>;
@@ -70,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) authorization: Authorization,
     pub(crate) nodes: RwLock<Option<Arc<dyn Nodes>>>,
+    pub(crate) hooks: RwLock<Hooks>,
     pub(crate) certificates: Mutex<Option<Arc<crate::serve::Authority>>>,
 }
 
@@ -86,6 +90,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     seed: Option<u64>,
     authorization: Authorization,
+    hooks: Hooks,
 }
 
 impl Builder {
@@ -109,6 +114,20 @@ impl Builder {
         self
     }
 
+    /// What goes wrong, and when ([`crate::faults`]); nothing when not said.
+    #[must_use]
+    pub fn faults(mut self, faults: Arc<dyn Faults>) -> Self {
+        self.hooks.faults = Some(faults);
+        self
+    }
+
+    /// Who is told of every write.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.hooks.observer = Some(observer);
+        self
+    }
+
     /// A server that holds what an empty cluster holds.
     pub fn build(self) -> ApiServer {
         let server = ApiServer {
@@ -123,6 +142,7 @@ impl Builder {
                 clock: self.clock,
                 authorization: self.authorization,
                 nodes: RwLock::new(None),
+                hooks: RwLock::new(self.hooks),
                 certificates: Mutex::default(),
             }),
         };
@@ -137,6 +157,7 @@ impl ApiServer {
             clock: Arc::new(SystemClock),
             seed: None,
             authorization: Authorization::default(),
+            hooks: Hooks::default(),
         }
     }
 
@@ -177,7 +198,7 @@ impl ApiServer {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let user = self.acting(user, &request)?;
         match Target::parse(request.uri().path()) {
-            Target::Resource(path) => self.resource(&user, path, request).await,
+            Target::Resource(path) => self.asked(&user, path, request).await,
             Target::Other(parts) => self.other(&user, &parts, &request),
         }
     }

@@ -13,8 +13,10 @@ use tokio::time::{Instant, sleep_until};
 use super::ApiServer;
 use super::answer::{Answer, include, shaped};
 use super::call::Call;
+use super::faulty::Asked;
 use super::read::selector;
 use crate::error::{ApiError, Reason};
+use crate::faults::WatchFault;
 use crate::kind::Kind;
 use crate::request::Shape;
 use crate::selector::Selector;
@@ -41,6 +43,7 @@ impl ApiServer {
 /// A watch under way.
 struct Watching {
     server: ApiServer,
+    asked: Asked,
     kind: Arc<Kind>,
     resource: Resource,
     namespace: Option<String>,
@@ -69,6 +72,7 @@ impl Watching {
         let changed = server.inner.state.lock().store.subscribe(&call.resource);
         Ok(Self {
             server: server.clone(),
+            asked: Asked::watch(call),
             kind: Arc::clone(&call.kind),
             resource: call.resource.clone(),
             namespace: call.namespace.clone(),
@@ -122,7 +126,7 @@ impl Watching {
 
     async fn next(mut self) -> Option<(Bytes, Self)> {
         loop {
-            if !self.ready.is_empty() {
+            if !self.ready.is_empty() && !self.is_broken_off() {
                 let chunk = Bytes::from(std::mem::take(&mut self.ready));
                 return Some((chunk, self));
             }
@@ -137,6 +141,27 @@ impl Watching {
         }
     }
 
+    /// What a fault does to what is about to be sent; true: nothing of it is.
+    fn is_broken_off(&mut self) -> bool {
+        match self.server.watch_fault(&self.asked.subject()) {
+            None => return false,
+            Some(WatchFault::Drop) => self.ready.clear(),
+            Some(WatchFault::Expired) => self.expire(self.seen),
+        }
+        self.done = true;
+        self.ready.is_empty()
+    }
+
+    fn expire(&mut self, oldest: u64) {
+        let error = ApiError::new(
+            Reason::Expired,
+            format!("too old resource version: {} ({oldest})", self.seen),
+        );
+        let mut out = Vec::new();
+        write_event(&mut out, "ERROR", &error.status());
+        self.ready = out;
+    }
+
     /// Writes what changed since the last look.
     fn collect(&mut self) {
         let (changes, newest) = {
@@ -148,24 +173,20 @@ impl Watching {
                 state.store.revision(),
             )
         };
-        let mut out = Vec::new();
         match changes {
             Ok(changes) => {
+                let mut out = Vec::new();
                 for change in &changes {
                     self.change(&mut out, change);
                 }
                 self.seen = self.seen.max(newest);
+                self.ready = out;
             }
             Err(forgotten) => {
-                let error = ApiError::new(
-                    Reason::Expired,
-                    format!("too old resource version: {} ({})", self.seen, forgotten.oldest),
-                );
-                write_event(&mut out, "ERROR", &error.status());
+                self.expire(forgotten.oldest);
                 self.done = true;
             }
         }
-        self.ready = out;
     }
 
     async fn wait(&mut self) {

@@ -122,7 +122,11 @@ impl BackupFinalizer {
         let (old, new) = (folder.path().join("old.tar.gz"), folder.path().join("new.tar.gz"));
         store.get_backup_contents(name, &old).await?;
         let to = new.clone();
-        tokio::task::spawn_blocking(move || tarball::replace(&old, &to, &items)).await??;
+        let replaced = self
+            .context
+            .environment
+            .run(move || tarball::replace(&old, &to, &items));
+        replaced.await??;
         store.put_backup_contents(name, &new).await?;
         Ok(())
     }
@@ -205,7 +209,7 @@ impl BackupFinalizer {
             .by_name(&backup.spec.storage_location)
             .await?;
         let store = resolved.backup_store(&backup.spec.storage_location)?;
-        let objects = resolved.location.object_store(resolved.credentials.as_ref())?;
+        let objects = resolved.object_store()?;
         let key = store
             .layout()
             .download_target(&DownloadTargetKind::BackupLog, name)

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use caravel_api::phase::{BackupStorageLocationAccessMode, UploaderType};
 use caravel_api::v1::{BackupRepository, BackupStorageLocation};
-use caravel_backup_repository::{DEFAULT_PASSWORD, Environment, PASSWORD_KEY, PASSWORD_SECRET, Prepare};
+use caravel_backup_repository::{DEFAULT_PASSWORD, PASSWORD_KEY, PASSWORD_SECRET, Prepare};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
@@ -194,8 +194,7 @@ impl Controller {
             .await
             .map_err(|error| chain(&error))?;
         let storage = resolved
-            .location
-            .repository_storage(resolved.credentials.as_ref(), &spec.volume_namespace)
+            .repository_storage(&spec.volume_namespace)
             .map_err(|error| chain(&error))?;
         let read_only = location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly);
         let mode = if read_only {
@@ -203,7 +202,7 @@ impl Controller {
         } else {
             Prepare::ConnectOrCreate
         };
-        caravel_backup_repository::prepare(storage, &password, mode, Environment::system())
+        caravel_backup_repository::prepare(storage, &password, mode, self.context.environment.clone())
             .await
             .map(drop)
             .map_err(|error| chain(&error))

@@ -142,11 +142,14 @@ impl Attempt<'_> {
             .get_backup_contents(&self.backup.name_any(), &archive)
             .await?;
         std::fs::create_dir_all(&folder)?;
-        let contents = tokio::task::spawn_blocking(move || -> Result<BackupContents, Error> {
-            tarball::unpack(&archive, &folder)?;
-            std::fs::remove_file(&archive)?;
-            Ok(BackupContents::read(&folder)?)
-        });
+        let contents = self
+            .context
+            .environment
+            .run(move || -> Result<BackupContents, Error> {
+                tarball::unpack(&archive, &folder)?;
+                std::fs::remove_file(&archive)?;
+                Ok(BackupContents::read(&folder)?)
+            });
         contents.await?
     }
 

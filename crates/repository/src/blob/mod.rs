@@ -139,14 +139,11 @@ pub(crate) async fn run<T: Send + 'static>(
     environment: &Environment,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> T {
-    if environment.cpu_threads == 0 {
-        return work();
-    }
-    match tokio::task::spawn_blocking(work).await {
+    match environment.run(work).await {
         Ok(done) => done,
-        Err(join) => match join.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => panic!("the runtime shut down while the repository engine was working"),
+        Err(abandoned) => match abandoned.into_panic() {
+            Some(panic) => std::panic::resume_unwind(panic),
+            None => panic!("the runtime shut down while the repository engine was working"),
         },
     }
 }

@@ -1,16 +1,19 @@
 //! Bytes of a pack (kopia-format.md 6.3).
 //!
 //! ```text
-//! preamble 32 random │ segment … segment │ padding 1…4096 random │ sealed local index │ postamble
+//! [format replica │] preamble 32 random │ segment … segment │ padding 1…4096 random │ sealed local index │ postamble
 //! ```
-//! Readers find segments through index blobs; local index and postamble serve `kopia index recover`.
+//! Readers find segments through index blobs; local index and postamble serve `index recover` (`recover/`), the
+//! replica of the format blob in packs of format version 1 serves `repository repair`.
+
+use std::sync::Arc;
 
 use crate::{
     blob::names::PackKind,
-    crypto::{HASH_LENGTH, Sealer},
+    crypto::Sealer,
     environment::Environment,
     error::Result,
-    index::{Entry, PackNames, v2},
+    index::{self, Entry, PackNames},
 };
 
 const PREAMBLE: usize = 32;
@@ -25,12 +28,29 @@ pub struct PackBuilder {
     data: Vec<u8>,
     entries: Vec<Entry>,
     names: PackNames,
+    index_version: u8,
+}
+
+/// How packs of one repository begin and end.
+#[derive(Clone, Debug)]
+pub struct PackFormat {
+    /// Of the local index.
+    pub index_version: u8,
+    /// In front of everything, in repositories of format version 1; else empty.
+    pub replica: Arc<[u8]>,
 }
 
 impl PackBuilder {
-    /// Starts with the preamble.
-    pub fn new(name: String, kind: PackKind, environment: &Environment, capacity: usize) -> Self {
+    /// Starts with the replica, where there is one, and the preamble.
+    pub fn new(
+        name: String,
+        kind: PackKind,
+        format: &PackFormat,
+        environment: &Environment,
+        capacity: usize,
+    ) -> Self {
         let mut data = Vec::with_capacity(capacity);
+        data.extend_from_slice(&format.replica);
         data.extend_from_slice(&environment.random::<PREAMBLE>());
         Self {
             name,
@@ -38,6 +58,7 @@ impl PackBuilder {
             data,
             entries: Vec::new(),
             names: PackNames::default(),
+            index_version: format.index_version,
         }
     }
 
@@ -73,7 +94,7 @@ impl PackBuilder {
 
         self.entries.sort_unstable_by_key(|entry| entry.id);
         self.entries.dedup_by_key(|entry| entry.id);
-        let mut index = v2::encode(&self.entries, &self.names)?;
+        let mut index = index::encode(self.index_version, &self.entries, &self.names)?;
         index.extend_from_slice(&environment.random::<LOCAL_INDEX_SUFFIX>());
         let iv = sealer.hash(&index);
         let offset = self.data.len();
@@ -86,7 +107,7 @@ impl PackBuilder {
 }
 
 /// How to find the local index from the end of a pack.
-fn postamble(iv: &[u8; HASH_LENGTH], offset: u64, length: u64) -> Vec<u8> {
+pub(crate) fn postamble(iv: &[u8], offset: u64, length: u64) -> Vec<u8> {
     let mut out = Vec::new();
     put_varint(&mut out, 1);
     put_varint(&mut out, iv.len() as u64);

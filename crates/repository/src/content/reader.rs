@@ -61,8 +61,8 @@ impl ContentReader {
             let Some(entry) = reading.index.find(id) else {
                 continue;
             };
-            let pack = reading.index.pack_name(entry);
-            match self.read_entry(entry, pack, reading.index.pack_end(entry)) {
+            let pack = reading.index.pack_name(&entry);
+            match self.read_entry(&entry, pack, reading.index.pack_end(&entry)) {
                 Err(error) if error.is_missing_blob() => first_failure = Some(error),
                 done => return done.map_err(|e| e.while_doing(format_args!("cannot read content {id}"))),
             }
@@ -89,7 +89,7 @@ impl ContentReader {
     pub(crate) fn sealed_segment(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Bytes> {
         let naming = |e: RepositoryError| e.while_doing(format_args!("cannot read content {}", entry.id));
         let segment = self.segment(entry, pack, pack_end).map_err(naming)?;
-        match self.sealer.open(&entry.id.hash(), &segment) {
+        match self.sealer.open(entry.id.iv(), &segment) {
             Some(_) => Ok(segment),
             None => Err(naming(RepositoryError::damaged(format!(
                 "the segment at {} of pack {pack} was altered: its authentication failed",
@@ -111,7 +111,7 @@ impl ContentReader {
     fn read_entry(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Vec<u8>> {
         let at = || format!("the segment at {} of pack {pack}", entry.pack_offset);
         let segment = self.segment(entry, pack, pack_end)?;
-        let payload = self.sealer.open(&entry.id.hash(), &segment).ok_or_else(|| {
+        let payload = self.sealer.open(entry.id.iv(), &segment).ok_or_else(|| {
             RepositoryError::damaged(format!("{} was altered: its authentication failed", at()))
         })?;
         if entry.compression == 0 {

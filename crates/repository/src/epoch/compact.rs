@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::upkeep::Compaction;
 use crate::{
     error::{RepositoryError, RepositoryErrorKind, Result},
-    index::{self, Entry, PackNames, precedence, shards, v2},
+    index::{self, Entry, PackNames, shards},
     repository::Inner,
 };
 
@@ -26,7 +26,7 @@ pub(crate) fn compact(inner: &Inner, compaction: &Compaction, listed_at: Timesta
     };
     let plain: Vec<Vec<u8>> = shards(&entries)
         .iter()
-        .map(|shard| v2::encode(shard, &packs))
+        .map(|shard| index::encode(inner.format.config.index_version(), shard, &packs))
         .collect::<Result<_>>()?;
     let set = hex::encode(inner.environment.random::<8>());
     let suffix = format!("s{set}-c{}", plain.len());
@@ -57,7 +57,6 @@ fn merge(inner: &Inner, blobs: &[String]) -> Result<(Vec<Entry>, PackNames)> {
         index::decode(&plain, &mut packs, &mut entries)
             .map_err(|e| e.while_doing(format_args!("cannot read index blob {name}")))?;
     }
-    entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| precedence(b, a, &packs)));
-    entries.dedup_by_key(|entry| entry.id);
+    index::keep_winners(&mut entries, &packs);
     Ok((entries, packs))
 }

@@ -11,7 +11,7 @@ use caravel_storage::BlobMetadata;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{IndexBlob, Kind, complete_sets, longest_chain};
-use crate::format::config::EpochParameters;
+use crate::format::EpochParameters;
 
 /// One listing of the `x` blobs.
 pub struct Listing<'a> {

@@ -166,7 +166,7 @@ pub fn act(repository: &Repository, mut figures: Rewrite, moves: &[Move]) -> Res
     let mut bytes = 0;
     let mut index = repository.inner.committed.refresh()?.index.clone();
     for one in moves {
-        let Some(entry) = index.find(&one.id).copied() else {
+        let Some(entry) = index.find(&one.id) else {
             continue;
         };
         if *index.pack_name(&entry) != one.pack {
@@ -215,7 +215,7 @@ mod tests {
                 original_length: 72,
             });
         let entries = entries.collect();
-        MergedIndex::new(entries, packs, 0, BTreeSet::new())
+        MergedIndex::new(entries, packs, 0, BTreeSet::new()).unwrap()
     }
 
     /// The packs that contents are moved out of, when a full one has `pack_size` bytes.

@@ -15,7 +15,12 @@ use super::{
     schedule::{Extra, Run, Task},
     snapshot_gc,
 };
-use crate::{epoch::upkeep::Listing, error::Result, format::config::EpochParameters, repository::Repository};
+use crate::{
+    epoch::{IndexManager, upkeep::Listing},
+    error::Result,
+    format::EpochParameters,
+    repository::Repository,
+};
 
 /// A maintenance under way.
 pub(super) struct Maintenance<'r> {
@@ -49,23 +54,37 @@ impl Figures {
 impl Maintenance<'_> {
     /// All tasks; stops at the first that fails.
     pub fn run(mut self) -> Result<Plan> {
+        let epochs = self.repository.inner.format.config.index_manager() == IndexManager::Epochs;
         if self.plan.kind == Kind::Quick {
-            self.compact_single_epoch()?;
-            self.advance_epoch()?;
+            self.epoch_tasks(epochs, false)?;
             return Ok(self.plan);
         }
         self.compact_manifests()?;
         self.collect_snapshots()?;
         self.rewrite_contents()?;
-        self.drop_deleted_contents()?;
+        if epochs {
+            self.drop_deleted_contents()?;
+        }
         self.delete_packs()?;
-        self.compact_single_epoch()?;
-        self.advance_epoch()?;
-        self.compact_range()?;
-        self.clean_up_markers()?;
-        self.delete_superseded_indexes()?;
+        self.epoch_tasks(epochs, true)?;
         self.delete_logs()?;
         Ok(self.plan)
+    }
+
+    fn epoch_tasks(&mut self, epochs: bool, full: bool) -> Result<()> {
+        if !epochs {
+            let why = "this repository has no epochs; merging its index is left to kopia";
+            self.plan.steps.push(self.skip(Task::IndexCompaction, why));
+            return Ok(());
+        }
+        self.compact_single_epoch()?;
+        self.advance_epoch()?;
+        if full {
+            self.compact_range()?;
+            self.clean_up_markers()?;
+            self.delete_superseded_indexes()?;
+        }
+        Ok(())
     }
 
     /// Runs a task and notes it in the schedule, be it as a failure.

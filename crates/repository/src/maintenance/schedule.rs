@@ -176,7 +176,12 @@ impl Repository {
 
     fn schedule_key(&self) -> Zeroizing<[u8; 32]> {
         let format = &self.inner.format;
-        hkdf_sha256(&format.config.master_key.0, &format.unique_id, KEY_PURPOSE)
+        // Old repositories have it from the password itself.
+        let from: &[u8] = match format.config.password_change_enabled() {
+            true => &format.config.master_key.0,
+            false => format.format_key.as_ref(),
+        };
+        hkdf_sha256(from, &format.unique_id, KEY_PURPOSE)
     }
 }
 

@@ -157,7 +157,7 @@ fn revive_all(repository: &Repository, ids: &[ContentId]) -> Result<()> {
     let index = repository.inner.committed.current().index.clone();
     let writer = repository.write()?;
     for id in ids {
-        let Some(entry) = index.find(id).copied().filter(|entry| entry.deleted) else {
+        let Some(entry) = index.find(id).filter(|entry| entry.deleted) else {
             continue;
         };
         let place = (&entry, index.pack_name(&entry), index.pack_end(&entry));

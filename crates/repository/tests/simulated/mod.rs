@@ -72,6 +72,7 @@ impl World {
             clock: clock.clone(),
             randomness: Arc::new(Seeded(AtomicU64::new(seed | 1))),
             cpu_threads: 0,
+            blocking: None,
             key_derivation: Arc::new(FreeKeys),
         };
         Self { clock, environment }

@@ -55,7 +55,7 @@ pub(crate) fn upload(
         top: Mutex::default(),
         unfinished: Mutex::default(),
     };
-    let workers = request.parallel_files.unwrap_or_else(one_a_core);
+    let workers = job::workers(repository, request.parallel_files);
     let walked = job::run(
         workers,
         cancel,

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use caravel_backup_repository::Environment;
+use caravel_backup_store::{NetworkStores, Stores};
 use caravel_data_mover::{NotAVolume, VolumeMode, Volumes};
 use caravel_sandbox::{Container, Program};
 use tracing::Instrument as _;
@@ -20,7 +22,22 @@ use crate::process::Process;
 pub const IMAGE: &str = "velero/velero";
 
 /// Runs `/velero …`.
-pub struct Velero;
+pub struct Velero {
+    /// The way to object storage.
+    pub stores: Arc<dyn Stores>,
+    /// What the repository engine takes from the machine.
+    pub environment: Environment,
+}
+
+impl Default for Velero {
+    /// Over the network, on this machine.
+    fn default() -> Self {
+        Self {
+            stores: Arc::new(NetworkStores),
+            environment: Environment::system(),
+        }
+    }
+}
 
 #[async_trait]
 impl Program for Velero {
@@ -30,7 +47,7 @@ impl Program for Velero {
         let pod = format!("{}/{}", namespace.unwrap_or_default(), name.unwrap_or_default());
         let span = container_log::span(&pod, &container.name, &container.log);
         let (command, log) = (container.command.clone(), container.log.clone());
-        match cli::run_in_container(&command, process(container))
+        match cli::run_in_container(&command, self.process(container))
             .instrument(span)
             .await
         {
@@ -43,25 +60,29 @@ impl Program for Velero {
     }
 }
 
-/// What a container is to the product.
-fn process(container: Container) -> Process {
-    let volumes = Published::of(&container);
-    let container = Arc::new(container);
-    Process {
-        client: container.client.clone(),
-        variables: container.env.clone(),
-        termination_log: container.termination_message.clone(),
-        volumes: Arc::new(volumes),
-        has_address: false,
-        shutdown: container.stop.clone(),
-        paths: Arc::new(move |path: &Path| {
-            match container.on_machine(path) {
-                // A node may publish by a link, where others mount.
-                Some(found) => found.canonicalize().unwrap_or(found),
-                // Outside its mounts a container has only its image: never this machine's files.
-                None => Path::new("/dev/null").join(path.strip_prefix("/").unwrap_or(path)),
-            }
-        }),
+impl Velero {
+    /// What a container is to the product.
+    fn process(&self, container: Container) -> Process {
+        let volumes = Published::of(&container);
+        let container = Arc::new(container);
+        Process {
+            client: container.client.clone(),
+            variables: container.env.clone(),
+            termination_log: container.termination_message.clone(),
+            volumes: Arc::new(volumes),
+            has_address: false,
+            stores: self.stores.clone(),
+            environment: self.environment.clone(),
+            shutdown: container.stop.clone(),
+            paths: Arc::new(move |path: &Path| {
+                match container.on_machine(path) {
+                    // A node may publish by a link, where others mount.
+                    Some(found) => found.canonicalize().unwrap_or(found),
+                    // Outside its mounts a container has only its image: never this machine's files.
+                    None => Path::new("/dev/null").join(path.strip_prefix("/").unwrap_or(path)),
+                }
+            }),
+        }
     }
 }
 
@@ -112,6 +133,12 @@ impl Volumes for Published {
             VolumeMode::Block if metadata.len() == 0 => Err(NotAVolume::NoSize { path: name }),
             VolumeMode::Block => Ok(()),
         }
+    }
+
+    /// These are folders of the machine's own file system: to sync it would write out what everybody on the machine has
+    /// written, and the driver promises nothing after a power cut anyway (`csi-driver`, `folder.rs`).
+    fn outlive_the_machine(&self) -> bool {
+        false
     }
 }
 

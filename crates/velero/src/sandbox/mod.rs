@@ -14,8 +14,8 @@
 //! here reads a kubeconfig or can reach a real cluster.
 
 mod application;
-mod container;
-mod container_log;
+pub(crate) mod container;
+pub(crate) mod container_log;
 mod fingerprint;
 mod folder;
 mod object_store;

@@ -43,7 +43,7 @@ impl World {
             .map_err(|error| Failure::new(format!("starting the object store: {error:#}")))?;
         let mut cluster = Sandbox::builder()
             .folder(folder.path().join("cluster"))
-            .image(container::IMAGE, Arc::new(Velero))
+            .image(container::IMAGE, Arc::new(Velero::default()))
             .image(shop::IMAGE, Arc::new(shop.clone()));
         if let Some(saved) = saved(&folder)? {
             cluster = cluster.saved(saved);

@@ -6,9 +6,9 @@ use super::{ContentWriter, Session, State};
 use crate::{
     blob::names::SessionId,
     content::ContentId,
-    epoch::EpochState,
+    epoch::{EpochState, IndexManager, legacy},
     error::{RepositoryError, RepositoryErrorKind, Result},
-    index::{Entry, PackNames, shards, v2},
+    index::{self, Entry, PackNames, shards},
 };
 
 /// How often the epoch may move on while we write before we give up.
@@ -19,7 +19,7 @@ impl ContentWriter {
     pub fn delete(&self, id: &ContentId) -> Result<()> {
         let committed = self.committed.fresh()?;
         if let Some(entry) = committed.index.find(id).filter(|entry| !entry.deleted) {
-            self.tombstone(entry, committed.index.pack_name(entry));
+            self.tombstone(&entry, committed.index.pack_name(&entry));
         }
         Ok(())
     }
@@ -28,6 +28,7 @@ impl ContentWriter {
     ///
     /// Errors: see [`crate::Writer::commit`]. A marker that cannot be deleted afterwards is no error.
     pub fn commit(&self) -> Result<()> {
+        self.check_format()?;
         let (data, metadata) = {
             let mut state = self.state.lock();
             (state.data.take(), state.metadata.take())
@@ -63,8 +64,15 @@ impl ContentWriter {
         let shards = shards(entries);
         let plain: Vec<Vec<u8>> = shards
             .iter()
-            .map(|shard| v2::encode(shard, packs))
+            .map(|shard| index::encode(self.layout.packs.index_version, shard, packs))
             .collect::<Result<_>>()?;
+        if self.layout.manager == IndexManager::Legacy {
+            for index in &plain {
+                let (name, body) = self.sealer.seal_blob(legacy::INDEX, session.as_str(), index);
+                self.blobs.put(&name, Bytes::from(body))?;
+            }
+            return Ok(());
+        }
         for _ in 0..ATTEMPTS {
             let epoch = self.write_epoch()?;
             let mut written = Vec::new();
