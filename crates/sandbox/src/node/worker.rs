@@ -107,7 +107,13 @@ impl Worker {
             .status
             .as_ref()
             .and_then(|status| status.phase.as_deref());
-        if !matches!(phase, Some("Succeeded" | "Failed")) {
+        let was_over = self.record.lock().is_over;
+        if matches!(phase, Some("Succeeded" | "Failed")) {
+            // All is said.
+        } else if was_over {
+            // It ran when the machine went down, and is not to run again.
+            self.report().await;
+        } else {
             self.report().await;
             self.mount().await;
             self.report().await;
