@@ -122,7 +122,10 @@ fn a_pod_that_ran_when_the_machine_went_down_has_failed_unless_it_may_be_restart
     let status = met_again("Never");
     assert_eq!(status["phase"], "Failed");
     let ended = &status["containerStatuses"][0]["state"]["terminated"];
-    assert_eq!(ended["exitCode"], UNKNOWN_END);
+    assert_eq!(
+        (&ended["exitCode"], &ended["reason"]),
+        (&json!(137), &json!("ContainerStatusUnknown"))
+    );
     assert_eq!(
         status["initContainerStatuses"][0]["state"]["terminated"]["exitCode"],
         0
