@@ -151,9 +151,9 @@ impl<'a> VolumeChoice<'a> {
     pub fn can_go_through_the_pod(&self, volume: &Value) -> bool {
         let has = |source: &str| volume.get(source).is_some_and(|value| !value.is_null());
         let never = ["hostPath", "secret", "configMap", "projected", "downwardAPI"];
-        !never.into_iter().any(has)
-            && !(self.leave_claims && has("persistentVolumeClaim"))
-            && !text(volume, "/name").starts_with("default-token")
+        let left_to_a_snapshot = self.leave_claims && has("persistentVolumeClaim");
+        let token = text(volume, "/name").starts_with("default-token");
+        !(token || left_to_a_snapshot || never.into_iter().any(has))
     }
 
     /// By the pod's annotation: those that it names, or with the default on those that it does not name.

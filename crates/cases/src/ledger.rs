@@ -61,6 +61,16 @@ pub const ENTRIES: &[Entry] = &[
         "the parameter snapshotClass is main's",
     ),
     different(
+        "internal_resourcemodifiers/TestJsonMergePatchFailure.json",
+        &[1],
+        "{\"a\"::1} is YAML 1.2: a is \":1\"",
+    ),
+    different(
+        "internal_resourcemodifiers/TestStrategicMergePatchFailure.json",
+        &[2],
+        "{\"a\"::1} is YAML 1.2: a is \":1\"",
+    ),
+    different(
         "pkg_backup/TestBackupResourceOrdering.json",
         &[0],
         "claims are written as soon as their snapshots are cut, which all are taken at once; no restore depends on the \

@@ -16,7 +16,7 @@ use crate::{
     crypto::Sealer,
     environment::Environment,
     epoch::IndexManager,
-    error::{RepositoryError, Result},
+    error::{RepositoryError, RepositoryErrorKind, Result},
     format::{self, Format, FormatOptions, guard::FormatGuard},
     manifest::{
         Labels, Manifest, ManifestId,
@@ -157,6 +157,17 @@ impl Repository {
         options: OpenOptions,
         environment: Environment,
     ) -> Result<Self> {
+        Self::open_with(blobs, password, options, environment, true)
+    }
+
+    /// Opens, with or without its index.
+    pub(crate) fn open_with(
+        blobs: Blobs,
+        password: &SecretString,
+        options: OpenOptions,
+        environment: Environment,
+        reads_index: bool,
+    ) -> Result<Self> {
         let format = format::load(&blobs, password, &environment)?;
         let sealer = Sealer::new(
             format.config.algorithms()?,
@@ -172,13 +183,17 @@ impl Repository {
             // Compacted index blobs stay for an hour.
             IndexManager::Legacy => 30 * 60,
         };
-        let committed = Arc::new(Committed::open(
+        let committed = Committed::unread(
             blobs.clone(),
             sealer.clone(),
             environment.clone(),
             manager,
             max_reading_secs,
-        )?);
+        );
+        if reads_index {
+            committed.refresh()?;
+        }
+        let committed = Arc::new(committed);
         let contents = Arc::new(ContentReader::new(
             blobs.clone(),
             sealer.clone(),
@@ -286,6 +301,33 @@ impl Repository {
     }
 
     // From here on: for the engine's own threads.
+
+    /// Whether the local clock lags behind the storage's (blocking): some blob was written more than `allowed` from now.
+    /// Such a client takes what is new for old, and what it writes is taken for old by others. A clock that is ahead
+    /// cannot be seen without writing; maintenance looks for that, as Kopia's does.
+    ///
+    /// Errors: `ClockSkew`, saying by how much.
+    pub fn check_clock(&self, allowed: std::time::Duration) -> Result<()> {
+        let mut newest = None;
+        for prefix in ["kopia.", "n", "x", "s"] {
+            let listed = self.inner.blobs.list(prefix)?;
+            newest = newest.max(listed.iter().map(|blob| blob.timestamp).max());
+        }
+        let now = self.inner.environment.clock.now();
+        match newest {
+            Some(newest) if newest.duration_since(now).unsigned_abs() > allowed && newest > now => {
+                let lag = newest.duration_since(now).as_secs();
+                Err(RepositoryError::new(
+                    RepositoryErrorKind::ClockSkew,
+                    format!(
+                        "the storage has blobs from {newest}, {lag} s after this machine's {now}; nothing was written: \
+                         set the clock (NTP) and start again"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
 
     /// Starts a writer (blocking). Several may write at the same time.
     ///

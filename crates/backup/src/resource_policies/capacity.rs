@@ -39,9 +39,11 @@ impl Capacity {
     /// Whether a size (of [`quantity`]) is in the range.
     pub fn holds(self, size: i128) -> bool {
         let (lower, upper) = (self.lower, self.upper);
-        (lower == 0 && upper >= size)
-            || (upper == 0 && lower <= size)
-            || (lower != 0 && upper != 0 && lower <= size && size <= upper)
+        match (lower, upper) {
+            (0, 0) => true,
+            (lower, 0) => lower <= size,
+            (lower, upper) => lower <= size && size <= upper,
+        }
     }
 
     /// A range can hold something.

@@ -41,20 +41,20 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Reads the index for the first time.
-    pub fn open(
+    /// As if there were no index, until [`Committed::refresh`] reads it.
+    pub(crate) fn unread(
         blobs: Blobs,
         sealer: Arc<Sealer>,
         environment: Environment,
         manager: IndexManager,
         max_reading_secs: i64,
-    ) -> Result<Self> {
+    ) -> Self {
         let taken_at = environment.clock.now();
         let empty = Arc::new(Reading {
             index: Arc::default(),
             taken_at,
         });
-        let committed = Self {
+        Self {
             blobs,
             sealer,
             environment,
@@ -62,9 +62,7 @@ impl Committed {
             max_reading_secs,
             current: RwLock::new(empty),
             refreshing: Mutex::new(()),
-        };
-        committed.refresh()?;
-        Ok(committed)
+        }
     }
 
     /// The latest reading, however old.

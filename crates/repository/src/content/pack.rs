@@ -119,6 +119,48 @@ pub(crate) fn postamble(iv: &[u8], offset: u64, length: u64) -> Vec<u8> {
     out
 }
 
+/// What a postamble says; not authenticated, so it is only a hint of where to look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Postamble {
+    /// The whole hash of the local index.
+    pub iv: Vec<u8>,
+    /// From the start of the pack, in bytes.
+    pub offset: u64,
+    pub length: u64,
+}
+
+impl Postamble {
+    /// From the last bytes of a pack; `None` when they are not the end of one.
+    pub fn find(tail: &[u8]) -> Option<Self> {
+        let (length, rest) = tail.split_last()?;
+        let start = rest.len().checked_sub(usize::from(*length))?;
+        let (mut payload, sum) = rest[start..].split_last_chunk::<4>()?;
+        if crc32fast::hash(payload).to_be_bytes() != *sum || take_varint(&mut payload)? != 1 {
+            return None;
+        }
+        let iv_length = usize::try_from(take_varint(&mut payload)?).ok()?;
+        let (iv, mut payload) = payload.split_at_checked(iv_length)?;
+        Some(Self {
+            iv: iv.to_vec(),
+            offset: take_varint(&mut payload)?,
+            length: take_varint(&mut payload)?,
+        })
+    }
+}
+
+fn take_varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
 fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -130,11 +172,28 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn postamble_is_the_one_of_the_reference() {
         let iv: [u8; 16] = std::array::from_fn(|i| i as u8);
         let expected = "0110000102030405060708090a0b0c0d0e0f8020af01fad66c5b1a";
         assert_eq!(hex::encode(postamble(&iv, 4096, 175)), expected);
+        let found = Postamble::find(&[&[1, 2, 3][..], &postamble(&iv, 4096, 175)].concat()).unwrap();
+        assert_eq!((found.iv, found.offset, found.length), (iv.to_vec(), 4096, 175));
+    }
+
+    proptest! {
+        #[test]
+        fn random_tails_are_no_postambles_and_never_panic(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..100), sum in any::<bool>()
+        ) {
+            if sum && !bytes.is_empty() {
+                let payload = bytes.clone();
+                bytes.extend_from_slice(&crc32fast::hash(&payload).to_be_bytes());
+                bytes.push(bytes.len() as u8);
+            }
+            let _ = Postamble::find(&bytes);
+        }
     }
 }

@@ -9,6 +9,7 @@
 //! maintenance removes, and the repository opens either way.
 
 mod commit;
+mod rewrite;
 
 use std::{
     collections::HashMap,
@@ -204,6 +205,15 @@ impl ContentWriter {
         drop(spare);
         full.map_or(Ok(()), |pack| self.send(pack))?;
         Ok(id)
+    }
+
+    /// Notes contents whose packs are in the storage already, so that the next commit makes them known.
+    pub(crate) fn adopt(&self, entries: &[Entry], packs: &PackNames) {
+        let mut state = self.state.lock();
+        for entry in entries {
+            let pack = state.packs.number(packs.name(entry.pack));
+            state.pending.insert(entry.id, Some(Entry { pack, ..*entry }));
+        }
     }
 
     /// Whether the repository's indexes can say that a content is compressed.

@@ -25,7 +25,7 @@ pub(crate) const COMPACTION_LOG: &str = "m";
 #[allow(dead_code)] // Maintenance writes and reads them.
 pub(crate) const CLEANUP: &str = "l";
 /// Written by an upgrade to epochs, so that old clients fail; no index.
-const POISON: &str =
+pub(crate) const POISON: &str =
     "n00000000000000000000000000000000-repository_unreadable_by_this_kopia_version_upgrade_required";
 
 /// A blob in a compaction log.

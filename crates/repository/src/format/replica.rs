@@ -12,6 +12,8 @@ use crate::error::{RepositoryError, Result};
 const SECRET: &[u8] = b"kopia-repository";
 const SUM: usize = 32;
 const MAX: usize = 65_000;
+/// How much of a pack's start and end may hold one.
+pub(crate) const WINDOW: u64 = 64 << 10;
 
 /// What packs begin with.
 pub(super) fn encode(format_blob: &[u8]) -> Result<Vec<u8>> {

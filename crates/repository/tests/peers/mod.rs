@@ -129,7 +129,7 @@ pub fn save_file_with(
 pub fn compare_tree(repository: &Repository, source: &Path) {
     let snapshots = repository.find_snapshots(&SnapshotFilter::default()).unwrap();
     let of_source = |s: &&Snapshot| s.manifest.source.path == source.to_str().unwrap();
-    let newest = snapshots.iter().filter(of_source).next_back().unwrap();
+    let newest = snapshots.iter().rfind(of_source).unwrap();
     let root = newest.manifest.root_entry.clone().unwrap();
     compare_folder(repository, root.object, source);
 }
@@ -176,8 +176,7 @@ pub fn compare_restored(kopia: &Kopia, repository: &Repository, name: &str, data
     let path = format!("/{name}");
     let newest = snapshots
         .iter()
-        .filter(|s| s.manifest.source.path == path)
-        .next_back()
+        .rfind(|s| s.manifest.source.path == path)
         .unwrap();
     let target = tempfile::tempdir().unwrap();
     kopia.run(&[
