@@ -48,6 +48,16 @@ fn a_second_backup_moves_what_has_changed_and_restores_all() {
 }
 
 #[test]
+fn a_snapshot_under_a_writer_has_one_moment_of_it() {
+    let (told, code) = play(&["--story", "busy"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("all pages are of one moment of the backup's time"),
+        "{told}"
+    );
+}
+
+#[test]
 fn one_wrong_byte_is_noticed_and_the_exit_code_says_so() {
     let (told, code) = play(&["--spoil"]);
     assert_eq!(code, Some(1), "{told}");

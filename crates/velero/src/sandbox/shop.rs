@@ -175,6 +175,16 @@ fn change(folder: &Path, count: usize) -> io::Result<String> {
     pages::change(folder, count)
 }
 
+/// How often the database of a volume has been changed.
+pub fn generation(volume: &Path) -> io::Result<u64> {
+    pages::generation(volume)
+}
+
+/// Reads all of it and compares it with its checksums; what it found.
+pub fn verify(volume: &Path) -> io::Result<String> {
+    pages::verify(volume)
+}
+
 /// Changes one byte of a page and nothing else, its time included.
 pub fn spoil(volume: &Path) -> io::Result<()> {
     pages::spoil(volume)

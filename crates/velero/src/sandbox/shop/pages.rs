@@ -244,6 +244,11 @@ fn append_to_ledger(volume: &Path, generation: u64, checksums: &[u32]) -> io::Re
     ledger.write_all(line.as_bytes())
 }
 
+/// The ledger's last generation.
+pub fn generation(volume: &Path) -> io::Result<u64> {
+    Ok(read_ledger(volume)?.generation)
+}
+
 fn read_ledger(volume: &Path) -> io::Result<State> {
     let text = fs::read_to_string(volume.join(LEDGER))?;
     let state = text.lines().next_back().and_then(|line| {

@@ -2,7 +2,10 @@
 //! is not as it must be ends the story.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use caravel_api::labels;
@@ -103,6 +106,58 @@ pub async fn do_business(world: &World, tale: &mut Tale) -> Outcome {
         .await
         .map_err(|error| Failure::new(format!("the shop does not sell: {error}")))?;
     tale.fact(&said)
+}
+
+/// As [`back_up`], while the application writes pages anew all the time: its generations before and after.
+pub async fn back_up_while_open(world: &World, tale: &mut Tale, name: &str) -> Outcome<RangeInclusive<u64>> {
+    let before = generation(world)?;
+    let over = Arc::new(AtomicBool::new(false));
+    let business = tokio::task::spawn_blocking({
+        let (shop, over) = (world.shop.clone(), over.clone());
+        move || {
+            while !over.load(Ordering::Relaxed) {
+                shop::sell(&shop, NAMESPACE, PAGES_A_DAY)?;
+            }
+            io::Result::Ok(())
+        }
+    });
+    let backed_up = back_up(world, tale, name).await;
+    over.store(true, Ordering::Relaxed);
+    let sold = business.await.map_err(io::Error::other).and_then(|sold| sold);
+    backed_up?;
+    sold.map_err(|error| Failure::new(format!("the shop does not sell: {error}")))?;
+    let after = generation(world)?;
+    tale.fact(&format!(
+        "meanwhile the application went from generation {before} to {after}"
+    ))?;
+    Ok(before..=after)
+}
+
+/// The end of a story in which the application was written to: what came back is one moment of it, whole.
+pub async fn one_moment(world: &World, tale: &mut Tale, generations: RangeInclusive<u64>) -> Outcome {
+    tale.step("Look which moment came back")?;
+    let volume = volume(world)?;
+    if world.spoil {
+        shop::spoil(&volume).map_err(|error| Failure::new(format!("changing a byte: {error}")))?;
+    }
+    let said = blocking(move || shop::verify(&volume))
+        .await
+        .map_err(|error| Failure::new(format!("what came back is not whole: {error}")))?;
+    tale.fact(&said)?;
+    let restored = generation(world)?;
+    if generations.contains(&restored) {
+        tale.proves("One moment of the application is back, with every checksum right.");
+        return tale.fact("all pages are of one moment of the backup's time");
+    }
+    let (before, after) = generations.into_inner();
+    Err(Failure::new(format!(
+        "generation {restored} came back; the backup was taken between {before} and {after}"
+    )))
+}
+
+fn generation(world: &World) -> Outcome<u64> {
+    shop::generation(&volume(world)?)
+        .map_err(|error| Failure::new(format!("reading the database's ledger: {error}")))
 }
 
 /// Deletes the namespace, and waits until nothing of it is left, its volumes' bytes included.

@@ -55,6 +55,11 @@ const STORIES: &[Story] = &[
         play: |world, tale| backup_and_restore(world, tale).boxed_local(),
     },
     Story {
+        name: "busy",
+        says: "The application writes all the time while it is backed up; what comes back is one moment of it, whole.",
+        play: |world, tale| busy(world, tale).boxed_local(),
+    },
+    Story {
         name: "incremental",
         says: "The application goes on after its first backup; the second one moves only what has changed, and \
                everything comes back from it.",
@@ -122,6 +127,14 @@ async fn backup_and_restore(world: &World, tale: &mut Tale) -> Outcome {
     acts::lose(world, tale).await?;
     acts::restore(world, tale, "shop-1").await?;
     acts::compare(world, tale, &before).await
+}
+
+async fn busy(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let generations = acts::back_up_while_open(world, tale, "shop-1").await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, "shop-1").await?;
+    acts::one_moment(world, tale, generations).await
 }
 
 async fn incremental(world: &World, tale: &mut Tale) -> Outcome {

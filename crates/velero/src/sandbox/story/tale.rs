@@ -20,6 +20,8 @@ pub struct Tale {
     began: Instant,
     step: Option<Instant>,
     steps: usize,
+    /// The last line, when all went well.
+    end: &'static str,
 }
 
 impl Tale {
@@ -30,6 +32,7 @@ impl Tale {
             began: Instant::now(),
             step: None,
             steps: 0,
+            end: "Everything is back, byte for byte.",
         })
     }
 
@@ -59,6 +62,11 @@ impl Tale {
         }
     }
 
+    /// What is proven at the end, where it is not that everything is back, byte for byte.
+    pub fn proves(&mut self, what: &'static str) {
+        self.end = what;
+    }
+
     /// Says how it ended.
     pub fn end(mut self) -> Outcome {
         self.close()?;
@@ -66,7 +74,8 @@ impl Tale {
             format!(", with at most {} of memory", DecimalBytes(bytes))
         });
         emit(&format!(
-            "\nEverything is back, byte for byte. It took {:.1} s{memory}.\n",
+            "\n{} It took {:.1} s{memory}.\n",
+            self.end,
             self.began.elapsed().as_secs_f64()
         ))
     }
