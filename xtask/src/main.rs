@@ -6,6 +6,7 @@ mod cluster;
 mod docs;
 mod e2e;
 mod edges;
+mod fuzz;
 mod image;
 mod pieces;
 mod stages;
@@ -30,6 +31,8 @@ enum Task {
     },
     /// Every test that needs no cluster, with the real kopia and a real S3 server beside them
     Test,
+    /// Every decoder of the repository engine on mutated bytes
+    Fuzz(fuzz::Fuzz),
     /// Which crate may use which
     Edges,
     /// Bans, licences and sources of every dependency
@@ -57,6 +60,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Ci { gate } => ci::ci(gate),
         Task::Test => ci::test(),
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::Edges => edges::check(),
         Task::Deny => tools::install().and_then(|()| tools::deny()),
         Task::Typos => tools::install().and_then(|()| tools::typos()),

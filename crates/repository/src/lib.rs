@@ -33,6 +33,7 @@ mod environment;
 pub mod epoch;
 mod error;
 pub mod format;
+pub mod fuzz;
 pub mod index;
 pub mod manifest;
 pub mod object;
