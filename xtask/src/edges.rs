@@ -16,6 +16,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("caravel-storage", &[]),
     ("caravel-repository", &["caravel-storage"]),
     ("caravel-uploader", &["caravel-repository"]),
+    (
+        "caravel-repository-cli",
+        &["caravel-storage", "caravel-repository", "caravel-uploader"],
+    ),
+    // Only for tests: Velero's own table tests.
+    ("caravel-cases", &[]),
     // Kubernetes side.
     ("caravel-api", &[]),
     ("caravel-csi", &[]),
@@ -95,10 +101,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-controllers",
             "caravel-data-mover",
             "caravel-exposer",
+            "caravel-repository-cli",
             "caravel-sandbox",
         ],
     ),
     // Tests and tasks: never under anything above.
+    (
+        "caravel-simulation",
+        &[
+            "caravel-api",
+            "caravel-storage",
+            "caravel-repository",
+            "caravel-backup-store",
+            "caravel-api-server",
+            "caravel-sandbox",
+            "caravel-velero",
+        ],
+    ),
     ("caravel-conformance", &[]),
     (
         "caravel-e2e",
@@ -115,6 +134,10 @@ const FORBIDDEN_IN_TREE: &[(&str, &[&str])] = &[
     ),
     (
         "caravel-uploader",
+        &["kube", "kube-core", "kube-client", "k8s-openapi"],
+    ),
+    (
+        "caravel-repository-cli",
         &["kube", "kube-core", "kube-client", "k8s-openapi"],
     ),
     (

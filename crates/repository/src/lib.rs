@@ -35,6 +35,7 @@ mod error;
 pub mod format;
 pub mod fuzz;
 pub mod index;
+pub mod inspect;
 pub mod manifest;
 pub mod object;
 pub mod recover;
@@ -50,6 +51,7 @@ pub use crypto::{Cipher, HashAlgorithm};
 pub use environment::{Abandoned, Blocking, Clock, Environment, Randomness, Work};
 pub use error::{RepositoryError, RepositoryErrorKind};
 pub use format::{EpochParameters, FormatOptions, Retention};
+pub use inspect::{ContentInfo, IndexBlobInfo};
 pub use manifest::{Labels, Manifest, ManifestId};
 pub use object::{
     ObjectId,

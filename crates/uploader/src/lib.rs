@@ -26,9 +26,11 @@ mod tests;
 pub use checkpoint::DEFAULT_CHECKPOINT_INTERVAL;
 pub use error::{RestoreError, UploadError, UploaderError};
 pub use progress::{CancelToken, Progress};
-pub use request::{LeftOut, RestoreOutcome, RestoreRequest, UploadOutcome, UploadRequest, VolumeMode};
+pub use request::{
+    EntryRestoreRequest, LeftOut, RestoreOutcome, RestoreRequest, UploadOutcome, UploadRequest, VolumeMode,
+};
 
-use caravel_repository::Repository;
+use caravel_repository::{DirectoryEntry, Repository};
 
 /// Writes the volume into the repository as a snapshot, and returns when the snapshot has been read back from storage.
 ///
@@ -61,4 +63,18 @@ pub fn restore(
         VolumeMode::Filesystem => restore::restore(repository, request, progress, cancel),
         VolumeMode::Block => block::restore(repository, request, progress, cancel),
     }
+}
+
+/// Writes one entry of a snapshot: a directory into a folder, a file or link under a name.
+///
+/// # Errors
+/// As [`restore`].
+pub fn restore_entry(
+    repository: &Repository,
+    entry: &DirectoryEntry,
+    request: &EntryRestoreRequest,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<RestoreOutcome, RestoreError> {
+    restore::restore_entry(repository, entry, request, progress, cancel)
 }

@@ -76,6 +76,22 @@ pub struct RestoreRequest {
     pub sparse: bool,
     /// Files written at the same time; `None`: one a core.
     pub parallel_files: Option<usize>,
+    /// Whether all of it is on the disk before the restore is done, so that a node that dies afterwards loses nothing.
+    /// Only a volume that need not outlive its node goes without.
+    pub synced: bool,
+}
+
+/// One entry of a snapshot to be written somewhere.
+#[derive(Clone, Debug)]
+pub struct EntryRestoreRequest {
+    /// For a directory: the folder to fill, which exists. Else the file to be.
+    pub path: PathBuf,
+    /// See [`RestoreRequest::sparse`].
+    pub sparse: bool,
+    /// See [`RestoreRequest::parallel_files`].
+    pub parallel_files: Option<usize>,
+    /// See [`RestoreRequest::synced`].
+    pub synced: bool,
 }
 
 /// A finished restore.

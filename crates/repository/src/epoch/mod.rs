@@ -10,6 +10,7 @@
 
 pub(crate) mod legacy;
 mod names;
+pub mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,6 +6,8 @@ use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
+use super::container::KILLED;
+
 /// What became of a container that has ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ended {
@@ -15,6 +17,8 @@ pub struct Ended {
     pub started: Time,
     pub finished: Time,
     pub id: String,
+    /// `reason` where it is not told by the code.
+    pub reason: Option<&'static str>,
 }
 
 /// What a container does.
@@ -117,8 +121,21 @@ impl State {
 }
 
 impl Ended {
+    /// Of a container that was running and is not there any more: `convertToAPIContainerStatuses` of v1.34.
+    pub fn lost(id: String, started: Option<Time>, now: Time) -> Self {
+        Self {
+            code: KILLED,
+            message: "The container could not be located when the pod was terminated".to_owned(),
+            started: started.unwrap_or_else(|| now.clone()),
+            finished: now,
+            id,
+            reason: Some("ContainerStatusUnknown"),
+        }
+    }
+
     fn status(&self) -> Value {
-        let reason = if self.code == 0 { "Completed" } else { "Error" };
+        let usual = if self.code == 0 { "Completed" } else { "Error" };
+        let reason = self.reason.unwrap_or(usual);
         let mut status = json!({
             "exitCode": self.code, "reason": reason, "startedAt": self.started, "finishedAt": self.finished,
             "containerID": self.id,

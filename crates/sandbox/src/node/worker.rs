@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, ContainerStatus, Pod};
 use kube::ResourceExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -59,8 +59,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A pod that has just come to the node.
-    pub fn new(node: Arc<NodeParts>, pod: Pod, changes: watch::Receiver<Option<Pod>>) -> Self {
+    /// A pod that has just come to the node; `asked`: volumes that it has there from before the machine was off.
+    pub fn new(
+        node: Arc<NodeParts>,
+        pod: Pod,
+        changes: watch::Receiver<Option<Pod>>,
+        asked: BTreeSet<String>,
+    ) -> Self {
         let record = PodRecord::new(&pod, &node.host_ip, node.context.now());
         Self {
             node,
@@ -70,7 +75,7 @@ impl Worker {
             started: Mutex::default(),
             previous: Mutex::default(),
             mounted: Mutex::default(),
-            asked: Mutex::default(),
+            asked: Mutex::new(asked),
             reported: tokio::sync::Mutex::new(Value::Null),
         }
     }
@@ -108,10 +113,13 @@ impl Worker {
             .as_ref()
             .and_then(|status| status.phase.as_deref());
         if !matches!(phase, Some("Succeeded" | "Failed")) {
+            let is_lost = self.restart_policy() == "Never" && self.note_lost();
             self.report().await;
-            self.mount().await;
-            self.report().await;
-            if self.initialise().await {
+            if !is_lost {
+                self.mount().await;
+                self.report().await;
+            }
+            if !is_lost && self.initialise().await {
                 let containers = self.pod.spec.iter().flat_map(|spec| &spec.containers);
                 join_all(containers.map(|spec| Box::pin(self.keep(spec)))).await;
             }
@@ -355,6 +363,7 @@ impl Worker {
             .spec
             .as_ref()
             .and_then(|spec| spec.service_account_name.clone());
+        let dead = self.node.power().child_token();
         let plan = Plan {
             pod: &self.pod,
             spec,
@@ -364,7 +373,8 @@ impl Worker {
             folder: &pod_folder(&self.node.root, &self.pod)
                 .join("containers")
                 .join(&spec.name),
-            client: (self.node.client_for)(&namespace, account.as_deref().unwrap_or("default")),
+            client: (self.node.client_for)(&namespace, account.as_deref().unwrap_or("default"), dead.clone()),
+            dead,
             clock: self.node.context.clock.clone(),
             stop: CancellationToken::new(),
             id: format!("sandbox://{id}"),
@@ -388,6 +398,26 @@ impl Worker {
         }
     }
 
+    /// Containers that ran when the machine went off, or under an earlier sandbox, have ended; nobody knows how. False:
+    /// there were none.
+    fn note_lost(&self) -> bool {
+        let status = self.pod.status.clone().unwrap_or_default();
+        let ran = |statuses: Option<Vec<ContainerStatus>>| {
+            let statuses = statuses.unwrap_or_default().into_iter();
+            statuses.filter_map(|it| Some((it.name, it.container_id?, it.state?.running?.started_at)))
+        };
+        let lost = ran(status.init_container_statuses).chain(ran(status.container_statuses));
+        let (now, mut is_any) = (self.node.context.now(), false);
+        for (name, id, started) in lost {
+            if let Some(record) = self.record.lock().container(&name) {
+                record.state = State::Ended(Ended::lost(id, started, now.clone()));
+                record.restarts = record.restarts.saturating_sub(1);
+                is_any = true;
+            }
+        }
+        is_any
+    }
+
     /// Writes down how a container ended.
     pub fn note_end(&self, spec: &ContainerSpec, started: &Started, code: i32) {
         let now = self.node.context.now();
@@ -402,6 +432,7 @@ impl Worker {
                 started: since,
                 finished: now,
                 id: started.id.clone(),
+                reason: None,
             };
             record.state = State::Ended(ended);
         }

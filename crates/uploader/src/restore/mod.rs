@@ -2,10 +2,11 @@
 //!
 //! Every file is new where it is written; holes stay holes. Directories get the modification time that was recorded for
 //! them (Kopia gives them the newest of what they hold, kopia-format.md 10.8). The file system is synced before this
-//! returns, so a node that dies afterwards loses nothing.
+//! returns (`RestoreRequest::synced`), so a node that dies afterwards loses nothing.
 
 mod attributes;
 mod room;
+mod single;
 mod tree;
 pub(crate) mod write;
 
@@ -16,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::error::{Result, UploaderError};
 use crate::job;
 use crate::progress::{CancelToken, Progress};
-use crate::request::{RestoreOutcome, RestoreRequest};
+use crate::request::{EntryRestoreRequest, RestoreOutcome, RestoreRequest};
 
 /// Without a wish for sparse files only runs that no ordinary file has become holes: 64 KiB, as `cp --sparse=auto`
 /// would find them in a file that was sparse.
@@ -37,6 +38,36 @@ pub(crate) fn restore(
             request.snapshot_id
         )));
     }
+    let request = EntryRestoreRequest {
+        path: request.path.clone(),
+        sparse: request.sparse,
+        parallel_files: request.parallel_files,
+        synced: request.synced,
+    };
+    directory(repository, root, &request, progress, cancel)
+}
+
+/// Any entry of a snapshot: a directory into a folder that exists, a file or link under the name given.
+pub(crate) fn restore_entry(
+    repository: &Repository,
+    entry: &DirectoryEntry,
+    request: &EntryRestoreRequest,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<RestoreOutcome> {
+    match entry.kind {
+        EntryType::Directory => directory(repository, entry.clone(), request, progress, cancel),
+        EntryType::File | EntryType::Symlink => single::restore(repository, entry, request, progress, cancel),
+    }
+}
+
+fn directory(
+    repository: &Repository,
+    root: DirectoryEntry,
+    request: &EntryRestoreRequest,
+    progress: &Progress,
+    cancel: &CancelToken,
+) -> Result<RestoreOutcome> {
     let target = rustix::fs::open(
         &request.path,
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -51,11 +82,7 @@ pub(crate) fn restore(
         repository,
         progress,
         cancel,
-        hole_bytes: if request.sparse {
-            SPARSE_HOLE_BYTES
-        } else {
-            HOLE_BYTES
-        },
+        hole_bytes: hole_bytes(request.sparse),
         late: Mutex::new(None),
     };
     let workers = job::workers(repository, request.parallel_files);
@@ -68,10 +95,17 @@ pub(crate) fn restore(
     if let Some(error) = tree.late.into_inner() {
         return Err(error);
     }
-    rustix::fs::syncfs(&synced).map_err(|error| UploaderError::entry("", "sync", error))?;
+    if request.synced {
+        rustix::fs::syncfs(&synced).map_err(|error| UploaderError::entry("", "sync", error))?;
+    }
     Ok(RestoreOutcome {
         total_bytes: progress.bytes_done(),
     })
+}
+
+/// From how many zeros on nothing is written.
+fn hole_bytes(sparse: bool) -> usize {
+    if sparse { SPARSE_HOLE_BYTES } else { HOLE_BYTES }
 }
 
 /// The snapshot's root; the snapshot must be a complete one.

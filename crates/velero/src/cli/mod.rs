@@ -13,6 +13,7 @@ mod files;
 mod flags;
 mod follow;
 pub(crate) mod install;
+mod kopia;
 mod location;
 mod not_yet;
 pub(crate) mod output;
@@ -56,6 +57,7 @@ enum Command {
     #[command(subcommand)]
     Backup(backup::Verb),
     Install(Box<install::Args>),
+    Kopia(Box<caravel_repository_cli::Args>),
     /// Work with backup repositories.
     #[command(subcommand)]
     Repo(repo::Verb),
@@ -121,6 +123,7 @@ async fn run_verb(cli: Cli) -> Outcome {
     match cli.command {
         Command::Backup(verb) => backup::run(verb, global).await,
         Command::Install(args) => install::run(&args, global).await,
+        Command::Kopia(args) => kopia::run(*args).await,
         Command::Repo(verb) => repo::run(verb, global).await,
         Command::Restore(verb) => restore::run(verb, global).await,
         #[cfg(feature = "sandbox")]

@@ -37,6 +37,8 @@ fn the_session_of_the_documentation_parses() {
         "velero restore describe r1",
         "velero restore logs r1 --timeout 5m",
         "velero version --client-only",
+        "velero kopia repository connect s3 --bucket backups --prefix dr --velero-namespace shop",
+        "velero kopia snapshot restore 0123456789abcdef0123456789abcdef/folder/file ./file",
         // pflag: the last one wins.
         "velero backup create b1 --ttl 1h --ttl 2h",
     ] {

@@ -20,6 +20,7 @@ fn ended(code: i32) -> State {
         started: now(),
         finished: now(),
         id: "sandbox://1".to_owned(),
+        reason: None,
     })
 }
 

@@ -1,0 +1,112 @@
+//! What every verb has at hand: the console, what is connected, and the opened repository.
+
+use std::{path::PathBuf, sync::Arc};
+
+use caravel_repository::{Environment, OpenOptions, Repository};
+use caravel_storage::Storage;
+use secrecy::SecretString;
+use tokio::runtime::Handle;
+
+use crate::{
+    Global,
+    config_file::{self, Connected},
+    connection::StorageSettings,
+    console::Console,
+    failure::{Failure, Outcome},
+};
+
+/// One command's surroundings.
+pub(crate) struct App {
+    pub console: Console,
+    pub environment: Environment,
+    global: Global,
+    runtime: Handle,
+}
+
+impl App {
+    /// Must be called on a thread of the runtime that may block.
+    pub fn new(global: Global, console: Console) -> Self {
+        Self {
+            console,
+            environment: Environment::system(),
+            global,
+            runtime: Handle::current(),
+        }
+    }
+
+    /// Waits for a future.
+    pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// The file that says what is connected.
+    pub fn config_file(&self) -> Outcome<PathBuf> {
+        config_file::path(self.global.config_file.as_deref())
+    }
+
+    /// What is connected.
+    pub fn connected(&self) -> Outcome<Connected> {
+        config_file::read(&self.config_file()?)
+    }
+
+    /// The password of an existing repository.
+    pub fn password(&self) -> Outcome<SecretString> {
+        if let Some(password) = &self.global.password {
+            return Ok(password.clone());
+        }
+        let answer = self.console.ask_secret("Password of the repository: ");
+        answer.map(SecretString::from).ok_or_else(|| {
+            Failure::usage("the password of the repository is nowhere, and there is no terminal to ask on")
+                .next("KOPIA_PASSWORD=… velero kopia …")
+        })
+    }
+
+    /// The password of a new repository: asked for twice.
+    pub fn new_password(&self) -> Outcome<SecretString> {
+        if let Some(password) = &self.global.password {
+            return Ok(password.clone());
+        }
+        let first = self.password()?;
+        let again = self.console.ask_secret("The same again: ").unwrap_or_default();
+        use secrecy::ExposeSecret as _;
+        if first.expose_secret() != again {
+            return Err(Failure::usage("the two passwords differ; nothing was created"));
+        }
+        Ok(first)
+    }
+
+    /// Makes the storage that the settings speak of.
+    pub fn storage(&self, settings: &StorageSettings) -> Outcome<Arc<dyn Storage>> {
+        self.wait(settings.open())
+    }
+
+    /// Opens the connected repository.
+    pub fn open(&self) -> Outcome<Repository> {
+        let connected = self.connected()?;
+        let password = self.password()?;
+        self.open_as(&connected, &password)
+    }
+
+    /// Opens the connected repository for a verb that changes it.
+    pub fn open_to_write(&self) -> Outcome<Repository> {
+        if self.connected()?.readonly {
+            return Err(
+                Failure::new("the repository is connected read-only; nothing was changed")
+                    .next("velero kopia repository connect --help    (without --readonly)"),
+            );
+        }
+        self.open()
+    }
+
+    /// Opens what `connected` says.
+    pub fn open_as(&self, connected: &Connected, password: &SecretString) -> Outcome<Repository> {
+        let storage = self.storage(&connected.storage)?;
+        let options = OpenOptions {
+            username: connected.username.clone(),
+            hostname: connected.hostname.clone(),
+        };
+        let environment = self.environment.clone();
+        let opening = caravel_repository::open(storage, password, options, environment);
+        Ok(self.wait(opening)?)
+    }
+}

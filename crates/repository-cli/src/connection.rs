@@ -1,0 +1,169 @@
+//! Where a repository is: settings of the storage as Kopia's configuration has them, and the storage made of them.
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use caravel_storage::{
+    Storage,
+    filesystem::FilesystemStorage,
+    s3::{S3Config, S3Credentials, S3Storage},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Outcome};
+
+/// Server of Amazon, where none is named.
+pub const AMAZON: &str = "s3.amazonaws.com";
+
+/// Which storage, under Kopia's names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "config", rename_all = "lowercase")]
+pub enum StorageSettings {
+    Filesystem(Folder),
+    S3(Bucket),
+}
+
+/// A folder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Folder {
+    pub path: PathBuf,
+}
+
+/// Blobs in a bucket below a prefix.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Bucket {
+    pub bucket: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// `host` or `host:port`.
+    pub endpoint: String,
+    #[serde(rename = "doNotUseTLS", skip_serializing_if = "std::ops::Not::not")]
+    pub do_not_use_tls: bool,
+    #[serde(rename = "doNotVerifyTLS", skip_serializing_if = "std::ops::Not::not")]
+    pub do_not_verify_tls: bool,
+    /// Certificates in PEM, in base64.
+    #[serde(rename = "rootCA", skip_serializing_if = "String::is_empty")]
+    pub root_ca: String,
+    #[serde(rename = "accessKeyID", skip_serializing_if = "String::is_empty")]
+    pub access_key_id: String,
+    #[serde(rename = "secretAccessKey", skip_serializing_if = "String::is_empty")]
+    pub secret_access_key: String,
+    #[serde(rename = "sessionToken", skip_serializing_if = "String::is_empty")]
+    pub session_token: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub region: String,
+}
+
+impl fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bucket({}/{} at {})", self.bucket, self.prefix, self.endpoint)
+    }
+}
+
+impl StorageSettings {
+    /// Kopia's word for the kind.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Filesystem(_) => "filesystem",
+            Self::S3(_) => "s3",
+        }
+    }
+
+    /// Kopia's description where the user gives none.
+    pub fn description(&self) -> String {
+        match self {
+            Self::Filesystem(folder) => format!("Repository in Filesystem: {}", folder.path.display()),
+            Self::S3(bucket) => format!(
+                "Repository in S3: {} {}",
+                bucket.endpoint,
+                bucket.bucket.clone() + "/" + &bucket.prefix
+            ),
+        }
+    }
+
+    /// The settings to show: secrets are stars.
+    pub fn without_secrets(&self) -> Self {
+        let hidden = |secret: &str| if secret.is_empty() { "" } else { "****************" }.to_owned();
+        match self {
+            Self::S3(bucket) => Self::S3(Bucket {
+                secret_access_key: hidden(&bucket.secret_access_key),
+                session_token: hidden(&bucket.session_token),
+                ..bucket.clone()
+            }),
+            other => other.clone(),
+        }
+    }
+
+    /// The folder that must exist before a repository is created in it.
+    pub fn folder(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Filesystem(folder) => Some(&folder.path),
+            Self::S3(_) => None,
+        }
+    }
+
+    /// Makes the storage; of a bucket nothing is read yet.
+    pub async fn open(&self) -> Outcome<Arc<dyn Storage>> {
+        match self {
+            Self::Filesystem(folder) => Ok(Arc::new(FilesystemStorage::open(folder.path.clone()).await?)),
+            Self::S3(bucket) => Ok(Arc::new(S3Storage::new(bucket.config()?)?)),
+        }
+    }
+}
+
+impl Bucket {
+    fn config(&self) -> Outcome<S3Config> {
+        let scheme = if self.do_not_use_tls { "http" } else { "https" };
+        let ca_pem = match self.root_ca.as_str() {
+            "" => None,
+            text => Some(BASE64_STANDARD.decode(text).map_err(|_| {
+                Failure::new("the certificate authority in the connection's file is not base64")
+                    .next("velero kopia repository connect s3 --help")
+            })?),
+        };
+        let credentials = (!self.access_key_id.is_empty()).then(|| S3Credentials {
+            access_key_id: self.access_key_id.clone(),
+            secret_access_key: self.secret_access_key.clone(),
+            session_token: Some(self.session_token.clone()).filter(|token| !token.is_empty()),
+        });
+        let is_amazon = self.endpoint == AMAZON;
+        Ok(S3Config {
+            bucket: self.bucket.clone(),
+            prefix: self.prefix.clone(),
+            region: Some(self.region.clone()).filter(|region| !region.is_empty()),
+            endpoint: (!is_amazon).then(|| format!("{scheme}://{}", self.endpoint)),
+            path_style: !self.endpoint.ends_with("amazonaws.com"),
+            ca_pem,
+            insecure_skip_tls_verify: self.do_not_verify_tls,
+            credentials,
+            ..S3Config::default()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_written_as_kopia_writes_them_and_shown_without_secrets() {
+        let bucket = Bucket {
+            bucket: "b".into(),
+            endpoint: AMAZON.into(),
+            access_key_id: "key".into(),
+            secret_access_key: "hush".into(),
+            ..Bucket::default()
+        };
+        let settings = StorageSettings::S3(bucket);
+        let json = serde_json::to_string(&settings).unwrap();
+        assert_eq!(
+            json,
+            r#"{"type":"s3","config":{"bucket":"b","endpoint":"s3.amazonaws.com","accessKeyID":"key","secretAccessKey":"hush"}}"#
+        );
+        assert_eq!(serde_json::from_str::<StorageSettings>(&json).unwrap(), settings);
+        let shown = serde_json::to_string(&settings.without_secrets()).unwrap();
+        assert!(!shown.contains("hush") && shown.contains("****"), "{shown}");
+        assert!(!format!("{settings:?}").contains("hush"));
+    }
+}

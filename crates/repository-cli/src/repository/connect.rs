@@ -1,0 +1,36 @@
+//! `velero kopia repository connect filesystem|s3`: the repository is opened before anything is written down.
+
+use clap::Subcommand;
+
+use super::{create::remember, identity::Client, provider};
+use crate::{app::App, failure::Outcome};
+
+/// Where it is.
+#[derive(Debug, Subcommand)]
+pub enum Place {
+    /// In a folder.
+    Filesystem(Args<provider::Filesystem>),
+    /// In a bucket.
+    S3(Args<provider::S3>),
+}
+
+/// Flags of one place.
+#[derive(Debug, clap::Args)]
+pub struct Args<P: clap::Args> {
+    #[command(flatten)]
+    place: P,
+    #[command(flatten)]
+    client: Client,
+}
+
+/// Runs the command.
+pub fn run(place: &Place, app: &App) -> Outcome {
+    let (settings, client, of_velero) = match place {
+        Place::Filesystem(args) => (args.place.settings()?, &args.client, false),
+        Place::S3(args) => (args.place.settings()?, &args.client, args.place.of_velero()),
+    };
+    let connected = client.connected(settings, of_velero);
+    let password = app.password()?;
+    app.open_as(&connected, &password)?;
+    remember(app, &connected)
+}

@@ -1,0 +1,79 @@
+//! `velero kopia repository create filesystem|s3`.
+
+use std::os::unix::fs::DirBuilderExt as _;
+
+use caravel_repository::CreateOptions;
+use clap::Subcommand;
+
+use super::{identity::Client, provider};
+use crate::{
+    app::App,
+    config_file::{self, Connected},
+    failure::{Failure, Outcome},
+};
+
+/// Where it shall be.
+#[derive(Debug, Subcommand)]
+pub enum Place {
+    /// In a folder.
+    Filesystem(Args<provider::Filesystem>),
+    /// In a bucket.
+    S3(Args<provider::S3>),
+}
+
+/// Flags of one place.
+#[derive(Debug, clap::Args)]
+pub struct Args<P: clap::Args> {
+    #[command(flatten)]
+    place: P,
+    #[command(flatten)]
+    client: Client,
+    /// Create it and connect to nothing.
+    #[arg(short = 'c', long)]
+    create_only: bool,
+}
+
+/// Runs the command.
+pub fn run(place: &Place, app: &App) -> Outcome {
+    let (settings, client, of_velero, create_only) = match place {
+        Place::Filesystem(args) => (args.place.settings()?, &args.client, false, args.create_only),
+        Place::S3(args) => {
+            let of_velero = args.place.of_velero();
+            (args.place.settings()?, &args.client, of_velero, args.create_only)
+        }
+    };
+    let connected = client.connected(settings, of_velero);
+    if let Some(folder) = connected.storage.folder() {
+        let made = std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder);
+        made.map_err(|error| Failure::new(format!("cannot create {}: {error}", folder.display())))?;
+    }
+    let password = app.new_password()?;
+    let storage = app.storage(&connected.storage)?;
+    let options = CreateOptions {
+        username: connected.username.clone(),
+        hostname: connected.hostname.clone(),
+    };
+    let creating = caravel_repository::create(storage, &password, &options, app.environment.clone());
+    app.wait(creating)?;
+    app.console.say(format!("Created {}.", connected.description));
+    if create_only {
+        return Ok(());
+    }
+    remember(app, &connected)
+}
+
+/// Writes the connection down.
+pub(super) fn remember(app: &App, connected: &Connected) -> Outcome {
+    let file = app.config_file()?;
+    config_file::write(&file, connected)?;
+    app.console.say(format!(
+        "Connected as {}@{} ({}).",
+        connected.username,
+        connected.hostname,
+        file.display()
+    ));
+    Ok(())
+}

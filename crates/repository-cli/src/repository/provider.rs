@@ -1,0 +1,169 @@
+//! Where a repository is: the flags of a folder and of a bucket, with Kopia's names.
+
+use std::path::PathBuf;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{
+    connection::{AMAZON, Bucket, Folder, StorageSettings},
+    failure::{Failure, Outcome},
+    secret,
+};
+
+/// A folder of this host.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Filesystem {
+    /// Folder that holds, or shall hold, the repository.
+    #[arg(long, value_name = "FOLDER")]
+    path: PathBuf,
+}
+
+/// A bucket of an S3 server.
+#[derive(Clone, Debug, clap::Args)]
+pub struct S3 {
+    /// Name of the bucket.
+    #[arg(long)]
+    bucket: String,
+    /// Server, as HOST or HOST:PORT.
+    #[arg(long, default_value = AMAZON)]
+    endpoint: String,
+    /// Region of the bucket.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    region: String,
+    /// What the names of all objects begin with; ends with a slash where it is a folder.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Open the repository that Velero keeps for this namespace, below the prefix of its location.
+    #[arg(long, value_name = "NAMESPACE")]
+    velero_namespace: Option<String>,
+    /// Access key id.
+    #[arg(
+        long,
+        env = "AWS_ACCESS_KEY_ID",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
+    access_key: String,
+    /// Secret access key.
+    #[arg(long, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true, value_parser = secret)]
+    secret_access_key: Option<SecretString>,
+    /// Session token of temporary keys.
+    #[arg(long, env = "AWS_SESSION_TOKEN", hide_env_values = true, value_parser = secret)]
+    session_token: Option<SecretString>,
+    /// Speak HTTP without TLS.
+    #[arg(long)]
+    disable_tls: bool,
+    /// Trust any certificate.
+    #[arg(long)]
+    disable_tls_verification: bool,
+    /// Certificate authority to trust, in PEM.
+    #[arg(long, value_name = "FILE")]
+    root_ca_pem_path: Option<PathBuf>,
+}
+
+impl Filesystem {
+    /// What is written down.
+    pub fn settings(&self) -> Outcome<StorageSettings> {
+        let path = std::path::absolute(&self.path)
+            .map_err(|error| Failure::usage(format!("--path {}: {error}", self.path.display())))?;
+        Ok(StorageSettings::Filesystem(Folder { path }))
+    }
+}
+
+impl S3 {
+    /// Whether it is a repository of Velero's.
+    pub fn of_velero(&self) -> bool {
+        self.velero_namespace.is_some()
+    }
+
+    /// What is written down.
+    pub fn settings(&self) -> Outcome<StorageSettings> {
+        if self.endpoint.contains("://") {
+            return Err(Failure::usage(format!(
+                "--endpoint {:?} is HOST or HOST:PORT, without a scheme; --disable-tls is for http",
+                self.endpoint
+            )));
+        }
+        let root_ca = match &self.root_ca_pem_path {
+            Some(path) => {
+                let pem = std::fs::read(path).map_err(|error| {
+                    Failure::usage(format!("--root-ca-pem-path {}: {error}", path.display()))
+                })?;
+                BASE64_STANDARD.encode(pem)
+            }
+            None => String::new(),
+        };
+        let exposed = |secret: &Option<SecretString>| {
+            secret
+                .as_ref()
+                .map_or_else(String::new, |secret| secret.expose_secret().to_owned())
+        };
+        Ok(StorageSettings::S3(Bucket {
+            bucket: self.bucket.clone(),
+            prefix: self.whole_prefix(),
+            endpoint: self.endpoint.clone(),
+            do_not_use_tls: self.disable_tls,
+            do_not_verify_tls: self.disable_tls_verification,
+            root_ca,
+            access_key_id: self.access_key.clone(),
+            secret_access_key: exposed(&self.secret_access_key),
+            session_token: exposed(&self.session_token),
+            region: self.region.clone(),
+        }))
+    }
+
+    /// Velero keeps the repository of a namespace below `<prefix of the location>/kopia/<namespace>/`.
+    fn whole_prefix(&self) -> String {
+        let Some(namespace) = &self.velero_namespace else {
+            return self.prefix.clone();
+        };
+        match self.prefix.trim_matches('/') {
+            "" => format!("kopia/{namespace}/"),
+            prefix => format!("{prefix}/kopia/{namespace}/"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        s3: S3,
+    }
+
+    fn bucket(flags: &[&str]) -> Bucket {
+        let flags = ["x", "--bucket", "b"].iter().chain(flags);
+        match Flags::parse_from(flags).s3.settings().unwrap() {
+            StorageSettings::S3(bucket) => bucket,
+            StorageSettings::Filesystem(_) => unreachable!("a bucket was asked for"),
+        }
+    }
+
+    #[test]
+    fn a_namespace_of_velero_is_a_prefix() {
+        assert_eq!(bucket(&["--velero-namespace", "shop"]).prefix, "kopia/shop/");
+        let below = bucket(&["--prefix", "/dr/", "--velero-namespace", "shop"]);
+        assert_eq!(below.prefix, "dr/kopia/shop/");
+        assert_eq!(bucket(&["--prefix", "as-it-is"]).prefix, "as-it-is");
+    }
+
+    #[test]
+    fn an_address_in_place_of_a_host_is_refused() {
+        let flags = Flags::parse_from(["x", "--bucket", "b", "--endpoint", "http://h"]);
+        assert!(
+            flags
+                .s3
+                .settings()
+                .unwrap_err()
+                .message()
+                .contains("--disable-tls")
+        );
+    }
+}

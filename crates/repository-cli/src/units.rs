@@ -1,0 +1,126 @@
+//! Figures and times as Kopia prints them: powers of ten, one digit after the point, local time.
+
+use jiff::{Timestamp, tz::TimeZone};
+
+const PREFIXES: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
+
+/// `13 B`, `0.9 KB`, `20.5 MB`: the next unit begins at nine tenths of it.
+pub fn bytes(count: u64) -> String {
+    let mut value = count as f64;
+    let mut prefix = PREFIXES[0];
+    for next in &PREFIXES[1..] {
+        if value < 900.0 {
+            break;
+        }
+        value /= 1000.0;
+        prefix = next;
+    }
+    let number = format!("{value:.1}");
+    let number = number.strip_suffix(".0").unwrap_or(&number);
+    format!("{number} {prefix}B")
+}
+
+/// `bytes`, or the plain number.
+pub fn bytes_or_raw(count: u64, human: bool) -> String {
+    if human { bytes(count) } else { count.to_string() }
+}
+
+/// How much smaller `packed` is, as `14.3%`; `0%` when it is not.
+pub fn compression(original: u64, packed: u64) -> String {
+    if packed >= original {
+        return "0%".into();
+    }
+    format!("{:.1}%", 100.0 * (1.0 - packed as f64 / original as f64))
+}
+
+/// `2026-11-21 11:37:36 UTC`.
+pub fn time(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S %Z")
+        .to_string()
+}
+
+/// The same with milliseconds.
+pub fn precise_time(at: Timestamp) -> String {
+    at.to_zoned(TimeZone::system())
+        .strftime("%Y-%m-%d %H:%M:%S.%3f %Z")
+        .to_string()
+}
+
+/// Unix seconds as `time` shows them.
+pub fn seconds(seconds: u32) -> Timestamp {
+    Timestamp::from_second(seconds.into()).unwrap_or_default()
+}
+
+/// Nanoseconds as Go prints durations: `20m0s`, `24h0m0s`, `1.5s`.
+pub fn duration(nanoseconds: i64) -> String {
+    let total = nanoseconds.unsigned_abs();
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    let (hours, minutes) = (total / 3_600_000_000_000, total / 60_000_000_000 % 60);
+    let seconds = (total % 60_000_000_000) as f64 / 1e9;
+    match (hours, minutes) {
+        (0, 0) => format!("{sign}{seconds}s"),
+        (0, _) => format!("{sign}{minutes}m{seconds}s"),
+        _ => format!("{sign}{hours}h{minutes}m{seconds}s"),
+    }
+}
+
+/// Kopia's name of a compression header id (kopia-format.md 5.1); the number where it has none.
+pub fn compressor(header: u32) -> String {
+    let name = match header {
+        0x1000 => "gzip",
+        0x1001 => "gzip-best-speed",
+        0x1002 => "gzip-best-compression",
+        0x1100 => "zstd",
+        0x1101 => "zstd-fastest",
+        0x1102 => "zstd-better-compression",
+        0x1103 => "zstd-best-compression",
+        0x1200 => "s2-default",
+        0x1201 => "s2-better",
+        0x1202 => "s2-parallel-4",
+        0x1203 => "s2-parallel-8",
+        0x1300 => "pgzip",
+        0x1301 => "pgzip-best-speed",
+        0x1302 => "pgzip-best-compression",
+        0x1400 => "lz4",
+        0x1500 => "deflate-default",
+        0x1501 => "deflate-best-speed",
+        0x1502 => "deflate-best-compression",
+        other => return format!("compression-{other:x}"),
+    };
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_kopias() {
+        for (count, text) in [
+            (0, "0 B"),
+            (13, "13 B"),
+            (899, "899 B"),
+            (930, "0.9 KB"),
+            (1_743, "1.7 KB"),
+            (20_971_520, "21 MB"),
+            (270_553_174_016, "270.6 GB"),
+        ] {
+            assert_eq!(bytes(count), text);
+        }
+        assert_eq!(compression(280, 238), "15.0%");
+        assert_eq!(compression(10, 39), "0%");
+    }
+
+    #[test]
+    fn durations_are_gos() {
+        for (nanoseconds, text) in [
+            (1_200_000_000_000, "20m0s"),
+            (86_400_000_000_000, "24h0m0s"),
+            (1_500_000_000, "1.5s"),
+            (0, "0s"),
+        ] {
+            assert_eq!(duration(nanoseconds), text);
+        }
+    }
+}
