@@ -19,6 +19,9 @@ mod samples;
 /// What a compressed sample may unfold to here.
 const UNFOLDED: usize = 1 << 20;
 
+/// From an inside to an input.
+pub type Wrap = fn(&[u8]) -> Vec<u8>;
+
 /// One decoder.
 pub struct Target {
     /// What it decodes.
@@ -28,7 +31,7 @@ pub struct Target {
     /// Well formed inputs to start from.
     pub samples: fn() -> Vec<Vec<u8>>,
     /// Makes a mutated inside into an input again (a checksum, a gzip stream), where there is such a layer.
-    pub wrap: Option<fn(&[u8]) -> Vec<u8>>,
+    pub wrap: Option<Wrap>,
 }
 
 /// All of them.
@@ -55,7 +58,7 @@ const fn target(
     name: &'static str,
     run: fn(&[u8]),
     samples: fn() -> Vec<Vec<u8>>,
-    wrap: Option<fn(&[u8]) -> Vec<u8>>,
+    wrap: Option<Wrap>,
 ) -> Target {
     Target {
         name,

@@ -38,6 +38,7 @@ pub mod index;
 pub mod inspect;
 pub mod manifest;
 pub mod object;
+mod open;
 pub mod recover;
 mod repository;
 pub mod snapshot;
@@ -58,9 +59,8 @@ pub use object::{
     reader::{Location, ObjectReader},
     writer::{ObjectOptions, ObjectWriter},
 };
-pub use repository::{
-    CreateOptions, CreatedRepository, OpenOptions, Repository, create, create_with, open, peek_unique_id,
-};
+pub use open::{CreateOptions, CreatedRepository, OpenOptions, create, create_with, open, peek_unique_id};
+pub use repository::Repository;
 pub use snapshot::{
     Directory, DirectoryEntry, DirectorySummary, EntryError, EntryType, FileMode, Snapshot, SnapshotFilter,
     SnapshotManifest, SnapshotSource, SnapshotStats,
