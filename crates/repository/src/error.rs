@@ -39,6 +39,8 @@ pub enum RepositoryErrorKind {
     TooSlow,
     /// A name or value that the format cannot hold.
     Invalid,
+    /// Maintenance belongs to another client.
+    NotOwner,
 }
 
 /// A failed operation on a repository. The message names the object, the operation and the cause and never

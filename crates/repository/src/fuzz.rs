@@ -89,7 +89,7 @@ pub fn format_blob(bytes: &[u8]) {
 pub fn index(bytes: &[u8]) {
     let (mut packs, mut entries) = (PackNames::default(), Vec::new());
     let decoded = index::decode(bytes, &mut packs, &mut entries);
-    let table = Table::read("fuzz", bytes.to_vec(), &mut PackNames::default());
+    let table = Table::read("fuzz", bytes.to_vec().into(), &mut PackNames::default());
     let Ok(Some(table)) = table else {
         return;
     };

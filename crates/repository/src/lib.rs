@@ -15,8 +15,10 @@
 //! | epoch | a stretch of index blobs that is compacted together | [`epoch`] |
 //! | object | bytes of any length: one content, or a list (`I…`) of them | [`object`] |
 //! | manifest | a small labelled JSON document in an `m` content | [`manifest`] |
+//! | policy | how a source is backed up, how long its snapshots stay | [`policy`] |
 //! | snapshot | a manifest that names a root directory | [`snapshot`] |
 //! | session | one writer's stretch between two commits, with a marker blob `s…` | [`blob::names`] |
+//! | maintenance | keeps the index small, removes what nobody needs | [`maintenance`] |
 //! | tombstone | an index entry that marks a content as deleted | [`index::Entry`] |
 //!
 //! ```text
@@ -36,9 +38,11 @@ pub mod format;
 pub mod fuzz;
 pub mod index;
 pub mod inspect;
+pub mod maintenance;
 pub mod manifest;
 pub mod object;
 mod open;
+pub mod policy;
 pub mod recover;
 mod repository;
 pub mod snapshot;
@@ -51,7 +55,7 @@ pub use crypto::password::{KeyDerivation, SlowKeyDerivation};
 pub use crypto::{Cipher, HashAlgorithm};
 pub use environment::{Abandoned, Blocking, Clock, Environment, Randomness, Work};
 pub use error::{RepositoryError, RepositoryErrorKind};
-pub use format::{EpochParameters, FormatOptions, Retention};
+pub use format::{EpochParameters, FormatOptions, ParameterChange, Retention};
 pub use inspect::{ContentInfo, IndexBlobInfo};
 pub use manifest::{Labels, Manifest, ManifestId};
 pub use object::{

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
 use crate::{
     content::{
@@ -13,6 +13,7 @@ use crate::{
         writer::{ContentWriter, Layout, WriterParts},
     },
     error::{RepositoryError, Result},
+    maintenance::MaintenanceParameters,
     manifest::{CONTENT_PREFIX, Entry, Labels, ManifestId, load},
     object::{
         ObjectId,
@@ -196,17 +197,26 @@ impl Writer {
 
     /// Default maintenance parameters (kopia-format.md 11.1), owned by `user@host`.
     pub fn put_maintenance_parameters(&self, owner: &str) {
-        let parameters = json!({
-            "owner": owner,
-            "quick": {"enabled": true, "interval": 3_600_000_000_000_u64},
-            "full": {"enabled": true, "interval": 86_400_000_000_000_u64},
-            "logRetention": {"maxTotalSize": 1_073_741_824, "maxCount": 10_000, "maxAge": 2_592_000_000_000_000_u64},
-            "extendObjectLocks": false,
-            "listParallelism": 0
-        });
-        let labels = Labels::from([("type".into(), "maintenance".into())]);
-        self.put_manifest(labels, &parameters)
+        let parameters = MaintenanceParameters::standard(owner);
+        self.put_manifest(MaintenanceParameters::labels(), &parameters)
             .expect("labels with a type");
+    }
+
+    /// What is underneath, for maintenance.
+    pub(crate) fn contents(&self) -> &ContentWriter {
+        &self.contents
+    }
+
+    /// Writes all manifests into one content when there are many, with the next commit. Returns how many there were;
+    /// 0 when nothing is to be done.
+    pub(crate) fn compact_manifests(&self) -> Result<usize> {
+        let reading = self.repository.inner.committed.refresh()?;
+        let contents = reading.index.live_with_prefix(CONTENT_PREFIX).count();
+        if contents < COMPACT_MANIFESTS_AT {
+            return Ok(0);
+        }
+        self.write_manifests(Vec::new())?;
+        Ok(contents)
     }
 
     /// Makes everything written visible in one step: packs durable first, then one index blob. No other thread

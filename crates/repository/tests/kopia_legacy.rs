@@ -199,3 +199,32 @@ async fn repository_that_kopia_upgrades_is_refused_until_it_is_done() {
     });
     kopia.verify();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn password_and_parameters_that_we_changed_are_kopias_too() {
+    let Some(kopia) = Kopia::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let repository = created(folder.path(), &FormatOptions::default()).await;
+    tokio::task::block_in_place(|| {
+        save_file(&repository, "ours", b"abc");
+        let change = ParameterChange {
+            max_pack_size: Some(33 << 20),
+            epochs: None,
+        };
+        repository.set_parameters(&change).unwrap();
+    });
+    let repository = opened(folder.path()).await;
+    tokio::task::block_in_place(|| repository.change_password(&"another".into())).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let connect = ["repository", "connect", "filesystem", "--path", path];
+    assert!(
+        !kopia.try_run(&connect).status.success(),
+        "the old password must not open it"
+    );
+    kopia.run_with(&connect, &[("KOPIA_PASSWORD", "another")]);
+    let status = kopia.run_with(&["repository", "status"], &[("KOPIA_PASSWORD", "another")]);
+    assert!(
+        status.contains("34.6 MB") || status.contains("33 MiB"),
+        "{status}"
+    );
+}

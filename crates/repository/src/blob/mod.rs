@@ -119,6 +119,27 @@ impl Blobs {
             .map_err(|e| RepositoryError::storage_while("cannot list the repository's blobs", e))
     }
 
+    /// Length and time of a blob.
+    pub fn metadata(&self, id: &str) -> Result<BlobMetadata> {
+        self.wait(self.storage.metadata(&BlobId::from(id)))
+            .map_err(|e| reading(id, e))
+    }
+
+    /// Deletes several blobs, a few at a time; stops at the first that fails.
+    pub fn delete_all(&self, ids: &[String]) -> Result<()> {
+        const TOGETHER: usize = 16;
+        for some in ids.chunks(TOGETHER) {
+            let names: Vec<BlobId> = some.iter().map(|id| BlobId::from(id.as_str())).collect();
+            let answers = self.wait(futures::future::join_all(
+                names.iter().map(|id| self.storage.delete(id)),
+            ));
+            for (id, answer) in some.iter().zip(answers) {
+                answer.map_err(|e| writing(id, e))?;
+            }
+        }
+        Ok(())
+    }
+
     pub fn delete(&self, id: &str) -> Result<()> {
         self.wait(self.storage.delete(&BlobId::from(id)))
             .map_err(|e| writing(id, e))

@@ -82,6 +82,22 @@ impl ContentReader {
             .is_some_and(|entry| !entry.deleted))
     }
 
+    /// The sealed bytes of an entry, as they lie in its pack. They were opened once to authenticate them, so that
+    /// what is copied elsewhere is not damaged already.
+    ///
+    /// Errors: as of [`ContentReader::read`], but the index is not read again.
+    pub(crate) fn sealed_segment(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Bytes> {
+        let naming = |e: RepositoryError| e.while_doing(format_args!("cannot read content {}", entry.id));
+        let segment = self.segment(entry, pack, pack_end).map_err(naming)?;
+        match self.sealer.open(entry.id.iv(), &segment) {
+            Some(_) => Ok(segment),
+            None => Err(naming(RepositoryError::damaged(format!(
+                "the segment at {} of pack {pack} was altered: its authentication failed",
+                entry.pack_offset
+            )))),
+        }
+    }
+
     /// Whether everything runs on the calling thread (simulation).
     pub(crate) fn is_inline(&self) -> bool {
         self.blobs.is_inline()

@@ -9,6 +9,7 @@
 //! maintenance removes, and the repository opens either way.
 
 mod commit;
+mod rewrite;
 
 use std::{
     collections::HashMap,

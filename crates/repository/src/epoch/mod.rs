@@ -8,9 +8,11 @@
 //!         epoch each        counts on its own
 //! ```
 
+pub(crate) mod compact;
 pub(crate) mod legacy;
 mod names;
 pub mod report;
+pub(crate) mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -115,5 +115,29 @@ pub fn keep_winners(entries: &mut Vec<Entry>, packs: &PackNames) {
     entries.dedup_by_key(|entry| entry.id);
 }
 
+/// One index blob holds at most this many entries; more are divided by the hash of their names (7.4).
+const MAX_SHARD: usize = 16_000_000;
+
+/// The entries of each blob that an index of `entries` is written as.
+pub(crate) fn shards(entries: &[Entry]) -> Vec<Vec<Entry>> {
+    let count = entries.len().div_ceil(MAX_SHARD);
+    if count <= 1 {
+        return vec![entries.to_vec()];
+    }
+    let mut shards = vec![Vec::new(); count];
+    for entry in entries {
+        let hash = fnv1a(entry.id.to_string().as_bytes()) as usize;
+        shards[hash % count].push(*entry);
+    }
+    shards.retain(|shard| !shard.is_empty());
+    shards
+}
+
+fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
+}
+
 #[cfg(test)]
 mod tests;

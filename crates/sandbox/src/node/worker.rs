@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{Container as ContainerSpec, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use kube::ResourceExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -112,14 +112,18 @@ impl Worker {
             .status
             .as_ref()
             .and_then(|status| status.phase.as_deref());
-        if !matches!(phase, Some("Succeeded" | "Failed")) {
-            let is_lost = self.restart_policy() == "Never" && self.note_lost();
+        let was_over = self.record.lock().is_over;
+        if matches!(phase, Some("Succeeded" | "Failed")) {
+            // All is said.
+        } else if was_over {
+            // It ran when the machine went down, and is not to run again.
             self.report().await;
-            if !is_lost {
-                self.mount().await;
-                self.report().await;
-            }
-            if !is_lost && self.initialise().await {
+            self.unmount().await;
+        } else {
+            self.report().await;
+            self.mount().await;
+            self.report().await;
+            if self.initialise().await {
                 let containers = self.pod.spec.iter().flat_map(|spec| &spec.containers);
                 join_all(containers.map(|spec| Box::pin(self.keep(spec)))).await;
             }
@@ -396,26 +400,6 @@ impl Worker {
                 id: started.id.clone(),
             };
         }
-    }
-
-    /// Containers that ran when the machine went off, or under an earlier sandbox, have ended; nobody knows how. False:
-    /// there were none.
-    fn note_lost(&self) -> bool {
-        let status = self.pod.status.clone().unwrap_or_default();
-        let ran = |statuses: Option<Vec<ContainerStatus>>| {
-            let statuses = statuses.unwrap_or_default().into_iter();
-            statuses.filter_map(|it| Some((it.name, it.container_id?, it.state?.running?.started_at)))
-        };
-        let lost = ran(status.init_container_statuses).chain(ran(status.container_statuses));
-        let (now, mut is_any) = (self.node.context.now(), false);
-        for (name, id, started) in lost {
-            if let Some(record) = self.record.lock().container(&name) {
-                record.state = State::Ended(Ended::lost(id, started, now.clone()));
-                record.restarts = record.restarts.saturating_sub(1);
-                is_any = true;
-            }
-        }
-        is_any
     }
 
     /// Writes down how a container ended.

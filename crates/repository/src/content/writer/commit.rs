@@ -8,11 +8,9 @@ use crate::{
     content::ContentId,
     epoch::{EpochState, IndexManager, legacy},
     error::{RepositoryError, RepositoryErrorKind, Result},
-    index::{self, Entry, PackNames},
+    index::{self, Entry, PackNames, shards},
 };
 
-/// One index blob holds at most this many entries; more are divided by the hash of their names (7.4).
-const MAX_SHARD: usize = 16_000_000;
 /// How often the epoch may move on while we write before we give up.
 const ATTEMPTS: usize = 3;
 
@@ -20,23 +18,9 @@ impl ContentWriter {
     /// Marks a content as deleted with the next commit. Its bytes stay readable until maintenance has come by.
     pub fn delete(&self, id: &ContentId) -> Result<()> {
         let committed = self.committed.fresh()?;
-        let Some(entry) = committed.index.find(id).filter(|entry| !entry.deleted) else {
-            return Ok(());
-        };
-        let pack = committed.index.pack_name(&entry);
-        let now = u32::try_from(self.environment.now_secs()).unwrap_or(u32::MAX);
-        let timestamp = now.max(entry.timestamp.saturating_add(1));
-        let mut state = self.state.lock();
-        let tombstone = Entry {
-            deleted: true,
-            timestamp,
-            pack: state.packs.number(pack),
-            ..entry
-        };
-        if let Some(open) = &mut state.metadata {
-            open.note(tombstone, pack);
+        if let Some(entry) = committed.index.find(id).filter(|entry| !entry.deleted) {
+            self.tombstone(&entry, committed.index.pack_name(&entry));
         }
-        state.pending.insert(*id, Some(tombstone));
         Ok(())
     }
 
@@ -139,24 +123,4 @@ impl ContentWriter {
             marker: None,
         };
     }
-}
-
-fn shards(entries: &[Entry]) -> Vec<Vec<Entry>> {
-    let count = entries.len().div_ceil(MAX_SHARD);
-    if count <= 1 {
-        return vec![entries.to_vec()];
-    }
-    let mut shards = vec![Vec::new(); count];
-    for entry in entries {
-        let hash = fnv1a(entry.id.to_string().as_bytes()) as usize;
-        shards[hash % count].push(*entry);
-    }
-    shards.retain(|shard| !shard.is_empty());
-    shards
-}
-
-fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
 }
