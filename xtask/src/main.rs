@@ -6,6 +6,7 @@ mod cluster;
 mod docs;
 mod e2e;
 mod edges;
+mod fuzz;
 mod image;
 mod pieces;
 mod stages;
@@ -36,6 +37,8 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Every decoder of the repository engine on mutated bytes
+    Fuzz(fuzz::Fuzz),
     /// Which crate may use which
     Edges,
     /// Bans, licences and sources of every dependency
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Task::Ci { gate } => ci::ci(gate),
         Task::Test => ci::test(),
         Task::Simulate { arguments } => ci::simulate(&arguments),
+        Task::Fuzz(fuzz) => fuzz.run(),
         Task::Edges => edges::check(),
         Task::Deny => tools::install().and_then(|()| tools::deny()),
         Task::Typos => tools::install().and_then(|()| tools::typos()),

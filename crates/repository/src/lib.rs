@@ -35,11 +35,13 @@ mod environment;
 pub mod epoch;
 mod error;
 pub mod format;
+pub mod fuzz;
 pub mod index;
 pub mod inspect;
 pub mod maintenance;
 pub mod manifest;
 pub mod object;
+mod open;
 pub mod policy;
 pub mod recover;
 mod repository;
@@ -53,7 +55,7 @@ pub use crypto::password::{KeyDerivation, SlowKeyDerivation};
 pub use crypto::{Cipher, HashAlgorithm};
 pub use environment::{Abandoned, Blocking, Clock, Environment, Randomness, Work};
 pub use error::{RepositoryError, RepositoryErrorKind};
-pub use format::{EpochParameters, FormatOptions, Retention};
+pub use format::{EpochParameters, FormatOptions, ParameterChange, Retention};
 pub use inspect::{ContentInfo, IndexBlobInfo};
 pub use manifest::{Labels, Manifest, ManifestId};
 pub use object::{
@@ -61,9 +63,8 @@ pub use object::{
     reader::{Location, ObjectReader},
     writer::{ObjectOptions, ObjectWriter},
 };
-pub use repository::{
-    CreateOptions, CreatedRepository, OpenOptions, Repository, create, create_with, open, peek_unique_id,
-};
+pub use open::{CreateOptions, CreatedRepository, OpenOptions, create, create_with, open, peek_unique_id};
+pub use repository::Repository;
 pub use snapshot::{
     Directory, DirectoryEntry, DirectorySummary, EntryError, EntryType, FileMode, Snapshot, SnapshotFilter,
     SnapshotManifest, SnapshotSource, SnapshotStats,

@@ -2,22 +2,20 @@
 //!
 //! Two kinds of methods: `async` ones for callers on a runtime (they move to a blocking thread by themselves),
 //! and plain ones for the engine's own threads and `spawn_blocking` (they block; calling them on a runtime's
-//! worker thread panics). Neighbour: `writer.rs`.
+//! worker thread panics). Neighbours: `open.rs` (creating and opening), `writer.rs`.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use caravel_storage::Storage;
-use secrecy::SecretString;
 
 use crate::{
     blob::{self, Blobs},
     content::{ContentId, committed::Committed, reader::ContentReader, writer::Identity},
     crypto::Sealer,
     environment::Environment,
-    epoch::IndexManager,
-    error::{RepositoryError, RepositoryErrorKind, Result},
-    format::{self, Format, FormatOptions, guard::FormatGuard},
+    error::{RepositoryError, Result},
+    format::{Format, FormatOptions, guard::FormatGuard},
     manifest::{
         Labels, Manifest, ManifestId,
         load::{self, Loaded, ManifestCache},
@@ -34,95 +32,6 @@ use crate::{
 
 /// Directories are read whole; Kopia's own are smaller by far (10 million entries of 100 bytes).
 const MAX_DIRECTORY_BYTES: u64 = 1 << 30;
-
-/// What to create a repository with; everything else is Kopia's default (format version 3).
-#[derive(Clone, Debug)]
-pub struct CreateOptions {
-    /// Owner of maintenance, as `username@hostname`: who may run it.
-    pub username: String,
-    /// See `username`.
-    pub hostname: String,
-}
-
-/// A repository that was just created.
-#[derive(Clone, Debug)]
-pub struct CreatedRepository {
-    /// 32 random bytes; also readable without the password.
-    pub unique_id: Vec<u8>,
-}
-
-/// Who opens a repository: written into session markers.
-#[derive(Clone, Debug)]
-pub struct OpenOptions {
-    pub username: String,
-    pub hostname: String,
-}
-
-/// Creates a repository: format blob (the first of two simultaneous creators wins), retention blob,
-/// maintenance parameters with their owner.
-///
-/// Errors: `AlreadyInitialized` when there is one, also when it appeared this very moment; `Storage`.
-pub async fn create(
-    storage: Arc<dyn Storage>,
-    password: &SecretString,
-    options: &CreateOptions,
-    environment: Environment,
-) -> Result<CreatedRepository> {
-    create_with(storage, password, options, &FormatOptions::default(), environment).await
-}
-
-/// The same with every choice that there is.
-///
-/// Errors: as of [`create`]; `Invalid` for choices that do not go together, `ForeignFiles` when other things are in
-/// the storage. Nothing is written then.
-pub async fn create_with(
-    storage: Arc<dyn Storage>,
-    password: &SecretString,
-    options: &CreateOptions,
-    format: &FormatOptions,
-    environment: Environment,
-) -> Result<CreatedRepository> {
-    let format = format.clone();
-    let blobs = Blobs::new(storage, &environment);
-    let (password, options, env) = (password.clone(), options.clone(), environment.clone());
-    blob::run(&environment, move || {
-        let unique_id = format::create::initialize(&blobs, &password, &format, &env)?;
-        let open = OpenOptions {
-            username: options.username,
-            hostname: options.hostname,
-        };
-        let owner = format!("{}@{}", open.username, open.hostname);
-        let writer = Repository::open_blocking(blobs, &password, open, env)?.write()?;
-        writer.put_maintenance_parameters(&owner);
-        writer.commit()?;
-        Ok(CreatedRepository { unique_id })
-    })
-    .await
-}
-
-/// Opens a repository and reads its index.
-///
-/// Errors: `NotInitialized`, `WrongPassword`, `Unsupported` (naming what), `Locked`, `Damaged`, `Storage`.
-pub async fn open(
-    storage: Arc<dyn Storage>,
-    password: &SecretString,
-    options: OpenOptions,
-    environment: Environment,
-) -> Result<Repository> {
-    let blobs = Blobs::new(storage, &environment);
-    let (password, env) = (password.clone(), environment.clone());
-    blob::run(&environment, move || {
-        Repository::open_blocking(blobs, &password, options, env)
-    })
-    .await
-}
-
-/// The unique id of the repository in `storage`, without its password; `None` when the storage says that there
-/// is no repository.
-pub async fn peek_unique_id(storage: Arc<dyn Storage>, environment: &Environment) -> Result<Option<Vec<u8>>> {
-    let blobs = Blobs::new(storage, environment);
-    blob::run(environment, move || format::peek_unique_id(&blobs)).await
-}
 
 /// An opened repository. Clones share everything.
 #[derive(Clone)]
@@ -151,74 +60,6 @@ impl std::fmt::Debug for Repository {
 }
 
 impl Repository {
-    fn open_blocking(
-        blobs: Blobs,
-        password: &SecretString,
-        options: OpenOptions,
-        environment: Environment,
-    ) -> Result<Self> {
-        Self::open_with(blobs, password, options, environment, true)
-    }
-
-    /// Opens, with or without its index.
-    pub(crate) fn open_with(
-        blobs: Blobs,
-        password: &SecretString,
-        options: OpenOptions,
-        environment: Environment,
-        reads_index: bool,
-    ) -> Result<Self> {
-        let format = format::load(&blobs, password, &environment)?;
-        let sealer = Sealer::new(
-            format.config.algorithms()?,
-            &format.config.secret.0,
-            &format.config.master_key.0,
-            environment.clone(),
-        )
-        .ok_or_else(|| RepositoryError::unsupported("a hash key of this length"))?;
-        let sealer = Arc::new(sealer);
-        let manager = format.config.index_manager();
-        let max_reading_secs = match manager {
-            IndexManager::Epochs => format.config.epoch_parameters.epoch_refresh_frequency / 1_000_000_000,
-            // Compacted index blobs stay for an hour.
-            IndexManager::Legacy => 30 * 60,
-        };
-        let committed = Committed::unread(
-            blobs.clone(),
-            sealer.clone(),
-            environment.clone(),
-            manager,
-            max_reading_secs,
-        );
-        if reads_index {
-            committed.refresh()?;
-        }
-        let committed = Arc::new(committed);
-        let contents = Arc::new(ContentReader::new(
-            blobs.clone(),
-            sealer.clone(),
-            committed.clone(),
-        ));
-        let identity = Identity {
-            username: options.username,
-            hostname: options.hostname,
-        };
-        let manifests = ManifestCache::default();
-        Ok(Self {
-            inner: Arc::new(Inner {
-                blobs,
-                guard: Arc::new(FormatGuard::new(&environment)),
-                environment,
-                format: Arc::new(format),
-                sealer,
-                identity,
-                committed,
-                contents,
-                manifests,
-            }),
-        })
-    }
-
     /// The bytes that tell this repository from all others.
     pub fn unique_id(&self) -> &[u8] {
         &self.inner.format.unique_id
@@ -301,33 +142,6 @@ impl Repository {
     }
 
     // From here on: for the engine's own threads.
-
-    /// Whether the local clock lags behind the storage's (blocking): some blob was written more than `allowed` from now.
-    /// Such a client takes what is new for old, and what it writes is taken for old by others. A clock that is ahead
-    /// cannot be seen without writing; maintenance looks for that, as Kopia's does.
-    ///
-    /// Errors: `ClockSkew`, saying by how much.
-    pub fn check_clock(&self, allowed: std::time::Duration) -> Result<()> {
-        let mut newest = None;
-        for prefix in ["kopia.", "n", "x", "s"] {
-            let listed = self.inner.blobs.list(prefix)?;
-            newest = newest.max(listed.iter().map(|blob| blob.timestamp).max());
-        }
-        let now = self.inner.environment.clock.now();
-        match newest {
-            Some(newest) if newest.duration_since(now).unsigned_abs() > allowed && newest > now => {
-                let lag = newest.duration_since(now).as_secs();
-                Err(RepositoryError::new(
-                    RepositoryErrorKind::ClockSkew,
-                    format!(
-                        "the storage has blobs from {newest}, {lag} s after this machine's {now}; nothing was written: \
-                         set the clock (NTP) and start again"
-                    ),
-                ))
-            }
-            _ => Ok(()),
-        }
-    }
 
     /// Starts a writer (blocking). Several may write at the same time.
     ///

@@ -177,3 +177,45 @@ fn splitter_of_one_object_does_not_change_the_repository() {
     }
     assert_eq!(starts, [0, 1 << 20, 2 << 20]);
 }
+
+#[test]
+fn password_and_parameters_can_be_changed_and_unknown_settings_survive() {
+    let (world, memory, repository) = created(&FormatOptions::default());
+    let id = save_file(&repository, "a", b"abc").unwrap();
+    let epochs = EpochParameters {
+        full_checkpoint_frequency: 9,
+        ..EpochParameters::standard()
+    };
+    let change = ParameterChange {
+        max_pack_size: Some(30 << 20),
+        epochs: Some(epochs.clone()),
+    };
+    repository.set_parameters(&change).unwrap();
+    let error = repository.set_parameters(&change).unwrap_err();
+    assert_eq!(
+        error.kind(),
+        RepositoryErrorKind::Locked,
+        "it was read before the change"
+    );
+    let repository = world.open(memory.clone()).unwrap();
+    let own = repository.format_options();
+    assert_eq!((own.max_pack_size, own.epochs), (30 << 20, epochs));
+    let too_large = ParameterChange {
+        max_pack_size: Some(1 << 30),
+        epochs: None,
+    };
+    assert!(repository.set_parameters(&too_large).is_err());
+
+    repository.change_password(&"another".into()).unwrap();
+    let error = world.open(memory.clone()).unwrap_err();
+    assert_eq!(error.kind(), RepositoryErrorKind::WrongPassword);
+    let repository = world.open_with(memory, "another").unwrap();
+    assert_eq!(read_file(&repository, &id).unwrap(), b"abc");
+
+    let format = FormatOptions {
+        version: 1,
+        ..FormatOptions::default()
+    };
+    let (_, _, old) = created(&format);
+    assert!(old.change_password(&"x".into()).is_err());
+}

@@ -137,7 +137,7 @@ impl Committed {
         }
         let missing = old.index.missing(&wanted);
         let fetched = self.blobs.get_all(&missing)?.into_iter().map(|(name, body)| {
-            let plain = self.sealer.open_blob(&name, &body);
+            let plain = self.sealer.open_blob_in_place(&name, body);
             plain
                 .map(|plain| (name.clone(), plain))
                 .ok_or_else(|| cannot_open(&name))

@@ -19,8 +19,8 @@ use compressor::Family;
 /// Bytes of the id in front of every stream.
 pub const HEADER: usize = 4;
 
-/// Kopia's encoders stay under 8 MiB of window; 2^27 is zstd's own limit for streams.
-const MAX_WINDOW_LOG: u32 = 27;
+/// The widest window that klauspost's encoders use is 32 MiB; a stream that wants more room is not Kopia's.
+const MAX_WINDOW_LOG: u32 = 25;
 
 /// Compresses, header included; `None` when that would not be smaller, and the bytes are stored as they are.
 pub fn compress(compressor: Compressor, plain: &[u8]) -> Option<Vec<u8>> {

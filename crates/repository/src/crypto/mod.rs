@@ -15,6 +15,7 @@ pub mod hash;
 pub mod password;
 
 use aws_lc_rs::{hkdf, hmac};
+use bytes::Bytes;
 use zeroize::Zeroizing;
 
 pub use cipher::Cipher;
@@ -160,11 +161,23 @@ impl Sealer {
 
     /// Opens a blob by its name: the iv is the last 32 hex digits before the first `-`.
     pub fn open_blob(&self, name: &str, body: &[u8]) -> Option<Vec<u8>> {
-        let stem = name.split('-').next()?;
-        let digits = stem.get(stem.len().checked_sub(2 * IV_LENGTH)?..)?;
-        let iv: [u8; IV_LENGTH] = hex::decode(digits).ok()?.try_into().ok()?;
-        self.open(&iv, body)
+        self.open(&iv_in_name(name)?, body)
     }
+
+    /// The same without a second copy of a large blob.
+    pub(crate) fn open_blob_in_place(&self, name: &str, body: Bytes) -> Option<Bytes> {
+        let iv = iv_in_name(name)?;
+        match &self.correction {
+            None => self.cipher.open_in_place(&self.key(&iv), &iv, body.into()),
+            Some(_) => self.open(&iv, &body).map(Bytes::from),
+        }
+    }
+}
+
+fn iv_in_name(name: &str) -> Option<[u8; IV_LENGTH]> {
+    let stem = name.split('-').next()?;
+    let digits = stem.get(stem.len().checked_sub(2 * IV_LENGTH)?..)?;
+    hex::decode(digits).ok()?.try_into().ok()
 }
 
 /// The iv of a content or blob: the last 16 bytes of its hash (the whole of a short one).

@@ -221,6 +221,13 @@ fn blobs_open_by_their_names() {
     let sealer = sealer();
     let (name, body) = sealer.seal_blob("xn0_", "s0011223344556677147-c1", b"index");
     assert_eq!(sealer.open_blob(&name, &body).unwrap(), b"index");
+    assert_eq!(
+        sealer.open_blob_in_place(&name, body.clone().into()).unwrap(),
+        &b"index"[..]
+    );
+    let mut altered = body.clone();
+    altered[14] ^= 1;
+    assert!(sealer.open_blob_in_place(&name, altered.into()).is_none());
     assert!(sealer.open_blob("xn0_00", &body).is_none());
     assert!(sealer.open_blob("", &body).is_none());
 }

@@ -78,10 +78,30 @@ pub(crate) struct Config {
     upgrade_lock: Option<UpgradeLock>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     required_features: Vec<RequiredFeature>,
+    /// What a newer client added; it survives being written again.
+    #[serde(flatten)]
+    unknown: serde_json::Map<String, serde_json::Value>,
 }
 
 fn is_zero(value: &i64) -> bool {
     *value == 0
+}
+
+/// What can be changed while a repository is in use.
+#[derive(Clone, Debug, Default)]
+pub struct ParameterChange {
+    /// When a pack is full, in bytes: 10 MiB to 120 MiB.
+    pub max_pack_size: Option<usize>,
+    /// When epochs advance and are compacted.
+    pub epochs: Option<EpochParameters>,
+}
+
+/// Errors: `Invalid` for a size that Kopia does not take.
+pub(super) fn check_pack_size(size: usize) -> Result<()> {
+    match (10 << 20..=MAX_PACK_SIZE).contains(&size) {
+        true => Ok(()),
+        false => Err(RepositoryError::invalid("packs can have 10 MiB to 120 MiB")),
+    }
 }
 
 /// When epochs advance and are compacted (kopia-format.md 7.5); durations are nanoseconds.
@@ -196,8 +216,27 @@ impl Config {
             splitter: options.splitter.clone(),
             upgrade_lock: None,
             required_features: Vec::new(),
+            unknown: serde_json::Map::new(),
         };
         Ok(config)
+    }
+
+    /// With other parameters that can be changed later. Errors: `Invalid` for values that do not work.
+    pub fn with_parameters(mut self, change: &ParameterChange) -> Result<Self> {
+        if let Some(size) = change.max_pack_size {
+            self.max_pack_size = size;
+        }
+        if let Some(epochs) = &change.epochs {
+            if epochs.enabled != self.epoch_parameters.enabled {
+                return Err(RepositoryError::invalid(
+                    "epochs are switched on by an upgrade of the repository only",
+                ));
+            }
+            self.epoch_parameters = epochs.clone();
+        }
+        check_pack_size(self.max_pack_size)?;
+        self.epoch_parameters.check()?;
+        Ok(self)
     }
 
     pub fn parse(plain: &[u8]) -> Result<Self> {

@@ -1,7 +1,9 @@
 //! `kopia.repository`: what a repository is made with, sealed by its password (kopia-format.md 2).
-//! Neighbours: `config.rs` (the sealed JSON), `options.rs` and `create.rs` (a new one), `guard.rs` (whether it still
+//! Neighbours: `config.rs` (the sealed JSON), `options.rs` and `create.rs` (a new one), `change.rs`
+//! (another password, other parameters), `guard.rs` (whether it still
 //! is as it was), `retention.rs` (`kopia.blobcfg`), `replica.rs` (copies in packs), `upgrade_lock.rs`.
 
+mod change;
 pub mod config;
 pub mod create;
 pub(crate) mod guard;
@@ -23,7 +25,7 @@ use crate::{
     error::{RepositoryError, RepositoryErrorKind, Result},
 };
 use config::Config;
-pub use config::EpochParameters;
+pub use config::{EpochParameters, ParameterChange};
 pub use options::FormatOptions;
 pub use retention::Retention;
 
@@ -47,6 +49,18 @@ pub(crate) struct Outer {
     pub key_algo: String,
     pub encryption: String,
     pub encrypted_block_format: String,
+    /// What a newer client added; it survives being written again.
+    #[serde(flatten)]
+    pub unknown: serde_json::Map<String, serde_json::Value>,
+}
+
+impl Outer {
+    /// The blob's bytes, in Kopia's layout.
+    fn to_bytes(&self) -> Bytes {
+        let mut json = serde_json::to_vec_pretty(self).expect("strings are plain JSON");
+        json.push(b'\n');
+        json.into()
+    }
 }
 
 /// An opened format: the unique id, and the settings and keys that the password gave access to.

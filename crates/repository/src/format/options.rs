@@ -1,6 +1,9 @@
 //! What a new repository can be made with (kopia-format.md 2.3, 2.4). Neighbour: `create.rs`, which makes it.
 
-use super::{config::EpochParameters, retention::Retention};
+use super::{
+    config::{EpochParameters, check_pack_size},
+    retention::Retention,
+};
 use crate::{
     crypto::{Cipher, HashAlgorithm, password},
     error::{RepositoryError, Result},
@@ -63,9 +66,6 @@ impl FormatOptions {
             o if o.version == 1 && o.ecc_overhead_percent > 0 => {
                 return invalid("format version 1 has no error correction; choose 2 or 3".into());
             }
-            o if !(10 << 20..=120 << 20).contains(&o.max_pack_size) => {
-                return invalid("packs can have 10 MiB to 120 MiB".into());
-            }
             o if ![password::SCRYPT, password::PBKDF2].contains(&o.key_derivation.as_str()) => {
                 return invalid(format!("there is no key derivation {:?}", o.key_derivation));
             }
@@ -74,6 +74,7 @@ impl FormatOptions {
             }
             _ => {}
         }
+        check_pack_size(self.max_pack_size)?;
         splitter::Rule::by_name(&self.splitter)?;
         if let Some(retention) = &self.retention {
             retention.check()?;

@@ -16,7 +16,7 @@ const MAX: usize = 65_000;
 pub(crate) const WINDOW: u64 = 64 << 10;
 
 /// What packs begin with.
-pub(super) fn encode(format_blob: &[u8]) -> Result<Vec<u8>> {
+pub(crate) fn encode(format_blob: &[u8]) -> Result<Vec<u8>> {
     let length = format_blob.len() + SUM;
     if length > MAX {
         return Err(RepositoryError::invalid(

@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use bytes::Bytes;
+
 use super::{Entry, PackNames, Table, precedence, walk::Walk};
 use crate::{content::ContentId, error::Result};
 
@@ -77,7 +79,7 @@ impl MergedIndex {
     pub fn next(
         &self,
         wanted: BTreeSet<String>,
-        fetched: impl IntoIterator<Item = Result<(String, Vec<u8>)>>,
+        fetched: impl IntoIterator<Item = Result<(String, Bytes)>>,
         watermark: i64,
     ) -> Result<Self> {
         let mut index = Self {

@@ -22,14 +22,14 @@ pub(crate) struct Table {
 impl Table {
     /// From the plaintext of the index blob `name`; `None` when it has no entries. Checks every entry once, so that
     /// taking one out cannot fail.
-    pub fn read(name: &str, plain: Vec<u8>, packs: &mut PackNames) -> Result<Option<Self>> {
+    pub fn read(name: &str, plain: Bytes, packs: &mut PackNames) -> Result<Option<Self>> {
         let blobs = BTreeSet::from([Arc::from(name)]);
         if plain.first() == Some(&1) {
             let mut entries = Vec::new();
             v1::decode(&plain, packs, &mut entries)?;
             return Self::of(blobs, entries, packs);
         }
-        match Self::from_v2(blobs.clone(), Bytes::from(plain), packs)? {
+        match Self::from_v2(blobs.clone(), plain, packs)? {
             Ok(table) => Ok(Some(table).filter(|table| table.len() > 0)),
             // Nobody writes them so, but they can be read.
             Err(unsorted) => {

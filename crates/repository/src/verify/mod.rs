@@ -1,7 +1,8 @@
 //! Whether everything that the repository promises is there (issue 5, part 5): in levels, going on after each failure,
 //! every failure naming blob, content and object. Nothing is written. Neighbours: `contents.rs` (packs and what is in
-//! them), `snapshots.rs` (trees and the files in them).
+//! them), `snapshots.rs` (trees and the files in them), `clock.rs`.
 
+mod clock;
 mod contents;
 mod snapshots;
 

@@ -16,6 +16,13 @@ pub struct Kopia {
 
 pub const PASSWORD: &str = "static-passw0rd";
 
+/// Who it is, and that it must see at once what others write.
+const CLIENT: [&str; 3] = [
+    "--override-hostname=default",
+    "--override-username=default",
+    "--max-list-cache-duration=0s",
+];
+
 impl Kopia {
     /// `None` when there is no kopia here and this is not CI.
     pub fn find() -> Option<Self> {
@@ -57,36 +64,33 @@ impl Kopia {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The same with more in its environment.
+    pub fn run_with(&self, args: &[&str], environment: &[(&str, &str)]) -> String {
+        let output = self
+            .command(args)
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        let (stdout, stderr) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "kopia {args:?} failed\nstderr: {stderr}");
+        String::from_utf8_lossy(stdout).into_owned()
+    }
+
     pub fn try_run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
     }
 
     pub fn connect(&self, path: &Path) {
         let path = path.to_str().unwrap();
-        let identity = ["--override-hostname=default", "--override-username=default"];
-        self.run(&[
-            "repository",
-            "connect",
-            "filesystem",
-            "--path",
-            path,
-            identity[0],
-            identity[1],
-        ]);
+        let mut args = vec!["repository", "connect", "filesystem", "--path", path];
+        args.extend(CLIENT);
+        self.run(&args);
     }
 
     pub fn create(&self, path: &Path, more: &[&str]) {
         let path = path.to_str().unwrap();
-        let identity = ["--override-hostname=default", "--override-username=default"];
-        let mut args = vec![
-            "repository",
-            "create",
-            "filesystem",
-            "--path",
-            path,
-            identity[0],
-            identity[1],
-        ];
+        let mut args = vec!["repository", "create", "filesystem", "--path", path];
+        args.extend(CLIENT);
         args.extend(more);
         self.run(&args);
     }
