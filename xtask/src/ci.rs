@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::stages::{Stages, run};
-use crate::{docs, edges, tools};
+use crate::{docs, edges, interop, tools};
 
 /// `cargo xtask ci`: everything that needs no cluster, then (with `gate`) the scenarios of the gate tier.
 pub fn ci(gate: bool) -> Result<()> {
@@ -37,6 +37,7 @@ fn all(stages: &mut Stages, gate: bool) -> Result<()> {
     stages.run("typos", tools::typos)?;
     stages.run("peers", || tools::peers().map(|_| ()))?;
     stages.run("tests", test)?;
+    stages.run("interop", || interop::interop(false))?;
     if gate {
         stages.run("gate", || run("cargo", &["xtask", "e2e", "--gate"], &[]))?;
     }

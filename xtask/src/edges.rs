@@ -105,11 +105,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     // Tests and tasks: never under anything above.
     ("caravel-conformance", &[]),
+    ("caravel-interop", &[]),
     (
         "caravel-e2e",
         &["caravel-api", "caravel-csi", "caravel-conformance"],
     ),
-    ("xtask", &["caravel-e2e"]),
+    ("xtask", &["caravel-e2e", "caravel-interop"]),
 ];
 
 /// What a crate's whole dependency tree must not hold, whoever brings it.
