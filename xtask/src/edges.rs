@@ -20,6 +20,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "caravel-repository-cli",
         &["caravel-storage", "caravel-repository", "caravel-uploader"],
     ),
+    // Only for tests: Velero's own table tests.
+    ("caravel-cases", &[]),
     // Kubernetes side.
     ("caravel-api", &[]),
     ("caravel-csi", &[]),
@@ -104,6 +106,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // Tests and tasks: never under anything above.
+    (
+        "caravel-simulation",
+        &[
+            "caravel-api",
+            "caravel-storage",
+            "caravel-repository",
+            "caravel-backup-store",
+            "caravel-api-server",
+            "caravel-sandbox",
+            "caravel-velero",
+        ],
+    ),
     ("caravel-conformance", &[]),
     ("caravel-interop", &[]),
     (

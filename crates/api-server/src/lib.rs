@@ -9,6 +9,7 @@
 
 mod access;
 pub mod builtin;
+mod changed;
 mod client;
 pub mod clock;
 pub mod custom;

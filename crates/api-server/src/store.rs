@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokio::sync::watch;
 
+use crate::changed::{Bell, Listener};
 use crate::kind::Kind;
 
 /// Changes kept per resource; a watch that asks for older ones gets 410.
@@ -83,36 +83,24 @@ pub struct Forgotten {
     pub oldest: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Collection {
     objects: BTreeMap<Key, Arc<Value>>,
     history: VecDeque<Change>,
     /// Revision of the newest change that fell out of the history.
     forgotten: u64,
-    changed: watch::Sender<u64>,
-}
-
-impl Default for Collection {
-    fn default() -> Self {
-        Self {
-            objects: BTreeMap::new(),
-            history: VecDeque::new(),
-            forgotten: 0,
-            changed: watch::Sender::new(0),
-        }
-    }
+    changed: Bell,
 }
 
 impl Collection {
     fn record(&mut self, change: Change) {
-        let revision = change.revision;
         self.history.push_back(change);
         while self.history.len() > HISTORY {
             if let Some(dropped) = self.history.pop_front() {
                 self.forgotten = dropped.revision;
             }
         }
-        self.changed.send_replace(revision);
+        self.changed.ring();
     }
 
     fn since(&self, revision: u64) -> Result<impl DoubleEndedIterator<Item = &Change>, Forgotten> {
@@ -250,12 +238,12 @@ impl Store {
     }
 
     /// Tells when something of this resource changes.
-    pub fn subscribe(&mut self, resource: &Resource) -> watch::Receiver<u64> {
+    pub fn subscribe(&mut self, resource: &Resource) -> Listener {
         self.collections
             .entry(resource.clone())
             .or_default()
             .changed
-            .subscribe()
+            .listener()
     }
 
     /// Begins a resource that is served from now on: nothing of it is remembered from before.
@@ -295,7 +283,7 @@ impl Store {
         }
         for collection in self.collections.values_mut() {
             collection.forgotten = now;
-            collection.changed.send_replace(now);
+            collection.changed.ring();
         }
     }
 }

@@ -16,6 +16,14 @@ impl User {
         }
     }
 
+    /// A part of the cluster itself, as in `system:sandbox`: may do everything, as an administrator may.
+    pub fn component(name: &str) -> Self {
+        Self {
+            name: format!("system:{name}"),
+            ..Self::administrator()
+        }
+    }
+
     /// A ServiceAccount, with the groups Kubernetes gives it.
     pub fn service_account(namespace: &str, name: &str) -> Self {
         Self {

@@ -99,7 +99,14 @@ impl From<RepositoryError> for PrepareError {
         let kind = match error.kind() {
             RepositoryErrorKind::WrongPassword => PrepareErrorKind::WrongPassword,
             RepositoryErrorKind::NotInitialized => PrepareErrorKind::NotInitialized,
-            RepositoryErrorKind::Unsupported | RepositoryErrorKind::Locked => PrepareErrorKind::Unsupported,
+            RepositoryErrorKind::Unsupported
+            | RepositoryErrorKind::NewerVersion
+            | RepositoryErrorKind::MissingFeature
+            | RepositoryErrorKind::Locked => PrepareErrorKind::Unsupported,
+            RepositoryErrorKind::ForeignFiles => PrepareErrorKind::NotEmpty,
+            RepositoryErrorKind::NoSpace | RepositoryErrorKind::ReadOnly | RepositoryErrorKind::ClockSkew => {
+                PrepareErrorKind::Refused
+            }
             RepositoryErrorKind::Storage => error.storage().map_or(PrepareErrorKind::Unreachable, kind_of),
             RepositoryErrorKind::TooSlow | RepositoryErrorKind::AlreadyInitialized => {
                 PrepareErrorKind::Unreachable
@@ -126,9 +133,11 @@ impl From<RepositoryError> for PrepareError {
 fn kind_of(error: &StorageError) -> PrepareErrorKind {
     match error.kind() {
         StorageErrorKind::Unavailable => PrepareErrorKind::Unreachable,
-        StorageErrorKind::Denied | StorageErrorKind::Misconfigured | StorageErrorKind::Unsupported => {
-            PrepareErrorKind::Refused
-        }
+        StorageErrorKind::Denied
+        | StorageErrorKind::Misconfigured
+        | StorageErrorKind::Unsupported
+        | StorageErrorKind::NoSpace
+        | StorageErrorKind::ReadOnly => PrepareErrorKind::Refused,
         // Blobs that were listed a moment ago.
         StorageErrorKind::NotFound | StorageErrorKind::AlreadyExists | StorageErrorKind::Damaged => {
             PrepareErrorKind::Damaged

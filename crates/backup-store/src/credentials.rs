@@ -1,12 +1,12 @@
 //! An AWS shared-credentials file, as Velero's secret holds it: `[default]`, `aws_access_key_id=…`,
 //! `aws_secret_access_key=…` (velero-behaviour.md 11). Nothing of its content is ever shown (guarantee 8).
 
-use std::{fmt, io, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, fmt, io, path::Path, path::PathBuf};
 
-use caravel_storage::s3::S3Credentials;
+use caravel_storage::s3::{ROLE_VARIABLES, S3Credentials};
 use secrecy::{ExposeSecret as _, SecretString};
 
-/// The content of a credentials file, or a key alone.
+/// The content of a credentials file, a key alone, or a role.
 #[derive(Clone)]
 pub struct Credentials(Content);
 
@@ -14,14 +14,25 @@ pub struct Credentials(Content);
 enum Content {
     File(SecretString),
     Key(S3Credentials),
+    Role(BTreeMap<String, String>),
+}
+
+/// As whom requests are signed.
+#[derive(Clone, Debug)]
+pub enum Identity {
+    Key(S3Credentials),
+    /// `S3Config::role`; empty: whatever the machine itself may do.
+    Role(BTreeMap<String, String>),
 }
 
 /// What a process has itself, for locations that name no Secret: an access key in its variables, else the file that
-/// `AWS_SHARED_CREDENTIALS_FILE` names. Which process that is, the caller says: this crate reads no variables.
+/// `AWS_SHARED_CREDENTIALS_FILE` names, else the role that its variables name. Which process that is, the caller says:
+/// this crate reads no variables.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessCredentials {
     key: Option<S3Credentials>,
     file: Option<PathBuf>,
+    role: BTreeMap<String, String>,
 }
 
 impl ProcessCredentials {
@@ -36,20 +47,28 @@ impl ProcessCredentials {
                 session_token: filled("AWS_SESSION_TOKEN"),
             });
         let file = variable("AWS_SHARED_CREDENTIALS_FILE").map(|path| on_machine(Path::new(&path)));
-        Self { key, file }
+        let role = ROLE_VARIABLES
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), filled(name)?)));
+        Self {
+            role: role.collect(),
+            key,
+            file,
+        }
     }
 
-    /// The credentials as they are now; none where there is neither key nor file, and the pod's role is left.
+    /// The credentials as they are now; none where there is nothing, and the machine's own role is left.
     ///
     /// Errors: [`CredentialsError::Unreadable`].
     pub fn read(&self) -> Result<Option<Credentials>, CredentialsError> {
         if let Some(key) = &self.key {
             return Ok(Some(Credentials(Content::Key(key.clone()))));
         }
-        let Some(path) = &self.file else { return Ok(None) };
+        let role = || (!self.role.is_empty()).then(|| Credentials(Content::Role(self.role.clone())));
+        let Some(path) = &self.file else { return Ok(role()) };
         match std::fs::read_to_string(path) {
             Ok(content) => Ok(Some(Credentials::from_file_content(content.into()))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(role()),
             Err(source) => Err(CredentialsError::Unreadable {
                 path: path.clone(),
                 source,
@@ -90,48 +109,52 @@ impl Credentials {
         Self(Content::File(content))
     }
 
-    /// The access key of `profile` (`default` where none is given). Sections may be called `[x]` or, as in the
-    /// AWS config file, `[profile x]`; names of keys are taken in any case. A key alone has no profiles.
+    /// The role, or the access key of `profile` (`default` where none is given). Sections may be called `[x]` or, as in
+    /// the AWS config file, `[profile x]`; names of keys are taken in any case. A key alone has no profiles.
     ///
     /// Errors: [`CredentialsError`].
-    pub fn access_key(&self, profile: Option<&str>) -> Result<S3Credentials, CredentialsError> {
+    pub fn identity(&self, profile: Option<&str>) -> Result<Identity, CredentialsError> {
         let profile = profile.filter(|name| !name.is_empty()).unwrap_or(DEFAULT_PROFILE);
-        let text = match &self.0 {
-            Content::Key(key) => return Ok(key.clone()),
-            Content::File(text) => text.expose_secret(),
-        };
-        let section = section(text, profile).ok_or_else(|| CredentialsError::NoProfile {
-            profile: profile.to_owned(),
-        })?;
-        let find = |key: &str| {
-            let found = section
-                .iter()
-                .rev()
-                .find(|(name, _)| name.eq_ignore_ascii_case(key));
-            found
-                .map(|(_, value)| value.clone())
-                .filter(|value| !value.is_empty())
-        };
-        for key in ["credential_process", "sso_session", "role_arn"] {
-            if find(key).is_some() && find("aws_access_key_id").is_none() {
-                return Err(CredentialsError::Unsupported {
-                    profile: profile.to_owned(),
-                    key,
-                });
-            }
+        match &self.0 {
+            Content::Role(role) => Ok(Identity::Role(role.clone())),
+            Content::Key(key) => Ok(Identity::Key(key.clone())),
+            Content::File(text) => access_key(text.expose_secret(), profile).map(Identity::Key),
         }
-        let needed = |key| {
-            find(key).ok_or_else(|| CredentialsError::NoKey {
+    }
+}
+
+fn access_key(text: &str, profile: &str) -> Result<S3Credentials, CredentialsError> {
+    let section = section(text, profile).ok_or_else(|| CredentialsError::NoProfile {
+        profile: profile.to_owned(),
+    })?;
+    let find = |key: &str| {
+        let found = section
+            .iter()
+            .rev()
+            .find(|(name, _)| name.eq_ignore_ascii_case(key));
+        found
+            .map(|(_, value)| value.clone())
+            .filter(|value| !value.is_empty())
+    };
+    for key in ["credential_process", "sso_session", "role_arn"] {
+        if find(key).is_some() && find("aws_access_key_id").is_none() {
+            return Err(CredentialsError::Unsupported {
                 profile: profile.to_owned(),
                 key,
-            })
-        };
-        Ok(S3Credentials {
-            access_key_id: needed("aws_access_key_id")?,
-            secret_access_key: needed("aws_secret_access_key")?,
-            session_token: find("aws_session_token"),
-        })
+            });
+        }
     }
+    let needed = |key| {
+        find(key).ok_or_else(|| CredentialsError::NoKey {
+            profile: profile.to_owned(),
+            key,
+        })
+    };
+    Ok(S3Credentials {
+        access_key_id: needed("aws_access_key_id")?,
+        secret_access_key: needed("aws_secret_access_key")?,
+        session_token: find("aws_session_token"),
+    })
 }
 
 /// The pairs of a section; none where there is no such section.
@@ -168,6 +191,15 @@ mod tests {
 
     fn credentials(text: &str) -> Credentials {
         Credentials::from_file_content(text.into())
+    }
+
+    impl Credentials {
+        fn access_key(&self, profile: Option<&str>) -> Result<S3Credentials, CredentialsError> {
+            match self.identity(profile)? {
+                Identity::Key(key) => Ok(key),
+                Identity::Role(role) => panic!("a role, no key: {role:?}"),
+            }
+        }
     }
 
     const TWO: &str = "# made by hand\n[default]\naws_access_key_id = AKDEFAULT\naws_secret_access_key=s3cret+/=\n\n\
@@ -212,6 +244,27 @@ mod tests {
         assert_eq!(read(&[of_file, key[0]]).as_deref(), Some("AKOTHER"));
         assert_eq!(read(&[("AWS_SHARED_CREDENTIALS_FILE", "/no/such/file")]), None);
         assert_eq!(read(&[]), None);
+    }
+
+    #[test]
+    fn a_process_with_neither_key_nor_file_uses_the_role_that_its_own_variables_name_and_no_others() {
+        let role = |variables: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let own = ProcessCredentials::new(variable, Path::to_owned).read().unwrap();
+            own.map(|credentials| match credentials.identity(None).unwrap() {
+                Identity::Role(role) => role,
+                Identity::Key(_) => panic!("a key, no role"),
+            })
+        };
+        let arn = ("AWS_ROLE_ARN", "arn:aws:iam::1:role/backup");
+        let of_arn = BTreeMap::from([(arn.0.to_owned(), arn.1.to_owned())]);
+        assert_eq!(role(&[arn, ("AWS_PROFILE", "mine")]), Some(of_arn.clone()));
+        let no_file = ("AWS_SHARED_CREDENTIALS_FILE", "/no/such/file");
+        assert_eq!(role(&[arn, no_file]), Some(of_arn));
+        assert_eq!(role(&[("AWS_ROLE_ARN", "")]), None);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use backup_store::{
     encode_metadata,
 };
 pub use caravel_storage::Storage;
-pub use credentials::{Credentials, CredentialsError, ProcessCredentials};
+pub use credentials::{Credentials, CredentialsError, Identity, ProcessCredentials};
 pub use layout::Layout;
 pub use location::{Location, LocationError, NetworkStores, Stores};
 pub use object_store::{Body, Contents, MemoryObjectStore, ObjectStore, PutMode, S3ObjectStore, SignedUrl};

@@ -6,11 +6,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use caravel_api::v1::BackupStorageLocation;
 use caravel_storage::{
     Storage, StorageError,
-    s3::{S3Config, S3Credentials, S3Storage},
+    s3::{S3Config, S3Storage},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Credentials, CredentialsError, ObjectStore, S3ObjectStore};
+use crate::{Credentials, CredentialsError, Identity, ObjectStore, S3ObjectStore};
 
 /// Where backups are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +215,13 @@ impl Location {
                 return Err(LocationError::Unsupported { key });
             }
         }
+        let (key, role) = match credentials {
+            None => (None, BTreeMap::new()),
+            Some(credentials) => match credentials.identity(self.setting("profile"))? {
+                Identity::Key(key) => (Some(key), BTreeMap::new()),
+                Identity::Role(role) => (None, role),
+            },
+        };
         Ok(S3Config {
             bucket: self.bucket.clone(),
             prefix: prefix.to_owned(),
@@ -223,17 +230,12 @@ impl Location {
             path_style: self.flag("s3ForcePathStyle")?,
             ca_pem: self.ca_cert.clone(),
             insecure_skip_tls_verify: self.flag("insecureSkipTLSVerify")?,
-            credentials: self.access_key(credentials)?,
+            credentials: key,
+            role,
             server_side_encryption: self.setting("serverSideEncryption").map(str::to_owned),
             kms_key_id: self.setting("kmsKeyId").map(str::to_owned),
             retries: None,
         })
-    }
-
-    /// The key of these credentials; none: the pod's role.
-    fn access_key(&self, credentials: Option<&Credentials>) -> Result<Option<S3Credentials>, LocationError> {
-        let key = credentials.map(|credentials| credentials.access_key(self.setting("profile")));
-        Ok(key.transpose()?)
     }
 
     /// The client for tarballs and metadata. Nothing is sent. `credentials` are the location's own or those of the

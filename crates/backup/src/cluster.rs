@@ -28,8 +28,9 @@ pub async fn get(
     }
 }
 
-/// All objects in pages; each item gets the `apiVersion` and `kind` that lists leave out. `namespace` empty: all. When a
-/// page's token expires (a list that takes longer than etcd keeps history), everything is listed again at once.
+/// All objects, a page in memory at a time; each item gets the `apiVersion` and `kind` that lists leave out. `namespace`
+/// empty: all. When a page's token expires (a list that takes longer than etcd keeps history), everything is listed again
+/// at once, so that an object may come twice.
 ///
 /// # Errors
 /// Those of the client.
@@ -46,7 +47,6 @@ pub async fn list(
         limit: (page_size > 0).then_some(page_size),
         ..ListParams::default()
     };
-    let mut listed: Vec<Value> = Vec::new();
     let mut first = true;
     loop {
         let request = request(resource, namespace)
@@ -55,7 +55,6 @@ pub async fn list(
         let mut page = match client.request::<Value>(request).await {
             Ok(page) => page,
             Err(kube::Error::Api(status)) if status.code == 410 && !first => {
-                listed.clear();
                 params.continue_token = None;
                 params.limit = None;
                 first = true;
@@ -65,19 +64,17 @@ pub async fn list(
         };
         first = false;
         if let Some(Value::Array(items)) = page.get_mut("items").map(Value::take) {
-            listed.extend(items);
+            for mut item in items {
+                item["apiVersion"] = Value::from(resource.api_version.clone());
+                item["kind"] = Value::from(resource.kind.clone());
+                each(item);
+            }
         }
         match page.pointer("/metadata/continue").and_then(Value::as_str) {
             Some(token) if !token.is_empty() => params.continue_token = Some(token.to_owned()),
-            _ => break,
+            _ => return Ok(()),
         }
     }
-    for mut item in listed {
-        item["apiVersion"] = Value::from(resource.api_version.clone());
-        item["kind"] = Value::from(resource.kind.clone());
-        each(item);
-    }
-    Ok(())
 }
 
 fn request(resource: &ApiResource, namespace: &str) -> Request {

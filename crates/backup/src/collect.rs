@@ -2,7 +2,7 @@
 //!
 //! What other items bring along (the PV of a PVC, Namespaces, CRDs) is added while running, in `run.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use crate::cluster::{self, metadata_entry, name, namespace, text};
 use crate::discovery::{Resource, Resources};
-use crate::filter::{NamespaceFilter, ResourceFilter};
+use crate::filter::{KindFilters, NamespaceFilter, ResourceFilter, Word};
 use crate::log::{About, BackupLog};
+use crate::resource_policies::Policies;
 use crate::spool::{Spool, Spooled};
 
 /// What a backup takes, worked out once.
@@ -26,6 +27,10 @@ pub struct Selection {
     pub resources: ResourceFilter,
     /// Any of these; empty: everything.
     selectors: Vec<Selector>,
+    /// Of a resource policy; they stand in for the selectors where they have a word.
+    pub kinds: KindFilters,
+    /// `spec.orderedResources`: plural resource → names (`ns/name`, or `name` of cluster-scoped ones), in order.
+    ordered: BTreeMap<String, Vec<String>>,
 }
 
 /// The spec's label selector is not a legal one.
@@ -40,6 +45,7 @@ impl Selection {
         spec: &BackupSpec,
         namespaces: NamespaceFilter,
         discovered: &Resources,
+        policies: Option<&Policies>,
     ) -> Result<Self, InvalidSelector> {
         let wanted = spec.label_selector.iter().chain(&spec.or_label_selectors);
         let selectors = wanted
@@ -47,9 +53,20 @@ impl Selection {
                 Selector::try_from(selector.clone()).map_err(|error| InvalidSelector(error.to_string()))
             })
             .collect::<Result<Vec<_>, _>>()?;
+        let mut resources = ResourceFilter::new(spec, &namespaces, |word| discovered.scope_of(word));
+        if let Some(policy) = policies.and_then(|policies| policies.include_exclude.as_ref()) {
+            resources.combine(policy, |word| discovered.scope_of(word));
+        }
+        let kinds = policies.map(|policies| KindFilters::new(policies, |word| discovered.resolve(word)));
         Ok(Self {
-            resources: ResourceFilter::new(spec, &namespaces, |word| discovered.resolve(word)),
+            resources,
             namespaces,
+            kinds: kinds.transpose().map_err(InvalidSelector)?.unwrap_or_default(),
+            ordered: spec
+                .ordered_resources
+                .iter()
+                .map(|(plural, names)| (plural.clone(), ordered_names(names)))
+                .collect(),
             selectors: selectors
                 .into_iter()
                 .filter(|selector| !selector.to_string().is_empty())
@@ -58,8 +75,9 @@ impl Selection {
     }
 
     /// The label selectors of the lists to make.
-    fn selectors(&self) -> Vec<Option<String>> {
+    fn selectors(&self, resource: &str, namespaced: bool) -> Vec<Option<String>> {
         match &self.selectors[..] {
+            _ if self.kinds.concerns(resource, namespaced) => vec![None],
             [] => vec![None],
             some => some.iter().map(|selector| Some(selector.to_string())).collect(),
         }
@@ -73,9 +91,21 @@ impl Selection {
         self.selectors.is_empty() || self.selectors.iter().any(|selector| selector.matches(&labels))
     }
 
-    /// True when the Namespace object itself is selected (it is also taken when one of its items is).
+    fn takes_listed(&self, resource: &str, item: &Value) -> bool {
+        match self.kinds.of_listed(resource, item) {
+            Word::Take => true,
+            Word::Leave => false,
+            // Narrowed by the server, unless a policy is about others of this kind.
+            Word::Silent => self.labels_match(item),
+        }
+    }
+
+    /// True when the Namespace object itself is selected (it is also taken when one of its items is): by the labels, or
+    /// by its name unless the backup is one of everything with these labels.
     pub fn takes_namespace(&self, object: &Value) -> bool {
-        self.namespaces.includes(name(object)) && self.labels_match(object)
+        let labelled = !self.selectors.is_empty();
+        (labelled && self.labels_match(object))
+            || (!(labelled && self.namespaces.is_everything()) && self.namespaces.includes(name(object)))
     }
 }
 
@@ -84,6 +114,11 @@ pub fn left_out(item: &Value) -> Option<&'static str> {
     if metadata_entry(item, "labels", labels::EXCLUDE_FROM_BACKUP) == Some("true") {
         return Some("it has the label velero.io/exclude-from-backup=true");
     }
+    being_deleted(item)
+}
+
+/// Something that is going away is never taken.
+pub fn being_deleted(item: &Value) -> Option<&'static str> {
     (!text(item, "/metadata/deletionTimestamp").is_empty()).then_some("it is being deleted")
 }
 
@@ -91,6 +126,8 @@ pub fn left_out(item: &Value) -> Option<&'static str> {
 #[derive(Clone, Debug)]
 pub struct Collected {
     pub id: ResourceIdentifier,
+    /// Named in `spec.orderedResources`: backed up before others, and to its end before the next one.
+    pub ordered: bool,
     spooled: Spooled,
 }
 
@@ -133,11 +170,27 @@ pub async fn collect(
         if gr == "namespaces" || !selection.resources.collects(&gr, resource.namespaced) {
             continue;
         }
-        for item in list(client, resource, selection, page_size, log).await {
-            let id = identifier(resource, &item);
-            let spooled = items.spool.push(&item)?;
-            items.list.push(Collected { id, spooled });
+        let mut found = Vec::new();
+        let mut failure = None;
+        let spool = &mut items.spool;
+        list(client, resource, selection, page_size, log, |item| {
+            match spool.push(&item) {
+                Ok(spooled) => found.push(Collected {
+                    id: identifier(resource, &item),
+                    ordered: false,
+                    spooled,
+                }),
+                Err(error) => failure = Some(error),
+            }
+        })
+        .await;
+        if let Some(failure) = failure {
+            return Err(failure);
         }
+        if let Some(order) = selection.ordered.get(&resource.api.plural) {
+            found = in_order(found, order, log);
+        }
+        items.list.append(&mut found);
     }
     Ok(items)
 }
@@ -152,27 +205,82 @@ pub fn identifier(resource: &Resource, item: &Value) -> ResourceIdentifier {
     )
 }
 
-/// The selected items of one resource.
+fn ordered_names(names: &str) -> Vec<String> {
+    let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names.map(str::to_owned).collect()
+}
+
+/// The named items first, in that order; the others as they came.
+fn in_order(mut found: Vec<Collected>, order: &[String], log: &BackupLog) -> Vec<Collected> {
+    let mut sorted = Vec::with_capacity(found.len());
+    for wanted in order {
+        match found.iter().position(|item| listed_name(&item.id) == *wanted) {
+            Some(at) => {
+                let mut item = found.remove(at);
+                item.ordered = true;
+                sorted.push(item);
+            }
+            None => log.warn(
+                About::default(),
+                format!("Cannot find resource '{wanted}', which spec.orderedResources names."),
+            ),
+        }
+    }
+    sorted.append(&mut found);
+    sorted
+}
+
+/// `shop/web`, or `pv1`.
+pub fn listed_name(id: &ResourceIdentifier) -> String {
+    if id.namespace.is_empty() {
+        id.name.clone()
+    } else {
+        format!("{}/{}", id.namespace, id.name)
+    }
+}
+
+/// The selected items of one resource, a page at a time, each once.
 pub async fn list(
     client: &Client,
     resource: &Resource,
     selection: &Selection,
     page_size: u32,
     log: &BackupLog,
-) -> Vec<Value> {
+    mut each: impl FnMut(Value),
+) {
     let gr = resource.group_resource();
     let namespaces = match selection.namespaces.to_list() {
         Some(namespaces) if resource.namespaced => namespaces,
         _ => vec![String::new()],
     };
-    let mut found = Vec::new();
+    let mut count = 0_usize;
     let mut seen = BTreeSet::new();
     for namespace_name in &namespaces {
-        for labels in selection.selectors() {
+        for labels in selection.selectors(&gr, resource.namespaced) {
             let about = About {
                 resource: &gr,
                 namespace: Some(namespace_name),
                 name: "",
+            };
+            let take = |item: Value| {
+                let wanted = (!resource.namespaced || selection.namespaces.includes(namespace(&item)))
+                    && selection.takes_listed(&gr, &item)
+                    && seen.insert((namespace(&item).to_owned(), name(&item).to_owned()));
+                if !wanted {
+                    return;
+                }
+                count += 1;
+                match left_out(&item) {
+                    Some(why) => {
+                        let about = About {
+                            resource: &gr,
+                            namespace: Some(namespace(&item)),
+                            name: name(&item),
+                        };
+                        log.item(about, format!("Excluding item because {why}"));
+                    }
+                    None => each(item),
+                }
             };
             let listed = cluster::list(
                 client,
@@ -180,12 +288,7 @@ pub async fn list(
                 namespace_name,
                 labels.as_deref(),
                 page_size,
-                |item| {
-                    let wanted = !resource.namespaced || selection.namespaces.includes(namespace(&item));
-                    if wanted && seen.insert((namespace(&item).to_owned(), name(&item).to_owned())) {
-                        found.push(item);
-                    }
-                },
+                take,
             );
             match listed.await {
                 Ok(()) => {}
@@ -205,19 +308,6 @@ pub async fn list(
             resource: &gr,
             ..About::default()
         },
-        format!("Retrieved {} items", found.len()),
+        format!("Retrieved {count} items"),
     );
-    found.retain(|item| match left_out(item) {
-        Some(why) => {
-            let about = About {
-                resource: &gr,
-                namespace: Some(namespace(item)),
-                name: name(item),
-            };
-            log.item(about, format!("Excluding item because {why}"));
-            false
-        }
-        None => true,
-    });
-    found
 }

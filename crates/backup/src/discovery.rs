@@ -92,6 +92,12 @@ impl Resources {
 
     /// `deploy`, `Deployment` or `deployments.apps` → `deployments.apps`; an unknown word comes back unchanged.
     pub fn resolve(&self, word: &str) -> String {
+        self.scope_of(word)
+            .map_or_else(|| word.to_owned(), |(name, _)| name)
+    }
+
+    /// A word's `deployments.apps`, and whether it is namespaced; `None` when the cluster does not know it.
+    pub fn scope_of(&self, word: &str) -> Option<(String, bool)> {
         let wanted = word.to_lowercase();
         let (name, group) = wanted
             .split_once('.')
@@ -100,7 +106,7 @@ impl Resources {
             group.is_none_or(|group| resource.api.group == group)
                 && (resource.api.plural == name || resource.words.iter().any(|word| word == name))
         });
-        found.map_or_else(|| word.to_owned(), Resource::group_resource)
+        found.map(|resource| (resource.group_resource(), resource.namespaced))
     }
 }
 

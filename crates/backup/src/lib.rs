@@ -14,8 +14,12 @@ pub mod filter;
 pub mod item_actions;
 pub mod log;
 pub mod preflight;
+pub mod resource_policies;
 pub mod run;
 mod spool;
+#[cfg(test)]
+mod velero_cases;
+pub mod volume_choice;
 pub mod volumes;
 
 pub use run::{Outcome, Request, run};

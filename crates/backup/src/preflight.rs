@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use caravel_api::v1::BackupSpec;
 use kube::Client;
 use serde_json::Value;
 
@@ -11,7 +10,7 @@ use crate::cluster::{self, name, namespace, text};
 use crate::collect::{self, Selection};
 use crate::discovery::Resources;
 use crate::log::BackupLog;
-use crate::volumes::{self, VolumePlan};
+use crate::volumes::{self, Rules, VolumePlan};
 
 /// Errors for `status.validationErrors`; empty when every selected volume has a method.
 ///
@@ -21,8 +20,7 @@ pub async fn validation_errors(
     client: &Client,
     discovered: &Resources,
     selection: &Selection,
-    spec: &BackupSpec,
-    enable_csi: bool,
+    rules: Rules<'_>,
     log: &BackupLog,
 ) -> Result<Vec<String>, kube::Error> {
     let mut errors = Vec::new();
@@ -31,15 +29,21 @@ pub async fn validation_errors(
         .find("", "persistentvolumeclaims")
         .filter(|_| takes(selection, "persistentvolumeclaims"))
     {
-        for claim in collect::list(client, resource, selection, cluster::PAGE_SIZE, log).await {
+        let keep = |claim: Value| {
             claims.insert((namespace(&claim).to_owned(), name(&claim).to_owned()), claim);
-        }
+        };
+        collect::list(client, resource, selection, cluster::PAGE_SIZE, log, keep).await;
         // A selected pod brings its claims along, whatever their labels.
         if let Some(pods) = discovered.find("", "pods").filter(|_| takes(selection, "pods")) {
-            for pod in collect::list(client, pods, selection, cluster::PAGE_SIZE, log).await {
+            let mut mounted = Vec::new();
+            let look = |pod: Value| {
                 errors.extend(volumes::unsupported_by_annotation(&pod));
-                for claim_name in claims_of_pod(&pod) {
-                    let key = (namespace(&pod).to_owned(), claim_name.clone());
+                mounted.push((namespace(&pod).to_owned(), claims_of_pod(&pod)));
+            };
+            collect::list(client, pods, selection, cluster::PAGE_SIZE, log, look).await;
+            for (pod_namespace, claim_names) in mounted {
+                for claim_name in claim_names {
+                    let key = (pod_namespace.clone(), claim_name);
                     if !claims.contains_key(&key)
                         && let Some(claim) = cluster::get(client, &resource.api, &key.0, &key.1).await?
                         && collect::left_out(&claim).is_none()
@@ -50,7 +54,7 @@ pub async fn validation_errors(
             }
         }
     }
-    if spec.snapshot_volumes == Some(false) {
+    if rules.spec.snapshot_volumes == Some(false) && rules.policies.is_none() {
         return Ok(errors);
     }
     let Some(volume_resource) = discovered.find("", "persistentvolumes") else {
@@ -61,7 +65,7 @@ pub async fn validation_errors(
             "" => None,
             volume => cluster::get(client, &volume_resource.api, "", volume).await?,
         };
-        if let VolumePlan::Unsaved { why } = volumes::plan(claim, volume.as_ref(), spec, enable_csi) {
+        if let VolumePlan::Unsaved { why } = volumes::plan(claim, volume.as_ref(), rules) {
             errors.push(format!(
                 "PersistentVolumeClaim {namespace}/{name} would not be saved: {why}"
             ));

@@ -26,8 +26,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-use crate::cluster::{self, name, text};
-use crate::collect::{self, Items, Selection};
+use crate::cluster::{self, name, namespace, text};
+use crate::collect::{self, Items, Selection, listed_name};
 use crate::discovery::Resources;
 use crate::filter::NamespaceNotes;
 use crate::log::{About, BackupLog};
@@ -170,6 +170,13 @@ impl Run {
 
     async fn items(&mut self, items: &Items) -> Result<(), RunError> {
         self.add_to_total(items.list.len());
+        for item in items.list.iter().filter(|item| item.ordered) {
+            if self.seen.insert(item.id.clone()) {
+                self.item(item.id.clone(), items.read(item)?).await?;
+                // What it brought along, too: the next one is not begun before.
+                self.claims().await?;
+            }
+        }
         for item in items.list.iter().filter(|item| is_claim(&item.id)) {
             if self.seen.insert(item.id.clone()) {
                 self.start_claim(item.id.clone(), items.read(item)?);
@@ -251,7 +258,14 @@ impl Run {
                 .item(about(&gr, &id), "Item is left out, as an action asks");
             return Ok(());
         }
-        self.write(&id, &prepared.item)
+        // An action may have given the item another name; it is then in the backup under that one.
+        let written_as = ResourceIdentifier::new(
+            &id.group,
+            &id.resource,
+            namespace(&prepared.item),
+            name(&prepared.item),
+        );
+        self.write(&written_as, &prepared.item)
     }
 
     /// An item that another one brings along: fetched, filtered, backed up.
@@ -294,7 +308,10 @@ impl Run {
                 return Ok(());
             }
         };
-        if let Some(why) = collect::left_out(&item) {
+        let named_out = request.selection.kinds.keeps_out(&gr, &item);
+        let why = collect::left_out(&item).or(named_out.then_some("a filter policy leaves its name out"));
+        // Must-include is about filters: what is being deleted is not taken all the same.
+        if let Some(why) = collect::being_deleted(&item).or(why.filter(|_| !must_include)) {
             request
                 .log
                 .item(about(&gr, &id), format!("Excluding item because {why}"));
@@ -311,6 +328,9 @@ impl Run {
     /// Namespace objects: those selected themselves, and those of every item that was written.
     fn namespaces(&mut self) -> Result<(), RunError> {
         let request = Arc::clone(&self.request);
+        if !request.selection.resources.collects("namespaces", false) {
+            return Ok(());
+        }
         let with_items: BTreeSet<&str> = self.written.iter().map(|id| id.namespace.as_str()).collect();
         let wanted =
             |object: &&Value| request.selection.takes_namespace(object) || with_items.contains(name(object));
@@ -425,13 +445,5 @@ fn about<'a>(group_resource: &'a str, id: &'a ResourceIdentifier) -> About<'a> {
         resource: group_resource,
         namespace: Some(&id.namespace),
         name: &id.name,
-    }
-}
-
-fn listed_name(id: &ResourceIdentifier) -> String {
-    if id.namespace.is_empty() {
-        id.name.clone()
-    } else {
-        format!("{}/{}", id.namespace, id.name)
     }
 }

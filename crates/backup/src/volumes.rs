@@ -8,6 +8,8 @@ use caravel_api::v1::BackupSpec;
 use serde_json::Value;
 
 use crate::cluster::{metadata_entry, name, namespace, text};
+use crate::resource_policies::{ActionType, Policies};
+use crate::volume_choice::VolumeChoice;
 
 /// What happens to the data of one PVC.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,16 +18,63 @@ pub enum VolumePlan {
     Move { driver: String },
     /// The Backup says that volumes are not wanted.
     NotWanted,
+    /// A volume policy says that this one is not wanted, or that somebody else saves it.
+    LeftOut { why: String },
     /// No volume exists yet (an unbound PVC): there is nothing to save, the manifest is; a warning says so.
     NothingYet,
     /// Wanted, and no method would save it: the Backup is refused.
     Unsaved { why: String },
 }
 
+/// What decides about volumes, for one backup.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules<'a> {
+    /// With all defaults applied.
+    pub spec: &'a BackupSpec,
+    /// The server's `--features=EnableCSI`.
+    pub enable_csi: bool,
+    pub policies: Option<&'a Policies>,
+}
+
+/// What Velero writes into the volume info of a volume that a policy leaves out.
+pub const SKIPPED_BY_POLICY: &str = "skipped due to resource policy ";
+
+fn by_policy(claim: &Value, volume: Option<&Value>, policies: Option<&Policies>) -> Option<ActionType> {
+    let choice = VolumeChoice {
+        policies,
+        ..VolumeChoice::default()
+    };
+    let asked = crate::resource_policies::Volume {
+        persistent_volume: volume,
+        claim: Some(claim),
+        ..Default::default()
+    };
+    choice.action(asked).map(|action| action.kind.clone())
+}
+
 /// Decides for one PVC. `volume`: its PV, if it has one.
-pub fn plan(claim: &Value, volume: Option<&Value>, spec: &BackupSpec, enable_csi: bool) -> VolumePlan {
-    if spec.snapshot_volumes == Some(false) {
-        return VolumePlan::NotWanted;
+pub fn plan(claim: &Value, volume: Option<&Value>, rules: Rules<'_>) -> VolumePlan {
+    let Rules {
+        spec,
+        enable_csi,
+        policies,
+    } = rules;
+    let policy = by_policy(claim, volume, policies);
+    let left_out = |why: &str| VolumePlan::LeftOut { why: why.to_owned() };
+    match policy {
+        Some(ActionType::Skip) => return left_out(SKIPPED_BY_POLICY),
+        Some(ActionType::Custom) => return left_out("left to a custom action of the volume policy"),
+        Some(ActionType::FsBackup) => {
+            return VolumePlan::Unsaved {
+                why: "the volume policy's action for it is fs-backup, which this version does not have yet"
+                    .to_owned(),
+            };
+        }
+        Some(ActionType::Snapshot) => {}
+        Some(ActionType::Unknown(_)) | None if spec.snapshot_volumes == Some(false) => {
+            return VolumePlan::NotWanted;
+        }
+        Some(ActionType::Unknown(_)) | None => {}
     }
     let volume_name = text(claim, "/spec/volumeName");
     let phase = text(claim, "/status/phase");
@@ -130,6 +179,41 @@ mod tests {
         }
     }
 
+    fn rules(spec: &BackupSpec, enable_csi: bool) -> Rules<'_> {
+        Rules {
+            spec,
+            enable_csi,
+            policies: None,
+        }
+    }
+
+    fn policies(action: &str) -> Policies {
+        let yaml = format!(
+            "version: v1\nvolumePolicies:\n- conditions: {{csi: {{}}}}\n  action: {{type: {action}}}\n"
+        );
+        Policies::build(crate::resource_policies::Document::read(&yaml).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_volume_policy_decides_before_the_spec() {
+        let spec = BackupSpec {
+            snapshot_volumes: Some(false),
+            ..moving()
+        };
+        let with = |action: &str| {
+            let policies = policies(action);
+            let rules = Rules {
+                policies: Some(&policies),
+                ..rules(&spec, true)
+            };
+            plan(&claim(), Some(&csi_volume()), rules)
+        };
+        assert!(matches!(with("skip"), VolumePlan::LeftOut { .. }));
+        assert!(matches!(with("custom"), VolumePlan::LeftOut { .. }));
+        assert!(matches!(with("snapshot"), VolumePlan::Move { .. }));
+        assert!(why(with("fs-backup")).contains("fs-backup"));
+    }
+
     fn why(plan: VolumePlan) -> String {
         match plan {
             VolumePlan::Unsaved { why } => why,
@@ -139,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_bound_csi_volume_is_moved() {
-        let plan = plan(&claim(), Some(&csi_volume()), &moving(), true);
+        let plan = plan(&claim(), Some(&csi_volume()), rules(&moving(), true));
         assert_eq!(
             plan,
             VolumePlan::Move {
@@ -151,11 +235,14 @@ mod tests {
     #[test]
     fn guarantee_5_a_volume_that_no_method_saves_is_unsaved_and_says_what_to_do() {
         let hostpath = json!({"metadata": {"name": "pv1"}, "spec": {"hostPath": {"path": "/x"}}});
-        assert!(why(plan(&claim(), Some(&hostpath), &moving(), true)).contains("not a CSI volume"));
+        assert!(why(plan(&claim(), Some(&hostpath), rules(&moving(), true))).contains("not a CSI volume"));
         let not_moving = BackupSpec::default();
-        assert!(why(plan(&claim(), Some(&csi_volume()), &not_moving, true)).contains("--snapshot-move-data"));
-        assert!(why(plan(&claim(), Some(&csi_volume()), &moving(), false)).contains("EnableCSI"));
-        assert!(why(plan(&claim(), None, &moving(), true)).contains("pv1 does not exist"));
+        assert!(
+            why(plan(&claim(), Some(&csi_volume()), rules(&not_moving, true)))
+                .contains("--snapshot-move-data")
+        );
+        assert!(why(plan(&claim(), Some(&csi_volume()), rules(&moving(), false))).contains("EnableCSI"));
+        assert!(why(plan(&claim(), None, rules(&moving(), true))).contains("pv1 does not exist"));
     }
 
     #[test]
@@ -164,7 +251,7 @@ mod tests {
             snapshot_volumes: Some(false),
             ..BackupSpec::default()
         };
-        assert_eq!(plan(&claim(), None, &spec, false), VolumePlan::NotWanted);
+        assert_eq!(plan(&claim(), None, rules(&spec, false)), VolumePlan::NotWanted);
     }
 
     #[test]
@@ -172,7 +259,10 @@ mod tests {
         let mut pending = claim();
         pending["spec"]["volumeName"] = Value::Null;
         pending["status"]["phase"] = "Pending".into();
-        assert_eq!(plan(&pending, None, &moving(), true), VolumePlan::NothingYet);
+        assert_eq!(
+            plan(&pending, None, rules(&moving(), true)),
+            VolumePlan::NothingYet
+        );
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Driver {
     shared: Arc<Shared>,
+    /// Calls are answered on the caller's own thread.
+    inline: bool,
 }
 
 #[derive(Debug)]
@@ -66,7 +68,16 @@ impl Driver {
                 medium,
                 operation: Mutex::new(()),
             }),
+            inline: false,
         }
+    }
+
+    /// Does all work on the thread that calls, so that a run on one thread and a paused clock repeats exactly. Nothing else
+    /// runs on that thread meanwhile.
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.inline = true;
+        self
     }
 
     /// Takes everything that a state dir's driver mounted off the machine again, the store last. Data stays.
@@ -105,7 +116,7 @@ impl Driver {
         }
     }
 
-    /// Runs the work of a call on a thread that may block, and logs what came of it.
+    /// Runs the work of a call, on a thread that may block unless it is to be inline, and logs what came of it.
     pub(crate) async fn run<T, W>(
         &self,
         call: &'static str,
@@ -117,7 +128,7 @@ impl Driver {
         W: FnOnce(&Driver) -> Result<T> + Send + 'static,
     {
         let driver = self.clone();
-        let task = tokio::task::spawn_blocking(move || {
+        let work = move || {
             // A panicked operation left records whole (they are written atomically), so the next may go on.
             let _one = driver
                 .shared
@@ -133,10 +144,14 @@ impl Driver {
                 Err(cause) => tracing::warn!(call, object, millis, %cause, "Refused"),
             }
             answer
-        });
-        let answer = task
-            .await
-            .map_err(|panic| Status::internal(format!("{call}: {panic}")))?;
+        };
+        let answer = if self.inline {
+            work()
+        } else {
+            tokio::task::spawn_blocking(work)
+                .await
+                .map_err(|panic| Status::internal(format!("{call}: {panic}")))?
+        };
         answer.map(Response::new).map_err(Status::from)
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn download(
         mode: settings.volume_mode,
         sparse: config.get(SPARSE).is_some_and(|wish| wish == "true"),
         parallel_files: number(config, PARALLEL_FILES),
+        synced: settings.volumes.outlive_the_machine(),
     };
     let target = &object.spec.target_volume;
     let outcome = caravel_uploader::restore(repository, &request, progress, cancel)

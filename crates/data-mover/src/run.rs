@@ -112,7 +112,7 @@ where
     };
     let reporter = Reporter::new(client, &object, &settings.node);
     let word = match settings.volumes.check(&settings.volume, settings.volume_mode) {
-        Ok(()) => move_data(&api, settings, &object, &reporter, flow).await,
+        Ok(()) => Box::pin(move_data(&api, settings, &object, &reporter, flow)).await,
         Err(error) => LastWord::Failed(error.to_string()),
     };
     say(settings, Some(&reporter), &word).await

@@ -43,6 +43,12 @@ pub trait Volumes: Debug + Send + Sync {
     /// # Errors
     /// [`NotAVolume`], naming the path and what it is instead.
     fn check(&self, path: &Path, mode: VolumeMode) -> Result<(), NotAVolume>;
+
+    /// Whether what a restore writes must be on the disk before it is Completed. So it is on every node: a machine that
+    /// dies a moment later must not have lost it. Only a make-believe node may say no.
+    fn outlive_the_machine(&self) -> bool {
+        true
+    }
 }
 
 /// A node whose volumes are mounts and devices, as every real one's are.

@@ -18,6 +18,8 @@ pub struct BackupItemOutput {
     pub operation_id: Option<String>,
     /// Fetched again when the operation has ended, and written over what the tarball has.
     pub post_operation_items: Vec<ResourceIdentifier>,
+    /// Why the item's volume is not saved, for the volume info. Only built-in actions say it.
+    pub volume_left_out: Option<String>,
 }
 
 impl BackupItemOutput {

@@ -79,9 +79,13 @@ impl ResourceSelector {
     /// True when the action wants this item.
     pub fn matches(&self, item: &ResourceIdentifier) -> bool {
         let resource = item.group_resource();
-        let namespace_wanted = item.namespace.is_empty()
-            || (includes(&self.included_namespaces, &item.namespace)
-                && !names(&self.excluded_namespaces, &item.namespace));
+        // A selector for some namespaces wants nothing that is in none.
+        let namespace_wanted = if item.namespace.is_empty() {
+            includes(&self.included_namespaces, "*") && self.excluded_namespaces.is_empty()
+        } else {
+            includes(&self.included_namespaces, &item.namespace)
+                && !names(&self.excluded_namespaces, &item.namespace)
+        };
         namespace_wanted
             && includes(&self.included_resources, &resource)
             && !names(&self.excluded_resources, &resource)

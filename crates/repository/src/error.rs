@@ -15,18 +15,32 @@ pub enum RepositoryErrorKind {
     AlreadyInitialized,
     /// The repository uses something that this version does not implement; the message names it.
     Unsupported,
+    /// A newer version made the repository. Use a newer version of this program.
+    NewerVersion,
+    /// The repository needs a feature that this version lacks; the message names it. Use a newer version.
+    MissingFeature,
     /// An upgrade of the repository is in progress. Try again when it is finished.
     Locked,
+    /// Other things than a repository are here. Give the right place, or an empty one to create in.
+    ForeignFiles,
     /// The snapshot, manifest or content asked for does not exist.
     NotFound,
     /// Stored bytes are missing, altered or contradict each other; the message names blob and content.
     Damaged,
     /// The storage did not answer, or refused. See [`RepositoryError::storage`] for whether to retry.
     Storage,
+    /// The storage is full. Make room; nothing was committed.
+    NoSpace,
+    /// The storage takes no writes. Make it writable, or only read.
+    ReadOnly,
+    /// The local clock and the storage's differ too much to decide what is old. Set the clock; nothing was written.
+    ClockSkew,
     /// The commit took so long that others may have moved on; nothing was committed. Start again.
     TooSlow,
     /// A name or value that the format cannot hold.
     Invalid,
+    /// Maintenance belongs to another client.
+    NotOwner,
 }
 
 /// A failed operation on a repository. The message names the object, the operation and the cause and never
@@ -70,9 +84,20 @@ impl RepositoryError {
 
     /// The storage failed while `doing` something; its own text follows.
     pub(crate) fn storage_while(doing: &str, source: StorageError) -> Self {
+        let (kind, advice) = match source.kind() {
+            StorageErrorKind::NoSpace => (
+                RepositoryErrorKind::NoSpace,
+                "; nothing was committed: make room and start again",
+            ),
+            StorageErrorKind::ReadOnly => (
+                RepositoryErrorKind::ReadOnly,
+                "; nothing was committed: make the storage writable, or only read from it",
+            ),
+            _ => (RepositoryErrorKind::Storage, ""),
+        };
         Self {
-            kind: RepositoryErrorKind::Storage,
-            message: format!("{doing}: {source}"),
+            kind,
+            message: format!("{doing}: {source}{advice}"),
             source: Some(Arc::new(source)),
         }
     }

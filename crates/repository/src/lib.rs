@@ -1,8 +1,9 @@
 //! Kopia's repository format. No Kubernetes, no Velero words.
 //!
-//! Reads and writes repositories as Kopia v0.22 creates them by default: format version 3, epochs, index v2,
-//! BLAKE2B-256-128, AES256-GCM-HMAC-SHA256, DYNAMIC-4M-BUZHASH, scrypt. Anything else is refused by name, with
-//! [`RepositoryErrorKind::Unsupported`]. The layout on storage is described in kopia-format.md.
+//! Reads and writes every repository that Kopia v0.22 does: format versions 1 to 3, all its hashes, ciphers, splitters
+//! and compressors, error correction, indexes of both versions with and without epochs. Only two things are not
+//! written: `lz4`, which newer versions of Kopia cannot read, and blobs under object lock. The layout on storage is
+//! described in kopia-format.md.
 //!
 //! | word | meaning | folder |
 //! |---|---|---|
@@ -14,8 +15,10 @@
 //! | epoch | a stretch of index blobs that is compacted together | [`epoch`] |
 //! | object | bytes of any length: one content, or a list (`I…`) of them | [`object`] |
 //! | manifest | a small labelled JSON document in an `m` content | [`manifest`] |
+//! | policy | how a source is backed up, how long its snapshots stay | [`policy`] |
 //! | snapshot | a manifest that names a root directory | [`snapshot`] |
 //! | session | one writer's stretch between two commits, with a marker blob `s…` | [`blob::names`] |
+//! | maintenance | keeps the index small, removes what nobody needs | [`maintenance`] |
 //! | tombstone | an index entry that marks a content as deleted | [`index::Entry`] |
 //!
 //! ```text
@@ -34,26 +37,32 @@ mod error;
 pub mod format;
 pub mod index;
 pub mod inspect;
+pub mod maintenance;
 pub mod manifest;
 pub mod object;
+pub mod policy;
+pub mod recover;
 mod repository;
 pub mod snapshot;
 pub mod splitter;
+pub mod verify;
 mod writer;
 
-pub use content::ContentId;
+pub use content::{ContentId, compression::Compressor};
 pub use crypto::password::{KeyDerivation, SlowKeyDerivation};
+pub use crypto::{Cipher, HashAlgorithm};
 pub use environment::{Abandoned, Blocking, Clock, Environment, Randomness, Work};
 pub use error::{RepositoryError, RepositoryErrorKind};
+pub use format::{EpochParameters, FormatOptions, Retention};
 pub use inspect::{ContentInfo, IndexBlobInfo};
 pub use manifest::{Labels, Manifest, ManifestId};
 pub use object::{
     ObjectId,
     reader::{Location, ObjectReader},
-    writer::ObjectWriter,
+    writer::{ObjectOptions, ObjectWriter},
 };
 pub use repository::{
-    CreateOptions, CreatedRepository, OpenOptions, Repository, create, open, peek_unique_id,
+    CreateOptions, CreatedRepository, OpenOptions, Repository, create, create_with, open, peek_unique_id,
 };
 pub use snapshot::{
     Directory, DirectoryEntry, DirectorySummary, EntryError, EntryType, FileMode, Snapshot, SnapshotFilter,

@@ -15,14 +15,17 @@ use crate::{
     content::{ContentId, committed::Committed, reader::ContentReader, writer::Identity},
     crypto::Sealer,
     environment::Environment,
-    error::{RepositoryError, Result},
-    format::{self, Format},
+    epoch::IndexManager,
+    error::{RepositoryError, RepositoryErrorKind, Result},
+    format::{self, Format, FormatOptions, guard::FormatGuard},
     manifest::{
         Labels, Manifest, ManifestId,
         load::{self, Loaded, ManifestCache},
     },
     object::{
-        ObjectId, reader,
+        ObjectId,
+        indirect::Piece,
+        reader,
         reader::{Location, ObjectReader},
     },
     snapshot::{Directory, Snapshot, SnapshotFilter, SnapshotManifest, directory},
@@ -65,10 +68,25 @@ pub async fn create(
     options: &CreateOptions,
     environment: Environment,
 ) -> Result<CreatedRepository> {
+    create_with(storage, password, options, &FormatOptions::default(), environment).await
+}
+
+/// The same with every choice that there is.
+///
+/// Errors: as of [`create`]; `Invalid` for choices that do not go together, `ForeignFiles` when other things are in
+/// the storage. Nothing is written then.
+pub async fn create_with(
+    storage: Arc<dyn Storage>,
+    password: &SecretString,
+    options: &CreateOptions,
+    format: &FormatOptions,
+    environment: Environment,
+) -> Result<CreatedRepository> {
+    let format = format.clone();
     let blobs = Blobs::new(storage, &environment);
     let (password, options, env) = (password.clone(), options.clone(), environment.clone());
     blob::run(&environment, move || {
-        let unique_id = format::create::initialize(&blobs, &password, &env)?;
+        let unique_id = format::create::initialize(&blobs, &password, &format, &env)?;
         let open = OpenOptions {
             username: options.username,
             hostname: options.hostname,
@@ -115,7 +133,8 @@ pub struct Repository {
 pub(crate) struct Inner {
     pub blobs: Blobs,
     pub environment: Environment,
-    pub format: Format,
+    pub format: Arc<Format>,
+    pub guard: Arc<FormatGuard>,
     pub sealer: Arc<Sealer>,
     pub identity: Identity,
     pub committed: Arc<Committed>,
@@ -138,21 +157,43 @@ impl Repository {
         options: OpenOptions,
         environment: Environment,
     ) -> Result<Self> {
+        Self::open_with(blobs, password, options, environment, true)
+    }
+
+    /// Opens, with or without its index.
+    pub(crate) fn open_with(
+        blobs: Blobs,
+        password: &SecretString,
+        options: OpenOptions,
+        environment: Environment,
+        reads_index: bool,
+    ) -> Result<Self> {
         let format = format::load(&blobs, password, &environment)?;
         let sealer = Sealer::new(
+            format.config.algorithms()?,
             &format.config.secret.0,
             &format.config.master_key.0,
             environment.clone(),
         )
         .ok_or_else(|| RepositoryError::unsupported("a hash key of this length"))?;
         let sealer = Arc::new(sealer);
-        let max_reading_secs = format.config.epoch_parameters.epoch_refresh_frequency / 1_000_000_000;
-        let committed = Arc::new(Committed::open(
+        let manager = format.config.index_manager();
+        let max_reading_secs = match manager {
+            IndexManager::Epochs => format.config.epoch_parameters.epoch_refresh_frequency / 1_000_000_000,
+            // Compacted index blobs stay for an hour.
+            IndexManager::Legacy => 30 * 60,
+        };
+        let committed = Committed::unread(
             blobs.clone(),
             sealer.clone(),
             environment.clone(),
+            manager,
             max_reading_secs,
-        )?);
+        );
+        if reads_index {
+            committed.refresh()?;
+        }
+        let committed = Arc::new(committed);
         let contents = Arc::new(ContentReader::new(
             blobs.clone(),
             sealer.clone(),
@@ -166,8 +207,9 @@ impl Repository {
         Ok(Self {
             inner: Arc::new(Inner {
                 blobs,
+                guard: Arc::new(FormatGuard::new(&environment)),
                 environment,
-                format,
+                format: Arc::new(format),
                 sealer,
                 identity,
                 committed,
@@ -180,6 +222,17 @@ impl Repository {
     /// The bytes that tell this repository from all others.
     pub fn unique_id(&self) -> &[u8] {
         &self.inner.format.unique_id
+    }
+
+    /// What the repository was made with.
+    pub fn format_options(&self) -> FormatOptions {
+        let options = self.inner.format.options();
+        options.expect("the algorithms were found when the repository was opened")
+    }
+
+    /// Of its indexes: 1, or 2, which knows compressed contents.
+    pub fn index_version(&self) -> u8 {
+        self.inner.format.config.index_version()
     }
 
     /// The storage it lives in.
@@ -249,6 +302,33 @@ impl Repository {
 
     // From here on: for the engine's own threads.
 
+    /// Whether the local clock lags behind the storage's (blocking): some blob was written more than `allowed` from now.
+    /// Such a client takes what is new for old, and what it writes is taken for old by others. A clock that is ahead
+    /// cannot be seen without writing; maintenance looks for that, as Kopia's does.
+    ///
+    /// Errors: `ClockSkew`, saying by how much.
+    pub fn check_clock(&self, allowed: std::time::Duration) -> Result<()> {
+        let mut newest = None;
+        for prefix in ["kopia.", "n", "x", "s"] {
+            let listed = self.inner.blobs.list(prefix)?;
+            newest = newest.max(listed.iter().map(|blob| blob.timestamp).max());
+        }
+        let now = self.inner.environment.clock.now();
+        match newest {
+            Some(newest) if newest.duration_since(now).unsigned_abs() > allowed && newest > now => {
+                let lag = newest.duration_since(now).as_secs();
+                Err(RepositoryError::new(
+                    RepositoryErrorKind::ClockSkew,
+                    format!(
+                        "the storage has blobs from {newest}, {lag} s after this machine's {now}; nothing was written: \
+                         set the clock (NTP) and start again"
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Starts a writer (blocking). Several may write at the same time.
     ///
     /// Errors: `Unsupported` when the repository's splitter is one that this version lacks, or its blobs must be
@@ -308,6 +388,11 @@ impl Repository {
         reader::read_location(&self.inner.contents, object, location)
     }
 
+    /// The pieces of a long object, from its outermost list (blocking).
+    pub(crate) fn pieces_of(&self, id: ObjectId) -> Result<Vec<Piece>> {
+        reader::pieces(&self.inner.contents, id)
+    }
+
     /// Reads a directory object (blocking).
     pub fn read_directory(&self, id: ObjectId) -> Result<Directory> {
         let bytes = self.open_object(id)?.read_to_end(MAX_DIRECTORY_BYTES)?;
@@ -340,7 +425,7 @@ impl Repository {
 
     /// Whether a content's bytes hash to its name (blocking): more than the authentication that every read does.
     pub fn content_matches_name(&self, id: &ContentId) -> Result<bool> {
-        Ok(self.inner.sealer.hash(&self.read_content(id)?) == id.hash())
+        Ok(*self.inner.sealer.hash(&self.read_content(id)?) == *id.hash())
     }
 }
 

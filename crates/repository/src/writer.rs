@@ -5,13 +5,21 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 
 use crate::{
-    content::writer::{ContentWriter, WriterParts},
+    content::{
+        compression::Compressor,
+        writer::{ContentWriter, Layout, WriterParts},
+    },
     error::{RepositoryError, Result},
+    maintenance::MaintenanceParameters,
     manifest::{CONTENT_PREFIX, Entry, Labels, ManifestId, load},
-    object::{ObjectId, writer::ObjectWriter},
+    object::{
+        ObjectId,
+        indirect::Piece,
+        writer::{self, ObjectOptions, ObjectWriter},
+    },
     repository::Repository,
     snapshot::{
         DirectoryEntry, DirectorySummary, SnapshotManifest, directory, go_json, manifest::RESERVED_LABELS,
@@ -29,13 +37,14 @@ pub struct Writer {
     repository: Repository,
     contents: Arc<ContentWriter>,
     rule: Rule,
+    directory_options: ObjectOptions,
     manifests: Mutex<Vec<Entry>>,
 }
 
 impl Writer {
     pub(crate) fn new(repository: &Repository) -> Result<Self> {
         let inner = &repository.inner;
-        if inner.format.retention {
+        if inner.format.retention.is_some() {
             return Err(RepositoryError::unsupported(
                 "object-lock retention for what is written",
             ));
@@ -46,15 +55,27 @@ impl Writer {
             environment: inner.environment.clone(),
             committed: inner.committed.clone(),
             identity: inner.identity.clone(),
-            format_version: inner.format.config.version,
-            pack_size: inner.format.config.pack_size(),
+            layout: Layout::of(&inner.format)?,
+            format: inner.format.clone(),
+            guard: inner.guard.clone(),
         };
+        inner
+            .guard
+            .check(&inner.format, &inner.blobs, &inner.environment)?;
         Ok(Self {
             rule: inner.format.config.split_rule()?,
             repository: repository.clone(),
             contents: Arc::new(ContentWriter::new(parts)),
+            directory_options: ObjectOptions::default(),
             manifests: Mutex::default(),
         })
+    }
+
+    /// Compresses directories from here on: `zstd-fastest` is what Kopia's own command does, none what Velero does.
+    #[must_use]
+    pub fn with_directory_compressor(mut self, compressor: Option<Compressor>) -> Self {
+        self.directory_options.compressor = compressor;
+        self
     }
 
     /// The repository it writes into.
@@ -69,7 +90,28 @@ impl Writer {
 
     /// Starts an object of file data (or a symlink's target).
     pub fn object(&self) -> ObjectWriter<'_> {
-        ObjectWriter::new(&self.contents, self.rule, None, false)
+        self.object_with(ObjectOptions::default())
+    }
+
+    /// The same, compressed or cut as a policy says.
+    pub fn object_with(&self, options: ObjectOptions) -> ObjectWriter<'_> {
+        ObjectWriter::new(&self.contents, self.rule, None, options)
+    }
+
+    /// Joins objects of file data that this writer, or one before, wrote: one after another, without reading or writing
+    /// their bytes again. Returns the new object and its length.
+    ///
+    /// Errors: as of reading the objects' lists; `Invalid` for an object of one content whose length is not given.
+    pub fn concatenate(&self, parts: &[(ObjectId, u64)]) -> Result<(ObjectId, u64)> {
+        let with_pieces = |(object, length): &(ObjectId, u64)| -> Result<(ObjectId, Vec<Piece>, u64)> {
+            let pieces = match object.list() {
+                Some(_) => self.repository.pieces_of(*object)?,
+                None => Vec::new(),
+            };
+            Ok((*object, pieces, *length))
+        };
+        let parts = parts.iter().map(with_pieces).collect::<Result<Vec<_>>>()?;
+        writer::concatenate(self.object(), &parts)
     }
 
     /// Writes a directory object; sorts `entries`.
@@ -78,7 +120,7 @@ impl Writer {
         entries: &mut [DirectoryEntry],
         summary: &DirectorySummary,
     ) -> Result<ObjectId> {
-        let mut object = ObjectWriter::new(&self.contents, self.rule, Some(b'k'), false);
+        let mut object = ObjectWriter::new(&self.contents, self.rule, Some(b'k'), self.directory_options);
         directory::encode(entries, summary, |piece| object.write(piece))?;
         Ok(object.finish()?.0)
     }
@@ -155,17 +197,26 @@ impl Writer {
 
     /// Default maintenance parameters (kopia-format.md 11.1), owned by `user@host`.
     pub fn put_maintenance_parameters(&self, owner: &str) {
-        let parameters = json!({
-            "owner": owner,
-            "quick": {"enabled": true, "interval": 3_600_000_000_000_u64},
-            "full": {"enabled": true, "interval": 86_400_000_000_000_u64},
-            "logRetention": {"maxTotalSize": 1_073_741_824, "maxCount": 10_000, "maxAge": 2_592_000_000_000_000_u64},
-            "extendObjectLocks": false,
-            "listParallelism": 0
-        });
-        let labels = Labels::from([("type".into(), "maintenance".into())]);
-        self.put_manifest(labels, &parameters)
+        let parameters = MaintenanceParameters::standard(owner);
+        self.put_manifest(MaintenanceParameters::labels(), &parameters)
             .expect("labels with a type");
+    }
+
+    /// What is underneath, for maintenance.
+    pub(crate) fn contents(&self) -> &ContentWriter {
+        &self.contents
+    }
+
+    /// Writes all manifests into one content when there are many, with the next commit. Returns how many there were;
+    /// 0 when nothing is to be done.
+    pub(crate) fn compact_manifests(&self) -> Result<usize> {
+        let reading = self.repository.inner.committed.refresh()?;
+        let contents = reading.index.live_with_prefix(CONTENT_PREFIX).count();
+        if contents < COMPACT_MANIFESTS_AT {
+            return Ok(0);
+        }
+        self.write_manifests(Vec::new())?;
+        Ok(contents)
     }
 
     /// Makes everything written visible in one step: packs durable first, then one index blob. No other thread
@@ -210,9 +261,11 @@ impl Writer {
             entries.splice(0..0, kept);
             replaced = loaded.contents;
         }
-        let written = self
-            .contents
-            .write(Some(CONTENT_PREFIX), &load::encode(entries), true)?;
+        let written = self.contents.write(
+            Some(CONTENT_PREFIX),
+            &load::encode(entries),
+            Some(Compressor::ZSTD_FASTEST),
+        )?;
         for old in replaced.iter().filter(|old| **old != written) {
             self.contents.delete(old)?;
         }

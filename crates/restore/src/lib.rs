@@ -19,6 +19,7 @@ mod namespaces;
 pub mod operations;
 pub mod plan;
 pub mod priority;
+pub mod resource_modifiers;
 pub mod run;
 pub mod saved_volumes;
 pub mod selection;

@@ -13,6 +13,8 @@ mod sandbox;
 pub mod storage;
 mod workloads;
 
+pub use caravel_api_server::{ApiServer, Authorization, LoadError};
+pub use caravel_csi_driver::Writers;
 pub use node::Machines;
 pub use program::{Container, ExecRequest, Log, Program};
 pub use sandbox::{Builder, Sandbox, StartError};

@@ -31,6 +31,9 @@ pub struct Container {
     pub client: Client,
     /// Set when the pod is to end; a program that goes on is dropped after the grace period.
     pub stop: CancellationToken,
+    /// Set when the process is dead: it has ended, was killed, or its node was. Tasks and threads that it leaves behind are
+    /// to end then; what they still ask of `client` fails.
+    pub dead: CancellationToken,
     /// Standard output and error: what `kubectl logs` shows.
     pub log: Log,
     /// A file of the machine; its content becomes the container's termination message.

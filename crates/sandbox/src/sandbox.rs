@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use caravel_api_server::faults::{Faults, Observer};
 use caravel_api_server::{ApiServer, Authorization, Clock, LoadError, ServeError, SystemClock, User};
 use caravel_csi_driver::{Config, Driver};
 use kube::Client;
@@ -13,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::machinery::{Context, Watches, spawn};
 use crate::node::{Images, Kubelet, Machines, MountError, NodeSettings, OnPod, Scheduler, Volumes};
-use crate::storage::{self, PublishError};
+use crate::storage::{self, CsiRules, PublishError};
 use crate::{Program, workloads};
 
 /// Programs have this long to end when the sandbox does; then their tasks are dropped.
@@ -55,6 +56,10 @@ pub struct Builder {
     seed: Option<u64>,
     authorization: Authorization,
     saved: Option<Value>,
+    faults: Option<Arc<dyn Faults>>,
+    observer: Option<Arc<dyn Observer>>,
+    csi_faults: Option<Arc<CsiRules>>,
+    inline: bool,
 }
 
 impl Builder {
@@ -107,6 +112,36 @@ impl Builder {
         self
     }
 
+    /// What goes wrong at the API server ([`caravel_api_server::faults`]); nothing when not said. The sandbox's own
+    /// controllers ask as `system:sandbox`, programs as their ServiceAccounts.
+    #[must_use]
+    pub fn faults(mut self, faults: Arc<dyn Faults>) -> Self {
+        self.faults = Some(faults);
+        self
+    }
+
+    /// Who is told of every write to the API server.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// What goes wrong with volumes and snapshots ([`crate::storage::CsiFault`]); nothing when not said.
+    #[must_use]
+    pub fn csi_faults(mut self, faults: Arc<CsiRules>) -> Self {
+        self.csi_faults = Some(faults);
+        self
+    }
+
+    /// Copies and deletes volumes on the thread that everything runs on: with a runtime of one thread, a paused clock,
+    /// [`caravel_api_server::TokioClock`] and a seed, a run repeats exactly.
+    #[must_use]
+    pub fn inline(mut self) -> Self {
+        self.inline = true;
+        self
+    }
+
     /// Starts the cluster; returns when its controllers have seen everything that is there.
     ///
     /// # Errors
@@ -117,6 +152,12 @@ impl Builder {
             .authorization(self.authorization);
         if let Some(seed) = self.seed {
             server = server.seed(seed);
+        }
+        if let Some(faults) = self.faults {
+            server = server.faults(faults);
+        }
+        if let Some(observer) = self.observer {
+            server = server.observer(observer);
         }
         let api = server.build();
         if let Some(saved) = &self.saved {
@@ -133,11 +174,11 @@ impl Builder {
             }
         };
         let folder = folders(folder)?;
-        let context = Context::new(api.client(), self.clock);
+        let context = Context::new(api.client_as(User::component("sandbox")), self.clock);
         // Whatever fails from here on: what has been started ends.
         let end_if_dropped = context.shutdown.clone().drop_guard();
         storage::install(&context.client).await?;
-        let storage = start_storage(&context, &folder)?;
+        let storage = start_storage(&context, &folder, self.csi_faults, self.inline)?;
         let kubelets = kubelets(&context, &api, &folder, self.nodes, &self.images, storage.volumes);
         for kubelet in &kubelets {
             kubelet.register().await.map_err(|source| StartError::Node {
@@ -148,6 +189,7 @@ impl Builder {
         let mut watches = Watches::new(context.client.clone());
         spawn(&context, &mut watches, Scheduler::new(context.clone()));
         for kubelet in kubelets.clone() {
+            kubelet.start_beating();
             watches.subscribe(move |change| kubelet.note(change));
         }
         let authority = api.certificate_authority().map_err(StartError::Authority)?;
@@ -188,6 +230,10 @@ impl Sandbox {
             seed: None,
             authorization: Authorization::default(),
             saved: None,
+            faults: None,
+            observer: None,
+            csi_faults: None,
+            inline: false,
         }
     }
 
@@ -198,10 +244,10 @@ impl Sandbox {
 
     /// A client that may do everything.
     pub fn client(&self) -> Client {
-        self.context.client.clone()
+        self.api.client()
     }
 
-    /// Its nodes: to kill a container, as a fault.
+    /// Its nodes: to kill a container or a node, as a fault.
     pub fn machines(&self) -> &Machines {
         &self.machines
     }
@@ -265,7 +311,12 @@ fn folders(folder: PathBuf) -> Result<Folders, StartError> {
     })
 }
 
-fn start_storage(context: &Context, folder: &Folders) -> Result<storage::Storage, StartError> {
+fn start_storage(
+    context: &Context,
+    folder: &Folders,
+    faults: Option<Arc<CsiRules>>,
+    inline: bool,
+) -> Result<storage::Storage, StartError> {
     let config = Config {
         endpoint: folder.volumes.join("csi.sock"),
         node_id: "sandbox".to_owned(),
@@ -277,10 +328,12 @@ fn start_storage(context: &Context, folder: &Folders) -> Result<storage::Storage
     let clock = context.clock.clone();
     let driver = Driver::open_folders(config, Arc::new(move || clock.now().into()))
         .map_err(|error| StartError::Driver(anyhow::Error::new(error)))?;
+    let driver = if inline { driver.inline() } else { driver };
     let settings = storage::Settings {
         driver_name: storage::DRIVER.to_owned(),
         pods: folder.published.clone(),
         clock: context.clock.clone(),
+        faults: faults.unwrap_or_else(|| Arc::new(CsiRules::new(0))),
     };
     Ok(storage::spawn(
         context.client.clone(),
@@ -308,8 +361,8 @@ fn kubelets(
             name,
             images: images.clone(),
             volumes: volumes.clone(),
-            client_for: Arc::new(move |namespace, account| {
-                api.client_as(User::service_account(namespace, account))
+            client_for: Arc::new(move |namespace, account, dead| {
+                api.client_until(User::service_account(namespace, account), dead)
             }),
             driver: storage::DRIVER.to_owned(),
         };

@@ -20,7 +20,6 @@ use kube::Client;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-mod backoff;
 mod bind;
 mod claim;
 mod cluster;
@@ -29,6 +28,7 @@ mod controller;
 mod csi;
 mod cut;
 mod events;
+mod faults;
 mod install;
 mod matching;
 mod protection;
@@ -38,6 +38,8 @@ mod queue;
 mod snapshot;
 mod volume;
 mod volumes;
+
+pub use faults::{CsiFault, CsiRules};
 
 /// The writer's lock of a volume, by the folder that a program sees: held during a change that a snapshot must show whole.
 pub use caravel_csi_driver::{Writers, Writing};
@@ -60,6 +62,8 @@ pub struct Settings {
     pub pods: PathBuf,
     /// Dates events, statuses and errors.
     pub clock: Arc<dyn Clock>,
+    /// What goes wrong with the driver's calls.
+    pub faults: Arc<CsiRules>,
 }
 
 /// A running storage.
@@ -72,7 +76,7 @@ pub struct Storage {
 
 /// Starts the controllers on the current runtime.
 pub fn spawn(client: Client, driver: Driver, settings: Settings, shutdown: CancellationToken) -> Storage {
-    let csi = csi::Csi::new(driver);
+    let csi = csi::Csi::new(driver, settings.faults.clone());
     let volumes = Volumes::new(client.clone(), csi.clone(), settings.pods.clone());
     let controller = controller::Controller::new(client, csi, settings);
     Storage {

@@ -56,6 +56,10 @@ pub enum StorageErrorKind {
     Misconfigured,
     /// The store answered with something that cannot be right: a short read, an unreadable listing.
     Damaged,
+    /// The store is full, or its quota is used up. Somebody must make room.
+    NoSpace,
+    /// The store takes no writes at all: a read-only file system or share.
+    ReadOnly,
 }
 
 /// A failed operation on a store. The message names the blob or listing, the operation and the cause, and

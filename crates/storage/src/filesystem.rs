@@ -165,7 +165,11 @@ async fn blocking<T: Send + 'static>(
 fn explain(operation: Operation, subject: &str, error: io::Error) -> StorageError {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => StorageErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => StorageErrorKind::Denied,
+        io::ErrorKind::PermissionDenied => StorageErrorKind::Denied,
+        io::ErrorKind::ReadOnlyFilesystem => StorageErrorKind::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            StorageErrorKind::NoSpace
+        }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData => StorageErrorKind::Damaged,
         _ => StorageErrorKind::Unavailable,
     };

@@ -160,7 +160,9 @@ pub(crate) fn restore(
             request.snapshot_id
         )));
     }
-    rustix::fs::fsync(&device).map_err(|error| UploaderError::entry("", "sync", error))?;
+    if request.synced {
+        rustix::fs::fsync(&device).map_err(|error| UploaderError::entry("", "sync", error))?;
+    }
     Ok(RestoreOutcome { total_bytes: written })
 }
 

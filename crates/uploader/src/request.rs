@@ -76,6 +76,9 @@ pub struct RestoreRequest {
     pub sparse: bool,
     /// Files written at the same time; `None`: one a core.
     pub parallel_files: Option<usize>,
+    /// Whether all of it is on the disk before the restore is done, so that a node that dies afterwards loses nothing.
+    /// Only a volume that need not outlive its node goes without.
+    pub synced: bool,
 }
 
 /// One entry of a snapshot to be written somewhere.
@@ -87,6 +90,8 @@ pub struct EntryRestoreRequest {
     pub sparse: bool,
     /// See [`RestoreRequest::parallel_files`].
     pub parallel_files: Option<usize>,
+    /// See [`RestoreRequest::synced`].
+    pub synced: bool,
 }
 
 /// A finished restore.

@@ -95,6 +95,7 @@ impl World {
             mode: VolumeMode::Filesystem,
             sparse: false,
             parallel_files: None,
+            synced: true,
         };
         restore(
             &self.repository(),
@@ -397,6 +398,7 @@ fn guarantee_6_a_device_gets_zeros_where_the_snapshot_has_zeros() {
         mode: VolumeMode::Block,
         sparse: true,
         parallel_files: None,
+        synced: true,
     };
     restore(&repository, &back, &Progress::default(), &CancelToken::default()).expect("a restore");
     let restored = fs::read(&target).expect("the device");

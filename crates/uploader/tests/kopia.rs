@@ -147,6 +147,7 @@ async fn restore(repository: &Repository, snapshot_id: &str, path: &Path) {
         mode: VolumeMode::Filesystem,
         sparse: false,
         parallel_files: None,
+        synced: true,
     };
     let repository = repository.clone();
     tokio::task::spawn_blocking(move || {

@@ -20,6 +20,12 @@ fn play(args: &[&str]) -> (String, Option<i32>) {
         .env("KUBECONFIG", "/no/such/kubeconfig")
         .env("VELERO_NAMESPACE", "elsewhere")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/no/such/credentials")
+        .env("AWS_ACCESS_KEY_ID", "somebody")
+        .env("AWS_SECRET_ACCESS_KEY", "else")
+        // Nothing listens there.
+        .env("HTTP_PROXY", "http://127.0.0.1:9")
+        .env("http_proxy", "http://127.0.0.1:9")
+        .env("ALL_PROXY", "http://127.0.0.1:9")
         .timeout(Duration::from_secs(200))
         .output()
         .expect("the binary starts");

@@ -58,25 +58,44 @@ impl ApiServer {
         }
     }
 
+    /// Grows with every change of an object.
+    pub fn revision(&self) -> u64 {
+        self.inner.state.lock().store.revision()
+    }
+
     /// Every object and the counter of revisions.
     pub fn save(&self) -> Value {
         let state = self.inner.state.lock();
-        let objects: Vec<Value> = state
+        let (revision, key) = (state.store.revision(), hex::encode(state.tokens.secret()));
+        let objects: Vec<_> = state
             .store
             .all()
+            .map(|(resource, object)| (resource.clone(), object.clone()))
+            .collect();
+        // Requests need not wait while all of it is written out.
+        drop(state);
+        let objects: Vec<Value> = objects
+            .iter()
             .map(|((group, plural), object)| json!({"group": group, "plural": plural, "object": **object}))
             .collect();
-        json!({
-            "version": VERSION, "revision": state.store.revision(), "objects": objects,
-            "tokenKey": hex::encode(state.tokens.secret()),
-        })
+        json!({"version": VERSION, "revision": revision, "objects": objects, "tokenKey": key})
+    }
+
+    /// Whether [`Self::load`] can take it up, as far as that shows without doing it.
+    ///
+    /// # Errors
+    /// [`LoadError::Version`].
+    pub fn knows(saved: &Value) -> Result<(), LoadError> {
+        if saved["version"] == VERSION {
+            Ok(())
+        } else {
+            Err(LoadError::Version(saved["version"].clone()))
+        }
     }
 
     /// Replaces everything by what was saved. Watches that are open get 410 and begin again.
     pub fn load(&self, saved: &Value) -> Result<(), LoadError> {
-        if saved["version"] != VERSION {
-            return Err(LoadError::Version(saved["version"].clone()));
-        }
+        Self::knows(saved)?;
         let damaged = |what: &str| LoadError::Damaged(what.to_owned());
         let revision = saved["revision"]
             .as_u64()

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::ApiServer;
@@ -15,6 +14,7 @@ use super::answer::{Answer, include, shaped};
 use super::call::Call;
 use super::faulty::Asked;
 use super::read::selector;
+use crate::changed::Listener;
 use crate::error::{ApiError, Reason};
 use crate::faults::WatchFault;
 use crate::kind::Kind;
@@ -54,7 +54,7 @@ struct Watching {
     columns_sent: bool,
     /// Changes up to this revision were sent.
     seen: u64,
-    changed: watch::Receiver<u64>,
+    changed: Listener,
     /// Sent before anything else.
     ready: Vec<u8>,
     bookmarks: bool,
@@ -133,7 +133,7 @@ impl Watching {
             if self.done {
                 return None;
             }
-            self.changed.borrow_and_update();
+            self.changed.forget();
             self.collect();
             if self.ready.is_empty() && !self.done {
                 self.wait().await;
@@ -195,9 +195,9 @@ impl Watching {
         let bookmark = if self.bookmarks { self.next_bookmark } else { far };
         tokio::select! {
             biased;
-            changed = self.changed.changed() => {
+            is_served = self.changed.rung() => {
                 // The resource is no longer served.
-                self.done = changed.is_err();
+                self.done = !is_served;
             }
             () = sleep_until(ends.min(bookmark)) => {
                 if self.bookmarks {

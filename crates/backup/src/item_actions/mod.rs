@@ -10,15 +10,27 @@ use std::sync::Arc;
 use caravel_item_action::BackupItemAction;
 use kube::Client;
 
+use crate::resource_policies::Policies;
+
 /// All built-in actions. `enable_csi`: the server's `--features=EnableCSI`, without which `velero.io/csi-…` stay off.
-pub fn built_in(client: &Client, velero_namespace: &str, enable_csi: bool) -> Vec<Arc<dyn BackupItemAction>> {
+/// `policies`: of the one backup that the actions are for.
+pub fn built_in(
+    client: &Client,
+    velero_namespace: &str,
+    enable_csi: bool,
+    policies: Option<Arc<Policies>>,
+) -> Vec<Arc<dyn BackupItemAction>> {
     let mut actions: Vec<Arc<dyn BackupItemAction>> = vec![
         Arc::new(pv::PvAction),
         Arc::new(pod::PodAction),
         Arc::new(service_account::ServiceAccountAction::new(client.clone())),
     ];
     if enable_csi {
-        actions.push(Arc::new(pvc::CsiPvcAction::new(client.clone(), velero_namespace)));
+        actions.push(Arc::new(pvc::CsiPvcAction::new(
+            client.clone(),
+            velero_namespace,
+            policies,
+        )));
     }
     actions
 }

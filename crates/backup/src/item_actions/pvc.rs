@@ -10,6 +10,7 @@
 //! well), and the driver is the volume's own and not its StorageClass's.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,7 +32,8 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::cluster::{metadata_entry, name, namespace, set_metadata_entry, text};
-use crate::volumes::{self, VolumePlan};
+use crate::resource_policies::Policies;
+use crate::volumes::{self, Rules, VolumePlan};
 
 /// The action's name, also written to the item operations.
 pub const NAME: &str = "velero.io/csi-pvc-backupper";
@@ -42,15 +44,17 @@ pub const DEFAULT_SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 pub struct CsiPvcAction {
     client: Client,
     velero_namespace: String,
+    policies: Option<Arc<Policies>>,
     /// Listed once a backup.
     classes: OnceCell<Vec<VolumeSnapshotClass>>,
 }
 
 impl CsiPvcAction {
-    pub fn new(client: Client, velero_namespace: impl Into<String>) -> Self {
+    pub fn new(client: Client, velero_namespace: impl Into<String>, policies: Option<Arc<Policies>>) -> Self {
         Self {
             client,
             velero_namespace: velero_namespace.into(),
+            policies,
             classes: OnceCell::new(),
         }
     }
@@ -153,9 +157,21 @@ impl BackupItemAction for CsiPvcAction {
 
     async fn execute(&self, mut item: Value, backup: &Backup) -> Result<BackupItemOutput, ActionError> {
         let volume = self.volume(&item).await?;
-        let driver = match volumes::plan(&item, volume.as_ref(), &backup.spec, true) {
+        let rules = Rules {
+            spec: &backup.spec,
+            enable_csi: true,
+            policies: self.policies.as_deref(),
+        };
+        let driver = match volumes::plan(&item, volume.as_ref(), rules) {
             VolumePlan::Move { driver } => driver,
             VolumePlan::NotWanted | VolumePlan::NothingYet => return Ok(BackupItemOutput::item(item)),
+            VolumePlan::LeftOut { why } => {
+                return Ok(BackupItemOutput {
+                    item,
+                    volume_left_out: Some(why),
+                    ..BackupItemOutput::default()
+                });
+            }
             VolumePlan::Unsaved { why } => {
                 return Err(ActionError::new(format!("{} is not saved: {why}", of(&item))));
             }

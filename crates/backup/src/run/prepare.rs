@@ -20,6 +20,8 @@ pub(super) struct Prepared {
     pub(super) item: Value,
     pub(super) additional_items: Vec<Additional>,
     pub(super) operations: Vec<BackupOperation>,
+    /// Why the item's volume is not saved, if an action says so.
+    pub(super) volume_left_out: Option<String>,
     /// An action asks to leave the item out.
     pub(super) skip: bool,
     pub(super) started: Timestamp,
@@ -64,6 +66,7 @@ pub(super) async fn prepare(
         item,
         additional_items: Vec::new(),
         operations: Vec::new(),
+        volume_left_out: None,
         skip: false,
         started: Timestamp::now(),
     };
@@ -79,6 +82,7 @@ pub(super) async fn prepare(
         if !output.item.is_null() {
             prepared.item = output.item;
         }
+        prepared.volume_left_out = output.volume_left_out.or(prepared.volume_left_out);
         let must_include = take_annotation(&mut prepared.item, labels::MUST_INCLUDE_ADDITIONAL_ITEMS);
         let additional = output
             .additional_items

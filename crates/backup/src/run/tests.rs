@@ -142,17 +142,17 @@ async fn backed_up(api: &Arc<Api>) -> (Outcome, Vec<String>, usize) {
     backup.spec.snapshot_move_data = Some(true);
     backup.spec.included_namespaces = vec!["shop".into()];
     let (namespaces, namespace_notes) =
-        NamespaceFilter::new(&backup.spec.included_namespaces, &[], &["shop".to_owned()].into());
+        NamespaceFilter::new(&backup.spec.included_namespaces, &[], &["shop".to_owned()].into()).unwrap();
     let log = Arc::new(BackupLog::create(&folder.path().join("log"), "velero/b1").unwrap());
     let contents = folder.path().join("contents");
     let outcome = run(Request {
         client: client(api),
-        selection: Selection::new(&backup.spec, namespaces, &discovered()).unwrap(),
+        selection: Selection::new(&backup.spec, namespaces, &discovered(), None).unwrap(),
         backup,
         discovered: discovered(),
         namespace_notes,
         namespaces: vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})],
-        actions: item_actions::built_in(&client(api), "velero", true),
+        actions: item_actions::built_in(&client(api), "velero", true, None),
         folder: folder.path().to_owned(),
         contents: contents.clone(),
         page_size: 500,

@@ -27,7 +27,9 @@ pub(super) fn of_claim(request: &Request, prepared: &Prepared) -> Option<BackupV
         ..BackupVolumeInfo::default()
     };
     let Some(operation) = prepared.operations.first() else {
-        let why = if request.backup.spec.snapshot_volumes == Some(false) {
+        let why = if let Some(why) = &prepared.volume_left_out {
+            why
+        } else if request.backup.spec.snapshot_volumes == Some(false) {
             "snapshotVolumes is false"
         } else {
             "no volume to save"

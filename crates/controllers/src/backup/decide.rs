@@ -1,9 +1,12 @@
 //! Whether a Backup may start (velero-behaviour.md 3.2), and how it ends. Pure: this file is the specification.
 
+use std::sync::Arc;
+
 use caravel_api::v1::{
     Backup, BackupPhase, BackupStorageLocation, BackupStorageLocationAccessMode, BackupStorageLocationPhase,
 };
 use caravel_backup::filter;
+use caravel_backup::resource_policies::Policies;
 use kube::ResourceExt;
 
 /// What is known before a backup starts.
@@ -15,6 +18,8 @@ pub struct Observed {
     pub location: Option<BackupStorageLocation>,
     /// `spec.volumeSnapshotLocations` that do not exist.
     pub missing_snapshot_locations: Vec<String>,
+    /// Of `spec.resourcePolicy`; why they cannot be used, where they cannot.
+    pub policies: Result<Option<Arc<Policies>>, String>,
     /// Selected volumes that no method would save, and pods that ask for what this version does not have
     /// (`caravel_backup::preflight`).
     pub volume_errors: Vec<String>,
@@ -39,6 +44,11 @@ pub fn decide(observed: &Observed) -> Decision {
     errors.extend(observed.missing_snapshot_locations.iter().map(|name| {
         format!("a VolumeSnapshotLocation CRD for the location {name} with the name specified in the backup spec needs to be created before this snapshot can be executed")
     }));
+    match &observed.policies {
+        Ok(Some(policies)) => errors.extend(policies_against_spec(policies, &observed.backup)),
+        Ok(None) => {}
+        Err(why) => errors.push(format!("invalid resource policies: {why}")),
+    }
     errors.extend(not_yet(&observed.backup));
     errors.extend(observed.volume_errors.iter().cloned());
     if errors.is_empty() {
@@ -72,6 +82,25 @@ fn location_error(name: &str, location: Option<&BackupStorageLocation>) -> Optio
     }
 }
 
+/// The policies' lists are scoped ones: they cannot be joined with the old filters.
+fn policies_against_spec(policies: &Policies, backup: &Backup) -> Vec<String> {
+    let mut errors = Vec::new();
+    if !filter::uses_old_filters(&backup.spec) {
+        return errors;
+    }
+    let old =
+        "include-resources, exclude-resources and include-cluster-resources are old filter parameters.\n";
+    if policies.include_exclude.is_some() {
+        errors.push(format!("{old}They cannot be used with include-exclude policies."));
+    }
+    if policies.cluster_scoped_filter.is_some() || !policies.namespaced_filters.is_empty() {
+        errors.push(format!(
+            "{old}They cannot be used with namespace-scoped or fine-grained global filter policies."
+        ));
+    }
+    errors
+}
+
 /// What a spec asks for that this version does not have: refused, never ignored.
 fn not_yet(backup: &Backup) -> Vec<String> {
     let spec = &backup.spec;
@@ -82,8 +111,6 @@ fn not_yet(backup: &Backup) -> Vec<String> {
                 .is_some_and(|hooks| !hooks.resources.is_empty()),
             "spec.hooks",
         ),
-        (spec.resource_policy.is_some(), "spec.resourcePolicy"),
-        (!spec.ordered_resources.is_empty(), "spec.orderedResources"),
         (
             spec.default_volumes_to_fs_backup == Some(true),
             "spec.defaultVolumesToFsBackup",
@@ -154,6 +181,7 @@ mod tests {
             backup,
             location: Some(location(Some("Available"))),
             missing_snapshot_locations: Vec::new(),
+            policies: Ok(None),
             volume_errors: Vec::new(),
         }
     }
@@ -191,21 +219,33 @@ mod tests {
         spec.hooks = Some(BackupHooks {
             resources: vec![BackupResourceHookSpec::default()],
         });
-        spec.resource_policy = Some(Default::default());
-        spec.ordered_resources = [("pods".to_owned(), "shop/a".to_owned())].into();
         spec.default_volumes_to_fs_backup = Some(true);
         let errors = errors(&all);
-        for field in [
-            "spec.hooks",
-            "spec.resourcePolicy",
-            "spec.orderedResources",
-            "spec.defaultVolumesToFsBackup",
-        ] {
+        for field in ["spec.hooks", "spec.defaultVolumesToFsBackup"] {
             assert!(
                 errors.contains(&format!("{field}: this version does not have it yet")),
                 "{field}: {errors}"
             );
         }
+    }
+
+    #[test]
+    fn resource_policies_that_cannot_be_used_refuse_the_backup() {
+        let broken = Observed {
+            policies: Err("ConfigMap velero/policies does not exist".into()),
+            ..observed()
+        };
+        assert!(errors(&broken).contains("invalid resource policies: ConfigMap velero/policies"));
+        let mut old = Observed {
+            policies: Ok(Some(Arc::new(Policies {
+                include_exclude: Some(Default::default()),
+                ..Policies::default()
+            }))),
+            ..observed()
+        };
+        assert_eq!(decide(&old), Decision::Start);
+        old.backup.spec.included_resources = vec!["pods".into()];
+        assert!(errors(&old).contains("include-exclude policies"));
     }
 
     #[test]

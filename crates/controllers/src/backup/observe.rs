@@ -1,6 +1,7 @@
 //! Everything a backup needs to know before it starts, read once.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use caravel_api::labels;
 use caravel_api::v1::{Backup, BackupStorageLocation, VolumeSnapshotLocation};
@@ -8,7 +9,10 @@ use caravel_backup::collect::Selection;
 use caravel_backup::discovery::Resources;
 use caravel_backup::filter::{NamespaceFilter, NamespaceNotes, spec_errors};
 use caravel_backup::log::BackupLog;
+use caravel_backup::resource_policies::{self, Policies};
+use caravel_backup::volumes::Rules;
 use caravel_backup::{cluster, preflight};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, ListParams};
 use kube::core::ApiResource;
 use serde_json::Value;
@@ -17,7 +21,7 @@ use super::Settings;
 use super::decide::{Observed, location_name};
 use super::defaults::{self, ClusterVersion};
 use crate::context::Context;
-use crate::reconcile::Error;
+use crate::reconcile::{Error, chain};
 
 /// What was read: for the decision, and for the run.
 pub(super) struct Seen {
@@ -61,7 +65,9 @@ pub(super) async fn observe(context: &Context, settings: &Settings, backup: &Bac
         &excluded(&namespaces),
         &version,
     );
+    let policies = policies_of(context, &backup).await?;
     let mut observed = Observed {
+        policies,
         missing_snapshot_locations: missing_snapshot_locations(context, &backup).await?,
         backup,
         location,
@@ -72,11 +78,17 @@ pub(super) async fn observe(context: &Context, settings: &Settings, backup: &Bac
         let scratch = tempfile::NamedTempFile::new_in(&settings.scratch)?;
         // Not the backup's log: what is listed here is listed again, and counted, when the backup runs.
         let log = BackupLog::create(scratch.path(), super::display_name(&observed.backup))?;
-        let spec = &observed.backup.spec;
+        let rules = Rules {
+            spec: &observed.backup.spec,
+            enable_csi: settings.enable_csi,
+            policies: observed
+                .policies
+                .as_ref()
+                .ok()
+                .and_then(|policies| policies.as_deref()),
+        };
         let client = &context.client;
-        let errors =
-            preflight::validation_errors(client, &discovered, selection, spec, settings.enable_csi, &log)
-                .await?;
+        let errors = preflight::validation_errors(client, &discovered, selection, rules, &log).await?;
         observed.volume_errors.extend(errors);
     }
     Ok(Seen {
@@ -100,15 +112,45 @@ fn selection(
         .iter()
         .map(|object| cluster::name(object).to_owned())
         .collect();
+    // Broken patterns are among the errors above.
     let (filter, notes) =
-        NamespaceFilter::new(&spec.included_namespaces, &spec.excluded_namespaces, &existing);
-    match Selection::new(spec, filter, discovered) {
+        NamespaceFilter::new(&spec.included_namespaces, &spec.excluded_namespaces, &existing).ok()?;
+    // Without the policies it is not known what is selected; the decision says what is wrong with them.
+    let policies = observed.policies.as_ref().ok()?;
+    match Selection::new(spec, filter, discovered, policies.as_deref()) {
         Ok(selection) => Some((selection, notes)),
         Err(error) => {
             observed.volume_errors.push(error.to_string());
             None
         }
     }
+}
+
+/// The resource policies that the Backup names. The inner error is the user's; an API server that is away is not.
+async fn policies_of(
+    context: &Context,
+    backup: &Backup,
+) -> Result<Result<Option<Arc<Policies>>, String>, kube::Error> {
+    let Some(reference) = &backup.spec.resource_policy else {
+        return Ok(Ok(None));
+    };
+    let name = &reference.name;
+    if !reference.kind.eq_ignore_ascii_case("configmap") {
+        return Ok(Err(format!(
+            "spec.resourcePolicy.kind is {}: policies are read from a ConfigMap only; set kind: configmap",
+            reference.kind
+        )));
+    }
+    let Some(map) = context.api::<ConfigMap>().get_opt(name).await? else {
+        let namespace = &context.namespace;
+        return Ok(Err(format!(
+            "fail to get ResourcePolicies {namespace}/{name} ConfigMap: it does not exist; create it in Velero's namespace"
+        )));
+    };
+    let policies = resource_policies::for_backup(&map);
+    Ok(policies
+        .map(|policies| Some(Arc::new(policies)))
+        .map_err(|error| chain(&error)))
 }
 
 /// Namespaces that ask to be left out of every backup.

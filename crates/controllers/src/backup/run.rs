@@ -79,7 +79,12 @@ async fn attempt(
         selection,
         namespace_notes,
         namespaces: seen.namespaces,
-        actions: item_actions::built_in(&context.client, &context.namespace, settings.enable_csi),
+        actions: item_actions::built_in(
+            &context.client,
+            &context.namespace,
+            settings.enable_csi,
+            seen.observed.policies.as_ref().ok().cloned().flatten(),
+        ),
         folder: folder.path().to_owned(),
         contents: contents.clone(),
         page_size: settings.page_size,

@@ -43,7 +43,9 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
 /// What is built in, under the names and kinds of Velero's plug-ins, sorted as Velero sorts them.
 fn plugins(context: &Context, enable_csi: bool) -> Vec<PluginInfo> {
     let mut plugins = vec![plugin("ObjectStore", "velero.io/aws")];
-    for action in caravel_backup::item_actions::built_in(&context.client, &context.namespace, enable_csi) {
+    for action in
+        caravel_backup::item_actions::built_in(&context.client, &context.namespace, enable_csi, None)
+    {
         plugins.push(plugin(
             version_of("BackupItemAction", action.name()),
             action.name(),

@@ -40,6 +40,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         path: args.target.clone(),
         sparse: args.write_sparse_files,
         parallel_files: args.parallel,
+        synced: true,
     };
     let progress = Progress::default();
     let total = place::size(&entry);

@@ -85,6 +85,26 @@ impl Blobs {
         Ok(found)
     }
 
+    /// Reads one range of each of several blobs, a few at a time; each answer by itself, in the order asked for.
+    pub fn get_ranges(&self, wanted: &[(&str, Range<u64>)]) -> Vec<Result<Bytes>> {
+        const TOGETHER: usize = 8;
+        let mut found = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(TOGETHER) {
+            let names: Vec<BlobId> = some.iter().map(|(id, _)| BlobId::from(*id)).collect();
+            let reads = names
+                .iter()
+                .zip(some)
+                .map(|(id, (_, range))| self.storage.get_range(id, range.clone()));
+            let answers = self.wait(futures::future::join_all(reads));
+            let explained = some
+                .iter()
+                .zip(answers)
+                .map(|((id, _), answer)| answer.map_err(|e| reading(id, e)));
+            found.extend(explained);
+        }
+        found
+    }
+
     pub fn put(&self, id: &str, data: Bytes) -> Result<()> {
         self.wait(self.storage.put(&BlobId::from(id), data))
             .map_err(|e| writing(id, e))
@@ -97,6 +117,27 @@ impl Blobs {
     pub fn list(&self, prefix: &str) -> Result<Vec<BlobMetadata>> {
         self.wait(self.storage.list(prefix))
             .map_err(|e| RepositoryError::storage_while("cannot list the repository's blobs", e))
+    }
+
+    /// Length and time of a blob.
+    pub fn metadata(&self, id: &str) -> Result<BlobMetadata> {
+        self.wait(self.storage.metadata(&BlobId::from(id)))
+            .map_err(|e| reading(id, e))
+    }
+
+    /// Deletes several blobs, a few at a time; stops at the first that fails.
+    pub fn delete_all(&self, ids: &[String]) -> Result<()> {
+        const TOGETHER: usize = 16;
+        for some in ids.chunks(TOGETHER) {
+            let names: Vec<BlobId> = some.iter().map(|id| BlobId::from(id.as_str())).collect();
+            let answers = self.wait(futures::future::join_all(
+                names.iter().map(|id| self.storage.delete(id)),
+            ));
+            for (id, answer) in some.iter().zip(answers) {
+                answer.map_err(|e| writing(id, e))?;
+            }
+        }
+        Ok(())
     }
 
     pub fn delete(&self, id: &str) -> Result<()> {

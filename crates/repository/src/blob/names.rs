@@ -54,6 +54,11 @@ pub fn pack_name(kind: PackKind, session: &SessionId, environment: &Environment)
     )
 }
 
+/// The session in the name of a pack, index blob or marker: the first part after a `-` that starts with `s`.
+pub fn session_of(name: &str) -> Option<&str> {
+    name.split('-').skip(1).find(|part| part.starts_with('s'))
+}
+
 /// The plaintext of `s<hash>-<session>`: "packs of this session are not garbage yet".
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,7 +1,7 @@
 //! The committed contents: reads the index blobs, merges them, and reads them again when they are too old to
 //! decide on (kopia-format.md 7.6 steps 7 and 8, 11.5 rule c).
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
@@ -10,9 +10,9 @@ use crate::{
     blob::Blobs,
     crypto::Sealer,
     environment::Environment,
-    epoch::EpochState,
+    epoch::{IndexManager, IndexSet},
     error::{RepositoryError, RepositoryErrorKind, Result},
-    index::{self, PackNames, merged::MergedIndex},
+    index::merged::MergedIndex,
 };
 
 /// Older than this, an index must not decide that a content need not be written: its pack may be deleted an
@@ -33,6 +33,7 @@ pub struct Committed {
     blobs: Blobs,
     sealer: Arc<Sealer>,
     environment: Environment,
+    manager: IndexManager,
     /// How long one reading may take (`EpochRefreshFrequency`), in seconds.
     max_reading_secs: i64,
     current: RwLock<Arc<Reading>>,
@@ -40,28 +41,28 @@ pub struct Committed {
 }
 
 impl Committed {
-    /// Reads the index for the first time.
-    pub fn open(
+    /// As if there were no index, until [`Committed::refresh`] reads it.
+    pub(crate) fn unread(
         blobs: Blobs,
         sealer: Arc<Sealer>,
         environment: Environment,
+        manager: IndexManager,
         max_reading_secs: i64,
-    ) -> Result<Self> {
+    ) -> Self {
         let taken_at = environment.clock.now();
         let empty = Arc::new(Reading {
             index: Arc::default(),
             taken_at,
         });
-        let committed = Self {
+        Self {
             blobs,
             sealer,
             environment,
+            manager,
             max_reading_secs,
             current: RwLock::new(empty),
             refreshing: Mutex::new(()),
-        };
-        committed.refresh()?;
-        Ok(committed)
+        }
     }
 
     /// The latest reading, however old.
@@ -123,38 +124,28 @@ impl Committed {
     /// One attempt; `None` when it took so long that blobs may have been replaced meanwhile.
     fn try_reading(&self) -> Result<Option<Reading>> {
         let taken_at = self.environment.clock.now();
-        let listing = self.blobs.list("x")?;
-        let state = EpochState::of(listing.iter().map(|blob| blob.id.as_str()));
-        let wanted: BTreeSet<String> = state.index_blobs.into_iter().collect();
+        let IndexSet {
+            blobs: wanted,
+            watermark,
+        } = self.manager.active(&self.blobs, &self.sealer)?;
         let old = self.current();
-        if *old.index.blobs() == wanted && old.index.watermark() == state.watermark {
+        if *old.index.blobs() == wanted && old.index.watermark() == watermark {
             return Ok(Some(Reading {
                 index: old.index.clone(),
                 taken_at,
             }));
         }
-        let (mut entries, mut packs) = match old.index.blobs().is_subset(&wanted) {
-            true => old.index.parts(),
-            false => (Vec::new(), PackNames::default()),
-        };
-        let known = if entries.is_empty() {
-            &BTreeSet::new()
-        } else {
-            old.index.blobs()
-        };
-        let missing: Vec<&str> = wanted.difference(known).map(String::as_str).collect();
-        for (name, body) in self.blobs.get_all(&missing)? {
-            let plain = self
-                .sealer
-                .open_blob(&name, &body)
-                .ok_or_else(|| cannot_open(&name))?;
-            index::decode(&plain, &mut packs, &mut entries)
-                .map_err(|e| e.while_doing(format_args!("cannot read index blob {name}")))?;
-        }
+        let missing = old.index.missing(&wanted);
+        let fetched = self.blobs.get_all(&missing)?.into_iter().map(|(name, body)| {
+            let plain = self.sealer.open_blob(&name, &body);
+            plain
+                .map(|plain| (name.clone(), plain))
+                .ok_or_else(|| cannot_open(&name))
+        });
+        let index = Arc::new(old.index.next(wanted.clone(), fetched, watermark)?);
         if self.environment.now_secs() - taken_at.as_second() > self.max_reading_secs {
             return Ok(None);
         }
-        let index = Arc::new(MergedIndex::new(entries, packs, state.watermark, wanted));
         Ok(Some(Reading { index, taken_at }))
     }
 }

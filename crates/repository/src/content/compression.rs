@@ -1,42 +1,94 @@
 //! Compression of contents (kopia-format.md 5): `u32BE header id ‖ stream`, inside the seal.
+//! Neighbours: `compressor.rs` (names and ids), `s2.rs` (klauspost's S2 stream).
 
-use std::io::Read;
+mod compressor;
+mod s2;
 
-use flate2::read::{DeflateDecoder, MultiGzDecoder};
+use std::io::{Read, Write};
+
+use flate2::{
+    Compression,
+    read::{DeflateDecoder, MultiGzDecoder},
+    write::{DeflateEncoder, GzEncoder},
+};
 
 use crate::error::{RepositoryError, Result};
+pub use compressor::Compressor;
+use compressor::Family;
 
-/// `zstd-fastest`, what Kopia compresses metadata with.
-pub const ZSTD_FASTEST: u32 = 0x1101;
+/// Bytes of the id in front of every stream.
+pub const HEADER: usize = 4;
 
 /// Kopia's encoders stay under 8 MiB of window; 2^27 is zstd's own limit for streams.
 const MAX_WINDOW_LOG: u32 = 27;
 
-/// Compresses as `zstd-fastest`; `None` when that would not be smaller, and the content is stored as it is.
-pub fn compress(plain: &[u8]) -> Option<Vec<u8>> {
-    let mut out = ZSTD_FASTEST.to_be_bytes().to_vec();
-    out.extend(zstd::bulk::compress(plain, 1).ok()?);
+/// Compresses, header included; `None` when that would not be smaller, and the bytes are stored as they are.
+pub fn compress(compressor: Compressor, plain: &[u8]) -> Option<Vec<u8>> {
+    let mut out = compressor.id().to_be_bytes().to_vec();
+    let level = compressor.level();
+    match compressor.family() {
+        Family::Zstd => out.extend(zstd::bulk::compress(plain, level).ok()?),
+        Family::Gzip => {
+            let mut gzip = GzEncoder::new(&mut out, Compression::new(level.unsigned_abs()));
+            gzip.write_all(plain).ok()?;
+            gzip.finish().ok()?;
+        }
+        Family::Deflate => {
+            let mut deflate = DeflateEncoder::new(&mut out, Compression::new(level.unsigned_abs()));
+            deflate.write_all(plain).ok()?;
+            deflate.finish().ok()?;
+        }
+        Family::S2 => s2::encode(plain, &mut out),
+        // Deprecated, and newer versions of Kopia cannot read it: never written.
+        Family::Lz4 => return None,
+    }
     (out.len() < plain.len()).then_some(out)
 }
 
 /// Undoes compression `id`; the result must have exactly `length` bytes, so that a small stream cannot fill
 /// the memory.
 ///
-/// Errors: text without the content's name, which the caller knows; `Unsupported` for S2 and LZ4.
+/// Errors: text without the content's name, which the caller knows; `Unsupported` for ids that Kopia does not know.
 pub fn decompress(id: u32, payload: &[u8], length: usize) -> Result<Vec<u8>> {
-    let (header, stream) = payload
-        .split_at_checked(4)
-        .ok_or_else(|| damaged("it has no compression header"))?;
-    if header != id.to_be_bytes() {
+    let (header, stream) = split_header(payload)?;
+    if header != id {
         return Err(damaged("its compression header is not the one in the index"));
     }
-    match id >> 8 {
-        0x10 | 0x13 => read_exactly(MultiGzDecoder::new(stream), length),
-        0x11 => read_exactly(zstd_stream(stream)?, length),
-        0x15 => read_exactly(DeflateDecoder::new(stream), length),
-        0x12 => Err(RepositoryError::unsupported("s2 compression")),
-        0x14 => Err(RepositoryError::unsupported("lz4 compression")),
-        _ => Err(RepositoryError::unsupported(format!("compression {id:#x}"))),
+    let out = unfold(header, stream, length)?;
+    match out.len() == length {
+        true => Ok(out),
+        false => Err(damaged("its uncompressed length is not the one in the index")),
+    }
+}
+
+/// Undoes the compression that the header in front names: object-level compression, where no index knows the length.
+/// At most `limit` bytes come out, or it is damage.
+pub fn decompress_by_header(payload: &[u8], limit: usize) -> Result<Vec<u8>> {
+    let (header, stream) = split_header(payload)?;
+    let out = unfold(header, stream, limit)?;
+    match out.len() <= limit {
+        true => Ok(out),
+        false => Err(damaged("it unfolds to more than a content can hold")),
+    }
+}
+
+fn split_header(payload: &[u8]) -> Result<(u32, &[u8])> {
+    match payload.split_first_chunk::<HEADER>() {
+        Some((header, stream)) => Ok((u32::from_be_bytes(*header), stream)),
+        None => Err(damaged("it has no compression header")),
+    }
+}
+
+/// Up to `limit + 1` bytes of the stream.
+fn unfold(id: u32, stream: &[u8], limit: usize) -> Result<Vec<u8>> {
+    let compressor = Compressor::by_id(id)
+        .ok_or_else(|| RepositoryError::unsupported(format!("the compression {id:#x}")))?;
+    match compressor.family() {
+        Family::Gzip => read_up_to(MultiGzDecoder::new(stream), limit),
+        Family::Zstd => read_up_to(zstd_stream(stream)?, limit),
+        Family::Deflate => read_up_to(DeflateDecoder::new(stream), limit),
+        Family::Lz4 => read_up_to(lz4_flex::frame::FrameDecoder::new(stream), limit),
+        Family::S2 => s2::decode(stream, limit).map_err(damaged),
     }
 }
 
@@ -49,16 +101,13 @@ fn zstd_stream(stream: &[u8]) -> Result<impl Read> {
     Ok(decoder)
 }
 
-fn read_exactly(stream: impl Read, length: usize) -> Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(length.min(16 << 20) + 1);
+fn read_up_to(stream: impl Read, limit: usize) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(limit.min(1 << 20) + 1);
     stream
-        .take(length as u64 + 1)
+        .take(limit as u64 + 1)
         .read_to_end(&mut out)
         .map_err(|e| damaged(&e.to_string()))?;
-    match out.len() == length {
-        true => Ok(out),
-        false => Err(damaged("its uncompressed length is not the one in the index")),
-    }
+    Ok(out)
 }
 
 fn damaged(what: &str) -> RepositoryError {
@@ -66,37 +115,4 @@ fn damaged(what: &str) -> RepositoryError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn zstd_round_trips_and_incompressible_bytes_stay_raw() {
-        let plain = vec![7u8; 100_000];
-        let packed = compress(&plain).unwrap();
-        assert_eq!(decompress(ZSTD_FASTEST, &packed, plain.len()).unwrap(), plain);
-        assert!(compress(b"ab").is_none());
-    }
-
-    #[test]
-    fn stream_longer_than_the_index_says_is_damaged() {
-        let packed = compress(&vec![0u8; 50 << 20]).unwrap();
-        assert!(decompress(ZSTD_FASTEST, &packed, 10).is_err());
-        assert!(decompress(0x1100, &packed, 50 << 20).is_err());
-    }
-
-    #[test]
-    fn s2_is_unsupported_by_name() {
-        let error = decompress(0x1200, &0x1200u32.to_be_bytes(), 1).unwrap_err();
-        assert!(error.to_string().contains("s2"), "{error}");
-    }
-
-    proptest! {
-        #[test]
-        fn random_streams_never_panic(kind in 0x10u32..0x17, mut bytes in proptest::collection::vec(any::<u8>(), 4..200)) {
-            let id = kind << 8;
-            bytes[..4].copy_from_slice(&id.to_be_bytes());
-            let _ = decompress(id, &bytes, 1000);
-        }
-    }
-}
+mod tests;

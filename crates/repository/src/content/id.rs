@@ -2,42 +2,67 @@
 
 use std::fmt;
 
-use crate::{crypto::HASH_LENGTH, error::RepositoryError};
+use crate::{
+    crypto::{hash::MAX_HASH_LENGTH, iv_of},
+    error::RepositoryError,
+};
 
-/// Length of the binary form: prefix byte (0 for none) and hash.
-pub const KEY_LENGTH: usize = 1 + HASH_LENGTH;
+/// The longest binary form: prefix byte (0 for none) and hash.
+pub const MAX_KEY_LENGTH: usize = 1 + MAX_HASH_LENGTH;
+/// Binary forms that there are: hashes of 16, 28 and 32 bytes.
+pub const KEY_LENGTHS: [usize; 3] = [17, 29, 33];
 
 /// A content's name, in the binary form that indexes are sorted by. As text: `k00112233445566778899aabbccddeeff`.
+/// All names of one repository have the same length.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ContentId([u8; KEY_LENGTH]);
+pub struct ContentId {
+    /// Zeros follow the name.
+    key: [u8; MAX_KEY_LENGTH],
+    length: u8,
+}
 
 impl ContentId {
-    /// From an optional prefix letter and the hash.
-    pub fn new(prefix: Option<u8>, hash: [u8; HASH_LENGTH]) -> Self {
-        let mut key = [0; KEY_LENGTH];
+    /// From an optional prefix letter and a hash of 16, 28 or 32 bytes (longer ones are cut).
+    pub fn new(prefix: Option<u8>, hash: &[u8]) -> Self {
+        let hash = &hash[..hash.len().min(MAX_HASH_LENGTH)];
+        let mut key = [0; MAX_KEY_LENGTH];
         key[0] = prefix.unwrap_or(0);
-        key[1..].copy_from_slice(&hash);
-        Self(key)
+        key[1..=hash.len()].copy_from_slice(hash);
+        Self {
+            key,
+            length: 1 + hash.len() as u8,
+        }
     }
 
-    /// From an index key.
-    pub fn from_key(key: [u8; KEY_LENGTH]) -> Self {
-        Self(key)
+    /// From an index key. Errors: `Unsupported` for a length that no hash has.
+    pub fn from_key(key: &[u8]) -> Result<Self, RepositoryError> {
+        if !KEY_LENGTHS.contains(&key.len()) {
+            return Err(RepositoryError::unsupported(format!(
+                "content names of {} bytes",
+                key.len().saturating_sub(1)
+            )));
+        }
+        Ok(Self::new(Some(key[0]), &key[1..]))
     }
 
     /// The index key.
-    pub fn key(&self) -> &[u8; KEY_LENGTH] {
-        &self.0
+    pub fn key(&self) -> &[u8] {
+        &self.key[..self.length as usize]
     }
 
     /// The letter, when there is one.
     pub fn prefix(&self) -> Option<u8> {
-        (self.0[0] != 0).then_some(self.0[0])
+        (self.key[0] != 0).then_some(self.key[0])
     }
 
-    /// The hash, which is also the iv of the sealed segment.
-    pub fn hash(&self) -> [u8; HASH_LENGTH] {
-        self.0[1..].try_into().expect("16 bytes follow the prefix")
+    /// The hash.
+    pub fn hash(&self) -> &[u8] {
+        &self.key()[1..]
+    }
+
+    /// The iv of the sealed segment: the last 16 bytes of the hash.
+    pub fn iv(&self) -> &[u8] {
+        iv_of(self.hash())
     }
 }
 
@@ -46,7 +71,7 @@ impl fmt::Display for ContentId {
         if let Some(prefix) = self.prefix() {
             write!(f, "{}", prefix as char)?;
         }
-        f.write_str(&hex::encode(&self.0[1..]))
+        f.write_str(&hex::encode(self.hash()))
     }
 }
 
@@ -70,13 +95,10 @@ impl std::str::FromStr for ContentId {
             return Err(invalid());
         }
         let hash = hex::decode(digits).map_err(|_| invalid())?;
-        if matches!(hash.len(), 28 | 32) {
-            return Err(RepositoryError::unsupported(format!(
-                "content names of {} bytes",
-                hash.len()
-            )));
+        match KEY_LENGTHS.contains(&(hash.len() + 1)) {
+            true => Ok(Self::new(prefix, &hash)),
+            false => Err(invalid()),
         }
-        Ok(Self::new(prefix, hash.try_into().map_err(|_| invalid())?))
     }
 }
 
@@ -89,8 +111,13 @@ mod tests {
         for text in [
             "k00112233445566778899aabbccddeeff",
             "00112233445566778899aabbccddeeff",
+            &"ab".repeat(28),
+            &format!("x{}", "cd".repeat(32)),
         ] {
-            assert_eq!(text.parse::<ContentId>().unwrap().to_string(), text);
+            let id: ContentId = text.parse().unwrap();
+            assert_eq!(id.to_string(), text);
+            assert_eq!(ContentId::from_key(id.key()).unwrap(), id);
+            assert_eq!(id.iv().len(), 16);
         }
         for text in [
             "",

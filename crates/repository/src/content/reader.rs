@@ -5,7 +5,7 @@
 
 mod cache;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use cache::PackCache;
@@ -61,8 +61,8 @@ impl ContentReader {
             let Some(entry) = reading.index.find(id) else {
                 continue;
             };
-            let pack = reading.index.pack_name(entry);
-            match self.read_entry(entry, pack, reading.index.pack_end(entry)) {
+            let pack = reading.index.pack_name(&entry);
+            match self.read_entry(&entry, pack, reading.index.pack_end(&entry)) {
                 Err(error) if error.is_missing_blob() => first_failure = Some(error),
                 done => return done.map_err(|e| e.while_doing(format_args!("cannot read content {id}"))),
             }
@@ -82,6 +82,22 @@ impl ContentReader {
             .is_some_and(|entry| !entry.deleted))
     }
 
+    /// The sealed bytes of an entry, as they lie in its pack. They were opened once to authenticate them, so that
+    /// what is copied elsewhere is not damaged already.
+    ///
+    /// Errors: as of [`ContentReader::read`], but the index is not read again.
+    pub(crate) fn sealed_segment(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Bytes> {
+        let naming = |e: RepositoryError| e.while_doing(format_args!("cannot read content {}", entry.id));
+        let segment = self.segment(entry, pack, pack_end).map_err(naming)?;
+        match self.sealer.open(entry.id.iv(), &segment) {
+            Some(_) => Ok(segment),
+            None => Err(naming(RepositoryError::damaged(format!(
+                "the segment at {} of pack {pack} was altered: its authentication failed",
+                entry.pack_offset
+            )))),
+        }
+    }
+
     /// Whether everything runs on the calling thread (simulation).
     pub(crate) fn is_inline(&self) -> bool {
         self.blobs.is_inline()
@@ -93,9 +109,15 @@ impl ContentReader {
     }
 
     fn read_entry(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Vec<u8>> {
+        self.open_segment(entry, pack, &self.segment(entry, pack, pack_end)?)
+    }
+
+    /// The content of an entry from the bytes of its segment.
+    ///
+    /// Errors: `Damaged`, naming pack and offset.
+    pub(crate) fn open_segment(&self, entry: &Entry, pack: &str, segment: &[u8]) -> Result<Vec<u8>> {
         let at = || format!("the segment at {} of pack {pack}", entry.pack_offset);
-        let segment = self.segment(entry, pack, pack_end)?;
-        let payload = self.sealer.open(&entry.id.hash(), &segment).ok_or_else(|| {
+        let payload = self.sealer.open(entry.id.iv(), segment).ok_or_else(|| {
             RepositoryError::damaged(format!("{} was altered: its authentication failed", at()))
         })?;
         if entry.compression == 0 {
@@ -127,7 +149,17 @@ impl ContentReader {
         if entry.packed_length >= SMALL {
             return self.blobs.get_range(pack, start..end);
         }
-        let mut segment = BytesMut::with_capacity(length as usize);
+        match self.windowed(start..end, pack, pack_end) {
+            // A pack that was cut off costs only what was behind the cut, not its neighbours in the window.
+            Err(error) if error.is_missing_blob() || error.is_transient() => Err(error),
+            Err(_) => self.blobs.get_range(pack, start..end),
+            found => found,
+        }
+    }
+
+    fn windowed(&self, segment: Range<u64>, pack: &Arc<str>, pack_end: u64) -> Result<Bytes> {
+        let Range { start, end } = segment;
+        let mut segment = BytesMut::with_capacity((end - start) as usize);
         for window in cache::windows(start..end, WINDOW, pack_end) {
             let bytes = self
                 .cache

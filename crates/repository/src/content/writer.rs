@@ -9,6 +9,7 @@
 //! maintenance removes, and the repository opens either way.
 
 mod commit;
+mod rewrite;
 
 use std::{
     collections::HashMap,
@@ -21,7 +22,12 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{ContentId, committed::Committed, compression, pack::PackBuilder};
+use super::{
+    ContentId,
+    committed::Committed,
+    compression::{self, Compressor},
+    pack::{PackBuilder, PackFormat},
+};
 use crate::{
     blob::{
         Blobs,
@@ -30,7 +36,9 @@ use crate::{
     },
     crypto::Sealer,
     environment::Environment,
+    epoch::IndexManager,
     error::Result,
+    format::{Format, guard::FormatGuard},
     index::{Entry, PackNames},
 };
 
@@ -52,8 +60,9 @@ pub struct ContentWriter {
     environment: Environment,
     committed: Arc<Committed>,
     identity: Identity,
-    format_version: u8,
-    pack_size: usize,
+    layout: Layout,
+    format: Arc<Format>,
+    guard: Arc<FormatGuard>,
     uploads: PackUploads,
     session: Mutex<Session>,
     state: Mutex<State>,
@@ -85,19 +94,45 @@ impl State {
     }
 }
 
+/// How this repository keeps what is written.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    /// Stored with every content.
+    pub format_version: u8,
+    /// When a pack is full, in bytes.
+    pub pack_size: usize,
+    pub packs: PackFormat,
+    pub manager: IndexManager,
+}
+
+impl Layout {
+    pub(crate) fn of(format: &Format) -> Result<Self> {
+        Ok(Self {
+            format_version: format.config.version(),
+            pack_size: format.config.pack_size(),
+            packs: PackFormat {
+                index_version: format.config.index_version(),
+                replica: format.pack_replica()?.into(),
+            },
+            manager: format.config.index_manager(),
+        })
+    }
+}
+
 /// What a new writer needs to know of its repository.
-pub struct WriterParts {
+pub(crate) struct WriterParts {
     pub blobs: Blobs,
     pub sealer: Arc<Sealer>,
     pub environment: Environment,
     pub committed: Arc<Committed>,
     pub identity: Identity,
-    pub format_version: u8,
-    pub pack_size: usize,
+    pub layout: Layout,
+    pub format: Arc<Format>,
+    pub guard: Arc<FormatGuard>,
 }
 
 impl ContentWriter {
-    pub fn new(parts: WriterParts) -> Self {
+    pub(crate) fn new(parts: WriterParts) -> Self {
         let session = Session {
             id: SessionId::new(&parts.environment),
             marker: None,
@@ -109,8 +144,9 @@ impl ContentWriter {
             environment: parts.environment,
             committed: parts.committed,
             identity: parts.identity,
-            format_version: parts.format_version,
-            pack_size: parts.pack_size,
+            layout: parts.layout,
+            format: parts.format,
+            guard: parts.guard,
             session: Mutex::new(session),
             state: Mutex::default(),
             spare: Mutex::default(),
@@ -125,32 +161,34 @@ impl ContentWriter {
 
     /// Makes sure that the repository will hold `plain` after the next commit, and returns its name.
     ///
-    /// A content that is known and not marked for deletion is not written again. Errors: `Storage`, also for a
+    /// A content that is known and not marked for deletion is not written again. It is compressed where a compressor
+    /// is given, the repository's indexes can say so, and it gets smaller. Errors: `Storage`, also for a
     /// pack that failed earlier; then nothing of this writer can be committed.
-    pub fn write(&self, prefix: Option<u8>, plain: &[u8], compress: bool) -> Result<ContentId> {
+    pub fn write(
+        &self,
+        prefix: Option<u8>,
+        plain: &[u8],
+        compressor: Option<Compressor>,
+    ) -> Result<ContentId> {
         self.uploads.check()?;
-        let id = ContentId::new(prefix, self.sealer.hash(plain));
+        let id = ContentId::new(prefix, &self.sealer.hash(plain));
         let Some(timestamp) = self.claim(&id)? else {
             return Ok(id);
         };
         self.new_bytes.fetch_add(plain.len() as u64, Ordering::Relaxed);
 
-        let packed = if compress {
-            compression::compress(plain)
-        } else {
-            None
-        };
+        let compressor = compressor.filter(|_| self.compresses_contents());
+        let packed = compressor.and_then(|compressor| compression::compress(compressor, plain));
         let mut segment = self.spare.lock().pop().unwrap_or_default();
         self.sealer
-            .seal_into(&id.hash(), packed.as_deref().unwrap_or(plain), &mut segment);
+            .seal_into(id.iv(), packed.as_deref().unwrap_or(plain), &mut segment);
         let entry = Entry {
             id,
             deleted: false,
-            format_version: self.format_version,
-            compression: if packed.is_some() {
-                compression::ZSTD_FASTEST
-            } else {
-                0
+            format_version: self.layout.format_version,
+            compression: match (&packed, compressor) {
+                (Some(_), Some(compressor)) => compressor.id(),
+                _ => 0,
             },
             timestamp,
             pack: 0,
@@ -167,6 +205,20 @@ impl ContentWriter {
         drop(spare);
         full.map_or(Ok(()), |pack| self.send(pack))?;
         Ok(id)
+    }
+
+    /// Notes contents whose packs are in the storage already, so that the next commit makes them known.
+    pub(crate) fn adopt(&self, entries: &[Entry], packs: &PackNames) {
+        let mut state = self.state.lock();
+        for entry in entries {
+            let pack = state.packs.number(packs.name(entry.pack));
+            state.pending.insert(entry.id, Some(Entry { pack, ..*entry }));
+        }
+    }
+
+    /// Whether the repository's indexes can say that a content is compressed.
+    pub(crate) fn compresses_contents(&self) -> bool {
+        self.layout.packs.index_version >= 2
     }
 
     /// The timestamp to write a content with, or `None` when it need not be written. A tombstone is outdone by
@@ -199,7 +251,7 @@ impl ContentWriter {
         let pack = open.get_or_insert_with(|| self.new_pack(kind, segment.len()));
         entry.pack_offset = pack.offset();
         pack.append(segment, entry);
-        let (name, full) = (pack.name.clone(), pack.length() >= self.pack_size);
+        let (name, full) = (pack.name.clone(), pack.length() >= self.layout.pack_size);
         let finished = if full { open.take() } else { None };
         entry.pack = state.packs.number(&name);
         state.pending.insert(entry.id, Some(entry));
@@ -210,13 +262,19 @@ impl ContentWriter {
         let name = pack_name(kind, &self.session.lock().id, &self.environment);
         // Data packs nearly always fill up; a metadata pack is often a few kilobytes.
         let capacity = match kind {
-            PackKind::Data if first_segment > 1 << 20 => self.pack_size + (9 << 20),
+            PackKind::Data if first_segment > 1 << 20 => self.layout.pack_size + (9 << 20),
             _ => 64 << 10,
         };
-        PackBuilder::new(name, kind, &self.environment, capacity)
+        PackBuilder::new(name, kind, &self.layout.packs, &self.environment, capacity)
+    }
+
+    /// Asks the format blob whether this repository may still be written to; its answer holds for 15 minutes.
+    pub(crate) fn check_format(&self) -> Result<()> {
+        self.guard.check(&self.format, &self.blobs, &self.environment)
     }
 
     fn send(&self, pack: PackBuilder) -> Result<()> {
+        self.check_format()?;
         self.put_session_marker()?;
         let name = pack.name.clone();
         self.uploads

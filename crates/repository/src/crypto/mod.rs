@@ -1,34 +1,35 @@
-//! Hashing and encryption of contents and blobs (kopia-format.md 3): BLAKE2B-256-128 names bytes,
-//! AES256-GCM-HMAC-SHA256 seals them. Neighbours: `password.rs` (password to key), `envelope.rs` (the
-//! nonce-in-front form used by `kopia.repository` and its sisters).
+//! Hashing and encryption of contents and blobs (kopia-format.md 3). Neighbours: `hash.rs` (what names bytes),
+//! `cipher.rs` (what seals them), `ecc.rs` (error correction around a segment), `password.rs` (password to key),
+//! `envelope.rs` (the nonce-in-front form used by `kopia.repository` and its sisters).
 //!
 //! ```text
 //! contentSecret = HKDF-SHA256(masterKey, salt "encryption", info "")
 //! key(iv)       = HMAC-SHA256(contentSecret, iv)            the iv selects the key, it is not the nonce
-//! segment       = nonce(12 random) ‖ AES-256-GCM(key(iv), nonce, plaintext, aad = iv) ‖ tag(16)
+//! segment       = nonce(12 random) ‖ AEAD(key(iv), nonce, plaintext, aad = iv) ‖ tag(16)      [inside ECC]
 //! ```
 
+pub mod cipher;
+pub mod ecc;
 pub mod envelope;
+pub mod hash;
 pub mod password;
 
-use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
-    hkdf, hmac,
-};
-use blake2::{
-    Blake2bMac,
-    digest::{FixedOutput, KeyInit, Update, consts::U32},
-};
+use aws_lc_rs::{hkdf, hmac};
 use zeroize::Zeroizing;
 
+pub use cipher::Cipher;
+pub use ecc::ErrorCorrection;
+pub use hash::{Hash, HashAlgorithm};
+
 use crate::environment::Environment;
+use hash::KeyedHash;
 
 /// Bytes of a nonce in front of every sealed text.
 pub const NONCE_LENGTH: usize = 12;
-/// What sealing adds: nonce and tag.
+/// What sealing adds, before error correction: nonce and tag.
 pub const OVERHEAD: usize = NONCE_LENGTH + 16;
-/// Bytes of a content hash (BLAKE2B-256 cut to 128 bits).
-pub const HASH_LENGTH: usize = 16;
+/// Bytes of an iv taken from a name: the last ones of the hash.
+pub const IV_LENGTH: usize = 16;
 
 /// HKDF-SHA256, extract and expand. Note who is who: for contents the purpose is the *salt*, for the format
 /// blob it is the *info*.
@@ -49,50 +50,60 @@ pub fn hkdf_sha256(ikm: &[u8], salt: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> 
 
 /// AES-256-GCM under `key`, in place; the tag is appended.
 pub(crate) fn seal_aes(key: &[u8; 32], nonce: [u8; NONCE_LENGTH], aad: &[u8], text: &mut [u8]) -> [u8; 16] {
-    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a 32-byte key"));
-    let tag = key
-        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(aad), text)
-        .expect("a plaintext shorter than 64 GiB");
-    tag.as_ref().try_into().expect("AES-GCM tags have 16 bytes")
+    Cipher::Aes256Gcm.seal(key, nonce, aad, text)
 }
 
 /// Opens `nonce ‖ ciphertext ‖ tag`; `None` when it was made with another key or altered.
 pub(crate) fn open_aes(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
-    let plain_length = sealed.len().checked_sub(OVERHEAD)?;
-    let (nonce, rest) = sealed.split_at(NONCE_LENGTH);
-    let (ciphertext, tag) = rest.split_at(plain_length);
-    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("a 32-byte key"));
-    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-    let mut plain = vec![0; plain_length];
-    key.open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, &mut plain)
-        .ok()?;
-    Some(plain)
+    Cipher::Aes256Gcm.open(key, aad, sealed)
+}
+
+/// Which algorithms a repository seals with.
+#[derive(Clone, Debug)]
+pub struct Algorithms {
+    /// Names plaintexts.
+    pub hash: HashAlgorithm,
+    /// Seals them.
+    pub cipher: Cipher,
+    /// Around what was sealed, where the repository has it.
+    pub correction: Option<ErrorCorrection>,
 }
 
 /// The keys that name and seal every content and index blob of one repository.
 pub struct Sealer {
-    hash: Blake2bMac<U32>,
+    hash: KeyedHash,
+    cipher: Cipher,
+    correction: Option<ErrorCorrection>,
     content_secret: hmac::Key,
     environment: Environment,
 }
 
 impl Sealer {
-    /// From the format's `secret` (hash key) and `masterKey`.
-    pub fn new(hash_secret: &[u8], master_key: &[u8], environment: Environment) -> Option<Self> {
+    /// From the format's `secret` (hash key) and `masterKey`; `None` when the hash cannot take such a key.
+    pub fn new(
+        algorithms: Algorithms,
+        hash_secret: &[u8],
+        master_key: &[u8],
+        environment: Environment,
+    ) -> Option<Self> {
         let secret = hkdf_sha256(master_key, b"encryption", b"");
         Some(Self {
-            hash: Blake2bMac::new_from_slice(hash_secret).ok()?,
+            hash: KeyedHash::new(algorithms.hash, hash_secret)?,
+            cipher: algorithms.cipher,
+            correction: algorithms.correction,
             content_secret: hmac::Key::new(hmac::HMAC_SHA256, secret.as_ref()),
             environment,
         })
     }
 
-    /// The name of `plaintext`: the first 16 bytes of keyed BLAKE2b-256.
-    pub fn hash(&self, plaintext: &[u8]) -> [u8; HASH_LENGTH] {
-        let mut hash = self.hash.clone();
-        hash.update(plaintext);
-        let full = hash.finalize_fixed();
-        full[..HASH_LENGTH].try_into().expect("16 of 32 bytes")
+    /// The name of `plaintext`.
+    pub fn hash(&self, plaintext: &[u8]) -> Hash {
+        self.hash.hash(plaintext)
+    }
+
+    /// How long names are, in bytes.
+    pub fn hash_length(&self) -> usize {
+        self.hash.algorithm().length()
     }
 
     fn key(&self, iv: &[u8]) -> Zeroizing<[u8; 32]> {
@@ -100,15 +111,23 @@ impl Sealer {
         Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes"))
     }
 
-    /// Appends the sealed form of `plaintext` to `out` ([`OVERHEAD`] bytes longer).
-    pub fn seal_into(&self, iv: &[u8; HASH_LENGTH], plaintext: &[u8], out: &mut Vec<u8>) {
+    /// Appends the sealed form of `plaintext` to `out`: [`OVERHEAD`] bytes longer, and error correction around it
+    /// where the repository has it.
+    pub fn seal_into(&self, iv: &[u8], plaintext: &[u8], out: &mut Vec<u8>) {
         let nonce = self.environment.random::<NONCE_LENGTH>();
-        self.seal_with_nonce(iv, nonce, plaintext, out);
+        match &self.correction {
+            None => self.seal_with_nonce(iv, nonce, plaintext, out),
+            Some(correction) => {
+                let mut sealed = Vec::new();
+                self.seal_with_nonce(iv, nonce, plaintext, &mut sealed);
+                correction.encode(&sealed, out);
+            }
+        }
     }
 
     pub(crate) fn seal_with_nonce(
         &self,
-        iv: &[u8; HASH_LENGTH],
+        iv: &[u8],
         nonce: [u8; NONCE_LENGTH],
         plaintext: &[u8],
         out: &mut Vec<u8>,
@@ -117,31 +136,40 @@ impl Sealer {
         out.extend_from_slice(&nonce);
         let start = out.len();
         out.extend_from_slice(plaintext);
-        let tag = seal_aes(&self.key(iv), nonce, iv, &mut out[start..]);
+        let tag = self.cipher.seal(&self.key(iv), nonce, iv, &mut out[start..]);
         out.extend_from_slice(&tag);
     }
 
-    /// The plaintext of a segment; `None` when it was altered or belongs elsewhere.
-    pub fn open(&self, iv: &[u8; HASH_LENGTH], sealed: &[u8]) -> Option<Vec<u8>> {
-        open_aes(&self.key(iv), iv, sealed)
+    /// The plaintext of a segment; `None` when it was altered beyond what error correction repairs, or belongs
+    /// elsewhere.
+    pub fn open(&self, iv: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
+        match &self.correction {
+            None => self.cipher.open(&self.key(iv), iv, sealed),
+            Some(correction) => self.cipher.open(&self.key(iv), iv, &correction.decode(sealed)?),
+        }
     }
 
     /// Name and body of a blob of its own (index, session marker): `prefix ‖ hex(hash) [‖ "-" ‖ suffix]`.
     pub fn seal_blob(&self, prefix: &str, suffix: &str, plaintext: &[u8]) -> (String, Vec<u8>) {
-        let iv = self.hash(plaintext);
+        let hash = self.hash(plaintext);
         let mut body = Vec::new();
-        self.seal_into(&iv, plaintext, &mut body);
+        self.seal_into(iv_of(&hash), plaintext, &mut body);
         let dash = if suffix.is_empty() { "" } else { "-" };
-        (format!("{prefix}{}{dash}{suffix}", hex::encode(iv)), body)
+        (format!("{prefix}{}{dash}{suffix}", hex::encode(&*hash)), body)
     }
 
     /// Opens a blob by its name: the iv is the last 32 hex digits before the first `-`.
     pub fn open_blob(&self, name: &str, body: &[u8]) -> Option<Vec<u8>> {
         let stem = name.split('-').next()?;
-        let digits = stem.get(stem.len().checked_sub(2 * HASH_LENGTH)?..)?;
-        let iv: [u8; HASH_LENGTH] = hex::decode(digits).ok()?.try_into().ok()?;
+        let digits = stem.get(stem.len().checked_sub(2 * IV_LENGTH)?..)?;
+        let iv: [u8; IV_LENGTH] = hex::decode(digits).ok()?.try_into().ok()?;
         self.open(&iv, body)
     }
+}
+
+/// The iv of a content or blob: the last 16 bytes of its hash (the whole of a short one).
+pub fn iv_of(hash: &[u8]) -> &[u8] {
+    &hash[hash.len().saturating_sub(IV_LENGTH)..]
 }
 
 impl std::fmt::Debug for Sealer {

@@ -1,5 +1,6 @@
 //! Which index blobs make up the repository right now (kopia-format.md 7.5, 7.6), and which epoch a writer
-//! writes into (7.7). Neighbour: `names.rs` (what the names of `x` blobs say).
+//! writes into (7.7). Neighbours: `names.rs` (what the names of `x` blobs say), `legacy.rs` (how it was before there
+//! were epochs).
 //!
 //! ```text
 //! xr0_7 ─ xs8 ─ xs9 ─ … ─ xn<W-1> xn<W> xn<W+1>        + xw (watermark)
@@ -7,13 +8,52 @@
 //!         epoch each        counts on its own
 //! ```
 
+pub(crate) mod compact;
+pub(crate) mod legacy;
 mod names;
 pub mod report;
+pub(crate) mod upkeep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) use names::Kind;
 use names::{IndexBlob, SetMember};
+
+use crate::{blob::Blobs, crypto::Sealer, error::Result};
+
+/// How a repository keeps its index blobs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexManager {
+    /// `xn`, `xs`, `xr`, `xe`, `xw`: format versions 2 and 3.
+    Epochs,
+    /// `n`, `m`, `l`: format version 1.
+    Legacy,
+}
+
+/// The index blobs that count right now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct IndexSet {
+    pub blobs: BTreeSet<String>,
+    /// Tombstones up to this second no longer count (0: none).
+    pub watermark: i64,
+}
+
+impl IndexManager {
+    /// Lists the storage for the index blobs that count right now.
+    pub(crate) fn active(self, blobs: &Blobs, sealer: &Sealer) -> Result<IndexSet> {
+        match self {
+            IndexManager::Legacy => legacy::active(blobs, sealer),
+            IndexManager::Epochs => {
+                let listing = blobs.list("x")?;
+                let state = EpochState::of(listing.iter().map(|blob| blob.id.as_str()));
+                Ok(IndexSet {
+                    blobs: state.index_blobs.into_iter().collect(),
+                    watermark: state.watermark,
+                })
+            }
+        }
+    }
+}
 
 /// What one listing of the `x` blobs says.
 #[derive(Debug, Default, PartialEq, Eq)]

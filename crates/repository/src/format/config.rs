@@ -1,19 +1,24 @@
 //! The sealed JSON inside `kopia.repository` (kopia-format.md 2.3, 2.4, 7.5).
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use zeroize::Zeroizing;
 
 use crate::{
+    crypto::{Algorithms, Cipher, ErrorCorrection, HashAlgorithm, ecc},
     environment::Environment,
+    epoch::IndexManager,
     error::{RepositoryError, RepositoryErrorKind, Result},
+    format::{FormatOptions, upgrade_lock::UpgradeLock},
     splitter,
 };
 
-pub(crate) const HASH: &str = "BLAKE2B-256-128";
-pub(crate) const ENCRYPTION: &str = "AES256-GCM-HMAC-SHA256";
-pub(crate) const SPLITTER: &str = "DYNAMIC-4M-BUZHASH";
 const DEFAULT_PACK_SIZE: usize = 20 << 20;
+/// What Kopia takes for a pack; a damaged figure must not become an allocation.
+const MAX_PACK_SIZE: usize = 120 << 20;
+/// The newest format version that this version, like Kopia v0.22, knows.
+const NEWEST: i64 = 3;
 /// Index layouts are the only features that this version, like Kopia, understands.
 const KNOWN_FEATURES: [&str; 2] = ["index-v1", "index-v2"];
 
@@ -50,46 +55,99 @@ pub(crate) struct Config {
     pub hash: String,
     #[serde(default)]
     pub encryption: String,
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     ecc: String,
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     ecc_overhead_percent: i64,
     #[serde(default)]
     pub secret: Key,
     #[serde(default)]
     pub master_key: Key,
-    pub version: u8,
+    version: i64,
     #[serde(default)]
     pub max_pack_size: usize,
     #[serde(default)]
-    pub index_version: u8,
+    index_version: i64,
     #[serde(default)]
     pub epoch_parameters: EpochParameters,
     #[serde(default)]
     enable_password_change: bool,
     #[serde(default)]
     pub splitter: String,
-    #[serde(default, skip_serializing)]
-    upgrade_lock: Option<serde_json::Value>,
-    #[serde(default, skip_serializing)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upgrade_lock: Option<UpgradeLock>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     required_features: Vec<RequiredFeature>,
 }
 
-/// When epochs advance; durations are nanoseconds.
-#[derive(Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub(crate) struct EpochParameters {
-    pub enabled: bool,
-    pub epoch_refresh_frequency: i64,
-    full_checkpoint_frequency: i64,
-    cleanup_safety_margin: i64,
-    min_epoch_duration: i64,
-    epoch_advance_on_count_threshold: i64,
-    epoch_advance_on_total_size_bytes_threshold: i64,
-    delete_parallelism: i64,
+fn is_zero(value: &i64) -> bool {
+    *value == 0
 }
 
-#[derive(Clone, Deserialize)]
+/// When epochs advance and are compacted (kopia-format.md 7.5); durations are nanoseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct EpochParameters {
+    /// Whether there are epochs at all; without them the repository keeps its index as format version 1 does.
+    pub enabled: bool,
+    /// How old a listing of epochs may be; also how long one reading of the index may take.
+    pub epoch_refresh_frequency: i64,
+    /// So many epochs are compacted into a range.
+    pub full_checkpoint_frequency: i64,
+    /// How long compacted blobs are kept beside what they were compacted into.
+    pub cleanup_safety_margin: i64,
+    /// An epoch lasts at least so long.
+    pub min_epoch_duration: i64,
+    /// An epoch ends when it has so many index blobs, or …
+    pub epoch_advance_on_count_threshold: i64,
+    /// … so many bytes of them.
+    pub epoch_advance_on_total_size_bytes_threshold: i64,
+    /// How many blobs are deleted at the same time.
+    pub delete_parallelism: i64,
+}
+
+impl EpochParameters {
+    /// Kopia's, for format versions 2 and 3.
+    pub fn standard() -> Self {
+        const MINUTE: i64 = 60_000_000_000;
+        Self {
+            enabled: true,
+            epoch_refresh_frequency: 20 * MINUTE,
+            full_checkpoint_frequency: 7,
+            cleanup_safety_margin: 4 * 60 * MINUTE,
+            min_epoch_duration: 24 * 60 * MINUTE,
+            epoch_advance_on_count_threshold: 20,
+            epoch_advance_on_total_size_bytes_threshold: 10 << 20,
+            delete_parallelism: 4,
+        }
+    }
+
+    /// Kopia's own rules for what works. Errors: `Invalid`, saying which one is broken.
+    pub fn check(&self) -> Result<()> {
+        const MINUTE: i64 = 60_000_000_000;
+        let refresh = self.epoch_refresh_frequency.saturating_mul(3);
+        let broken = match self {
+            p if !p.enabled => None,
+            p if p.min_epoch_duration < 10 * MINUTE => Some("an epoch must last at least 10 minutes"),
+            p if refresh > p.min_epoch_duration => Some("an epoch must last three refresh intervals or more"),
+            p if p.full_checkpoint_frequency <= 0 => Some("the checkpoint frequency must be 1 or more"),
+            p if p.cleanup_safety_margin < refresh => {
+                Some("the cleanup margin must be three refresh intervals or more")
+            }
+            p if p.epoch_advance_on_count_threshold < 10 => Some("an epoch must take 10 index blobs or more"),
+            p if p.epoch_advance_on_total_size_bytes_threshold < 1 << 20 => {
+                Some("an epoch must take 1 MiB of index blobs or more")
+            }
+            _ => None,
+        };
+        broken.map_or(Ok(()), |what| {
+            Err(RepositoryError::invalid(format!("epoch parameters: {what}")))
+        })
+    }
+}
+
+/// A feature that whoever writes must understand; all of it survives being written again.
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RequiredFeature {
     feature: String,
@@ -97,42 +155,49 @@ struct RequiredFeature {
     if_not_understood: IfNotUnderstood,
 }
 
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 struct IfNotUnderstood {
-    #[serde(default)]
     warn: bool,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    url: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    upgrade_to_version: String,
 }
 
 impl Config {
-    /// What Kopia v0.22 makes a new repository with, and fresh keys.
-    pub fn new(environment: &Environment) -> Self {
-        const MINUTE: i64 = 60_000_000_000;
+    /// As asked for, with fresh keys. Errors: `Invalid` for choices that do not go together.
+    pub fn new(options: &FormatOptions, environment: &Environment) -> Result<Self> {
+        options.check()?;
         let key = || Key(Zeroizing::new(environment.random::<32>().to_vec()));
-        Self {
-            hash: HASH.into(),
-            encryption: ENCRYPTION.into(),
-            ecc: String::new(),
-            ecc_overhead_percent: 0,
+        let first = options.version == 1;
+        let config = Self {
+            hash: options.hash.name().into(),
+            encryption: options.encryption.name().into(),
+            ecc: if options.ecc_overhead_percent > 0 {
+                ecc::ALGORITHM.into()
+            } else {
+                String::new()
+            },
+            ecc_overhead_percent: options.ecc_overhead_percent.into(),
             secret: key(),
             master_key: key(),
-            version: 3,
-            max_pack_size: DEFAULT_PACK_SIZE,
-            index_version: 2,
-            epoch_parameters: EpochParameters {
-                enabled: true,
-                epoch_refresh_frequency: 20 * MINUTE,
-                full_checkpoint_frequency: 7,
-                cleanup_safety_margin: 4 * 60 * MINUTE,
-                min_epoch_duration: 24 * 60 * MINUTE,
-                epoch_advance_on_count_threshold: 20,
-                epoch_advance_on_total_size_bytes_threshold: 10 << 20,
-                delete_parallelism: 4,
+            version: options.version.into(),
+            max_pack_size: options.max_pack_size,
+            index_version: if first { 1 } else { 2 },
+            epoch_parameters: if first {
+                EpochParameters::default()
+            } else {
+                options.epochs.clone()
             },
-            enable_password_change: true,
-            splitter: SPLITTER.into(),
+            enable_password_change: !first,
+            splitter: options.splitter.clone(),
             upgrade_lock: None,
             required_features: Vec::new(),
-        }
+        };
+        Ok(config)
     }
 
     pub fn parse(plain: &[u8]) -> Result<Self> {
@@ -150,31 +215,71 @@ impl Config {
         Zeroizing::new(serde_json::to_vec(&wrapped).expect("settings are plain JSON"))
     }
 
-    /// The first thing in the settings that this version does not implement, as an error that names it.
-    pub fn check_supported(&self) -> Result<()> {
-        let unsupported = |what: String| Err(RepositoryError::unsupported(what));
-        if self.upgrade_lock.is_some() {
+    /// The first thing in the settings that keeps this version from using the repository at `now`, as an error that
+    /// says what to do.
+    pub fn check_supported(&self, now: Timestamp) -> Result<()> {
+        if let Some(lock) = self.upgrade_lock.as_ref().filter(|lock| lock.is_locked(now)) {
+            return Err(lock.error());
+        }
+        if self.version > NEWEST {
             return Err(RepositoryError::new(
-                RepositoryErrorKind::Locked,
-                "the repository is being upgraded by another client; try again when the upgrade is finished",
+                RepositoryErrorKind::NewerVersion,
+                format!(
+                    "the repository has format version {}, and this program knows versions up to {NEWEST}; use a newer \
+                     version of it",
+                    self.version
+                ),
             ));
         }
-        let missing =
-            |f: &&RequiredFeature| !KNOWN_FEATURES.contains(&f.feature.as_str()) && !f.if_not_understood.warn;
-        if let Some(feature) = self.required_features.iter().find(missing) {
-            return unsupported(format!("the feature {:?}", feature.feature));
-        }
+        self.required_features
+            .iter()
+            .try_for_each(RequiredFeature::check)?;
+        let unsupported = |what: String| Err(RepositoryError::unsupported(what));
         match self {
-            c if !(2..=3).contains(&c.version) => unsupported(format!("format version {}", c.version)),
-            c if c.hash != HASH => unsupported(format!("the hash {}", c.hash)),
-            c if c.encryption != ENCRYPTION => unsupported(format!("the encryption {}", c.encryption)),
-            c if c.ecc_overhead_percent > 0 => unsupported(format!("error correction {}", c.ecc)),
-            c if c.index_version != 2 => unsupported(format!("index version {}", c.index_version)),
-            c if !c.epoch_parameters.enabled => unsupported("the index manager without epochs".into()),
-            c if !c.enable_password_change => unsupported("format replicas inside packs".into()),
-            c if c.secret.0.len() > 64 => unsupported("a hash key of more than 64 bytes".into()),
-            _ => Ok(()),
+            c if c.version < 1 => unsupported(format!("format version {}", c.version)),
+            c if !(0..=2).contains(&c.index_version) => {
+                unsupported(format!("index version {}", c.index_version))
+            }
+            c if c.max_pack_size > MAX_PACK_SIZE => {
+                unsupported(format!("packs of {} bytes", c.max_pack_size))
+            }
+            c => c.algorithms().map(drop),
         }
+    }
+
+    /// What names and seals contents. Errors: `Unsupported`, naming what this version lacks.
+    pub fn algorithms(&self) -> Result<Algorithms> {
+        Ok(Algorithms {
+            hash: HashAlgorithm::by_name(&self.hash)?,
+            cipher: Cipher::by_name(&self.encryption)?,
+            correction: ErrorCorrection::by_name(&self.ecc, self.ecc_overhead_percent)?,
+        })
+    }
+
+    /// The format version, 1 to 3.
+    pub fn version(&self) -> u8 {
+        u8::try_from(self.version).unwrap_or(u8::MAX)
+    }
+
+    /// Of indexes: 1, or 2, which knows compressed contents.
+    pub fn index_version(&self) -> u8 {
+        match self.index_version {
+            2 => 2,
+            _ => 1,
+        }
+    }
+
+    /// How index blobs are kept; the format version does not say it.
+    pub fn index_manager(&self) -> IndexManager {
+        match self.epoch_parameters.enabled {
+            true => IndexManager::Epochs,
+            false => IndexManager::Legacy,
+        }
+    }
+
+    /// Whether the password can be changed; where it cannot, every pack begins with a replica of the format blob.
+    pub fn password_change_enabled(&self) -> bool {
+        self.enable_password_change
     }
 
     /// When a pack is full, in bytes.
@@ -188,5 +293,38 @@ impl Config {
     /// How objects are cut; only a writer needs to know.
     pub fn split_rule(&self) -> Result<splitter::Rule> {
         splitter::Rule::by_name(&self.splitter)
+    }
+}
+
+impl RequiredFeature {
+    fn check(&self) -> Result<()> {
+        let IfNotUnderstood {
+            warn,
+            message,
+            url,
+            upgrade_to_version,
+        } = &self.if_not_understood;
+        if KNOWN_FEATURES.contains(&self.feature.as_str()) {
+            return Ok(());
+        }
+        let mut text = format!(
+            "the repository needs the feature {:?}, which this program lacks",
+            self.feature
+        );
+        for (before, what) in [
+            ("", message),
+            ("see ", url),
+            ("it came with version ", upgrade_to_version),
+        ] {
+            if !what.is_empty() {
+                text.push_str(&format!("; {before}{what}"));
+            }
+        }
+        if *warn {
+            tracing::warn!(feature = self.feature, "{text}");
+            return Ok(());
+        }
+        text.push_str("; use a newer version");
+        Err(RepositoryError::new(RepositoryErrorKind::MissingFeature, text))
     }
 }

@@ -9,44 +9,67 @@ use bytes::Bytes;
 use caravel_storage::StorageErrorKind;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{BLOBCFG_BLOB, FORMAT_BLOB, Outer, config::Config, peek_unique_id};
+use super::{BLOBCFG_BLOB, FORMAT_BLOB, FormatOptions, Outer, config::Config, peek_unique_id, retention};
 use crate::{
     blob::Blobs,
-    crypto::{envelope::Envelope, password::SCRYPT},
+    crypto::envelope::Envelope,
     environment::Environment,
     error::{RepositoryError, RepositoryErrorKind, Result},
 };
 
 /// Writes both blobs and returns the new repository's unique id.
 ///
-/// Errors: `AlreadyInitialized` when either blob exists, also when another client was faster by a moment.
-pub fn initialize(blobs: &Blobs, password: &SecretString, environment: &Environment) -> Result<Vec<u8>> {
-    if let Some(found) = blobs
-        .list("kopia.")?
-        .iter()
-        .find(|b| matches!(b.id.as_str(), FORMAT_BLOB | BLOBCFG_BLOB))
-    {
-        return Err(already(found.id.as_str()));
+/// Errors: `AlreadyInitialized` when either blob exists, also when another client was faster by a moment;
+/// `ForeignFiles` when anything else is there; `Invalid` for choices that do not go together. Nothing is written then.
+pub fn initialize(
+    blobs: &Blobs,
+    password: &SecretString,
+    options: &FormatOptions,
+    environment: &Environment,
+) -> Result<Vec<u8>> {
+    let config = Config::new(options, environment)?;
+    if options.retention.is_some() {
+        return Err(RepositoryError::unsupported(
+            "object-lock retention for what is written",
+        ));
+    }
+    let found = blobs.list("")?;
+    let name = |wanted: &str| found.iter().find(|blob| blob.id.as_str() == wanted);
+    if let Some(blob) = name(FORMAT_BLOB).or_else(|| name(BLOBCFG_BLOB)) {
+        return Err(already(blob.id.as_str()));
+    }
+    if let Some(first) = found.first() {
+        return Err(RepositoryError::new(
+            RepositoryErrorKind::ForeignFiles,
+            format!(
+                "{} blobs are here already (first: {}) but no {FORMAT_BLOB}, so no repository was created among them; \
+                 choose an empty place, or bring {FORMAT_BLOB} back if it was lost",
+                found.len(),
+                first.id.as_str()
+            ),
+        ));
     }
     let unique_id = environment.random::<32>();
-    let key = environment
-        .key_derivation
-        .derive(SCRYPT, password.expose_secret().as_bytes(), &unique_id)?;
+    let key = environment.key_derivation.derive(
+        &options.key_derivation,
+        password.expose_secret().as_bytes(),
+        &unique_id,
+    )?;
     let envelope = Envelope::new(&key, &unique_id);
     let outer = Outer {
         tool: "https://github.com/kopia/kopia".into(),
         build_version: concat!("caravel-", env!("CARGO_PKG_VERSION")).into(),
         build_info: String::new(),
         unique_id: BASE64_STANDARD.encode(unique_id),
-        key_algo: SCRYPT.into(),
+        key_algo: options.key_derivation.clone(),
         encryption: "AES256_GCM".into(),
-        encrypted_block_format: BASE64_STANDARD
-            .encode(envelope.seal(environment, &Config::new(environment).to_json())),
+        encrypted_block_format: BASE64_STANDARD.encode(envelope.seal(environment, &config.to_json())),
     };
     let mut json = serde_json::to_vec_pretty(&outer).expect("strings are plain JSON");
     json.push(b'\n');
     put_first(blobs, Bytes::from(json), &unique_id)?;
-    blobs.put(BLOBCFG_BLOB, envelope.seal(environment, b"{}").into())?;
+    let settings = retention::encode(options.retention.as_ref());
+    blobs.put(BLOBCFG_BLOB, envelope.seal(environment, &settings).into())?;
     Ok(unique_id.to_vec())
 }
 

@@ -1,10 +1,17 @@
 //! `kopia.repository`: what a repository is made with, sealed by its password (kopia-format.md 2).
-//! Neighbours: `config.rs` (the sealed JSON), `create.rs` (a new one).
+//! Neighbours: `config.rs` (the sealed JSON), `options.rs` and `create.rs` (a new one), `guard.rs` (whether it still
+//! is as it was), `retention.rs` (`kopia.blobcfg`), `replica.rs` (copies in packs), `upgrade_lock.rs`.
 
 pub mod config;
 pub mod create;
+pub(crate) mod guard;
+mod options;
+pub(crate) mod replica;
+pub(crate) mod retention;
+mod upgrade_lock;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -16,6 +23,9 @@ use crate::{
     error::{RepositoryError, RepositoryErrorKind, Result},
 };
 use config::Config;
+pub use config::EpochParameters;
+pub use options::FormatOptions;
+pub use retention::Retention;
 
 /// The format blob's name.
 pub const FORMAT_BLOB: &str = "kopia.repository";
@@ -44,14 +54,51 @@ pub struct Format {
     /// Random bytes that tell this repository from every other; 32 when made by Kopia or by us.
     pub unique_id: Vec<u8>,
     pub(crate) config: Config,
-    /// Whether the storage must keep blobs under retention (object lock).
-    pub(crate) retention: bool,
+    /// How long the storage must keep blobs (object lock).
+    pub(crate) retention: Option<Retention>,
+    /// How the password becomes a key.
+    pub(crate) key_derivation: String,
+    /// What `kopia.maintenance` is sealed under in format version 1; later versions take the master key.
+    #[allow(dead_code)] // Maintenance takes it.
+    pub(crate) format_key: Zeroizing<[u8; 32]>,
+    pub(crate) envelope: Envelope,
+    /// The blob as it was read.
+    pub(crate) bytes: Bytes,
+}
+
+impl Format {
+    /// What the repository was made with, in the words of making one.
+    pub(crate) fn options(&self) -> Result<FormatOptions> {
+        let algorithms = self.config.algorithms()?;
+        Ok(FormatOptions {
+            version: self.config.version(),
+            hash: algorithms.hash,
+            encryption: algorithms.cipher,
+            splitter: self.config.splitter.clone(),
+            key_derivation: self.key_derivation.clone(),
+            ecc_overhead_percent: algorithms
+                .correction
+                .map_or(0, |correction| correction.percent() as u8),
+            max_pack_size: self.config.pack_size(),
+            epochs: self.config.epoch_parameters.clone(),
+            retention: self.retention.clone(),
+        })
+    }
+
+    /// What every pack begins with; empty but in repositories whose password cannot be changed.
+    pub(crate) fn pack_replica(&self) -> Result<Vec<u8>> {
+        match self.config.password_change_enabled() {
+            true => Ok(Vec::new()),
+            false => replica::encode(&self.bytes),
+        }
+    }
 }
 
 /// Reads and opens the format blob.
 ///
-/// Errors: `NotInitialized` when the storage says that there is none, `WrongPassword`, `Locked` during an
-/// upgrade, `Unsupported` naming the first thing that this version lacks.
+/// Errors: `NotInitialized` when the storage says that there is none, `ForeignFiles` when that name holds something
+/// else, `WrongPassword`, `Locked` during an upgrade, `NewerVersion`, `MissingFeature`, `Unsupported` naming the first
+/// thing that this version lacks.
 pub fn load(blobs: &Blobs, password: &SecretString, environment: &Environment) -> Result<Format> {
     let bytes = blobs
         .get(FORMAT_BLOB)
@@ -64,22 +111,34 @@ pub fn load(blobs: &Blobs, password: &SecretString, environment: &Environment) -
         })?;
     let outer = parse_outer(&bytes)?;
     let unique_id = decode_base64(&outer.unique_id, "its unique id")?;
-    let envelope = unlock(&outer, &unique_id, password, environment)?;
-    let sealed = decode_base64(&outer.encrypted_block_format, "its settings")?;
-    let plain = envelope.open(&sealed).ok_or_else(|| {
+    let format_key = derive(&outer, &unique_id, password, environment)?;
+    let envelope = Envelope::new(&format_key, &unique_id);
+    let config = open_config(&outer, &envelope)?.ok_or_else(|| {
         RepositoryError::new(
             RepositoryErrorKind::WrongPassword,
             "the password does not open this repository; give the one it was created with",
         )
     })?;
-    let config = Config::parse(&plain)?;
-    config.check_supported()?;
-    let retention = load_retention(blobs, &envelope)?;
+    config.check_supported(environment.clock.now())?;
+    let retention = retention::load(blobs, &envelope)?;
     Ok(Format {
         unique_id,
         config,
         retention,
+        key_derivation: outer.key_algo,
+        format_key,
+        envelope,
+        bytes,
     })
+}
+
+/// The settings inside; `None` when they were sealed under another password.
+fn open_config(outer: &Outer, envelope: &Envelope) -> Result<Option<Config>> {
+    let sealed = decode_base64(&outer.encrypted_block_format, "its settings")?;
+    match envelope.open(&sealed) {
+        Some(plain) => Config::parse(&plain).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The unique id of the repository, which is readable without the password. `None` when there is none.
@@ -91,9 +150,17 @@ pub fn peek_unique_id(blobs: &Blobs) -> Result<Option<Vec<u8>>> {
     decode_base64(&parse_outer(&bytes)?.unique_id, "its unique id").map(Some)
 }
 
-fn parse_outer(bytes: &[u8]) -> Result<Outer> {
-    serde_json::from_slice(bytes)
-        .map_err(|e| RepositoryError::damaged(format!("blob {FORMAT_BLOB} is not a format blob: {e}")))
+/// Parses the outer JSON. Errors: `ForeignFiles` when this is no format blob at all.
+pub(crate) fn parse_outer(bytes: &[u8]) -> Result<Outer> {
+    serde_json::from_slice(bytes).map_err(|e| {
+        RepositoryError::new(
+            RepositoryErrorKind::ForeignFiles,
+            format!(
+                "blob {FORMAT_BLOB} is not a format blob ({e}): another program's files are here, or it was damaged; \
+                 give the place of the repository, or bring the blob back"
+            ),
+        )
+    })
 }
 
 fn decode_base64(text: &str, what: &str) -> Result<Vec<u8>> {
@@ -102,12 +169,12 @@ fn decode_base64(text: &str, what: &str) -> Result<Vec<u8>> {
         .map_err(|_| RepositoryError::damaged(format!("blob {FORMAT_BLOB}: {what} is not base64")))
 }
 
-fn unlock(
+fn derive(
     outer: &Outer,
     unique_id: &[u8],
     password: &SecretString,
     environment: &Environment,
-) -> Result<Envelope> {
+) -> Result<Zeroizing<[u8; 32]>> {
     if outer.encryption != "AES256_GCM" {
         return Err(RepositoryError::unsupported(format!(
             "the format encryption {:?}",
@@ -120,29 +187,9 @@ fn unlock(
         )));
     }
     let password = password.expose_secret().as_bytes();
-    let key: Zeroizing<[u8; 32]> = environment
+    environment
         .key_derivation
-        .derive(&outer.key_algo, password, unique_id)?;
-    Ok(Envelope::new(&key, unique_id))
-}
-
-/// The plaintext of `kopia.blobcfg`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Retention {
-    #[serde(default)]
-    retention_mode: String,
-}
-
-fn load_retention(blobs: &Blobs, envelope: &Envelope) -> Result<bool> {
-    let sealed = match blobs.get(BLOBCFG_BLOB) {
-        Err(error) if error.is_missing_blob() => return Ok(false),
-        other => other?,
-    };
-    let damaged = || RepositoryError::damaged(format!("blob {BLOBCFG_BLOB} cannot be opened"));
-    let plain = envelope.open(&sealed).ok_or_else(damaged)?;
-    let retention: Retention = serde_json::from_slice(&plain).map_err(|_| damaged())?;
-    Ok(!retention.retention_mode.is_empty())
+        .derive(&outer.key_algo, password, unique_id)
 }
 
 #[cfg(test)]

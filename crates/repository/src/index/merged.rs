@@ -1,15 +1,21 @@
-//! All index blobs together: one sorted list, the winning entry of each content, tombstones under the
-//! watermark gone (kopia-format.md 6.5, 7.6).
+//! All index blobs together: the winning entry of each content, tombstones under the watermark gone
+//! (kopia-format.md 6.5, 7.6). Large blobs are read where they lie; many small ones are merged into one, so that a
+//! look-up asks few tables.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
-use super::{Entry, PackNames, precedence};
-use crate::content::id::ContentId;
+use super::{Entry, PackNames, Table, precedence, walk::Walk};
+use crate::{content::ContentId, error::Result};
+
+/// A table of fewer entries is small.
+const SMALL: usize = 1 << 16;
+/// More small tables than this are merged.
+const MANY: usize = 8;
 
 /// The committed contents as of one reading of the index blobs.
 #[derive(Debug, Default)]
 pub struct MergedIndex {
-    entries: Vec<Entry>,
+    tables: Vec<Arc<Table>>,
     packs: PackNames,
     /// Unix seconds; tombstones up to it no longer count, their packs may be gone.
     watermark: i64,
@@ -19,23 +25,105 @@ pub struct MergedIndex {
 }
 
 impl MergedIndex {
-    /// Merges `entries` (any order, any duplicates) read from `blobs`.
-    pub fn new(mut entries: Vec<Entry>, packs: PackNames, watermark: i64, blobs: BTreeSet<String>) -> Self {
-        entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| precedence(b, a, &packs)));
-        entries.dedup_by_key(|entry| entry.id);
-        entries.shrink_to_fit();
-        let mut pack_ends = vec![0; packs.len()];
-        for entry in &entries {
-            let end: &mut u32 = &mut pack_ends[entry.pack as usize];
-            *end = (*end).max(entry.pack_offset.saturating_add(entry.packed_length));
-        }
-        Self {
-            entries,
+    /// Of `entries` (any order, any duplicates) read from `blobs`.
+    ///
+    /// Errors: `Invalid` when one index cannot hold them: more than 255 kinds of compression, names of two lengths.
+    pub fn new(
+        entries: Vec<Entry>,
+        mut packs: PackNames,
+        watermark: i64,
+        blobs: BTreeSet<String>,
+    ) -> Result<Self> {
+        let names = blobs.iter().map(|name| Arc::from(name.as_str())).collect();
+        let table = Table::of(names, entries, &mut packs)?;
+        let mut index = Self {
             packs,
             watermark,
             blobs,
-            pack_ends,
+            ..Self::default()
+        };
+        table.into_iter().for_each(|table| index.add(Arc::new(table)));
+        Ok(index)
+    }
+
+    /// Which of `wanted` this index has not read, so that they must be fetched for [`MergedIndex::next`].
+    pub fn missing<'w>(&self, wanted: &'w BTreeSet<String>) -> Vec<&'w str> {
+        let kept: BTreeSet<&str> = self
+            .kept(wanted)
+            .flat_map(|table| table.blobs.iter().map(|name| &**name))
+            .collect();
+        let has =
+            |name: &&str| kept.contains(name) || (self.blobs.contains(*name) && self.is_empty_blob(name));
+        wanted
+            .iter()
+            .map(String::as_str)
+            .filter(|name| !has(name))
+            .collect()
+    }
+
+    /// Whether a blob that was read had no entries.
+    fn is_empty_blob(&self, name: &str) -> bool {
+        !self.tables.iter().any(|table| table.blobs.contains(name))
+    }
+
+    fn kept<'s>(&'s self, wanted: &'s BTreeSet<String>) -> impl Iterator<Item = &'s Arc<Table>> {
+        let all_wanted = |table: &&Arc<Table>| table.blobs.iter().all(|name| wanted.contains(&**name));
+        self.tables.iter().filter(all_wanted)
+    }
+
+    /// The index of exactly the blobs `wanted`: what this one has of them, and `fetched` plaintexts of the others.
+    ///
+    /// Errors: as of decoding an index blob, naming it.
+    pub fn next(
+        &self,
+        wanted: BTreeSet<String>,
+        fetched: impl IntoIterator<Item = Result<(String, Vec<u8>)>>,
+        watermark: i64,
+    ) -> Result<Self> {
+        let mut index = Self {
+            tables: self.kept(&wanted).cloned().collect(),
+            packs: self.packs.clone(),
+            watermark,
+            // Of packs that are not referred to any more, too; nobody asks for those.
+            pack_ends: self.pack_ends.clone(),
+            ..Self::default()
+        };
+        for blob in fetched {
+            let (name, plain) = blob?;
+            let table = Table::read(&name, plain, &mut index.packs)
+                .map_err(|e| e.while_doing(format_args!("cannot read index blob {name}")))?;
+            table.into_iter().for_each(|table| index.add(Arc::new(table)));
         }
+        index.merge_small_tables()?;
+        index.blobs = wanted;
+        Ok(index)
+    }
+
+    fn add(&mut self, table: Arc<Table>) {
+        self.pack_ends.resize(self.packs.len(), 0);
+        for entry in (0..table.len()).map(|n| table.get(n)) {
+            let end: &mut u32 = &mut self.pack_ends[entry.pack as usize];
+            *end = (*end).max(entry.pack_offset.saturating_add(entry.packed_length));
+        }
+        self.tables.push(table);
+    }
+
+    fn merge_small_tables(&mut self) -> Result<()> {
+        let is_small = |table: &Arc<Table>| table.len() < SMALL;
+        if self.tables.iter().filter(|table| is_small(table)).count() <= MANY {
+            return Ok(());
+        }
+        let (small, large): (Vec<_>, Vec<_>) = self.tables.drain(..).partition(is_small);
+        let blobs = small
+            .iter()
+            .flat_map(|table| table.blobs.iter().cloned())
+            .collect();
+        let entries = Walk::new(&small, &self.packs, &[]).collect();
+        self.tables = large;
+        if let Some(table) = Table::of(blobs, entries, &mut self.packs)? {
+            self.tables.push(Arc::new(table));
+        }
+        Ok(())
     }
 
     /// The names of the index blobs this was made from.
@@ -43,24 +131,30 @@ impl MergedIndex {
         &self.blobs
     }
 
-    /// Parts to build the next reading on, when only blobs were added.
-    pub fn parts(&self) -> (Vec<Entry>, PackNames) {
-        (self.entries.clone(), self.packs.clone())
-    }
-
     fn counts(&self, entry: &Entry) -> bool {
         !(entry.deleted && i64::from(entry.timestamp) <= self.watermark)
     }
 
     /// The entry of a content, tombstones above the watermark included.
-    pub fn find(&self, id: &ContentId) -> Option<&Entry> {
-        let at = self.entries.binary_search_by(|entry| entry.id.cmp(id)).ok()?;
-        Some(&self.entries[at]).filter(|entry| self.counts(entry))
+    pub fn find(&self, id: &ContentId) -> Option<Entry> {
+        self.tables
+            .iter()
+            .filter_map(|table| table.find(id))
+            .reduce(|a, b| match precedence(&b, &a, &self.packs).is_gt() {
+                true => b,
+                false => a,
+            })
+            .filter(|entry| self.counts(entry))
     }
 
     /// The name of the pack that holds an entry of this index.
-    pub fn pack_name(&self, entry: &Entry) -> &std::sync::Arc<str> {
+    pub fn pack_name(&self, entry: &Entry) -> &Arc<str> {
         self.packs.name(entry.pack)
+    }
+
+    /// The packs that entries of this index refer to by number; some may hold nothing that counts.
+    pub fn packs(&self) -> &PackNames {
+        &self.packs
     }
 
     /// Where the last known content of the entry's pack ends, in bytes.
@@ -73,22 +167,20 @@ impl MergedIndex {
         self.watermark
     }
 
-    /// Every entry that counts, tombstones above the watermark included, in order.
-    pub fn all(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| self.counts(entry))
+    /// Every entry that counts, in order of names: live ones and tombstones above the watermark.
+    pub fn all(&self) -> impl Iterator<Item = Entry> {
+        Walk::new(&self.tables, &self.packs, &[]).filter(|entry| self.counts(entry))
     }
 
     /// Live entries, in order.
-    pub fn live(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter().filter(|entry| !entry.deleted)
+    pub fn live(&self) -> impl Iterator<Item = Entry> {
+        self.all().filter(|entry| !entry.deleted)
     }
 
     /// Live entries whose id has this prefix letter.
-    pub fn live_with_prefix(&self, prefix: u8) -> impl Iterator<Item = &Entry> {
-        let start = self.entries.partition_point(|entry| entry.id.key()[0] < prefix);
-        self.entries[start..]
-            .iter()
-            .take_while(move |e| e.id.key()[0] == prefix)
-            .filter(|e| !e.deleted)
+    pub fn live_with_prefix(&self, prefix: u8) -> impl Iterator<Item = Entry> {
+        Walk::new(&self.tables, &self.packs, &[prefix])
+            .take_while(move |entry| entry.id.key()[0] == prefix)
+            .filter(|entry| !entry.deleted)
     }
 }

@@ -1,15 +1,21 @@
 //! Which pack holds which content (kopia-format.md 6.4, 6.5, 7). Neighbours: `v2.rs` and `v1.rs` (bytes of
-//! an index blob), `merged.rs` (all of them together, as a reader sees them).
+//! an index blob), `table.rs` (one blob, read where it lies), `merged.rs` (all of them together, as a reader sees
+//! them), `walk.rs` (their entries in order).
 
 pub mod merged;
+mod table;
 pub mod v1;
 pub mod v2;
+mod walk;
+
+pub(crate) use table::Table;
 
 use std::{cmp::Ordering, collections::HashMap, sync::Arc};
 
 use crate::{content::id::ContentId, error::Result};
 
-/// Where one content lies. 44 bytes, so that millions fit in memory; pack names are kept once in [`PackNames`].
+/// Where one content lies. Millions are kept as the bytes of their index blobs ([`merged::MergedIndex`]); this is one
+/// taken out. Pack names are kept once in [`PackNames`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub id: ContentId,
@@ -85,6 +91,52 @@ pub fn decode(bytes: &[u8], packs: &mut PackNames, entries: &mut Vec<Entry>) -> 
         Some(1) => v1::decode(bytes, packs, entries),
         _ => v2::decode(bytes, packs, entries),
     }
+}
+
+/// The bytes of an index of `version` (1 or 2) with these entries, which are sorted by id and unique.
+///
+/// Errors: `Invalid` when the version cannot hold them, or there is none (an empty index is not written at all).
+pub fn encode(version: u8, entries: &[Entry], packs: &PackNames) -> Result<Vec<u8>> {
+    let length = entries.first().map_or(0, |first| first.id.key().len());
+    if length == 0 || entries.iter().any(|entry| entry.id.key().len() != length) {
+        return Err(crate::RepositoryError::invalid(
+            "an index needs entries, and names of one length",
+        ));
+    }
+    match version {
+        1 => v1::encode(entries, packs),
+        _ => v2::encode(entries, packs),
+    }
+}
+
+/// Sorts entries by id and leaves the winner of each, by [`precedence`].
+pub fn keep_winners(entries: &mut Vec<Entry>, packs: &PackNames) {
+    entries.sort_unstable_by(|a, b| a.id.cmp(&b.id).then_with(|| precedence(b, a, packs)));
+    entries.dedup_by_key(|entry| entry.id);
+}
+
+/// One index blob holds at most this many entries; more are divided by the hash of their names (7.4).
+const MAX_SHARD: usize = 16_000_000;
+
+/// The entries of each blob that an index of `entries` is written as.
+pub(crate) fn shards(entries: &[Entry]) -> Vec<Vec<Entry>> {
+    let count = entries.len().div_ceil(MAX_SHARD);
+    if count <= 1 {
+        return vec![entries.to_vec()];
+    }
+    let mut shards = vec![Vec::new(); count];
+    for entry in entries {
+        let hash = fnv1a(entry.id.to_string().as_bytes()) as usize;
+        shards[hash % count].push(*entry);
+    }
+    shards.retain(|shard| !shard.is_empty());
+    shards
+}
+
+fn fnv1a(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 #[cfg(test)]

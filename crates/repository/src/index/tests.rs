@@ -93,7 +93,7 @@ fn newer_wins_then_live_then_greater_pack_and_the_watermark_hides_tombstones() {
     };
     let merge = |entries: &[Entry], watermark| {
         let merged = MergedIndex::new(entries.to_vec(), packs.clone(), watermark, BTreeSet::new());
-        merged.find(&live.id).copied()
+        merged.unwrap().find(&live.id)
     };
     assert_eq!(merge(&[dead, live], 0), Some(live));
     assert_eq!(merge(&[live, Entry { pack: b, ..live }], 0).unwrap().pack, b);

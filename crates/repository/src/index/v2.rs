@@ -1,11 +1,11 @@
 //! Bytes of an index blob, version 2 (kopia-format.md 7.2): a 17-byte header, fixed-size entries sorted by
 //! key, a table of packs, a table of formats, the packs' names. All integers big-endian.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use super::{Entry, PackNames};
 use crate::{
-    content::id::{ContentId, KEY_LENGTH},
+    content::id::{ContentId, KEY_LENGTHS},
     error::{RepositoryError, Result},
 };
 
@@ -14,7 +14,7 @@ const PACK_ROW: usize = 5;
 const FORMAT_ROW: usize = 6;
 const DELETED: u32 = 1 << 31;
 
-fn damaged(what: &str) -> RepositoryError {
+pub(super) fn damaged(what: &str) -> RepositoryError {
     RepositoryError::damaged(format!("an index (version 2) is not well formed: {what}"))
 }
 
@@ -30,18 +30,19 @@ fn u32_at(b: &[u8], at: usize) -> u32 {
     u24_at(b, at) << 8 | u32::from(b[at + 3])
 }
 
-/// The four tables of an index, each checked to lie inside the bytes.
-struct Layout<'a> {
-    bytes: &'a [u8],
-    value_size: usize,
+/// Where the four tables of an index lie, each checked to be inside the bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub key_size: usize,
+    pub value_size: usize,
+    pub count: usize,
     base: u32,
-    rows: &'a [u8],
-    packs: &'a [u8],
-    formats: &'a [u8],
+    packs: Range<usize>,
+    formats: Range<usize>,
 }
 
-impl<'a> Layout<'a> {
-    fn of(bytes: &'a [u8]) -> Result<Self> {
+impl Layout {
+    pub fn of(bytes: &[u8]) -> Result<Self> {
         if bytes.len() < HEADER {
             return Err(damaged("it is shorter than its header"));
         }
@@ -52,102 +53,107 @@ impl<'a> Layout<'a> {
             )));
         }
         let (key_size, value_size) = (bytes[1] as usize, u16_at(bytes, 2) as usize);
-        if key_size != KEY_LENGTH {
+        if !KEY_LENGTHS.contains(&key_size) {
             return Err(RepositoryError::unsupported(format!(
                 "index keys of {key_size} bytes"
             )));
         }
-        if !(16..=256 - KEY_LENGTH).contains(&value_size) {
+        if !(16..=256 - key_size).contains(&value_size) {
             return Err(damaged("the size of its values"));
         }
         let (count, pack_count) = (u32_at(bytes, 4) as usize, u32_at(bytes, 8) as usize);
         let (format_count, base) = (bytes[12] as usize, u32_at(bytes, 13));
-        let mut rest = &bytes[HEADER..];
+        let mut at = HEADER;
         let mut table = |size: Option<usize>, what: &str| {
-            let size = size
-                .filter(|size| *size <= rest.len())
+            let end = size.and_then(|size| at.checked_add(size));
+            let end = end
+                .filter(|end| *end <= bytes.len())
                 .ok_or_else(|| damaged(what))?;
-            let (table, after) = rest.split_at(size);
-            rest = after;
+            let table = at..end;
+            at = end;
             Ok(table)
         };
+        table(count.checked_mul(key_size + value_size), "entries are cut off")?;
         Ok(Self {
-            bytes,
+            key_size,
             value_size,
+            count,
             base,
-            rows: table(count.checked_mul(KEY_LENGTH + value_size), "entries are cut off")?,
             packs: table(pack_count.checked_mul(PACK_ROW), "the table of packs is cut off")?,
             formats: table(Some(format_count * FORMAT_ROW), "the table of formats is cut off")?,
         })
     }
 
-    fn pack_numbers(&self, packs: &mut PackNames) -> Result<Vec<u32>> {
+    /// The numbers of its packs in `packs`.
+    pub fn pack_numbers(&self, bytes: &[u8], packs: &mut PackNames) -> Result<Vec<u32>> {
         let name = |row: &[u8]| {
             let (length, at) = (row[0] as usize, u32_at(row, 1) as usize);
             let end = at.checked_add(length)?;
-            std::str::from_utf8(self.bytes.get(at..end)?)
-                .ok()
-                .filter(|name| !name.is_empty())
+            let name = std::str::from_utf8(bytes.get(at..end)?).ok();
+            name.filter(|name| !name.is_empty())
+                .map(|name| packs.number(name))
         };
-        self.packs
-            .chunks_exact(PACK_ROW)
-            .map(|row| {
-                name(row)
-                    .map(|name| packs.number(name))
-                    .ok_or_else(|| damaged("a pack's name"))
-            })
-            .collect()
+        let rows = bytes[self.packs.clone()].chunks_exact(PACK_ROW);
+        rows.map(name)
+            .collect::<Option<_>>()
+            .ok_or_else(|| damaged("a pack's name"))
     }
 
-    fn formats(&self) -> Result<Vec<(u32, u8)>> {
-        self.formats
-            .chunks_exact(FORMAT_ROW)
-            .map(|row| match row[5] {
-                0 => Ok((u32_at(row, 0), row[4])),
-                key => Err(RepositoryError::unsupported(format!(
-                    "encryption key number {key}"
-                ))),
-            })
-            .collect()
+    /// Compression and format version of each of its formats.
+    pub fn formats(&self, bytes: &[u8]) -> Result<Vec<(u32, u8)>> {
+        let rows = bytes[self.formats.clone()].chunks_exact(FORMAT_ROW);
+        rows.map(|row| match row[5] {
+            0 => Ok((u32_at(row, 0), row[4])),
+            key => Err(RepositoryError::unsupported(format!(
+                "encryption key number {key}"
+            ))),
+        })
+        .collect()
+    }
+
+    /// Key and value of entry `n`, which is less than `count`.
+    pub fn row<'b>(&self, bytes: &'b [u8], n: usize) -> (&'b [u8], &'b [u8]) {
+        let size = self.key_size + self.value_size;
+        let start = HEADER + n * size;
+        bytes[start..start + size].split_at(self.key_size)
+    }
+
+    /// Entry `n`, which is less than `count`. `None` when it refers to a pack or format that is not there.
+    pub fn entry(&self, bytes: &[u8], n: usize, packs: &[u32], formats: &[(u32, u8)]) -> Option<Entry> {
+        let (key, value) = self.row(bytes, n);
+        let optional = |at: usize| value.get(at).copied().map_or(0, u32::from);
+        let location = u32_at(value, 4);
+        let pack = u16_at(value, 14) | optional(17) << 16;
+        let (compression, format_version) = *formats.get(optional(16) as usize)?;
+        Some(Entry {
+            id: ContentId::new(Some(key[0]), &key[1..]),
+            deleted: location & DELETED != 0,
+            format_version,
+            compression,
+            timestamp: u32_at(value, 0).saturating_add(self.base),
+            pack: *packs.get(pack as usize)?,
+            pack_offset: location & !DELETED,
+            packed_length: u24_at(value, 11) | (optional(18) & 0x0f) << 24,
+            original_length: u24_at(value, 8) | (optional(18) >> 4) << 24,
+        })
     }
 }
 
 /// Decodes; see [`super::decode`].
 pub fn decode(bytes: &[u8], packs: &mut PackNames, entries: &mut Vec<Entry>) -> Result<()> {
     let layout = Layout::of(bytes)?;
-    let numbers = layout.pack_numbers(packs)?;
-    let formats = layout.formats()?;
-    let rows = layout.rows.chunks_exact(KEY_LENGTH + layout.value_size);
-    entries.reserve(rows.len());
-    for row in rows {
-        let (key, value) = row.split_at(KEY_LENGTH);
-        let optional = |at: usize| value.get(at).copied().map_or(0, u32::from);
-        let location = u32_at(value, 4);
-        let pack = u16_at(value, 14) | optional(17) << 16;
-        let (compression, format_version) = *formats
-            .get(optional(16) as usize)
-            .ok_or_else(|| damaged("an entry's format"))?;
-        entries.push(Entry {
-            id: ContentId::from_key(key.try_into().expect("split at the key's length")),
-            deleted: location & DELETED != 0,
-            format_version,
-            compression,
-            timestamp: u32_at(value, 0).saturating_add(layout.base),
-            pack: *numbers
-                .get(pack as usize)
-                .ok_or_else(|| damaged("an entry's pack"))?,
-            pack_offset: location & !DELETED,
-            packed_length: u24_at(value, 11) | (optional(18) & 0x0f) << 24,
-            original_length: u24_at(value, 8) | (optional(18) >> 4) << 24,
-        });
+    let numbers = layout.pack_numbers(bytes, packs)?;
+    let formats = layout.formats(bytes)?;
+    entries.reserve(layout.count);
+    for n in 0..layout.count {
+        let entry = layout.entry(bytes, n, &numbers, &formats);
+        entries.push(entry.ok_or_else(|| damaged("an entry's pack or format"))?);
     }
     Ok(())
 }
 
-/// Encodes entries that are sorted by id and unique. There must be at least one (an empty index is not
-/// written at all).
+/// Encodes; see [`super::encode`].
 pub fn encode(entries: &[Entry], packs: &PackNames) -> Result<Vec<u8>> {
-    assert!(!entries.is_empty(), "an empty index cannot be written");
     let mut tables = Tables::default();
     let numbered: Vec<(u32, u8)> = entries.iter().map(|e| tables.number(e)).collect::<Result<_>>()?;
     let long = entries
@@ -162,7 +168,7 @@ pub fn encode(entries: &[Entry], packs: &PackNames) -> Result<Vec<u8>> {
     } else {
         16
     };
-    let mut out = header(entries.len(), value_size, &tables);
+    let mut out = header(entries, value_size, &tables);
     for (entry, (pack, format)) in entries.iter().zip(numbered) {
         out.extend_from_slice(entry.id.key());
         out.extend_from_slice(&value(entry, pack, format)[..value_size]);
@@ -200,10 +206,10 @@ impl Tables {
     }
 }
 
-fn header(count: usize, value_size: usize, tables: &Tables) -> Vec<u8> {
-    let mut out = vec![2, KEY_LENGTH as u8];
+fn header(entries: &[Entry], value_size: usize, tables: &Tables) -> Vec<u8> {
+    let mut out = vec![2, entries[0].id.key().len() as u8];
     out.extend_from_slice(&(value_size as u16).to_be_bytes());
-    out.extend_from_slice(&(count as u32).to_be_bytes());
+    out.extend_from_slice(&(entries.len() as u32).to_be_bytes());
     out.extend_from_slice(&(tables.packs.len() as u32).to_be_bytes());
     out.push(tables.formats.len() as u8);
     out.extend_from_slice(&0u32.to_be_bytes());

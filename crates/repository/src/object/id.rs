@@ -9,11 +9,14 @@ use crate::{content::ContentId, error::RepositoryError};
 /// Lists of lists of lists: 8 MiB lists of 60-byte entries reach any size by the third level.
 const MAX_LEVELS: u8 = 8;
 
-/// An object's name: `7394…` (one content), `Ix5bee…` (a list of pieces), `k5bee…` (a directory).
+/// An object's name: `7394…` (one content), `Z7394…` (one content, compressed before it was named: format version 1),
+/// `Ix5bee…` (a list of pieces), `k5bee…` (a directory).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ObjectId {
     /// How many lists lie above the bytes.
     pub levels: u8,
+    /// Whether the content's bytes are a compressed stream with its header in front (never with lists above).
+    pub compressed: bool,
     /// The content that holds the bytes, or the list.
     pub content: ContentId,
 }
@@ -21,7 +24,19 @@ pub struct ObjectId {
 impl ObjectId {
     /// An object of one content.
     pub fn direct(content: ContentId) -> Self {
-        Self { levels: 0, content }
+        Self {
+            levels: 0,
+            compressed: false,
+            content,
+        }
+    }
+
+    /// An object of one content that holds a compressed stream.
+    pub(crate) fn compressed(content: ContentId) -> Self {
+        Self {
+            compressed: true,
+            ..Self::direct(content)
+        }
     }
 
     /// The object whose list of pieces is this one.
@@ -43,7 +58,8 @@ impl fmt::Display for ObjectId {
         for _ in 0..self.levels {
             f.write_str("I")?;
         }
-        write!(f, "{}", self.content)
+        let marker = if self.compressed { "Z" } else { "" };
+        write!(f, "{marker}{}", self.content)
     }
 }
 
@@ -58,12 +74,19 @@ impl std::str::FromStr for ObjectId {
                 "the object name {text:?} has too many levels"
             )));
         }
-        if rest.starts_with('Z') {
-            return Err(RepositoryError::unsupported("compression of whole objects"));
+        let (compressed, rest) = match rest.strip_prefix('Z') {
+            Some(rest) => (true, rest),
+            None => (false, rest),
+        };
+        if compressed && levels > 0 {
+            return Err(RepositoryError::invalid(format!(
+                "the object name {text:?} is of a list and of compressed bytes at once"
+            )));
         }
         let content = rest.strip_prefix('D').unwrap_or(rest);
         Ok(Self {
             levels,
+            compressed,
             content: content.parse()?,
         })
     }
@@ -92,13 +115,13 @@ mod tests {
         for text in [
             "IIx00112233445566778899aabbccddeeff",
             "k00112233445566778899aabbccddeeff",
+            "Z00112233445566778899aabbccddeeff",
         ] {
             assert_eq!(text.parse::<ObjectId>().unwrap().to_string(), text);
         }
-        let error = "Z00112233445566778899aabbccddeeff"
-            .parse::<ObjectId>()
-            .unwrap_err();
-        assert_eq!(error.kind(), crate::RepositoryErrorKind::Unsupported);
+        let legacy: ObjectId = "D00112233445566778899aabbccddeeff".parse().unwrap();
+        assert_eq!(legacy.to_string(), "00112233445566778899aabbccddeeff");
+        assert!("IZ00112233445566778899aabbccddeeff".parse::<ObjectId>().is_err());
         let deep = "I".repeat(300) + "00112233445566778899aabbccddeeff";
         assert!(deep.parse::<ObjectId>().is_err());
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{ObjectId, indirect::Piece};
 use crate::{
-    content::{ContentId, reader::ContentReader},
+    content::{ContentId, compression, reader::ContentReader},
     error::{RepositoryError, Result},
 };
 pub(crate) use list::for_each_content;
@@ -23,7 +23,18 @@ pub struct Location {
     /// How many they are; not known beforehand for an object of one content.
     pub length: Option<u64>,
     content: ContentId,
+    compressed: bool,
 }
+
+impl Location {
+    /// The content that holds them.
+    pub fn content(&self) -> &ContentId {
+        &self.content
+    }
+}
+
+/// What one content of a compressed object may unfold to: twice the longest that any splitter cuts.
+const MAX_UNFOLDED: usize = 32 << 20;
 
 /// Reads one object in order, with [`ObjectReader::next_piece`], or walks over its locations, which several threads
 /// may then read, with [`ObjectReader::next_location`]; not both. Memory: the lists, the last content, and four to
@@ -35,7 +46,7 @@ pub struct ObjectReader<'r> {
     pending: Vec<Pending>,
     length: Option<u64>,
     /// Long runs of zeros refer to one content again and again.
-    last: Option<(ContentId, Bytes)>,
+    last: Option<(ContentId, bool, Bytes)>,
     ahead: ahead::Ahead,
 }
 
@@ -108,6 +119,7 @@ impl<'r> ObjectReader<'r> {
                         start,
                         length,
                         content: piece.object.content,
+                        compressed: piece.object.compressed,
                     }));
                 }
             }
@@ -135,16 +147,15 @@ impl<'r> ObjectReader<'r> {
                 None => return Ok(None),
             },
         };
-        let known = self
-            .last
-            .take()
-            .filter(|(content, _)| *content == location.content);
+        let known = self.last.take().filter(|(content, compressed, _)| {
+            (*content, *compressed) == (location.content, location.compressed)
+        });
         let bytes = match (known, read) {
-            (Some((_, bytes)), _) => bytes,
+            (Some((.., bytes)), _) => bytes,
             (None, Some(read)) => read?,
             (None, None) => read_location(self.contents, self.id, &location)?,
         };
-        self.last = Some((location.content, bytes.clone()));
+        self.last = Some((location.content, location.compressed, bytes.clone()));
         Ok(Some(bytes.into()))
     }
 
@@ -164,15 +175,30 @@ impl<'r> ObjectReader<'r> {
     }
 }
 
+/// The pieces that the outermost list of a long object names; none for an object of one content.
+pub(crate) fn pieces(contents: &Arc<ContentReader>, id: ObjectId) -> Result<Vec<Piece>> {
+    match id.list() {
+        Some(of) => list::read(contents, id, of, 0),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// The bytes at a location that a reader of `object` gave.
 pub(crate) fn read_location(
     contents: &ContentReader,
     object: ObjectId,
     location: &Location,
 ) -> Result<Bytes> {
-    let bytes = contents
-        .read(&location.content)
-        .map_err(|e| e.while_doing(format_args!("cannot read object {object}")))?;
+    let read = || {
+        let bytes = contents.read(&location.content)?;
+        if !location.compressed {
+            return Ok(bytes);
+        }
+        let limit = location.length.and_then(|length| usize::try_from(length).ok());
+        compression::decompress_by_header(&bytes, limit.unwrap_or(MAX_UNFOLDED).min(MAX_UNFOLDED))
+            .map_err(|e| e.while_doing(format_args!("content {}", location.content)))
+    };
+    let bytes = read().map_err(|e| e.while_doing(format_args!("cannot read object {object}")))?;
     match location.length {
         Some(length) if length != bytes.len() as u64 => Err(RepositoryError::damaged(format!(
             "object {object}: the piece at {} has {} bytes, its list says {length}",

@@ -2,7 +2,10 @@
 
 use super::{ObjectId, indirect, indirect::Piece};
 use crate::{
-    content::{ContentId, writer::ContentWriter},
+    content::{
+        compression::{self, Compressor},
+        writer::ContentWriter,
+    },
     error::Result,
     splitter::{Rule, Splitter},
 };
@@ -14,24 +17,43 @@ const LIST_PREFIX: u8 = b'x';
 pub struct ObjectWriter<'w> {
     contents: &'w ContentWriter,
     prefix: Option<u8>,
-    compress: bool,
+    compressor: Option<Compressor>,
     rule: Rule,
+    /// Lists are cut as the repository does, whatever cuts the object.
+    list_rule: Rule,
     splitter: Splitter,
     buffer: Vec<u8>,
     pieces: Vec<Piece>,
     length: u64,
     /// The content of a whole piece of zeros, once one was written.
-    zeros: Option<ContentId>,
+    zeros: Option<ObjectId>,
+}
+
+/// How one object is written; the default is the repository's splitter and no compression.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ObjectOptions {
+    /// For the object's bytes; what does not get smaller is stored as it is.
+    pub compressor: Option<Compressor>,
+    /// Where it is cut.
+    pub splitter: Option<Rule>,
 }
 
 impl<'w> ObjectWriter<'w> {
-    /// For file data: no prefix, never compressed.
-    pub(crate) fn new(contents: &'w ContentWriter, rule: Rule, prefix: Option<u8>, compress: bool) -> Self {
+    /// For file data without a prefix; with one for metadata. `rule` is the repository's.
+    pub(crate) fn new(
+        contents: &'w ContentWriter,
+        rule: Rule,
+        prefix: Option<u8>,
+        options: ObjectOptions,
+    ) -> Self {
+        let list_rule = rule;
+        let rule = options.splitter.unwrap_or(rule);
         Self {
             contents,
             prefix,
-            compress,
+            compressor: options.compressor,
             rule,
+            list_rule,
             splitter: Splitter::new(rule),
             buffer: Vec::new(),
             pieces: Vec::new(),
@@ -74,12 +96,10 @@ impl<'w> ObjectWriter<'w> {
             if length >= whole && self.buffer.is_empty() && self.splitter.at_start_of_zeros() {
                 let id = match self.zeros {
                     Some(id) => id,
-                    None => self
-                        .contents
-                        .write(self.prefix, &vec![0; whole as usize], self.compress)?,
+                    None => self.write_content(&vec![0; whole as usize])?,
                 };
                 self.zeros = Some(id);
-                self.note_piece(ObjectId::direct(id), whole);
+                self.note_piece(id, whole);
                 length -= whole;
                 continue;
             }
@@ -91,8 +111,39 @@ impl<'w> ObjectWriter<'w> {
     }
 
     fn write_piece(&mut self, piece: &[u8]) -> Result<()> {
-        let id = self.contents.write(self.prefix, piece, self.compress)?;
-        self.note_piece(ObjectId::direct(id), piece.len() as u64);
+        let id = self.write_content(piece)?;
+        self.note_piece(id, piece.len() as u64);
+        Ok(())
+    }
+
+    /// One content. Where indexes cannot say that a content is compressed (version 1), file data is compressed before
+    /// it is named, and the object's id says so; metadata is not compressed there.
+    fn write_content(&self, plain: &[u8]) -> Result<ObjectId> {
+        if !self.contents.compresses_contents() {
+            let packed = match (self.prefix, self.compressor) {
+                (None, Some(compressor)) => compression::compress(compressor, plain),
+                _ => None,
+            };
+            return Ok(match packed {
+                Some(packed) => ObjectId::compressed(self.contents.write(None, &packed, None)?),
+                None => ObjectId::direct(self.contents.write(self.prefix, plain, None)?),
+            });
+        }
+        let id = self.contents.write(self.prefix, plain, self.compressor)?;
+        Ok(ObjectId::direct(id))
+    }
+
+    /// Appends a whole object that was written before: part after part of a long file, written side by side. Bytes
+    /// given to [`ObjectWriter::write`] before end in a piece of their own. `pieces` are the object's, in order.
+    pub fn append_pieces(&mut self, pieces: &[Piece]) -> Result<()> {
+        if !self.buffer.is_empty() {
+            let buffer = std::mem::take(&mut self.buffer);
+            self.write_piece(&buffer)?;
+        }
+        self.splitter = Splitter::new(self.rule);
+        pieces
+            .iter()
+            .for_each(|piece| self.note_piece(piece.object, piece.length));
         Ok(())
     }
 
@@ -130,9 +181,36 @@ impl<'w> ObjectWriter<'w> {
 
     fn write_list(&self, pieces: Vec<Piece>) -> Result<ObjectId> {
         let prefix = Some(self.prefix.unwrap_or(LIST_PREFIX));
-        let mut list = ObjectWriter::new(self.contents, self.rule, prefix, true);
+        let options = ObjectOptions {
+            compressor: Some(Compressor::ZSTD_FASTEST),
+            splitter: None,
+        };
+        let mut list = ObjectWriter::new(self.contents, self.list_rule, prefix, options);
         list.write(&indirect::encode(pieces))?;
         let (list, _) = list.finish()?;
         Ok(list.indirect())
     }
+}
+
+/// Joins objects one after another into one (kopia-format.md 9): what they consist of is listed anew, nothing is
+/// read or written again. `parts` are objects with their lengths and, for long ones, their pieces.
+pub(crate) fn concatenate(
+    mut to: ObjectWriter<'_>,
+    parts: &[(ObjectId, Vec<Piece>, u64)],
+) -> Result<(ObjectId, u64)> {
+    for (object, pieces, length) in parts {
+        match object.list() {
+            Some(_) => to.append_pieces(pieces)?,
+            None => to.append_pieces(&[Piece {
+                start: 0,
+                length: *length,
+                object: *object,
+            }])?,
+        }
+    }
+    if let [only] = to.pieces.as_slice() {
+        return Ok((only.object, to.length));
+    }
+    let pieces = std::mem::take(&mut to.pieces);
+    Ok((to.write_list(pieces)?, to.length))
 }

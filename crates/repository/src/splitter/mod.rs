@@ -1,6 +1,7 @@
 //! Where an object is cut into contents (kopia-format.md 4). Cuts decide what deduplicates with what Kopia
 //! wrote, never whether it can be read.
 
+mod rabin_karp;
 mod table;
 
 use table::TABLE;
@@ -9,17 +10,30 @@ use crate::error::{RepositoryError, Result};
 
 const WINDOW: usize = 64;
 
-/// How a repository cuts: `DYNAMIC-4M-BUZHASH` (the default), its other sizes, or `FIXED-…`.
+/// How a repository cuts: `DYNAMIC-4M-BUZHASH` (the default), its other sizes, `DYNAMIC-…-RABINKARP`, or `FIXED-…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// Cut after exactly this many bytes.
     Fixed(usize),
     /// Cut between half and twice this many bytes, where the rolling hash says so.
     Buzhash(usize),
+    /// The same with the other rolling hash.
+    RabinKarp(usize),
+}
+
+/// The names of all splitters, Kopia's default first.
+pub fn names() -> Vec<String> {
+    let sizes = ["4M", "128K", "256K", "512K", "1M", "2M", "8M"];
+    let named = |kind: &str, suffix: &str| sizes.map(|size| format!("{kind}-{size}{suffix}"));
+    let dynamic = [named("DYNAMIC", "-BUZHASH"), named("DYNAMIC", "-RABINKARP")];
+    let mut all = dynamic.concat();
+    all.extend(named("FIXED", ""));
+    all.extend(["DYNAMIC".to_owned(), "FIXED".to_owned()]);
+    all
 }
 
 impl Rule {
-    /// By the name in the format blob. Errors: `Unsupported` for Rabin-Karp and unknown names.
+    /// By the name in the format blob. Errors: `Unsupported` for names that Kopia does not know either.
     pub fn by_name(name: &str) -> Result<Self> {
         let size = |text: &str| {
             let (digits, unit) = text.split_at(text.len().checked_sub(1)?);
@@ -36,6 +50,7 @@ impl Rule {
             ["DYNAMIC"] => Some(Rule::Buzhash(4 << 20)),
             ["FIXED", text] => size(text).map(Rule::Fixed),
             ["DYNAMIC", text, "BUZHASH"] => size(text).map(Rule::Buzhash),
+            ["DYNAMIC", text, "RABINKARP"] => size(text).map(Rule::RabinKarp),
             _ => None,
         };
         rule.ok_or_else(|| RepositoryError::unsupported(format!("the splitter {name}")))
@@ -45,15 +60,15 @@ impl Rule {
     pub fn max_length(self) -> usize {
         match self {
             Rule::Fixed(size) => size,
-            Rule::Buzhash(average) => 2 * average,
+            Rule::Buzhash(average) | Rule::RabinKarp(average) => 2 * average,
         }
     }
 
-    /// The length of every content in a long run of one byte value: such a window hashes to 0.
+    /// The length of every content in a long run of zeros: such a window hashes to 0.
     pub fn uniform_length(self) -> usize {
         match self {
             Rule::Fixed(size) => size,
-            Rule::Buzhash(average) => average / 2,
+            Rule::Buzhash(average) | Rule::RabinKarp(average) => average / 2,
         }
     }
 }
@@ -67,7 +82,8 @@ pub struct Splitter {
     /// The last [`WINDOW`] bytes; `oldest` is where the next one goes. Kept across cuts.
     window: [u8; WINDOW],
     oldest: usize,
-    hash: u32,
+    /// Buzhash uses the low half.
+    hash: u64,
 }
 
 impl Splitter {
@@ -95,7 +111,11 @@ impl Splitter {
                     left
                 })
             }
-            Rule::Buzhash(average) => self.next_buzhash_cut(data, average),
+            Rule::Buzhash(average) => self.next_rolling_cut(data, average, |hash, leaving, entering| {
+                let hash = (hash as u32).rotate_left(1);
+                (hash ^ TABLE[leaving as usize] ^ TABLE[entering as usize]).into()
+            }),
+            Rule::RabinKarp(average) => self.next_rolling_cut(data, average, rabin_karp::roll),
         }
     }
 
@@ -103,8 +123,14 @@ impl Splitter {
         self.count += bytes;
     }
 
-    fn next_buzhash_cut(&mut self, data: &[u8], average: usize) -> Option<usize> {
-        let (min, max, mask) = (average / 2, 2 * average, average as u32 - 1);
+    #[inline]
+    fn next_rolling_cut(
+        &mut self,
+        data: &[u8],
+        average: usize,
+        roll: impl Fn(u64, u8, u8) -> u64,
+    ) -> Option<usize> {
+        let (min, max, mask) = (average / 2, 2 * average, average as u64 - 1);
         let mut at = 0;
         // Bytes that have left the window before a cut is allowed need not be rolled through it.
         let skippable = (min - 1)
@@ -112,13 +138,13 @@ impl Splitter {
             .saturating_sub(self.count)
             .min(data.len());
         if skippable > 0 {
-            self.refill(&data[..skippable]);
+            self.refill(&data[..skippable], &roll);
             at = skippable;
         }
         let (mut hash, mut oldest, mut count) = (self.hash, self.oldest, self.count + at);
         let mut cut = None;
         for &byte in &data[at..] {
-            hash = hash.rotate_left(1) ^ TABLE[self.window[oldest] as usize] ^ TABLE[byte as usize];
+            hash = roll(hash, self.window[oldest], byte);
             self.window[oldest] = byte;
             oldest = (oldest + 1) % WINDOW;
             at += 1;
@@ -134,15 +160,12 @@ impl Splitter {
     }
 
     /// Brings the window to the end of `data` without testing for cuts.
-    fn refill(&mut self, data: &[u8]) {
+    fn refill(&mut self, data: &[u8], roll: &impl Fn(u64, u8, u8) -> u64) {
         let tail = &data[data.len().saturating_sub(WINDOW)..];
         for &byte in tail {
+            self.hash = roll(self.hash, self.window[self.oldest], byte);
             self.window[self.oldest] = byte;
             self.oldest = (self.oldest + 1) % WINDOW;
-        }
-        self.hash = 0;
-        for step in 0..WINDOW {
-            self.hash = self.hash.rotate_left(1) ^ TABLE[self.window[(self.oldest + step) % WINDOW] as usize];
         }
     }
 

@@ -47,10 +47,37 @@ fn cuts_are_kopias_whatever_the_pieces() {
 }
 
 #[test]
+fn rabin_karp_cuts_are_kopias_whatever_the_pieces() {
+    let data = vector_input();
+    let four = Rule::by_name("DYNAMIC-4M-RABINKARP").unwrap();
+    let expected = [
+        3_697_801, 9_587_953, 17_976_561, 23_616_524, 26_622_477, 34_263_562, 38_731_648,
+    ];
+    for piece in [data.len(), 65_537] {
+        assert_eq!(cuts(four, &data, piece), expected, "pieces of {piece}");
+    }
+    let one = Rule::by_name("DYNAMIC-1M-RABINKARP").unwrap();
+    let expected = [
+        1_079_515, 3_035_386, 3_697_801, 4_522_163, 6_619_315, 7_839_280, 9_587_953, 10_171_947,
+    ];
+    assert_eq!(cuts(one, &data, 100_003)[..8], expected);
+}
+
+#[test]
+fn every_name_has_a_rule() {
+    assert_eq!(names().len(), 23);
+    for name in names() {
+        Rule::by_name(&name).unwrap();
+    }
+}
+
+#[test]
 fn zeros_are_cut_at_half_the_average() {
     let rule = Rule::by_name("DYNAMIC-4M-BUZHASH").unwrap();
     assert_eq!(cuts(rule, &vec![0; 5 << 20], 1 << 20), [2 << 20, 4 << 20]);
     assert_eq!(rule.uniform_length(), 2 << 20);
+    let rule = Rule::by_name("DYNAMIC-128K-RABINKARP").unwrap();
+    assert_eq!(cuts(rule, &vec![0; 200_000], 7_000), [65_536, 131_072, 196_608]);
 }
 
 #[test]
@@ -64,7 +91,7 @@ fn fixed_sizes_cut_at_multiples() {
 
 #[test]
 fn other_splitters_are_unsupported_by_name() {
-    for name in ["DYNAMIC-4M-RABINKARP", "FIXED-3M", "DYNAMIC-1G-BUZHASH", "x"] {
+    for name in ["DYNAMIC-4M-ROLLSUM", "FIXED-3M", "DYNAMIC-1G-BUZHASH", "x"] {
         assert!(Rule::by_name(name).unwrap_err().to_string().contains(name));
     }
 }

@@ -1,5 +1,6 @@
 //! Runs the real kopia (v0.22.3) against a repository on disk. It is found by the environment variable
-//! `CARAVEL_KOPIA`; a test without it says so and passes, except in CI, where it fails.
+//! `CARAVEL_KOPIA`, else where `cargo xtask pieces kopia` puts it; a test without it says so and passes, except in CI,
+//! where it fails.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::{
@@ -18,19 +19,17 @@ pub const PASSWORD: &str = "static-passw0rd";
 impl Kopia {
     /// `None` when there is no kopia here and this is not CI.
     pub fn find() -> Option<Self> {
-        match std::env::var_os("CARAVEL_KOPIA") {
-            Some(binary) => Some(Self {
-                binary: binary.into(),
-                home: tempfile::tempdir().unwrap(),
-            }),
-            None if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-                panic!("CARAVEL_KOPIA must name the kopia binary in CI")
-            }
-            None => {
-                eprintln!("skipped: set CARAVEL_KOPIA to a kopia v0.22.3 binary to run this test");
-                None
-            }
-        }
+        let named = std::env::var_os("CARAVEL_KOPIA").map(PathBuf::from);
+        let Some(binary) = named.or_else(cached) else {
+            let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+            assert!(!ci, "CARAVEL_KOPIA must name the kopia binary in CI");
+            eprintln!("skipped: set CARAVEL_KOPIA to a kopia v0.22.3 binary to run this test");
+            return None;
+        };
+        Some(Self {
+            binary,
+            home: tempfile::tempdir().unwrap(),
+        })
     }
 
     fn command(&self, args: &[&str]) -> Command {
@@ -97,4 +96,17 @@ impl Kopia {
         self.run(&["snapshot", "verify", "--verify-files-percent=100"]);
         self.run(&["content", "verify", "--full", "--download-percent=100"]);
     }
+}
+
+/// The binary that `cargo xtask pieces kopia` built.
+fn cached() -> Option<PathBuf> {
+    let cache = match std::env::var_os("CARAVEL_CACHE") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME")?).join(".cache/caravel"),
+    };
+    let pieces = std::fs::read_dir(cache.join("go")).ok()?.flatten();
+    let kopias = pieces.filter(|piece| piece.file_name().to_string_lossy().starts_with("kopia-"));
+    kopias
+        .map(|piece| piece.path().join("kopia"))
+        .find(|binary| binary.is_file())
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use caravel_repository::*;
-use caravel_storage::Storage;
+use caravel_storage::{Storage, memory::MemoryStorage};
 use futures::FutureExt;
 use jiff::Timestamp;
 use secrecy::SecretString;
@@ -78,13 +78,27 @@ impl World {
         Self { clock, environment }
     }
 
+    /// A store whose timestamps come from this world's clock.
+    pub fn memory(&self) -> MemoryStorage {
+        let clock = self.clock.clone();
+        MemoryStorage::with_clock(Arc::new(move || clock.now()))
+    }
+
     pub fn create(&self, storage: Arc<dyn Storage>) -> Result<CreatedRepository, RepositoryError> {
+        self.create_with(storage, &FormatOptions::default())
+    }
+
+    pub fn create_with(
+        &self,
+        storage: Arc<dyn Storage>,
+        format: &FormatOptions,
+    ) -> Result<CreatedRepository, RepositoryError> {
         let options = CreateOptions {
             username: "default".into(),
             hostname: "default".into(),
         };
         let password = SecretString::from("secret");
-        create(storage, &password, &options, self.environment.clone())
+        create_with(storage, &password, &options, format, self.environment.clone())
             .now_or_never()
             .unwrap()
     }
@@ -141,6 +155,16 @@ pub fn put_file(writer: &Writer, name: &str, data: &[u8]) -> Result<ManifestId, 
         ..Default::default()
     };
     let root = writer.write_directory(&mut [file], &summary)?;
+    put_root(writer, name, root, summary)
+}
+
+/// A snapshot of the directory `root`, of the source `/name`.
+pub fn put_root(
+    writer: &Writer,
+    name: &str,
+    root: ObjectId,
+    summary: DirectorySummary,
+) -> Result<ManifestId, RepositoryError> {
     let mut root = DirectoryEntry::new(EntryType::Directory, b"root", root);
     root.summary = Some(summary);
     let now = writer.repository().environment().clock.now();

@@ -98,10 +98,10 @@ fn token_secrets_are_left_out_or_emptied() {
 #[test]
 fn role_bindings_follow_their_namespaces() {
     for file in [
-        "TestRoleBindingActionExecute",
-        "TestClusterRoleBindingActionExecute",
+        "pkg_restore_actions/TestRoleBindingActionExecute.json",
+        "pkg_restore_actions/TestClusterRoleBindingActionExecute.json",
     ] {
-        each_case(&format!("pkg_restore_actions/{file}.json"), |case| {
+        each_case(file, |case| {
             let subjects = |names: &Value| -> Vec<Value> {
                 names
                     .as_array()

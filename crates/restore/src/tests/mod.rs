@@ -2,4 +2,5 @@
 
 mod actions;
 mod cases;
+mod modifiers;
 mod plans;

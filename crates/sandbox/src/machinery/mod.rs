@@ -9,6 +9,7 @@
 //! process, so no controller acts on an old picture.
 
 mod api;
+mod backoff;
 mod controller;
 mod discovery;
 mod queue;
@@ -16,6 +17,7 @@ mod recorder;
 mod watches;
 
 pub use api::{Answer, Kinds, fits, is_conflict, is_not_found, merge, merge_status, settled, time};
+pub use backoff::Steady;
 pub use controller::{Controller, Outcome, spawn};
 pub use discovery::Resource;
 pub use queue::Queue;

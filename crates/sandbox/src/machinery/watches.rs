@@ -18,8 +18,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::Context;
 use super::discovery::{Resource, discover};
+use super::{Context, Steady};
 
 /// The wait before discovery is asked again after it failed.
 const DISCOVERY_WAIT: Duration = Duration::from_millis(100);
@@ -204,7 +204,7 @@ impl Running {
 
     async fn watch(&self, kind: &Resource, seen: &mut BTreeMap<Key, ObjectMeta>) {
         let api = kind.objects(&self.client, None);
-        let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+        let mut events = pin!(watcher(api, watcher::Config::default()).backoff(Steady::default()));
         let mut listed: Option<BTreeMap<Key, ObjectMeta>> = None;
         let mut is_first = true;
         while let Some(event) = events.next().await {

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use caravel_api_server::Clock;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
 use kube::Client;
-use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -32,8 +31,15 @@ pub struct Started {
     pub id: String,
     pub container: Container,
     pub program: Arc<dyn Program>,
-    exit: watch::Receiver<Option<i32>>,
+    exit: Exit,
     task: AbortHandle,
+}
+
+/// How a task ended, and that it did. Not a `tokio::sync::watch`, which wakes its receivers in random order.
+#[derive(Clone, Default)]
+struct Exit {
+    code: Arc<OnceLock<i32>>,
+    ended: CancellationToken,
 }
 
 /// What a start needs.
@@ -45,7 +51,9 @@ pub struct Plan<'a> {
     pub volumes: &'a BTreeMap<String, PathBuf>,
     /// This container's own folder.
     pub folder: &'a Path,
+    /// Dead from when `dead` is set.
     pub client: Client,
+    pub dead: CancellationToken,
     /// Dates the log's lines.
     pub clock: Arc<dyn Clock>,
     pub stop: CancellationToken,
@@ -73,12 +81,18 @@ impl Plan<'_> {
             env: self.variables,
             client: self.client,
             stop: self.stop,
+            dead: self.dead,
             log: Log::new(self.clock),
             termination_message,
         };
-        let (sender, exit) = watch::channel(None);
+        let exit = Exit::default();
+        let (code_of, ended) = (exit.code.clone(), exit.ended.clone().drop_guard());
         let (program, running) = (self.program.clone(), container.clone());
         let task = tasks.spawn(async move {
+            // Also when the task is dropped.
+            let _ended = ended;
+            // However this task ends: what the program leaves behind does so with its process.
+            let _dead = running.dead.clone().drop_guard();
             let log = running.log.clone();
             let code = match AssertUnwindSafe(program.run(running)).catch_unwind().await {
                 Ok(code) => code,
@@ -87,7 +101,8 @@ impl Plan<'_> {
                     PANICKED
                 }
             };
-            sender.send_replace(Some(code));
+            // It ends once.
+            let _ = code_of.set(code);
         });
         Ok(Started {
             id: self.id,
@@ -162,22 +177,14 @@ fn sub_path(volume: &Path, below: &str) -> Result<PathBuf, String> {
 impl Started {
     /// The exit code, when it has ended.
     pub async fn ended(&self) -> i32 {
-        let mut exit = self.exit.clone();
-        match exit.wait_for(Option::is_some).await {
-            Ok(code) => code.unwrap_or(KILLED),
-            // Its task was dropped.
-            Err(_) => KILLED,
-        }
+        self.exit.ended.cancelled().await;
+        // Without a code its task was dropped.
+        self.exit.code.get().copied().unwrap_or(KILLED)
     }
 
     /// Whether its task still runs.
     pub fn is_running(&self) -> bool {
-        self.exit.borrow().is_none() && self.exit.has_changed().is_ok()
-    }
-
-    /// Ends when the container has ended.
-    pub fn exit(&self) -> watch::Receiver<Option<i32>> {
-        self.exit.clone()
+        !self.exit.ended.is_cancelled()
     }
 
     /// Asks it to end.
@@ -185,8 +192,10 @@ impl Started {
         self.container.stop.cancel();
     }
 
-    /// Drops its task.
+    /// Drops its task. Whatever the program has started beside it can reach the API server no more; and it hears that it
+    /// should stop.
     pub fn kill(&self) {
+        self.container.dead.cancel();
         self.container.stop.cancel();
         self.task.abort();
     }

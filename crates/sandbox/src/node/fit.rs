@@ -84,6 +84,41 @@ impl Taints {
     }
 }
 
+/// When a pod has to leave its node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    Never,
+    Now,
+    /// This time after the taint came.
+    After(std::time::Duration, jiff::Timestamp),
+}
+
+impl Taints {
+    /// What the taints with effect NoExecute do to a pod (`taint_eviction.go`): one that it does not tolerate drives it out at
+    /// once, the shortest `tolerationSeconds` of the others later.
+    pub fn eviction(&self, tolerations: &[Toleration], now: jiff::Timestamp) -> Eviction {
+        let mut first: Option<(std::time::Duration, jiff::Timestamp)> = None;
+        for taint in self.0.iter().filter(|taint| taint.effect == "NoExecute") {
+            let used = tolerations
+                .iter()
+                .filter(|it| tolerates(std::slice::from_ref(it), taint));
+            let seconds: Vec<Option<i64>> = used.map(|it| it.toleration_seconds).collect();
+            let Some(shortest) = seconds.iter().flatten().min() else {
+                if seconds.is_empty() {
+                    return Eviction::Now;
+                }
+                continue;
+            };
+            let wait = std::time::Duration::from_secs(u64::try_from(*shortest).unwrap_or(0));
+            let since = taint.time_added.as_ref().map_or(now, |time| time.0);
+            if first.is_none_or(|(least, _)| wait < least) {
+                first = Some((wait, since));
+            }
+        }
+        first.map_or(Eviction::Never, |(wait, since)| Eviction::After(wait, since))
+    }
+}
+
 fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
     tolerations.iter().any(|toleration| {
         let same = |said: &Option<String>, own: &str| said.as_deref().unwrap_or_default() == own;

@@ -1,6 +1,6 @@
 //! The kubelet of one node: a worker for each pod that was given to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +11,16 @@ use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::object::{host_ip, node_object};
+use super::power::Left;
 use super::worker::Worker;
 use super::{Images, Volumes};
 use crate::machinery::{Answer, Change, Context, Kinds, is_conflict, merge_status};
 
-/// The client of a ServiceAccount, by namespace and name.
-pub type ClientFor = Arc<dyn Fn(&str, &str) -> Client + Send + Sync>;
+/// The client of a ServiceAccount, by namespace and name; dead from when the token is set.
+pub type ClientFor = Arc<dyn Fn(&str, &str, CancellationToken) -> Client + Send + Sync>;
 
 /// What a node is made of.
 pub struct NodeSettings {
@@ -44,6 +46,8 @@ pub struct NodeParts {
     pub images: Images,
     pub volumes: Arc<dyn Volumes>,
     pub client_for: ClientFor,
+    /// Set when the machine goes off; a new one when it is on again.
+    pub(super) power: Mutex<CancellationToken>,
     driver: String,
     addresses: AtomicU64,
     containers: AtomicU64,
@@ -61,6 +65,11 @@ impl NodeParts {
         )
     }
 
+    /// The machine as it is on now.
+    pub fn power(&self) -> CancellationToken {
+        self.power.lock().clone()
+    }
+
     /// A container's id: of this node, never given twice.
     pub fn next_container_id(&self) -> String {
         format!(
@@ -71,16 +80,18 @@ impl NodeParts {
     }
 }
 
-struct Hosted {
+pub(super) struct Hosted {
     changes: watch::Sender<Option<Pod>>,
-    worker: Arc<Worker>,
+    pub(super) worker: Arc<Worker>,
 }
 
 /// One node's kubelet.
 pub struct Kubelet {
-    parts: Arc<NodeParts>,
+    pub(super) parts: Arc<NodeParts>,
     /// By UID.
-    pods: Mutex<BTreeMap<String, Hosted>>,
+    pub(super) pods: Mutex<BTreeMap<String, Hosted>>,
+    /// What pods had when the machine went off, by UID.
+    pub(super) left: Mutex<BTreeMap<String, Left>>,
 }
 
 impl Kubelet {
@@ -95,6 +106,7 @@ impl Kubelet {
             images: settings.images,
             volumes: settings.volumes,
             client_for: settings.client_for,
+            power: Mutex::default(),
             driver: settings.driver,
             addresses: AtomicU64::new(0),
             containers: AtomicU64::new(0),
@@ -102,12 +114,18 @@ impl Kubelet {
         Self {
             parts: Arc::new(parts),
             pods: Mutex::default(),
+            left: Mutex::default(),
         }
     }
 
     /// The node's name.
     pub fn name(&self) -> &str {
         &self.parts.name
+    }
+
+    /// The node's address.
+    pub fn host_ip(&self) -> &str {
+        &self.parts.host_ip
     }
 
     /// Tells the API server that the node is there and ready.
@@ -124,11 +142,15 @@ impl Kubelet {
     }
 
     /// Takes note of a change of a pod.
-    pub fn note(&self, change: &Change<'_>) {
+    pub fn note(self: &Arc<Self>, change: &Change<'_>) {
         if !change.is("", "Pod") {
             return;
         }
         let uid = change.meta().uid.clone().unwrap_or_default();
+        if change.gone && self.is_off() {
+            self.parts.context.tasks.spawn(self.clone().detach(uid));
+            return;
+        }
         if change.gone {
             if let Some(hosted) = self.pods.lock().remove(&uid) {
                 hosted.changes.send_replace(None);
@@ -143,6 +165,14 @@ impl Kubelet {
             tracing::warn!(pod = ?change.key(), "pod cannot be read and will not run");
             return;
         };
+        if !self.is_off() {
+            self.host(pod);
+        }
+    }
+
+    /// Runs a pod, or tells its worker how it is now.
+    pub(super) fn host(&self, pod: Pod) {
+        let uid = pod.uid().unwrap_or_default();
         let mut pods = self.pods.lock();
         match pods.get(&uid) {
             Some(hosted) => {
@@ -150,8 +180,17 @@ impl Kubelet {
             }
             None => {
                 let (changes, receiver) = watch::channel(Some(pod.clone()));
-                let worker = Arc::new(Worker::new(self.parts.clone(), pod, receiver));
-                self.parts.context.tasks.spawn(worker.clone().run());
+                let asked = self
+                    .left
+                    .lock()
+                    .remove(&uid)
+                    .map_or_else(BTreeSet::new, |left| left.volumes);
+                let worker = Arc::new(Worker::new(self.parts.clone(), pod, receiver, asked));
+                let (power, running) = (self.parts.power(), worker.clone());
+                self.parts
+                    .context
+                    .tasks
+                    .spawn(async move { power.run_until_cancelled(Box::pin(running.run())).await });
                 pods.insert(uid, Hosted { changes, worker });
             }
         }

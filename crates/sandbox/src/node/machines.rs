@@ -39,6 +39,42 @@ impl Machines {
         }
     }
 
+    /// A node goes off as if its plug were pulled: its pods stop at once, nothing of it is heard any more. False: there is no
+    /// such node, or it is off.
+    pub fn fail_node(&self, name: &str) -> bool {
+        self.of(name).is_some_and(|kubelet| kubelet.fail())
+    }
+
+    /// A node goes on again. False: there is no such node.
+    ///
+    /// # Errors
+    /// When the API server does not take what the node says; it is on, and says no more.
+    pub async fn recover_node(&self, name: &str) -> Result<bool, kube::Error> {
+        match self.of(name) {
+            Some(kubelet) => kubelet.recover().await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    fn of(&self, name: &str) -> Option<&Arc<Kubelet>> {
+        self.0.iter().find(|kubelet| kubelet.name() == name)
+    }
+
+    /// Real API servers cannot dial a node that is off.
+    fn refuse_if_off(&self, pod: &Value) -> Result<(), ApiError> {
+        let name = pod["spec"]["nodeName"].as_str().unwrap_or_default();
+        match self.of(name).filter(|kubelet| kubelet.is_off()) {
+            None => Ok(()),
+            Some(kubelet) => {
+                let address = format!("{}:10250", kubelet.host_ip());
+                let why = format!(
+                    "error dialing backend: dial tcp {address}: connect: no route to host (node {name} is off)"
+                );
+                Err(ApiError::new(Reason::InternalError, why))
+            }
+        }
+    }
+
     fn worker(&self, pod: &Value) -> Option<Arc<Worker>> {
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         self.0.iter().find_map(|kubelet| kubelet.worker(uid))
@@ -46,6 +82,7 @@ impl Machines {
 
     /// A container of the pod: the one named, or the only one.
     fn container(&self, pod: &Value, name: &str, previous: bool) -> Result<Started, ApiError> {
+        self.refuse_if_off(pod)?;
         let (namespace, pod_name) = (&pod["metadata"]["namespace"], &pod["metadata"]["name"]);
         let first = pod["spec"]["containers"][0]["name"].as_str().unwrap_or_default();
         let name = if name.is_empty() { first } else { name };

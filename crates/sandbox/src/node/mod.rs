@@ -14,6 +14,7 @@ mod images;
 mod kubelet;
 mod machines;
 mod object;
+mod power;
 mod scheduler;
 mod status;
 mod stopping;
@@ -23,7 +24,9 @@ mod worker;
 pub use images::Images;
 pub use kubelet::{Kubelet, NodeSettings};
 pub use machines::Machines;
+pub use power::{LEASES, OUT_OF_SERVICE};
 pub use scheduler::Scheduler;
 pub use volumes::{MountError, OnPod, Volumes};
 
-pub(crate) use fit::{Taints, fits_affinity};
+pub(crate) use fit::{Eviction, Taints, fits_affinity};
+pub(crate) use status::replace_condition;

@@ -2,9 +2,11 @@
 //!
 //! Shapes, reasons and messages as a kubelet of v1.34.4 writes them (`pkg/kubelet/kubelet_pods.go`, `pkg/kubelet/status`).
 
-use k8s_openapi::api::core::v1::{Container as ContainerSpec, Pod};
+use k8s_openapi::api::core::v1::{Container as ContainerSpec, ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
+
+use super::container::KILLED;
 
 /// What became of a container that has ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +17,8 @@ pub struct Ended {
     pub started: Time,
     pub finished: Time,
     pub id: String,
+    /// `reason` where it is not told by the code.
+    pub reason: Option<&'static str>,
 }
 
 /// What a container does.
@@ -73,6 +77,28 @@ impl Record {
         matches!(&self.state, State::Ended(ended) if ended.code == 0)
     }
 
+    /// What became of it when the machine went down: what it had come to by itself, or an end of which nobody
+    /// knows more.
+    fn end_with_the_machine(&mut self, before: Option<&ContainerStatus>, now: &Time) {
+        let Some(before) = before else { return };
+        let id = before.container_id.clone().unwrap_or_default();
+        let state = before.state.clone().unwrap_or_default();
+        let started = state.running.and_then(|running| running.started_at);
+        let ended = match state.terminated {
+            Some(ended) => Ended {
+                code: ended.exit_code,
+                message: ended.message.unwrap_or_default(),
+                started: ended.started_at.unwrap_or_else(|| now.clone()),
+                finished: ended.finished_at.unwrap_or_else(|| now.clone()),
+                id,
+                reason: None,
+            },
+            None => Ended::lost(id, started, now.clone()),
+        };
+        self.restarts = before.restart_count;
+        self.state = State::Ended(ended);
+    }
+
     /// Has run at least once.
     fn was_started(&self) -> bool {
         self.last.is_some() || !matches!(self.state, State::Waiting { .. })
@@ -117,8 +143,21 @@ impl State {
 }
 
 impl Ended {
+    /// Of a container that was running and is not there any more: `convertToAPIContainerStatuses` of v1.34.
+    pub fn lost(id: String, started: Option<Time>, now: Time) -> Self {
+        Self {
+            code: KILLED,
+            message: "The container could not be located when the pod was terminated".to_owned(),
+            started: started.unwrap_or_else(|| now.clone()),
+            finished: now,
+            id,
+            reason: Some("ContainerStatusUnknown"),
+        }
+    }
+
     fn status(&self) -> Value {
-        let reason = if self.code == 0 { "Completed" } else { "Error" };
+        let usual = if self.code == 0 { "Completed" } else { "Error" };
+        let reason = self.reason.unwrap_or(usual);
         let mut status = json!({
             "exitCode": self.code, "reason": reason, "startedAt": self.started, "finishedAt": self.finished,
             "containerID": self.id,
@@ -148,7 +187,8 @@ fn mount(mount: &k8s_openapi::api::core::v1::VolumeMount) -> Value {
 }
 
 impl PodRecord {
-    /// A pod that the kubelet has just met. Containers that ran under an earlier kubelet count as restarted.
+    /// A pod that the kubelet has just met. Containers that ran under an earlier kubelet count as restarted; those of a
+    /// pod that restarts none have ended, as after a reboot of the machine.
     pub fn new(pod: &Pod, host_ip: &str, now: Time) -> Self {
         let spec = pod.spec.clone().unwrap_or_default();
         let status = pod.status.clone().unwrap_or_default();
@@ -166,13 +206,28 @@ impl PodRecord {
             })
         };
         let new = |spec: &ContainerSpec| Record::new(spec, reason, restarts(&spec.name));
+        let mut init: Vec<Record> = init.iter().map(new).collect();
+        let mut containers: Vec<Record> = spec.containers.iter().map(new).collect();
+        let first = status.init_container_statuses.unwrap_or_default();
+        let was_started = first
+            .iter()
+            .chain(&before)
+            .any(|status| status.container_id.is_some());
+        let is_over = spec.restart_policy.as_deref() == Some("Never") && was_started;
+        if is_over {
+            for record in init.iter_mut().chain(&mut containers) {
+                let mut statuses = first.iter().chain(&before);
+                let status = statuses.find(|status| status.name == record.spec.name);
+                record.end_with_the_machine(status, &now);
+            }
+        }
         Self {
-            init: init.iter().map(new).collect(),
-            containers: spec.containers.iter().map(new).collect(),
+            init,
+            containers,
             started: status.start_time.unwrap_or(now),
             host_ip: host_ip.to_owned(),
             pod_ip: None,
-            is_over: false,
+            is_over,
         }
     }
 

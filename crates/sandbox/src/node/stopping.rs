@@ -53,8 +53,11 @@ impl Worker {
             }
         }
         self.unmount().await;
-        self.record.lock().is_over = self.has_run_all();
-        self.report().await;
+        // Without a start here there is nothing new to say: the machine may have been off meanwhile.
+        if !self.started.lock().is_empty() {
+            self.record.lock().is_over = self.has_run_all();
+            self.report().await;
+        }
         self.delete_object().await;
         self.gone().await;
         let folder = pod_folder(&self.node.root, &self.pod);
@@ -89,7 +92,8 @@ impl Worker {
     /// Gives the volumes back.
     pub(super) async fn unmount(&self) {
         self.mounted.lock().clear();
-        let asked = std::mem::take(&mut *self.asked.lock());
+        // Each leaves the set only when it is given back: this may be dropped at an await, and is then begun again.
+        let asked = self.asked.lock().clone();
         let uid = self.pod.uid().unwrap_or_default();
         let on = OnPod {
             node: &self.node.name,
@@ -99,6 +103,7 @@ impl Worker {
             if let Err(why) = self.node.volumes.unpublish(&handle, &on).await {
                 tracing::warn!(volume = %handle, pod = %self.pod.name_any(), why, "volume is not given back");
             }
+            self.asked.lock().remove(&handle);
         }
     }
 

@@ -59,8 +59,13 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// A pod that has just come to the node.
-    pub fn new(node: Arc<NodeParts>, pod: Pod, changes: watch::Receiver<Option<Pod>>) -> Self {
+    /// A pod that has just come to the node; `asked`: volumes that it has there from before the machine was off.
+    pub fn new(
+        node: Arc<NodeParts>,
+        pod: Pod,
+        changes: watch::Receiver<Option<Pod>>,
+        asked: BTreeSet<String>,
+    ) -> Self {
         let record = PodRecord::new(&pod, &node.host_ip, node.context.now());
         Self {
             node,
@@ -70,7 +75,7 @@ impl Worker {
             started: Mutex::default(),
             previous: Mutex::default(),
             mounted: Mutex::default(),
-            asked: Mutex::default(),
+            asked: Mutex::new(asked),
             reported: tokio::sync::Mutex::new(Value::Null),
         }
     }
@@ -107,7 +112,14 @@ impl Worker {
             .status
             .as_ref()
             .and_then(|status| status.phase.as_deref());
-        if !matches!(phase, Some("Succeeded" | "Failed")) {
+        let was_over = self.record.lock().is_over;
+        if matches!(phase, Some("Succeeded" | "Failed")) {
+            // All is said.
+        } else if was_over {
+            // It ran when the machine went down, and is not to run again.
+            self.report().await;
+            self.unmount().await;
+        } else {
             self.report().await;
             self.mount().await;
             self.report().await;
@@ -355,6 +367,7 @@ impl Worker {
             .spec
             .as_ref()
             .and_then(|spec| spec.service_account_name.clone());
+        let dead = self.node.power().child_token();
         let plan = Plan {
             pod: &self.pod,
             spec,
@@ -364,7 +377,8 @@ impl Worker {
             folder: &pod_folder(&self.node.root, &self.pod)
                 .join("containers")
                 .join(&spec.name),
-            client: (self.node.client_for)(&namespace, account.as_deref().unwrap_or("default")),
+            client: (self.node.client_for)(&namespace, account.as_deref().unwrap_or("default"), dead.clone()),
+            dead,
             clock: self.node.context.clock.clone(),
             stop: CancellationToken::new(),
             id: format!("sandbox://{id}"),
@@ -402,6 +416,7 @@ impl Worker {
                 started: since,
                 finished: now,
                 id: started.id.clone(),
+                reason: None,
             };
             record.state = State::Ended(ended);
         }

@@ -26,8 +26,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::machinery::Steady;
+
 use super::Settings;
-use super::backoff::Steady;
 use super::cluster::{Cluster, Watched, names};
 use super::csi::{CallError, Csi};
 use super::events::Events;

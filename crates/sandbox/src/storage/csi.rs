@@ -1,13 +1,15 @@
 //! The CSI driver, called in process: every call has a deadline and an error as the sidecars report it.
 //!
-//! All calls go through [`Csi::call`]: a fault that storage can have (slow, refused, failing now and then) belongs
-//! there.
+//! All calls go through [`Csi::run`], which asks the rules ([`super::faults`]) what goes wrong.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use caravel_api_server::faults::Subject;
 use caravel_csi_driver::Driver;
 use caravel_csi_driver::csi::controller_server::Controller;
 use caravel_csi_driver::csi::node_server::Node;
@@ -18,7 +20,11 @@ use caravel_csi_driver::csi::{
     DeleteSnapshotRequest, DeleteVolumeRequest, ListSnapshotsRequest, NodePublishVolumeRequest,
     NodeUnpublishVolumeRequest, Snapshot, Volume, VolumeCapability,
 };
+use parking_lot::Mutex;
+use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
+
+use super::faults::{CsiFault, CsiRules};
 
 /// Above the driver's own patience with writers (30 s), so that its reason is what is reported.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -41,34 +47,92 @@ impl fmt::Display for CallError {
 #[derive(Clone)]
 pub(super) struct Csi {
     driver: Driver,
+    faults: Arc<CsiRules>,
+    /// Snapshots that a rule keeps from being ready, by handle, and until when.
+    unready: Arc<Mutex<BTreeMap<String, Instant>>>,
 }
 
 impl Csi {
-    pub fn new(driver: Driver) -> Self {
-        Self { driver }
+    pub fn new(driver: Driver, faults: Arc<CsiRules>) -> Self {
+        Self {
+            driver,
+            faults,
+            unready: Arc::default(),
+        }
     }
 
     async fn call<T>(
         &self,
         name: &'static str,
+        object: &str,
         answer: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, CallError> {
+        self.run(name, object, answer).await.map(|(answer, _)| answer)
+    }
+
+    /// The driver's answer, and for how long what was made is not ready.
+    async fn run<T>(
+        &self,
+        name: &'static str,
+        object: &str,
+        answer: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<(T, Duration), CallError> {
+        let failed = |code, message| Err(CallError { code, message });
+        let fault = self.faults.fault(&Subject {
+            operation: name,
+            name: object,
+            ..Subject::default()
+        });
+        let mut wait = Duration::ZERO;
+        let mut unready = Duration::ZERO;
+        match &fault {
+            Some(CsiFault::Fail(code, message)) => return failed(*code, message.clone()),
+            Some(CsiFault::DiskFull) => {
+                return failed(
+                    Code::ResourceExhausted,
+                    format!("{object}: no space left on device"),
+                );
+            }
+            Some(CsiFault::Slow(time)) => wait = *time,
+            Some(CsiFault::NotReadyFor(time)) => unready = *time,
+            Some(CsiFault::LostAnswer) | None => {}
+        }
+        let answer = async {
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+            answer.await
+        };
         match tokio::time::timeout(DEADLINE, answer).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(CallError {
-                code: status.code(),
-                message: status.message().to_owned(),
-            }),
-            Err(_) => Err(CallError {
-                code: Code::DeadlineExceeded,
-                message: format!("{name}: no answer within {} s", DEADLINE.as_secs()),
-            }),
+            Ok(Ok(_)) if fault == Some(CsiFault::LostAnswer) => {
+                failed(Code::Unavailable, "error reading from server: EOF".to_owned())
+            }
+            Ok(Ok(response)) => Ok((response.into_inner(), unready)),
+            Ok(Err(status)) => failed(status.code(), status.message().to_owned()),
+            Err(_) => failed(
+                Code::DeadlineExceeded,
+                format!("{name}: no answer within {} s", DEADLINE.as_secs()),
+            ),
         }
     }
 
+    /// The snapshot as the storage shows it at this moment.
+    fn shown(&self, mut snapshot: Snapshot) -> Snapshot {
+        let mut unready = self.unready.lock();
+        if let Some(until) = unready.get(&snapshot.snapshot_id) {
+            if *until > Instant::now() {
+                snapshot.ready_to_use = false;
+            } else {
+                unready.remove(&snapshot.snapshot_id);
+            }
+        }
+        snapshot
+    }
+
     pub async fn create_volume(&self, request: CreateVolumeRequest) -> Result<Volume, CallError> {
+        let name = request.name.clone();
         let answer = self.driver.create_volume(Request::new(request));
-        required(self.call("CreateVolume", answer).await?.volume, "volume")
+        required(self.call("CreateVolume", &name, answer).await?.volume, "volume")
     }
 
     pub async fn delete_volume(&self, handle: &str) -> Result<(), CallError> {
@@ -77,7 +141,7 @@ impl Csi {
             ..DeleteVolumeRequest::default()
         };
         let answer = self.driver.delete_volume(Request::new(request));
-        self.call("DeleteVolume", answer).await.map(drop)
+        self.call("DeleteVolume", handle, answer).await.map(drop)
     }
 
     /// Bytes that the volume has afterwards.
@@ -92,7 +156,7 @@ impl Csi {
             ..ControllerExpandVolumeRequest::default()
         };
         let answer = self.driver.controller_expand_volume(Request::new(request));
-        let grown = self.call("ControllerExpandVolume", answer).await?;
+        let grown = self.call("ControllerExpandVolume", handle, answer).await?;
         Ok(grown.capacity_bytes)
     }
 
@@ -103,7 +167,17 @@ impl Csi {
             ..CreateSnapshotRequest::default()
         };
         let answer = self.driver.create_snapshot(Request::new(request));
-        required(self.call("CreateSnapshot", answer).await?.snapshot, "snapshot")
+        let (answer, unready) = self.run("CreateSnapshot", handle, answer).await?;
+        let snapshot = required(answer.snapshot, "snapshot")?;
+        if !unready.is_zero() {
+            let until = Instant::now() + unready;
+            // Asked again, the storage does not begin anew.
+            self.unready
+                .lock()
+                .entry(snapshot.snapshot_id.clone())
+                .or_insert(until);
+        }
+        Ok(self.shown(snapshot))
     }
 
     pub async fn delete_snapshot(&self, handle: &str) -> Result<(), CallError> {
@@ -112,7 +186,7 @@ impl Csi {
             ..DeleteSnapshotRequest::default()
         };
         let answer = self.driver.delete_snapshot(Request::new(request));
-        self.call("DeleteSnapshot", answer).await.map(drop)
+        self.call("DeleteSnapshot", handle, answer).await.map(drop)
     }
 
     /// The snapshot that exists under this handle.
@@ -123,15 +197,16 @@ impl Csi {
         };
         let answer = self.driver.list_snapshots(Request::new(request));
         let found = self
-            .call("ListSnapshots", answer)
+            .call("ListSnapshots", handle, answer)
             .await?
             .entries
             .into_iter()
             .next();
-        found.and_then(|entry| entry.snapshot).ok_or_else(|| CallError {
+        let found = found.and_then(|entry| entry.snapshot).ok_or_else(|| CallError {
             code: Code::NotFound,
             message: format!("can not find snapshot for snapshotID {handle}"),
-        })
+        })?;
+        Ok(self.shown(found))
     }
 
     pub async fn publish(
@@ -149,7 +224,7 @@ impl Csi {
             ..NodePublishVolumeRequest::default()
         };
         let answer = self.driver.node_publish_volume(Request::new(request));
-        self.call("NodePublishVolume", answer).await.map(drop)
+        self.call("NodePublishVolume", handle, answer).await.map(drop)
     }
 
     pub async fn unpublish(&self, handle: &str, target: &Path) -> Result<(), CallError> {
@@ -158,7 +233,7 @@ impl Csi {
             target_path: target.display().to_string(),
         };
         let answer = self.driver.node_unpublish_volume(Request::new(request));
-        self.call("NodeUnpublishVolume", answer).await.map(drop)
+        self.call("NodeUnpublishVolume", handle, answer).await.map(drop)
     }
 }
 

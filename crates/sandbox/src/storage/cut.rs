@@ -215,7 +215,8 @@ impl Controller {
             return Ok(true);
         };
         let (status, is_final, is_good) = match result {
-            Ok(found) => (known(&found), true, true),
+            // Not ready yet: it is asked for again, later each time.
+            Ok(found) => (known(&found), true, found.ready_to_use),
             Err((cause, message)) => {
                 let component = self.snapshotter();
                 let note = Note::warning(reason, message.clone());

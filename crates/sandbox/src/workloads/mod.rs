@@ -4,9 +4,11 @@
 
 mod daemon_set;
 mod deployment;
+mod eviction;
 mod garbage;
 mod job;
 mod namespace;
+mod node_lifecycle;
 mod pods;
 mod replica_set;
 mod rollout;
@@ -40,4 +42,10 @@ pub fn start(context: &Context, watches: &mut Watches, certificate_authority: St
     spawn(context, watches, daemon_set::DaemonSets::new(context.clone()));
     spawn(context, watches, job::Jobs(context.clone()));
     spawn(context, watches, service::Services(context.clone()));
+    spawn(
+        context,
+        watches,
+        node_lifecycle::NodeLifecycle::new(context.clone()),
+    );
+    spawn(context, watches, eviction::Evictions::new(context.clone()));
 }

@@ -5,7 +5,9 @@
 
 mod garbage;
 mod namespaces;
+mod nodes;
 mod pods;
+mod repeats;
 mod volumes;
 mod workloads;
 mod world;

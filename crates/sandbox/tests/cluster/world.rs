@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use caravel_api_server::TokioClock;
 use caravel_sandbox::{Container, ExecRequest, Program, Sandbox};
-use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::{Api, ListParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
@@ -47,6 +48,7 @@ impl Program for Shell {
                 "last" => std::fs::write(&container.termination_message, rest).expect("its own file"),
                 "exit" => return rest.parse().expect("a code"),
                 "sleep" => container.stop.cancelled().await,
+                "haunt" => drop(tokio::spawn(haunt(container.client.clone()))),
                 "ignore" => std::future::pending().await,
                 "panic" => panic!("as asked"),
                 other => container.log.write(format!("{other}: not found\n").as_bytes()),
@@ -61,10 +63,23 @@ impl Program for Shell {
     }
 }
 
+/// Writes ConfigMap `ghost` every second, whatever becomes of who started it.
+async fn haunt(client: Client) {
+    let api: Api<ConfigMap> = Api::namespaced(client, "default");
+    for turn in 0.. {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "ghost"}, "data": {"turn": turn.to_string()}});
+        let _ = api
+            .patch("ghost", &PatchParams::apply("ghost"), &Patch::Apply(map))
+            .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// A running cluster.
 pub struct World {
     pub sandbox: Sandbox,
     pub client: Client,
+    patience: Duration,
 }
 
 impl World {
@@ -76,7 +91,33 @@ impl World {
             .start();
         let sandbox = sandbox.await.unwrap();
         let client = sandbox.client();
-        Self { sandbox, client }
+        Self {
+            sandbox,
+            client,
+            patience: SOON,
+        }
+    }
+
+    /// On a paused clock, where waiting costs nothing.
+    pub async fn still(nodes: usize) -> Self {
+        Self::of_still(Sandbox::builder().nodes(nodes).seed(1)).await
+    }
+
+    /// As [`Self::still`], of this sandbox to be.
+    pub async fn of_still(sandbox: caravel_sandbox::Builder) -> Self {
+        let start = "2026-01-01T00:00:00Z".parse().unwrap();
+        let sandbox = sandbox
+            .inline()
+            .clock(Arc::new(TokioClock::starting_at(start)))
+            .image("shell", Arc::new(Shell))
+            .start();
+        let sandbox = sandbox.await.unwrap();
+        let client = sandbox.client();
+        Self {
+            sandbox,
+            client,
+            patience: Duration::from_secs(7200),
+        }
     }
 
     pub async fn start() -> Self {
@@ -117,7 +158,7 @@ impl World {
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let wanted = await_condition(api.clone(), name, |object: Option<&K>| object.is_some_and(&is_so));
-        match tokio::time::timeout(SOON, wanted).await {
+        match tokio::time::timeout(self.patience, wanted).await {
             Ok(found) => found.unwrap().unwrap(),
             Err(_) => panic!("{name} never was so: {:#?}", api.get_opt(name).await),
         }
@@ -128,7 +169,7 @@ impl World {
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let gone = await_condition(api.clone(), name, |object: Option<&K>| object.is_none());
-        if tokio::time::timeout(SOON, gone).await.is_err() {
+        if tokio::time::timeout(self.patience, gone).await.is_err() {
             panic!("{name} never went: {:#?}", api.get_opt(name).await);
         }
     }

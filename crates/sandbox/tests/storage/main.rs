@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod claims;
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod snapshots;
 #[cfg(test)]
 mod volumes;

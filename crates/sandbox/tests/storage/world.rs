@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use caravel_api_server::{ApiServer, SystemClock};
 use caravel_csi::{VolumeSnapshot, VolumeSnapshotContent};
 use caravel_csi_driver::{Config, Driver};
-use caravel_sandbox::storage::{self, Settings, Storage};
+use caravel_sandbox::storage::{self, CsiRules, Settings, Storage};
 use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -24,6 +24,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct World {
     pub client: Client,
     pub storage: Storage,
+    pub faults: Arc<CsiRules>,
     pub folder: tempfile::TempDir,
     _stop: DropGuard,
     _server: ApiServer,
@@ -48,15 +49,18 @@ impl World {
         .unwrap();
         storage::install(&client).await.unwrap();
         let stop = CancellationToken::new();
+        let faults = Arc::new(CsiRules::new(1));
         let settings = Settings {
             driver_name: storage::DRIVER.into(),
             pods: folder.path().join("pods"),
             clock: Arc::new(SystemClock),
+            faults: faults.clone(),
         };
         let storage = storage::spawn(client.clone(), driver, settings, stop.clone());
         let world = Self {
             client,
             storage,
+            faults,
             folder,
             _stop: stop.drop_guard(),
             _server: server,

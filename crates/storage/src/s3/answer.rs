@@ -176,7 +176,7 @@ impl Place {
 
     fn answered(&self, status: StatusCode, code: &str, message: &str) -> (StorageErrorKind, String) {
         use StorageErrorKind::{
-            AlreadyExists, Damaged, Denied, Misconfigured, NotFound, Unavailable, Unsupported,
+            AlreadyExists, Damaged, Denied, Misconfigured, NoSpace, NotFound, Unavailable, Unsupported,
         };
         let Self {
             bucket,
@@ -198,6 +198,13 @@ impl Place {
                 Misconfigured,
                 format!(
                     "bucket {bucket} does not exist at {server}: create it, or correct objectStorage.bucket"
+                ),
+            ),
+            // What MinIO, Ceph and others say when a disk or a quota is full.
+            (507, _) | (_, "XMinioStorageFull" | "XMinioAdminBucketQuotaExceeded" | "QuotaExceeded") => (
+                NoSpace,
+                format!(
+                    "{server} has no room left for bucket {bucket} ({said}): make room or raise the quota"
                 ),
             ),
             // versitygw says it in a word of its own.

@@ -1,12 +1,12 @@
 //! From settings to a client: what to connect to, as whom, with which limits. Whom to trust is `tls.rs`.
 
-use std::{fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use object_store::{
     BackoffConfig, ClientOptions, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
 };
-use url::Url;
+use url::{Host, Url};
 
 use super::{http::Connector, tls};
 use crate::{Operation, StorageError, StorageErrorKind};
@@ -45,8 +45,11 @@ pub struct S3Config {
     pub ca_pem: Option<Vec<u8>>,
     /// Trusts any certificate: for tests and emergencies.
     pub insecure_skip_tls_verify: bool,
-    /// The key; without one the environment's own is used (web identity, container or instance role).
+    /// The key; without one the role that follows is used.
     pub credentials: Option<S3Credentials>,
+    /// Those of [`ROLE_VARIABLES`] that the process has, with their values (web identity, container role); without any
+    /// the instance's metadata service is asked. Nothing is read from the environment here.
+    pub role: BTreeMap<String, String>,
     /// `AES256` or `aws:kms`: the header that new objects are written with.
     pub server_side_encryption: Option<String>,
     /// The KMS key of `aws:kms`.
@@ -144,13 +147,13 @@ pub fn amazon_s3(config: &S3Config) -> Result<AmazonS3, StorageError> {
         .with_endpoint(config.endpoint_for_builder()?)
         .with_virtual_hosted_style_request(!config.path_style)
         .with_client_options(ClientOptions::new().with_allow_http(is_http))
-        .with_http_connector(Connector::new(tls))
+        .with_http_connector(Connector::new(tls, is_loopback(&address)))
         // TLS already protects the bytes on the way; their SHA-256 would cost a core.
         .with_unsigned_payload(!is_http)
         .with_retry(retries(config));
     builder = match &config.credentials {
         Some(credentials) => with_key(builder, credentials),
-        None => with_environment(builder),
+        None => with_role(builder, &config.role),
     };
     builder = match (config.server_side_encryption.as_deref(), &config.kms_key_id) {
         (None, None) => builder,
@@ -181,23 +184,35 @@ fn with_key(builder: AmazonS3Builder, credentials: &S3Credentials) -> AmazonS3Bu
     }
 }
 
-/// The pod's own role: the variables that EKS, ECS and IRSA set, else the instance's metadata service.
-fn with_environment(mut builder: AmazonS3Builder) -> AmazonS3Builder {
-    const ROLE_VARIABLES: [&str; 7] = [
-        "AWS_WEB_IDENTITY_TOKEN_FILE",
-        "AWS_ROLE_ARN",
-        "AWS_ROLE_SESSION_NAME",
-        "AWS_ENDPOINT_URL_STS",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
-    ];
-    for name in ROLE_VARIABLES {
-        if let (Ok(value), Ok(key)) = (std::env::var(name), name.to_ascii_lowercase().parse()) {
+/// The variables by which EKS, ECS and IRSA give a pod its role.
+pub const ROLE_VARIABLES: [&str; 7] = [
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+];
+
+fn with_role(mut builder: AmazonS3Builder, role: &BTreeMap<String, String>) -> AmazonS3Builder {
+    for (name, value) in role {
+        if let Ok(key) = name.to_ascii_lowercase().parse() {
             builder = builder.with_config(key, value);
         }
     }
     builder
+}
+
+/// Whether an address is on this machine: no proxy is asked for it, as in Go (`net/http`, `ProxyFromEnvironment`) and so
+/// in Velero.
+pub fn is_loopback(address: &Url) -> bool {
+    match address.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
+        None => false,
+    }
 }
 
 fn retries(config: &S3Config) -> RetryConfig {

@@ -27,17 +27,23 @@ const EXPECTED_BODY: u64 = 32 << 20;
 #[derive(Debug)]
 pub(super) struct Connector {
     tls: rustls::ClientConfig,
+    /// The environment's proxies are not asked.
+    direct: bool,
 }
 
 impl Connector {
-    pub(super) fn new(tls: rustls::ClientConfig) -> Self {
-        Self { tls }
+    pub(super) fn new(tls: rustls::ClientConfig, direct: bool) -> Self {
+        Self { tls, direct }
     }
 }
 
 impl HttpConnector for Connector {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder();
+        if self.direct {
+            client = client.no_proxy();
+        }
+        let client = client
             .tls_backend_preconfigured(self.tls.clone())
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)

@@ -32,7 +32,7 @@ use object_store::{
 };
 
 pub use answer::Place;
-pub use client::{DEFAULT_RETRIES, S3Config, S3Credentials, amazon_s3};
+pub use client::{DEFAULT_RETRIES, ROLE_VARIABLES, S3Config, S3Credentials, amazon_s3, is_loopback};
 /// Whom S3 clients trust; for others that follow the addresses a location signs.
 pub use tls::client_config as tls_client_config;
 

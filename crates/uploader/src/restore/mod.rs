@@ -2,7 +2,7 @@
 //!
 //! Every file is new where it is written; holes stay holes. Directories get the modification time that was recorded for
 //! them (Kopia gives them the newest of what they hold, kopia-format.md 10.8). The file system is synced before this
-//! returns, so a node that dies afterwards loses nothing.
+//! returns (`RestoreRequest::synced`), so a node that dies afterwards loses nothing.
 
 mod attributes;
 mod room;
@@ -42,6 +42,7 @@ pub(crate) fn restore(
         path: request.path.clone(),
         sparse: request.sparse,
         parallel_files: request.parallel_files,
+        synced: request.synced,
     };
     directory(repository, root, &request, progress, cancel)
 }
@@ -94,7 +95,9 @@ fn directory(
     if let Some(error) = tree.late.into_inner() {
         return Err(error);
     }
-    rustix::fs::syncfs(&synced).map_err(|error| UploaderError::entry("", "sync", error))?;
+    if request.synced {
+        rustix::fs::syncfs(&synced).map_err(|error| UploaderError::entry("", "sync", error))?;
+    }
     Ok(RestoreOutcome {
         total_bytes: progress.bytes_done(),
     })

@@ -83,7 +83,7 @@ impl Global {
             context: self.kubecontext.clone(),
             ..KubeConfigOptions::default()
         };
-        let config = match &self.kubeconfig {
+        let mut config = match &self.kubeconfig {
             Some(path) => {
                 let file = Kubeconfig::read_from(path).map_err(|error| no_cluster(&error))?;
                 kube::Config::from_custom_kubeconfig(file, &options)
@@ -95,8 +95,23 @@ impl Global {
                 .map_err(|error| no_cluster(&error))?,
             None => kube::Config::infer().await.map_err(|error| no_cluster(&error))?,
         };
+        // A server on this machine is never asked for through the environment's proxy, as with kubectl. One that the
+        // kubeconfig itself names stays.
+        let server = url::Url::parse(&config.cluster_url.to_string());
+        let is_here = server.is_ok_and(|server| caravel_storage::s3::is_loopback(&server));
+        if is_here && config.proxy_url == proxy_of_environment() {
+            config.proxy_url = None;
+        }
         Client::try_from(config).map_err(|error| no_cluster(&error))
     }
+}
+
+/// The proxy that `kube` takes where a kubeconfig names none.
+fn proxy_of_environment() -> Option<http::Uri> {
+    ["HTTPS_PROXY", "https_proxy"].into_iter().find_map(|name| {
+        let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
+        value.parse().ok()
+    })
 }
 
 fn no_cluster(error: &dyn std::error::Error) -> Failure {

@@ -134,6 +134,12 @@ impl Volumes for Published {
             VolumeMode::Block => Ok(()),
         }
     }
+
+    /// These are folders of the machine's own file system: to sync it would write out what everybody on the machine has
+    /// written, and the driver promises nothing after a power cut anyway (`csi-driver`, `folder.rs`).
+    fn outlive_the_machine(&self) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]

@@ -114,19 +114,26 @@ pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = std::fs::OpenOptions::new()
+    create_private(path)?.write_all(content)
+}
+
+/// The same in place of such a file: whoever reads it finds the old or the new one, also after a crash of the machine.
+pub fn replace_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let new = path.with_extension("new");
+    // One that a killed process left.
+    let _ = std::fs::remove_file(&new);
+    let mut file = create_private(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(new, path)
+}
+
+fn create_private(path: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new()
         .create_new(true)
         .write(true)
         .mode(0o600)
-        .open(path)?;
-    file.write_all(content)
-}
-
-/// The same, whole or not at all where there was such a file.
-pub fn replace_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let new = path.with_extension("new");
-    write_private(&new, content)?;
-    std::fs::rename(new, path)
+        .open(path)
 }
 
 /// Bytes of all files below a folder; what cannot be read counts nothing.

@@ -6,6 +6,7 @@
 //! container.rs       the image velero/velero: our server, node agent and data movers as tasks
 //! container_log.rs   what they log becomes the log of their containers
 //! object_store.rs    S3 on loopback over a folder
+//! state.rs           what stays in `--dir`, and is found again
 //! shop.rs            the application of the stories, whose checksums tell whether a restore is right
 //! fingerprint.rs     what a volume holds, for comparing
 //! story/             `sandbox demo`: the stories and how they are told
@@ -20,6 +21,7 @@ mod fingerprint;
 mod folder;
 mod object_store;
 mod shop;
+mod state;
 mod story;
 mod world;
 
@@ -27,6 +29,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use self::folder::Folder;
+use self::shop::Size;
+use self::state::Saved;
 use self::world::World;
 use crate::cli::connection::Global;
 use crate::cli::failure::{Failure, Outcome};
@@ -45,8 +49,20 @@ pub struct Args {
     /// Port of the Kubernetes API on 127.0.0.1 [default: a free one].
     #[arg(long)]
     port: Option<u16>,
+    /// Files that an application of the image caravel/shop fills an empty volume with.
+    #[arg(long, hide = true, default_value_t = Size::STORY.pages)]
+    pages: usize,
     #[command(subcommand)]
     command: Option<Command>,
+}
+
+impl Args {
+    fn size(&self) -> Size {
+        Size {
+            pages: self.pages.max(1),
+            ..Size::STORY
+        }
+    }
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -71,11 +87,12 @@ async fn stay(args: &Args) -> Outcome {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port.unwrap_or(0)));
     is_free(address)?;
     let folder = Folder::open(args.dir.as_deref())?;
+    let saved = Saved::find(folder.path())?;
     let path = folder.path().join("kubeconfig");
     write_kubeconfig(&path, "")?;
     let mut ended = Box::pin(interrupted());
     let world = tokio::select! {
-        world = World::start(folder, shop::Size::STORY) => world?,
+        world = World::start(folder, args.size(), saved) => world?,
         ended = &mut ended => return ended,
     };
     let serving = world.sandbox.api().serve(address).await.map_err(|error| {

@@ -19,7 +19,10 @@ use tokio::net::TcpListener;
 use tokio::sync::RwLock;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::files::Files;
 use super::folder;
+
+mod files;
 
 /// The bucket that backups go to.
 pub const BUCKET: &str = "backups";
@@ -44,7 +47,7 @@ impl ObjectStore {
             .with_context(|| format!("cannot make the bucket {}", bucket.display()))?;
         let credentials_file = folder.join("credentials");
         let key = Key::of(&credentials_file)?;
-        let files = s3s_fs::FileSystem::new(&objects)
+        let files = Files::new(&objects)
             .map_err(|error| anyhow::anyhow!("cannot serve {}: {error:?}", objects.display()))?;
         let mut service = S3ServiceBuilder::new(files);
         service.set_auth(SimpleAuth::from_single(key.id.clone(), key.secret.clone()));

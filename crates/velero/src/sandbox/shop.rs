@@ -2,7 +2,9 @@
 //!
 //! It keeps pages on its volume and a ledger with the generation and checksum of all of them. Started on an empty
 //! volume it fills it; started on its data it reads every byte and ends with code 1 when one is wrong. The pages are
-//! made by a cheap generator from their number and generation, so nothing is held in memory.
+//! made by a cheap generator from their number and generation, so nothing is held in memory. A change of several pages
+//! and the ledger is one transaction: it holds the volume's writers' lock ([`Writers`]), so that no snapshot has half
+//! of it.
 //!
 //! ```text
 //! /data/ledger                    one line a change: generation, pages, checksum over all pages
@@ -19,7 +21,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use caravel_sandbox::{Container, ExecRequest, Program};
+use caravel_sandbox::{Container, ExecRequest, Program, Writers};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -74,6 +76,7 @@ impl Shop {
 
     fn open(&self, folder: &Path) -> io::Result<String> {
         if pages::is_empty(folder)? {
+            let _whole = Writers::of(folder)?.write_blocking();
             pages::fill(folder, self.size)?;
             return Ok(format!(
                 "filled the volume: {} pages, {}",
@@ -128,7 +131,7 @@ impl Program for Shop {
         let work: Box<dyn FnOnce() -> io::Result<String> + Send> = match words[..] {
             ["shop", "verify"] => Box::new(move || pages::verify(&folder)),
             ["shop", "sell", count] => match count.parse() {
-                Ok(count) => Box::new(move || pages::change(&folder, count)),
+                Ok(count) => Box::new(move || change(&folder, count)),
                 Err(_) => return (Bytes::from_static(b"shop sell: how many pages?\n"), 2),
             },
             _ => {
@@ -163,7 +166,13 @@ pub fn sell(shop: &Shop, namespace: &str, count: usize) -> io::Result<String> {
     let folder = shop
         .volume(namespace)
         .ok_or_else(|| io::Error::other(format!("no shop is open in namespace {namespace}")))?;
-    pages::change(&folder, count)
+    change(&folder, count)
+}
+
+/// One transaction: a snapshot has all of it or nothing. Blocks; not on a thread that drives tasks.
+fn change(folder: &Path, count: usize) -> io::Result<String> {
+    let _whole = Writers::of(folder)?.write_blocking();
+    pages::change(folder, count)
 }
 
 /// Changes one byte of a page and nothing else, its time included.

@@ -6,13 +6,11 @@ use super::{ContentWriter, Session, State};
 use crate::{
     blob::names::SessionId,
     content::ContentId,
-    epoch::EpochState,
+    epoch::{EpochState, IndexManager, legacy},
     error::{RepositoryError, RepositoryErrorKind, Result},
-    index::{Entry, PackNames, v2},
+    index::{self, Entry, PackNames, shards},
 };
 
-/// One index blob holds at most this many entries; more are divided by the hash of their names (7.4).
-const MAX_SHARD: usize = 16_000_000;
 /// How often the epoch may move on while we write before we give up.
 const ATTEMPTS: usize = 3;
 
@@ -20,23 +18,9 @@ impl ContentWriter {
     /// Marks a content as deleted with the next commit. Its bytes stay readable until maintenance has come by.
     pub fn delete(&self, id: &ContentId) -> Result<()> {
         let committed = self.committed.fresh()?;
-        let Some(entry) = committed.index.find(id).filter(|entry| !entry.deleted) else {
-            return Ok(());
-        };
-        let pack = committed.index.pack_name(entry);
-        let now = u32::try_from(self.environment.now_secs()).unwrap_or(u32::MAX);
-        let timestamp = now.max(entry.timestamp.saturating_add(1));
-        let mut state = self.state.lock();
-        let tombstone = Entry {
-            deleted: true,
-            timestamp,
-            pack: state.packs.number(pack),
-            ..*entry
-        };
-        if let Some(open) = &mut state.metadata {
-            open.note(tombstone, pack);
+        if let Some(entry) = committed.index.find(id).filter(|entry| !entry.deleted) {
+            self.tombstone(&entry, committed.index.pack_name(&entry));
         }
-        state.pending.insert(*id, Some(tombstone));
         Ok(())
     }
 
@@ -44,6 +28,16 @@ impl ContentWriter {
     ///
     /// Errors: see [`crate::Writer::commit`]. A marker that cannot be deleted afterwards is no error.
     pub fn commit(&self) -> Result<()> {
+        if self.commit_unread()? {
+            self.committed.refresh()?;
+        }
+        Ok(())
+    }
+
+    /// The same without reading the index afterwards, which may be what is being repaired. Says whether there was
+    /// anything to commit.
+    pub(crate) fn commit_unread(&self) -> Result<bool> {
+        self.check_format()?;
         let (data, metadata) = {
             let mut state = self.state.lock();
             (state.data.take(), state.metadata.take())
@@ -54,13 +48,12 @@ impl ContentWriter {
         self.uploads.drain()?;
         let (entries, packs) = self.pending_entries()?;
         if entries.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         self.write_index(&entries, &packs)?;
         *self.state.lock() = State::default();
         self.end_session();
-        self.committed.refresh()?;
-        Ok(())
+        Ok(true)
     }
 
     fn pending_entries(&self) -> Result<(Vec<Entry>, PackNames)> {
@@ -79,8 +72,15 @@ impl ContentWriter {
         let shards = shards(entries);
         let plain: Vec<Vec<u8>> = shards
             .iter()
-            .map(|shard| v2::encode(shard, packs))
+            .map(|shard| index::encode(self.layout.packs.index_version, shard, packs))
             .collect::<Result<_>>()?;
+        if self.layout.manager == IndexManager::Legacy {
+            for index in &plain {
+                let (name, body) = self.sealer.seal_blob(legacy::INDEX, session.as_str(), index);
+                self.blobs.put(&name, Bytes::from(body))?;
+            }
+            return Ok(());
+        }
         for _ in 0..ATTEMPTS {
             let epoch = self.write_epoch()?;
             let mut written = Vec::new();
@@ -123,24 +123,4 @@ impl ContentWriter {
             marker: None,
         };
     }
-}
-
-fn shards(entries: &[Entry]) -> Vec<Vec<Entry>> {
-    let count = entries.len().div_ceil(MAX_SHARD);
-    if count <= 1 {
-        return vec![entries.to_vec()];
-    }
-    let mut shards = vec![Vec::new(); count];
-    for entry in entries {
-        let hash = fnv1a(entry.id.to_string().as_bytes()) as usize;
-        shards[hash % count].push(*entry);
-    }
-    shards.retain(|shard| !shard.is_empty());
-    shards
-}
-
-fn fnv1a(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
 }

@@ -31,7 +31,7 @@ fn repository(storage: &Arc<MemoryStorage>) -> Repository {
         .unwrap()
 }
 
-fn writer(repository: &Repository) -> ContentWriter {
+fn writer(repository: &Repository, pack_size: usize) -> ContentWriter {
     let inner = &repository.inner;
     ContentWriter::new(WriterParts {
         blobs: inner.blobs.clone(),
@@ -39,8 +39,12 @@ fn writer(repository: &Repository) -> ContentWriter {
         environment: inner.environment.clone(),
         committed: inner.committed.clone(),
         identity: inner.identity.clone(),
-        format_version: 3,
-        pack_size: 1 << 20,
+        layout: Layout {
+            pack_size,
+            ..Layout::of(&inner.format).unwrap()
+        },
+        format: inner.format.clone(),
+        guard: inner.guard.clone(),
     })
 }
 
@@ -48,8 +52,8 @@ fn writer(repository: &Repository) -> ContentWriter {
 fn content_marked_as_deleted_is_written_afresh_and_outdoes_its_tombstone() {
     let storage = Arc::new(MemoryStorage::new());
     let repository = repository(&storage);
-    let writer = writer(&repository);
-    let id = writer.write(None, b"bytes", false).unwrap();
+    let writer = writer(&repository, 1 << 20);
+    let id = writer.write(None, b"bytes", None).unwrap();
     writer.commit().unwrap();
     writer.delete(&id).unwrap();
     writer.commit().unwrap();
@@ -60,11 +64,11 @@ fn content_marked_as_deleted_is_written_afresh_and_outdoes_its_tombstone() {
         b"bytes",
         "readable until its pack goes"
     );
-    let tombstone = *repository.inner.committed.current().index.find(&id).unwrap();
+    let tombstone = repository.inner.committed.current().index.find(&id).unwrap();
 
-    assert_eq!(writer.write(None, b"bytes", false).unwrap(), id);
+    assert_eq!(writer.write(None, b"bytes", None).unwrap(), id);
     writer.commit().unwrap();
-    let fresh = *repository.inner.committed.current().index.find(&id).unwrap();
+    let fresh = repository.inner.committed.current().index.find(&id).unwrap();
     assert!(!fresh.deleted && fresh.timestamp > tombstone.timestamp);
     assert_eq!(
         storage.list("p").now_or_never().unwrap().unwrap().len(),
@@ -78,12 +82,11 @@ fn content_marked_as_deleted_is_written_afresh_and_outdoes_its_tombstone() {
 fn small_contents_of_one_data_pack_are_read_across_windows() {
     let storage = Arc::new(MemoryStorage::new());
     let repository = repository(&storage);
-    let mut parts = writer(&repository);
-    parts.pack_size = 20 << 20;
+    let parts = writer(&repository, 20 << 20);
     let contents: Vec<(ContentId, Vec<u8>)> = (0..40u8)
         .map(|n| {
             let bytes = vec![n; 200_000 + usize::from(n)];
-            (parts.write(None, &bytes, false).unwrap(), bytes)
+            (parts.write(None, &bytes, None).unwrap(), bytes)
         })
         .collect();
     parts.commit().unwrap();

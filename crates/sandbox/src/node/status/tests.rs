@@ -20,6 +20,7 @@ fn ended(code: i32) -> State {
         started: now(),
         finished: now(),
         id: "sandbox://1".to_owned(),
+        reason: None,
     })
 }
 
@@ -102,4 +103,34 @@ fn a_condition_keeps_its_time_while_its_status_stays() {
     assert_eq!(all[0]["lastTransitionTime"], "2026-01-01T00:00:00Z");
     before.status = serde_json::from_value(json!({"conditions": all})).unwrap();
     assert_eq!(replace_condition(&before, new), None);
+}
+
+#[test]
+fn a_pod_that_ran_when_the_machine_went_down_has_failed_unless_it_may_be_restarted() {
+    let met_again = |policy: &str| {
+        let mut pod = pod();
+        pod.spec.as_mut().unwrap().restart_policy = Some(policy.to_owned());
+        let mut record = PodRecord::new(&pod, "172.18.0.2", now());
+        record.init[0].state = ended(0);
+        record.containers[0].state = State::Running {
+            since: now(),
+            id: "sandbox://2".to_owned(),
+        };
+        pod.status = Some(serde_json::from_value(record.status(&pod, &now())).unwrap());
+        PodRecord::new(&pod, "172.18.0.2", now()).status(&pod, &now())
+    };
+    let status = met_again("Never");
+    assert_eq!(status["phase"], "Failed");
+    let ended = &status["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!(
+        (&ended["exitCode"], &ended["reason"]),
+        (&json!(137), &json!("ContainerStatusUnknown"))
+    );
+    assert_eq!(
+        status["initContainerStatuses"][0]["state"]["terminated"]["exitCode"],
+        0
+    );
+    let status = met_again("Always");
+    assert_eq!(status["phase"], "Pending");
+    assert_eq!(status["containerStatuses"][0]["restartCount"], 1);
 }

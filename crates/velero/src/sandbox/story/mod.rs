@@ -92,7 +92,7 @@ pub async fn run(args: &Args) -> Outcome {
 async fn play(story: &Story, folder: Folder, size: Size, spoil: bool) -> Outcome {
     let mut tale = Tale::begin(story.name, story.says)?;
     tale.step("A Kubernetes cluster in this process, with Velero in it")?;
-    let mut world = World::start(folder, size).await?;
+    let mut world = World::start(folder, size, None).await?;
     world.spoil = spoil;
     tale.fact(&format!(
         "one node, storage class {}, object storage {}",

@@ -8,8 +8,9 @@ use kube::runtime::utils::Backoff;
 const FIRST: Duration = Duration::from_millis(50);
 const LONGEST: Duration = Duration::from_secs(2);
 
+/// 50 ms, then twice as long each time, at most 2 s.
 #[derive(Debug, Default)]
-pub(super) struct Steady {
+pub struct Steady {
     failures: u32,
 }
 

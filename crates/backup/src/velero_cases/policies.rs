@@ -1,0 +1,330 @@
+use caravel_cases::{Case, each, read, same};
+use serde_json::{Value, json};
+
+use super::{fails, policies, wants, yaml_names};
+use crate::resource_policies::{
+    ActionType, BuiltVolumePolicy, Capacity, Conditions, Document, Policies, Volume, VolumeFacts,
+    from_config_map,
+};
+
+/// The facts that a case writes down under Go's names.
+fn facts(value: &Value) -> VolumeFacts {
+    let texts = |field: &str| caravel_cases::texts(&value[field]);
+    let text = |field: &str| value[field].as_str().unwrap_or_default().to_owned();
+    let volume = json!({"spec": {"capacity": {"storage": value["capacity"]}, "csi": yaml_names(&value["csi"]), "nfs": yaml_names(&value["nfs"])}});
+    let read = Volume {
+        persistent_volume: Some(&volume),
+        ..Volume::default()
+    };
+    VolumeFacts {
+        storage_class: text("storageClass"),
+        volume_type: text("volumeType"),
+        pvc_labels: serde_json::from_value(value["pvcLabels"].clone()).unwrap_or_default(),
+        pvc_phase: text("pvcPhase"),
+        pvc_volume_mode: text("pvcVolumeMode"),
+        pvc_access_modes: texts("pvcAccessModes"),
+        ..read.facts().unwrap()
+    }
+}
+
+/// One condition of a case, by its YAML name.
+fn condition(case: &Case, fields: &[(&str, &str)]) -> Result<(), String> {
+    let given = case.input("condition");
+    let mut conditions = json!({});
+    for (theirs, name) in fields {
+        conditions[name] = yaml_names(&given[theirs]);
+    }
+    let policies = Policies {
+        volumes: vec![BuiltVolumePolicy {
+            capacity: Capacity::default(),
+            conditions: serde_json::from_value(conditions).unwrap(),
+            action: Default::default(),
+        }],
+        ..Policies::default()
+    };
+    let ours = policies.action_for(&facts(case.input("volume"))).is_some();
+    same(&ours, &wants(case, "expectedMatch"))
+}
+
+#[test]
+fn each_condition_matches_what_it_matches_in_velero() {
+    let plain = |value: &'static str| [(value, value)];
+    each("internal_resourcepolicies/TestCSIConditionMatch.json", |case| {
+        condition(case, &plain("csi"))
+    });
+    each("internal_resourcepolicies/TestNFSConditionMatch.json", |case| {
+        condition(case, &plain("nfs"))
+    });
+    each(
+        "internal_resourcepolicies/TestStorageClassConditionMatch.json",
+        |case| condition(case, &plain("storageClass")),
+    );
+    each("internal_resourcepolicies/TestPVCLabelsMatch.json", |case| {
+        condition(case, &[("labels", "pvcLabels")])
+    });
+    each("internal_resourcepolicies/TestPVCPhaseMatch.json", |case| {
+        condition(case, &[("phases", "pvcPhase")])
+    });
+    each("internal_resourcepolicies/TestPVCVolumeModeMatch.json", |case| {
+        condition(case, &[("volumeMode", "pvcVolumeMode")])
+    });
+    each("internal_resourcepolicies/TestPVCAccessModesMatch.json", |case| {
+        condition(case, &[("accessModes", "pvcAccessModes")])
+    });
+}
+
+fn capacity(value: &Value) -> Capacity {
+    let end = |field: &str| value[field].as_str().unwrap();
+    Capacity::parse(&format!("{},{}", end("lower"), end("upper"))).unwrap()
+}
+
+#[test]
+fn capacities_are_read_and_compared_as_in_velero() {
+    each("internal_resourcepolicies/TestParseCapacity.json", |case| {
+        let ours = Capacity::parse(case.input("input").as_str().unwrap());
+        fails(!case.want("expectedErr").is_null(), &ours)?;
+        let wanted = capacity(case.want("expected"));
+        same(&ours.unwrap_or_default().ends(), &wanted.ends())
+    });
+    each(
+        "internal_resourcepolicies/TestCapacityConditionValidate.json",
+        |case| {
+            same(
+                &!capacity(case.input("capacity")).is_legal(),
+                &wants(case, "wantErr"),
+            )
+        },
+    );
+    each("internal_resourcepolicies/TestCapacityIsInRange.json", |case| {
+        let size = facts(&json!({"capacity": case.input("quantity")})).capacity;
+        same(
+            &capacity(case.input("capacity")).holds(size),
+            &wants(case, "isInRange"),
+        )
+    });
+}
+
+fn given(value: &Value) -> Option<&Value> {
+    (!value.is_null()).then_some(value)
+}
+
+#[test]
+fn a_volumes_type_and_source_are_read_as_in_velero() {
+    let of_pv = |volume: &Value| {
+        Volume {
+            persistent_volume: given(volume),
+            ..Volume::default()
+        }
+        .facts()
+    };
+    let of_pod = |volume: &Value| {
+        Volume {
+            pod_volume: given(volume),
+            ..Volume::default()
+        }
+        .facts()
+    };
+    each("internal_resourcepolicies/TestGetVolumeTypeFromPV.json", |case| {
+        let facts = of_pv(case.input("inputPV")).unwrap_or_default();
+        same(&Value::from(facts.volume_type), case.want("expected"))
+    });
+    each(
+        "internal_resourcepolicies/TestGetVolumeTypeFromVolume.json",
+        |case| {
+            let facts = of_pod(case.input("inputVol")).unwrap_or_default();
+            same(&Value::from(facts.volume_type), case.want("expected"))
+        },
+    );
+    let sources = |case: &Case, facts: VolumeFacts| {
+        let wanted = facts_of_sources(case);
+        same(&(facts.csi, facts.nfs), &(wanted.csi, wanted.nfs))
+    };
+    each("internal_resourcepolicies/TestParsePV.json", |case| {
+        sources(case, of_pv(case.input("inputVolume")).unwrap())
+    });
+    each("internal_resourcepolicies/TestParsePodVolume.json", |case| {
+        sources(case, of_pod(case.input("inputVolume")).unwrap())
+    });
+    each("internal_resourcepolicies/TestParsePVC.json", |case| {
+        let facts = Volume {
+            claim: given(case.input("pvc")),
+            ..Volume::default()
+        }
+        .facts()
+        .unwrap_or_default();
+        let labels = given(case.want("expectedLabels"))
+            .cloned()
+            .unwrap_or_else(|| json!({}));
+        same(&json!(facts.pvc_labels), &labels)?;
+        same(&Value::from(facts.pvc_phase), case.want("expectedPhase"))?;
+        same(
+            &Value::from(facts.pvc_volume_mode),
+            case.want("expectedVolumeMode"),
+        )?;
+        same(
+            &facts.pvc_access_modes,
+            &caravel_cases::texts(case.want("expectedAccessModes")),
+        )
+    });
+    each("internal_resourcepolicies/TestNewVolumeFilterData.json", |case| {
+        let volume = Volume {
+            persistent_volume: given(case.input("pv")),
+            pod_volume: given(case.input("podVol")),
+            claim: given(case.input("pvc")),
+        };
+        let anything =
+            !(case.input("pv").is_null() && case.input("podVol").is_null() && case.input("pvc").is_null());
+        same(&volume.facts().is_some(), &anything)
+    });
+}
+
+fn facts_of_sources(case: &Case) -> VolumeFacts {
+    facts(&json!({"csi": case.want("expectedCSI"), "nfs": case.want("expectedNFS")}))
+}
+
+fn load(case: &Case) -> Result<Policies, String> {
+    let document =
+        Document::read(case.input("yamlData").as_str().unwrap()).map_err(|error| error.to_string())?;
+    Policies::build(document).map_err(|error| error.to_string())
+}
+
+#[test]
+fn documents_are_read_as_strictly_as_by_velero() {
+    each(
+        "internal_resourcepolicies/TestLoadResourcePolicies.json",
+        |case| {
+            let ours = Document::read(case.input("yamlData").as_str().unwrap());
+            fails(wants(case, "wantErr"), &ours)
+        },
+    );
+    each(
+        "internal_resourcepolicies/TestUnmarshalVolumeConditions.json",
+        |case| {
+            let mut input = case.input("input").clone();
+            if input["csi"].is_object() {
+                input["csi"] = yaml_names(&input["csi"]);
+            }
+            let ours: Result<Conditions, _> = serde_json::from_value(input);
+            fails(case.want("expectedError") != "", &ours)
+        },
+    );
+}
+
+#[test]
+fn policies_are_refused_where_velero_refuses_them() {
+    each("internal_resourcepolicies/TestValidate.json", |case| {
+        let ours = policies(case.input("res"))
+            .and_then(|policies| policies.validate().map_err(|error| error.to_string()));
+        fails(wants(case, "wantErr"), &ours)
+    });
+    each("internal_resourcepolicies/TestValidateForRestore.json", |case| {
+        let ours = policies(case.input("res"))
+            .and_then(|policies| policies.validate_for_restore().map_err(|error| error.to_string()));
+        fails(wants(case, "wantErr"), &ours)
+    });
+    for file in [
+        "internal_resourcepolicies/TestNamespacedFilterPolicies.json",
+        "internal_resourcepolicies/TestClusterScopedFilterPolicies.json",
+    ] {
+        each(file, |case| {
+            let ours = load(case).and_then(|policies| policies.validate().map_err(|error| error.to_string()));
+            fails(wants(case, "wantErr"), &ours)?;
+            let (said, wanted) = (
+                ours.err().unwrap_or_default(),
+                case.want("errMsg").as_str().unwrap(),
+            );
+            if said.contains(wanted) {
+                Ok(())
+            } else {
+                Err(format!("{said:?} does not say {wanted:?}"))
+            }
+        });
+    }
+}
+
+#[test]
+fn the_action_is_that_of_the_first_matching_policy() {
+    each("internal_resourcepolicies/TestGetMatchAction.json", |case| {
+        let policies = load(case)?;
+        policies.validate().map_err(|error| error.to_string())?;
+        let volume = Volume {
+            persistent_volume: given(case.input("vol")),
+            pod_volume: given(case.input("podVol")),
+            claim: given(case.input("pvc")),
+        };
+        let action = policies.action_for(&volume.facts().ok_or("nothing to look at")?);
+        same(
+            &action.is_some_and(|action| action.kind == ActionType::Skip),
+            &wants(case, "skip"),
+        )
+    });
+    let fixture = caravel_cases::folder()
+        .map(|folder| folder.join("fixtures/internal_resourcepolicies/TestGetResourceMatchedAction.json"));
+    let Some(fixture) = fixture else { return };
+    let fixture: Value = serde_json::from_str(&std::fs::read_to_string(fixture).unwrap()).unwrap();
+    each(
+        "internal_resourcepolicies/TestGetResourceMatchedAction.json",
+        |case| {
+            let document = given(case.input("resourcePolicies")).unwrap_or(&fixture["resPolicies"]["value"]);
+            let action = policies(document)?
+                .action_for(&facts(case.input("volume")))
+                .map(|action| action.kind.to_string());
+            same(&json!(action), &case.want("expectedAction")["Type"])
+        },
+    );
+}
+
+#[test]
+fn a_volume_policy_is_asked_with_something() {
+    each(
+        "internal_resourcepolicies/TestGetMatchAction_Errors.json",
+        |case| {
+            // Another type than a volume cannot be passed in Rust; nothing at all is the second case.
+            same(
+                &Volume::default().facts().is_none(),
+                &!case.want("expectedErr").is_null(),
+            )
+        },
+    );
+}
+
+fn config_map(value: &Value) -> k8s_openapi::api::core::v1::ConfigMap {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+#[test]
+fn a_config_map_holds_one_document() {
+    each(
+        "internal_resourcepolicies/TestGetResourcePoliciesFromConfig.json",
+        |case| {
+            if case.input("cm").is_null() {
+                // There is no ConfigMap to read: in Rust that is a type.
+                return Ok(());
+            }
+            let wanted = !matches!(case.want("expectedErr").as_str(), None | Some(""));
+            fails(wanted, &from_config_map(&config_map(case.input("cm"))))
+        },
+    );
+    let Some(folder) = caravel_cases::folder() else {
+        return;
+    };
+    let path = folder.join("fixtures/internal_resourcepolicies/TestGetResourcePoliciesFromBackup.json");
+    let fixture: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let maps: Vec<&Value> = fixture
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|local| &local["value"])
+        .collect();
+    for case in read("internal_resourcepolicies/TestGetResourcePoliciesFromBackup.json").unwrap() {
+        let name = &case.input("backup")["spec"]["resourcePolicy"]["name"];
+        // One that does not exist, and another kind than ConfigMap, are the controller's: `policies_of` there.
+        let Some(map) = maps.iter().find(|map| map["metadata"]["name"] == *name) else {
+            continue;
+        };
+        if case.input("backup")["spec"]["resourcePolicy"]["kind"] == "configmap" {
+            let ours = crate::resource_policies::for_backup(&config_map(map));
+            fails(case.want("expectedErr") != "", &ours).unwrap();
+        }
+    }
+}

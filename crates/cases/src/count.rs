@@ -1,0 +1,180 @@
+//! How many cases pass: `README.md`, and the test that keeps it fresh.
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::fmt::Write as _;
+    use std::path::{Path, PathBuf};
+
+    use crate::ledger::{ENTRIES, Standing};
+    use crate::{folder, read};
+
+    /// Packages that issue 6 answers for; the others belong to other issues.
+    fn ours(package: &str) -> bool {
+        const PREFIXES: &[&str] = &[
+            "internal_",
+            "pkg_archive",
+            "pkg_backup",
+            "pkg_controller",
+            "pkg_discovery",
+            "pkg_itemblock",
+            "pkg_label",
+            "pkg_persistence",
+            "pkg_restore",
+            "pkg_types",
+            "pkg_util_collections",
+            "pkg_util_kube",
+            "pkg_util_results",
+            "pkg_util_velero",
+            "pkg_util_wildcard",
+        ];
+        PREFIXES.iter().any(|prefix| package.starts_with(prefix))
+    }
+
+    fn crates() -> PathBuf {
+        let own = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        PathBuf::from(own).parent().expect("crates").to_owned()
+    }
+
+    fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("a folder of ours").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                rust_files(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// `pkg_x/TestY.json` wherever a test of ours names it in a text of its own.
+    fn named_by_tests() -> BTreeSet<String> {
+        let mut files = Vec::new();
+        rust_files(&crates(), &mut files);
+        files.retain(|path| !path.starts_with(crates().join("cases")));
+        let texts = files
+            .iter()
+            .map(|path| std::fs::read_to_string(path).expect("a file of ours"));
+        texts
+            .flat_map(|text| {
+                text.split('"')
+                    .filter(|part| part.ends_with(".json") && part.contains("/Test"))
+                    .map(str::to_owned)
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    #[derive(Default)]
+    struct Counts {
+        cases: usize,
+        pass: usize,
+        different: usize,
+        not_yet: usize,
+    }
+
+    fn table() -> Option<String> {
+        let named = named_by_tests();
+        let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
+        let folder = folder()?;
+        for package in std::fs::read_dir(&folder).expect("readable").flatten() {
+            let package_name = package.file_name().to_string_lossy().into_owned();
+            if package_name == "fixtures" || !package.path().is_dir() {
+                continue;
+            }
+            for file in std::fs::read_dir(package.path()).expect("readable").flatten() {
+                let path = format!("{package_name}/{}", file.file_name().to_string_lossy());
+                let cases = read(&path)?.len();
+                let listed = |standing| {
+                    let entries = ENTRIES
+                        .iter()
+                        .filter(|entry| entry.file == path && entry.standing == standing);
+                    entries.map(|entry| entry.indexes.len()).sum::<usize>()
+                };
+                let (different, not_yet) = (listed(Standing::Different), listed(Standing::NotYet));
+                let sum = counts.entry(package_name.clone()).or_default();
+                sum.cases += cases;
+                sum.different += different;
+                if named.contains(&path) {
+                    sum.pass += cases - different - not_yet;
+                    sum.not_yet += not_yet;
+                } else {
+                    sum.not_yet += cases - different;
+                }
+            }
+        }
+        Some(render(&counts))
+    }
+
+    fn render(counts: &BTreeMap<String, Counts>) -> String {
+        let mut text = String::from(
+            "| package | cases | pass | different on purpose | not yet |\n|---|---|---|---|---|\n",
+        );
+        for mine in [true, false] {
+            let mut all = Counts::default();
+            for (package, count) in counts.iter().filter(|(package, _)| ours(package) == mine) {
+                let Counts {
+                    cases,
+                    pass,
+                    different,
+                    not_yet,
+                } = count;
+                if mine || *pass > 0 {
+                    writeln!(
+                        text,
+                        "| `{package}` | {cases} | {pass} | {different} | {not_yet} |"
+                    )
+                    .expect("a String");
+                }
+                all.cases += cases;
+                all.pass += pass;
+                all.different += different;
+                all.not_yet += not_yet;
+            }
+            let name = if mine {
+                "**issue 6**"
+            } else {
+                "**all other packages**"
+            };
+            writeln!(
+                text,
+                "| {name} | {} | {} | {} | {} |",
+                all.cases, all.pass, all.different, all.not_yet
+            )
+            .expect("a String");
+        }
+        text
+    }
+
+    const START: &str = "<!-- table -->\n";
+
+    #[test]
+    fn the_readme_counts_what_the_tests_run() {
+        let Some(table) = table() else { return };
+        let path = crates().join("cases/README.md");
+        let readme = std::fs::read_to_string(&path).expect("README.md");
+        let (head, _) = readme.split_once(START).expect("the table's place");
+        let fresh = format!("{head}{START}{table}");
+        if std::env::var_os("CARAVEL_BLESS").is_some() {
+            std::fs::write(&path, &fresh).expect("writable");
+            return;
+        }
+        assert!(
+            readme == fresh,
+            "crates/cases/README.md is stale; CARAVEL_BLESS=1 cargo test -p caravel-cases writes:\n{table}"
+        );
+    }
+
+    #[test]
+    fn every_entry_names_a_case_that_exists_and_a_test_that_runs_it() {
+        let Some(folder) = folder() else { return };
+        let named = named_by_tests();
+        for entry in ENTRIES {
+            assert!(folder.join(entry.file).is_file(), "{} does not exist", entry.file);
+            let count = read(entry.file).expect("there").len();
+            let all = entry.standing == Standing::Different && entry.indexes.len() == count;
+            assert!(all || named.contains(entry.file), "no test runs {}", entry.file);
+            assert!(entry.indexes.iter().all(|index| *index < count), "{}", entry.file);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Pods that have to leave their node: driven out by a taint with effect NoExecute, or on a node that is out of service.
+//! `pkg/controller/tainteviction` and `pkg/controller/podgc` of v1.34.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Preconditions};
+use parking_lot::Mutex;
+use serde_json::json;
+
+use super::pods;
+use crate::machinery::{
+    Answer, Change, Context, Controller, Key, Kinds, Outcome, Told, merge_status, settled,
+};
+use crate::node::{Eviction, OUT_OF_SERVICE, Taints, replace_condition};
+
+const COMPONENT: &str = "taint-eviction-controller";
+
+/// The taint eviction controller, and of the pod garbage collector the part about nodes out of service.
+pub struct Evictions {
+    context: Context,
+    /// The node of each pod that has one.
+    placed: Mutex<BTreeMap<Key, String>>,
+}
+
+/// What happens to a pod.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Stay,
+    Look(std::time::Duration),
+    Evict,
+    /// Nobody will ever say that its containers have ended.
+    Forget,
+}
+
+impl Evictions {
+    /// No pod known yet.
+    pub fn new(context: Context) -> Self {
+        Self {
+            context,
+            placed: Mutex::default(),
+        }
+    }
+
+    async fn evict(&self, pod: &Pod) -> Answer<()> {
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        let api = self.context.client.of::<Pod>(&namespace);
+        let told = format!("Marking for deletion Pod {namespace}/{name}");
+        let told = Told::normal(COMPONENT, "TaintManagerEviction", told);
+        self.context.recorder.tell(pod, told).await;
+        let why = json!({
+            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
+            "message": "Taint manager: deleting due to NoExecute taint", "lastTransitionTime": self.context.now(),
+        });
+        if let Some(conditions) = replace_condition(pod, why) {
+            let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"conditions": conditions}});
+            settled(merge_status(&api, &name, &patch).await)?;
+        }
+        settled(api.delete(&name, &exactly(pod, DeleteParams::default())).await)
+    }
+
+    async fn forget(&self, pod: &Pod) -> Answer<()> {
+        let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
+        let api = self.context.client.of::<Pod>(&namespace);
+        if !matches!(pods::phase(pod), "Succeeded" | "Failed") {
+            let patch = json!({"metadata": {"uid": pod.uid()}, "status": {"phase": "Failed"}});
+            settled(merge_status(&api, &name, &patch).await)?;
+        }
+        let at_once = DeleteParams::default().grace_period(0);
+        settled(api.delete(&name, &exactly(pod, at_once)).await)
+    }
+}
+
+fn exactly(pod: &Pod, parameters: DeleteParams) -> DeleteParams {
+    parameters.preconditions(Preconditions {
+        uid: pod.uid(),
+        resource_version: None,
+    })
+}
+
+#[async_trait]
+impl Controller for Evictions {
+    type Key = Key;
+    const NAME: &'static str = COMPONENT;
+
+    fn touched_by(&self, change: &Change<'_>) -> Vec<Key> {
+        let mut placed = self.placed.lock();
+        if change.is("", "Pod") {
+            let node = change.object.data.pointer("/spec/nodeName");
+            match node.and_then(|node| node.as_str()).filter(|_| !change.gone) {
+                Some(node) => {
+                    placed.insert(change.key(), node.to_owned());
+                    return vec![change.key()];
+                }
+                None => {
+                    placed.remove(&change.key());
+                    return Vec::new();
+                }
+            }
+        }
+        if change.is("", "Node") {
+            let name = change.key().name;
+            let there = placed.iter().filter(|(_, node)| **node == name);
+            return there.map(|(key, _)| key.clone()).collect();
+        }
+        Vec::new()
+    }
+
+    async fn reconcile(&self, key: &Key) -> Answer<Outcome> {
+        let client = &self.context.client;
+        let Some(pod) = client.of::<Pod>(&key.namespace).get_opt(&key.name).await? else {
+            return Ok(Outcome::Done);
+        };
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        let Some(node) = client.wide::<Node>().get_opt(node.unwrap_or_default()).await? else {
+            return Ok(Outcome::Done);
+        };
+        match decide(&pod, node, self.context.clock.now()) {
+            Step::Stay => {}
+            Step::Look(wait) => return Ok(Outcome::Again(wait)),
+            Step::Evict => self.evict(&pod).await?,
+            Step::Forget => self.forget(&pod).await?,
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn decide(pod: &Pod, node: Node, now: jiff::Timestamp) -> Step {
+    let conditions = node
+        .status
+        .and_then(|status| status.conditions)
+        .unwrap_or_default();
+    let is_ready = conditions
+        .iter()
+        .any(|it| it.type_ == "Ready" && it.status == "True");
+    let taints = Taints(node.spec.and_then(|spec| spec.taints).unwrap_or_default());
+    if pod.metadata.deletion_timestamp.is_some() {
+        let is_out_of_service = !is_ready && taints.0.iter().any(|taint| taint.key == OUT_OF_SERVICE);
+        return if is_out_of_service {
+            Step::Forget
+        } else {
+            Step::Stay
+        };
+    }
+    let tolerations = pod.spec.as_ref().and_then(|spec| spec.tolerations.as_deref());
+    match taints.eviction(tolerations.unwrap_or_default(), now) {
+        Eviction::Never => Step::Stay,
+        Eviction::Now => Step::Evict,
+        Eviction::After(wait, since) => {
+            let passed = std::time::Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            match wait.checked_sub(passed).filter(|left| !left.is_zero()) {
+                Some(left) => Step::Look(left),
+                None => Step::Evict,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const THEN: &str = "2026-01-01T00:00:00Z";
+
+    fn step(seconds: i64, tolerations: serde_json::Value, taints: &[&str]) -> Step {
+        let taints: Vec<_> = taints
+            .iter()
+            .map(|key| json!({"key": key, "effect": "NoExecute", "timeAdded": THEN}))
+            .collect();
+        let pod =
+            json!({"metadata": {"name": "web"}, "spec": {"containers": [], "tolerations": tolerations}});
+        let node = json!({"metadata": {"name": "one"}, "spec": {"taints": taints}});
+        let now = THEN.parse::<jiff::Timestamp>().unwrap() + jiff::SignedDuration::from_secs(seconds);
+        decide(
+            &serde_json::from_value(pod).unwrap(),
+            serde_json::from_value(node).unwrap(),
+            now,
+        )
+    }
+
+    #[test]
+    fn a_pod_leaves_when_its_shortest_toleration_is_over_and_at_once_without_one() {
+        let tolerations = json!([
+            {"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300},
+            {"key": "b", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 100},
+            {"key": "c", "operator": "Exists", "effect": "NoExecute"},
+        ]);
+        let step = |seconds, taints: &[&str]| step(seconds, tolerations.clone(), taints);
+        assert_eq!(step(0, &[]), Step::Stay);
+        assert_eq!(step(9000, &["c"]), Step::Stay);
+        assert_eq!(step(60, &["a"]), Step::Look(Duration::from_secs(240)));
+        assert_eq!(step(60, &["a", "b", "c"]), Step::Look(Duration::from_secs(40)));
+        assert_eq!(step(300, &["a", "c"]), Step::Evict);
+        assert_eq!(step(0, &["a", "unknown"]), Step::Evict);
+    }
+}

@@ -1,0 +1,300 @@
+//! What must hold at every step, checked on every write as the API server has stored it; and what was in a volume when
+//! its snapshot was taken, kept for the checks at the end (`history.rs`).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use caravel_api_server::faults::{Observer, Write};
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use crate::application::Content;
+use crate::trace::Trace;
+
+/// The namespace that no operation names: nothing in it may change.
+pub const BYSTANDER: &str = "bystander";
+/// Accounts of the product begin with this.
+const PRODUCT: &str = "system:serviceaccount:velero:";
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    pub invariant: Invariant,
+    /// What was seen.
+    pub seen: String,
+}
+
+/// What must hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// A Completed backup restores to exactly what was there when its snapshot was taken.
+    RestoredAsTaken,
+    /// A terminal phase stays.
+    TerminalStays,
+    /// Every backup, restore and movement ends, canceled ones too.
+    EverythingEnds,
+    /// No temporary PVC, volume, snapshot or pod is left.
+    NothingLeft,
+    /// Nothing outside the namespaces named was changed.
+    OthersUntouched,
+    /// The simulation itself can go on: the cluster starts, the product runs.
+    Alive,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let invariant = match self.invariant {
+            Invariant::RestoredAsTaken => {
+                "a Completed backup restores to exactly what was there when its snapshot was taken"
+            }
+            Invariant::TerminalStays => "terminal phases stay terminal",
+            Invariant::EverythingEnds => "every backup, restore, movement and cancel ends",
+            Invariant::NothingLeft => "no temporary PVC, volume, snapshot or pod is left at the end",
+            Invariant::OthersUntouched => "nothing outside the namespaces named was changed",
+            Invariant::Alive => "the simulation goes on",
+        };
+        write!(f, "not true: {invariant}: {}", self.seen)
+    }
+}
+
+/// What a snapshot was taken of.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    pub namespace: String,
+    pub claim: String,
+    pub content: Arc<Content>,
+}
+
+/// The observer of one history.
+pub struct Checks {
+    trace: Arc<Trace>,
+    /// Where the CSI driver keeps snapshots.
+    snapshots: PathBuf,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    violations: Vec<Violation>,
+    /// UID → kind and name, phase.
+    phases: BTreeMap<String, (String, String)>,
+    /// VolumeSnapshot (namespace, name) → its claim.
+    claims: BTreeMap<(String, String), String>,
+    /// VolumeSnapshot → what was taken.
+    taken: BTreeMap<(String, String), Taken>,
+}
+
+impl Checks {
+    /// Nothing seen yet.
+    pub fn new(trace: Arc<Trace>, snapshots: PathBuf) -> Self {
+        Self {
+            trace,
+            snapshots,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Notes that something is not as it must be.
+    pub fn violated(&self, invariant: Invariant, seen: impl Into<String>) {
+        let violation = Violation {
+            invariant,
+            seen: seen.into(),
+        };
+        self.trace.note(&format!("VIOLATION {violation}"));
+        self.seen.lock().violations.push(violation);
+    }
+
+    /// All that was seen, in order.
+    pub fn violations(&self) -> Vec<Violation> {
+        self.seen.lock().violations.clone()
+    }
+
+    /// Of a VolumeSnapshot: what the volume held.
+    pub fn taken(&self, namespace: &str, snapshot: &str) -> Option<Taken> {
+        let key = (namespace.to_owned(), snapshot.to_owned());
+        self.seen.lock().taken.get(&key).cloned()
+    }
+
+    fn phase(&self, resource: &str, object: &Value) {
+        let text = |pointer: &str| {
+            object
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
+        let (uid, phase) = (text("/metadata/uid"), text("/status/phase"));
+        let name = format!("{resource} {}", text("/metadata/name"));
+        let before = self
+            .seen
+            .lock()
+            .phases
+            .insert(uid.to_owned(), (name.clone(), phase.to_owned()));
+        let Some((_, before)) = before else { return };
+        if is_terminal(&before) && before != phase && phase != "Deleting" {
+            self.violated(
+                Invariant::TerminalStays,
+                format!("{name} was {before} and became {phase:?}"),
+            );
+        }
+    }
+
+    fn snapshot(&self, object: &Value) {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+        let (namespace, name) = (text("/metadata/namespace"), text("/metadata/name"));
+        if let (Some(namespace), Some(name), Some(claim)) =
+            (namespace, name, text("/spec/source/persistentVolumeClaimName"))
+        {
+            let key = (namespace.to_owned(), name.to_owned());
+            self.seen.lock().claims.insert(key, claim.to_owned());
+        }
+    }
+
+    /// A dynamically made content that has its handle: the driver has just cut it.
+    fn content(&self, object: &Value) {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
+        let (Some(handle), Some(namespace), Some(name), Some(_)) = (
+            text("/status/snapshotHandle"),
+            text("/spec/volumeSnapshotRef/namespace"),
+            text("/spec/volumeSnapshotRef/name"),
+            text("/spec/source/volumeHandle"),
+        ) else {
+            return;
+        };
+        let key = (namespace.to_owned(), name.to_owned());
+        let mut seen = self.seen.lock();
+        if seen.taken.contains_key(&key) {
+            return;
+        }
+        let Some(claim) = seen.claims.get(&key).cloned() else {
+            return;
+        };
+        match Content::of(&self.snapshots.join(handle)) {
+            Ok(content) => {
+                let taken = Taken {
+                    namespace: namespace.to_owned(),
+                    claim,
+                    content: Arc::new(content),
+                };
+                seen.taken.insert(key, taken);
+            }
+            Err(error) => {
+                drop(seen);
+                self.violated(
+                    Invariant::Alive,
+                    format!("snapshot {handle} of {namespace}/{name} cannot be read: {error}"),
+                );
+            }
+        }
+    }
+
+    fn others(&self, write: &Write<'_>) {
+        let subject = &write.subject;
+        let is_done = (200..300).contains(&write.code);
+        // A review changes nothing.
+        if !is_done || !subject.user.starts_with(PRODUCT) || subject.group == "authorization.k8s.io" {
+            return;
+        }
+        let of_claim = |pointer| write.object.and_then(|object| object.pointer(pointer)?.as_str());
+        let touched = subject.namespace == BYSTANDER
+            || of_claim("/spec/claimRef/namespace") == Some(BYSTANDER)
+            || of_claim("/spec/volumeSnapshotRef/namespace") == Some(BYSTANDER);
+        if touched {
+            let seen = format!(
+                "{} {} {} {}/{}",
+                subject.user,
+                subject.operation,
+                subject.resource,
+                subject.namespace,
+                write.name()
+            );
+            self.violated(Invariant::OthersUntouched, seen);
+        }
+    }
+}
+
+/// Velero's names for the end of backups, restores, DataUploads and DataDownloads.
+pub fn is_terminal(phase: &str) -> bool {
+    matches!(
+        phase,
+        "Completed" | "PartiallyFailed" | "Failed" | "FailedValidation" | "Canceled"
+    )
+}
+
+impl Observer for Checks {
+    fn wrote(&self, write: &Write<'_>) {
+        self.trace.wrote(write);
+        self.others(write);
+        let Some(object) = write.object else { return };
+        match write.subject.resource {
+            resource @ ("backups" | "restores" | "datauploads" | "datadownloads")
+                if write.subject.group == "velero.io" =>
+            {
+                self.phase(resource, object);
+            }
+            "volumesnapshots" => self.snapshot(object),
+            "volumesnapshotcontents" => self.content(object),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use caravel_api_server::faults::Subject;
+    use serde_json::json;
+
+    use super::*;
+
+    fn write(checks: &Checks, user: &str, namespace: &str, phase: &str) {
+        let object = json!({"metadata": {"uid": "u", "name": "b"}, "status": {"phase": phase}});
+        let subject = Subject {
+            operation: "patch",
+            group: "velero.io",
+            resource: "datauploads",
+            namespace,
+            user,
+            ..Subject::default()
+        };
+        checks.wrote(&Write {
+            subject,
+            code: 200,
+            object: Some(&object),
+            is_fault: false,
+        });
+    }
+
+    fn checks() -> Checks {
+        Checks::new(Arc::new(Trace::new()), PathBuf::new())
+    }
+
+    fn violated(checks: &Checks) -> Vec<Invariant> {
+        checks.violations().iter().map(|it| it.invariant).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_phase_that_comes_after_the_end_is_seen() {
+        let checks = checks();
+        for phase in ["New", "Canceled", "Canceled"] {
+            write(&checks, "system:serviceaccount:velero:velero", "velero", phase);
+        }
+        assert_eq!(violated(&checks), []);
+        write(
+            &checks,
+            "system:serviceaccount:velero:velero",
+            "velero",
+            "Completed",
+        );
+        assert_eq!(violated(&checks), [Invariant::TerminalStays]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_beside_the_namespaces_named_is_seen() {
+        let checks = checks();
+        write(&checks, "system:sandbox", BYSTANDER, "New");
+        assert_eq!(violated(&checks), []);
+        write(&checks, "system:serviceaccount:velero:velero", BYSTANDER, "New");
+        assert_eq!(violated(&checks), [Invariant::OthersUntouched]);
+    }
+}

@@ -1,0 +1,389 @@
+//! One history: a world, operations until there are enough steps, then faults end, everything settles, every Completed
+//! backup is restored, and what must hold is looked at.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::time::Instant;
+
+use crate::application::Content;
+use crate::checks::{BYSTANDER, Invariant, Violation, is_terminal};
+use crate::interposed;
+use crate::operation::{Operation, create_restore, perform, phase};
+use crate::world::{APPLICATIONS, VELERO, World};
+
+/// What is played.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Random operations until there are so many steps.
+    Random { steps: u64 },
+    /// These.
+    Given(Vec<Operation>),
+}
+
+/// How it ended.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub seed: u64,
+    pub operations: Vec<Operation>,
+    pub trace: Vec<String>,
+    pub violations: Vec<Violation>,
+    pub steps: u64,
+    pub faults: u64,
+    /// Backups that were Completed at the end and restored.
+    pub backups: usize,
+    /// Volumes of restores that were compared with what their snapshots held.
+    pub compared: usize,
+    pub virtual_time: Duration,
+    pub real_time: Duration,
+}
+
+/// A queue without work waits at most this long for the next operation.
+const IDLE: Duration = Duration::from_secs(120);
+/// After the faults everything has ended by then: item operations time out after 4 h, data movers are prepared within 30
+/// minutes, and a crash loop waits up to 5 minutes.
+const SETTLES_WITHIN: Duration = Duration::from_secs(6 * 3600);
+/// How often it is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// More steps than this after the operations mean that something goes round in circles.
+const MOST_STEPS_AFTER: u64 = 60_000;
+/// Room for what the product does in one poll in an unoptimised build.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Plays a history on a thread of its own.
+pub fn play(seed: u64, plan: &Plan) -> Report {
+    let plan = plan.clone();
+    let begun = std::time::Instant::now();
+    let body = move || {
+        let entered = interposed::enter(seed);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            // What another thread wakes comes after all that this one has to do, so that its timing does not matter.
+            .global_queue_interval(u32::MAX)
+            .max_blocking_threads(1)
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => return failed(seed, format!("no runtime: {error}")),
+        };
+        runtime.block_on(async {
+            let start = Instant::now();
+            entered.follow(start);
+            Box::pin(history(seed, &plan, start)).await
+        })
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("seed {seed}"))
+        .stack_size(STACK_BYTES)
+        .spawn(body);
+    let report = thread.map(std::thread::JoinHandle::join);
+    let mut report = match report {
+        Ok(Ok(report)) => report,
+        Ok(Err(_)) => failed(seed, "the history panicked".to_owned()),
+        Err(error) => failed(seed, format!("no thread: {error}")),
+    };
+    report.real_time = begun.elapsed();
+    report
+}
+
+fn failed(seed: u64, seen: String) -> Report {
+    Report {
+        seed,
+        violations: vec![Violation {
+            invariant: Invariant::Alive,
+            seen,
+        }],
+        ..Report::default()
+    }
+}
+
+async fn history(seed: u64, plan: &Plan, start: Instant) -> Report {
+    let world = match Box::pin(World::start(seed, start)).await {
+        Ok(world) => world,
+        Err(error) => return failed(seed, format!("{error:#}")),
+    };
+    let mut report = Report {
+        seed,
+        ..Report::default()
+    };
+    if let Err(error) = Box::pin(run(&world, plan, &mut report)).await {
+        world.checks.violated(Invariant::Alive, format!("{error:#}"));
+    }
+    report.steps = world.trace.steps();
+    report.faults = world.trace.faults();
+    report.virtual_time = world.trace.elapsed();
+    report.violations = world.checks.violations();
+    report.trace = world.trace.take();
+    world.sandbox.shutdown().await;
+    report
+}
+
+async fn run(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    let untouched = bystander(world).await?;
+    world.trace.note("operations begin");
+    operate(world, plan, report).await?;
+    world.trace.note("faults end");
+    world.api_faults.clear();
+    world.bucket.heal();
+    if !settle(world).await? {
+        return Ok(());
+    }
+    let backups = restore_all(world).await?;
+    report.backups = backups;
+    if !settle(world).await? {
+        return Ok(());
+    }
+    report.compared = compare(world).await?;
+    left_over(world).await?;
+    if bystander(world).await? != untouched {
+        world.checks.violated(
+            Invariant::OthersUntouched,
+            format!("an object of namespace {BYSTANDER} is not what it was"),
+        );
+    }
+    Ok(())
+}
+
+async fn operate(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+    let mut rng = StdRng::seed_from_u64(report.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    let begun = world.trace.steps();
+    for number in 0.. {
+        let operation = match plan {
+            Plan::Random { steps } if world.trace.steps() - begun >= *steps => break,
+            Plan::Random { .. } => Operation::random(&mut rng),
+            Plan::Given(operations) => match operations.get(number) {
+                Some(operation) => operation.clone(),
+                None => break,
+            },
+        };
+        let due = world.trace.steps() + u64::from(operation.after_steps);
+        // Nothing may be going on: then time passes until something is.
+        let _ = tokio::time::timeout(IDLE, world.trace.reached(due)).await;
+        report.operations.push(operation.clone());
+        perform(world, number, &operation).await?;
+        if !world.checks.violations().is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until every backup, restore and movement has ended. False: they do not, or something is wrong already.
+async fn settle(world: &World) -> anyhow::Result<bool> {
+    let begun = Instant::now();
+    let steps = world.trace.steps();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let going = going(world).await?;
+        if going.is_empty() {
+            // What is deleted in the background goes meanwhile.
+            tokio::time::sleep(LOOK_EVERY * 8).await;
+            return Ok(world.checks.violations().is_empty());
+        }
+        let is_endless = world.trace.steps() - steps > MOST_STEPS_AFTER;
+        if begun.elapsed() > SETTLES_WITHIN || is_endless {
+            let seen = format!(
+                "after {:?} and {} steps without faults: {}",
+                begun.elapsed(),
+                world.trace.steps() - steps,
+                going.join(", ")
+            );
+            world.checks.violated(Invariant::EverythingEnds, seen);
+            return Ok(false);
+        }
+    }
+}
+
+const WORK: [(&str, &str); 4] = [
+    ("v1", "Backup"),
+    ("v1", "Restore"),
+    ("v2alpha1", "DataUpload"),
+    ("v2alpha1", "DataDownload"),
+];
+
+async fn going(world: &World) -> anyhow::Result<Vec<String>> {
+    let mut going = Vec::new();
+    for (version, kind) in WORK {
+        for object in world.list("velero.io", version, kind).await? {
+            if !is_terminal(phase(&object)) || object.metadata.deletion_timestamp.is_some() {
+                going.push(format!("{kind} {} is {:?}", object.name_any(), phase(&object)));
+            }
+        }
+    }
+    Ok(going)
+}
+
+/// Restores every Completed backup; the number of them.
+async fn restore_all(world: &World) -> anyhow::Result<usize> {
+    let mut completed = world.list("velero.io", "v1", "Backup").await?;
+    completed.retain(|backup| phase(backup) == "Completed");
+    for backup in &completed {
+        let name = backup.name_any();
+        create_restore(world, &format!("last-{name}"), &name).await?;
+    }
+    Ok(completed.len())
+}
+
+/// Compares what Completed restores of Completed backups have brought back; the number of volumes.
+async fn compare(world: &World) -> anyhow::Result<usize> {
+    let backups: BTreeMap<String, DynamicObject> = world
+        .list("velero.io", "v1", "Backup")
+        .await?
+        .into_iter()
+        .map(|backup| (backup.name_any(), backup))
+        .collect();
+    let uploads = world.list("velero.io", "v2alpha1", "DataUpload").await?;
+    let mut compared = 0;
+    for restore in world.list("velero.io", "v1", "Restore").await? {
+        let name = restore.name_any();
+        let backup = restore.data["spec"]["backupName"].as_str().unwrap_or_default();
+        if backups.get(backup).map(phase) != Some("Completed") {
+            continue;
+        }
+        if phase(&restore) != "Completed" {
+            if name.starts_with("last-") {
+                let status = &restore.data["status"];
+                let seen = format!(
+                    "restore {name} without any fault is {}: {status}",
+                    phase(&restore)
+                );
+                world.checks.violated(Invariant::RestoredAsTaken, seen);
+            }
+            continue;
+        }
+        let of_backup = |upload: &&DynamicObject| {
+            upload.labels().get("velero.io/backup-name").map(String::as_str) == Some(backup)
+                && phase(upload) == "Completed"
+        };
+        let wanted = claims_of(&backups[backup]);
+        let mut found = 0;
+        for upload in uploads.iter().filter(of_backup) {
+            compare_volume(world, &name, backup, upload)?;
+            found += 1;
+        }
+        // Somebody may have deleted a DataUpload that is done; the backup holds its data all the same.
+        if found > wanted {
+            let seen = format!("backup {backup} of {wanted} volumes has {found} Completed DataUploads");
+            world.checks.violated(Invariant::RestoredAsTaken, seen);
+        }
+        compared += found;
+    }
+    Ok(compared)
+}
+
+fn claims_of(backup: &DynamicObject) -> usize {
+    let included = &backup.data["spec"]["includedNamespaces"];
+    let is_included = |namespace: &str| {
+        included
+            .as_array()
+            .is_some_and(|all| all.iter().any(|it| it == namespace))
+    };
+    let chosen = APPLICATIONS
+        .iter()
+        .filter(|(namespace, _)| is_included(namespace));
+    chosen.map(|(_, claims)| claims.len()).sum()
+}
+
+fn compare_volume(world: &World, restore: &str, backup: &str, upload: &DynamicObject) -> anyhow::Result<()> {
+    let violated = |seen: String| world.checks.violated(Invariant::RestoredAsTaken, seen);
+    let namespace = upload.data["spec"]["sourceNamespace"]
+        .as_str()
+        .unwrap_or_default();
+    let snapshot = upload.data["spec"]["csiSnapshot"]["volumeSnapshot"]
+        .as_str()
+        .unwrap_or_default();
+    let Some(taken) = world.checks.taken(namespace, snapshot) else {
+        violated(format!(
+            "DataUpload {} is Completed, but its VolumeSnapshot {namespace}/{snapshot} was never cut",
+            upload.name_any()
+        ));
+        return Ok(());
+    };
+    let to = format!("{restore}-{namespace}");
+    let Some(volume) = world.applications.volume(&to, &taken.claim) else {
+        violated(format!(
+            "restore {restore} is Completed, but no pod has {to}/{} mounted",
+            taken.claim
+        ));
+        return Ok(());
+    };
+    let differences = taken.content.differences(&Content::of(&volume)?);
+    if !differences.is_empty() {
+        violated(format!(
+            "{to}/{} (restore {restore} of backup {backup}) is not what snapshot {namespace}/{snapshot} of {}/{} \
+             was: {}",
+            taken.claim,
+            taken.namespace,
+            taken.claim,
+            differences.join("; ")
+        ));
+    }
+    Ok(())
+}
+
+/// What must not be there any more.
+async fn left_over(world: &World) -> anyhow::Result<()> {
+    let left = |what: String| world.checks.violated(Invariant::NothingLeft, what);
+    for (group, version, kind) in [
+        ("snapshot.storage.k8s.io", "v1", "VolumeSnapshot"),
+        ("snapshot.storage.k8s.io", "v1", "VolumeSnapshotContent"),
+    ] {
+        for object in world.list(group, version, kind).await? {
+            left(format!("{kind} {}", full_name(&object)));
+        }
+    }
+    for kind in ["PersistentVolumeClaim", "Pod"] {
+        for object in world.list("", "v1", kind).await? {
+            let is_ours = object.namespace().as_deref() == Some(VELERO);
+            let stays = kind == "Pod"
+                && ["velero-", "node-agent-"]
+                    .iter()
+                    .any(|prefix| object.name_any().starts_with(prefix));
+            if is_ours && !stays {
+                left(format!("{kind} {}", full_name(&object)));
+            }
+        }
+    }
+    for volume in world.list("", "v1", "PersistentVolume").await? {
+        let phase = phase(&volume);
+        if phase != "Bound" {
+            left(format!("PersistentVolume {} that is {phase}", volume.name_any()));
+        }
+    }
+    Ok(())
+}
+
+fn full_name(object: &DynamicObject) -> String {
+    match object.namespace() {
+        Some(namespace) => format!("{namespace}/{}", object.name_any()),
+        None => object.name_any(),
+    }
+}
+
+/// The versions of the bystander's objects, and what its volume holds.
+async fn bystander(world: &World) -> anyhow::Result<(BTreeMap<String, String>, Option<Content>)> {
+    let mut versions = BTreeMap::new();
+    for (group, version, kind) in [
+        ("", "v1", "ConfigMap"),
+        ("", "v1", "PersistentVolumeClaim"),
+        ("apps", "v1", "Deployment"),
+        ("", "v1", "Pod"),
+    ] {
+        for object in world.list(group, version, kind).await? {
+            if object.namespace().as_deref() == Some(BYSTANDER) {
+                versions.insert(
+                    format!("{kind} {}", object.name_any()),
+                    object.resource_version().unwrap_or_default(),
+                );
+            }
+        }
+    }
+    let volume = world.applications.volume(BYSTANDER, "data");
+    let content = volume.map(|volume| Content::of(&volume)).transpose()?;
+    Ok((versions, content))
+}

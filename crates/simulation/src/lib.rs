@@ -1,0 +1,35 @@
+//! The whole of Caravel as one property: random histories of server, node agents and data movers on the sandbox cluster,
+//! in one thread, on tokio's paused clock, from a seed.
+//!
+//! ```text
+//! interposed.rs   what libraries take from libc: time and randomness
+//! coroutine.rs    the synchronous engine takes turns with everything else
+//! engine.rs       what the repository engine takes from the machine
+//! bucket.rs       object storage in memory, with faults
+//! application.rs  what is backed up
+//! world.rs        all of it together
+//! operation.rs    what users and misfortune do
+//! history.rs      one history from its beginning to its last check
+//! checks.rs       what must hold at every step
+//! shrink.rs       the shortest history that still fails
+//! trace.rs        what happened, step by step
+//! ```
+//! The same seed gives the same trace. docs/decisions/0006 says why it is made like this.
+
+mod application;
+mod bucket;
+mod checks;
+mod coroutine;
+mod engine;
+mod history;
+mod interposed;
+mod operation;
+mod shrink;
+mod trace;
+mod world;
+
+pub use checks::{Invariant, Violation};
+pub use history::{Plan, Report, play};
+pub use operation::Operation;
+pub use shrink::{Shrunk, shrink};
+pub use trace::difference;
