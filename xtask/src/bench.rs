@@ -1,7 +1,11 @@
 //! `cargo xtask bench …`: figures for people; nothing asserts on them.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
 use clap::Subcommand;
+
+use crate::{stages::run as command, tools};
 
 /// What to measure.
 #[derive(Debug, Subcommand)]
@@ -9,11 +13,61 @@ pub enum Bench {
     /// A backup of a 10 MB volume beside the least that the cluster itself needs; wants the image loaded and CARAVEL_VELERO or
     /// `velero` on PATH
     Floor,
+    /// Backup and restore of 3.4 GiB to a local folder, by Kopia and by us; needs some 11 GiB of room
+    Engine(Engine),
+}
+
+/// How to measure the engine.
+#[derive(Debug, clap::Args)]
+pub struct Engine {
+    /// Folder to work in; made, and removed afterwards
+    #[arg(long, value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
+    /// Our program (caravel-repository-cli), instead of building it in release
+    #[arg(long, value_name = "FILE")]
+    ours: Option<PathBuf>,
+    /// Part of the full size
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// How often each step is done; the middle one counts
+    #[arg(long, default_value_t = 1)]
+    runs: usize,
 }
 
 /// Measures and prints.
 pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Floor => caravel_e2e::bench::floor(),
+        Bench::Engine(options) => engine(options),
     }
+}
+
+fn engine(options: &Engine) -> Result<()> {
+    let ours = match &options.ours {
+        Some(program) => program.clone(),
+        None => {
+            let build = [
+                "build",
+                "--release",
+                "--locked",
+                "--package",
+                "caravel-repository-cli",
+            ];
+            command("cargo", &build, &[])?;
+            tools::target()?.join("release/caravel-repository-cli")
+        }
+    };
+    let mut peers = tools::peers()?;
+    peers.push(("CARAVEL_REPOSITORY_CLI", ours.to_string_lossy().into_owned()));
+    let scratch = match &options.scratch {
+        Some(folder) => folder.clone(),
+        None => tools::target()?.join("bench-engine"),
+    };
+    let settings = caravel_interop::bench::Settings {
+        scale: options.scale,
+        runs: options.runs,
+    };
+    let peers = peers.iter().map(|(name, value)| (*name, value.as_str()));
+    caravel_interop::bench::engine(&scratch, &settings, &peers.collect::<Vec<_>>())
+        .with_context(|| format!("in {}", scratch.display()))
 }

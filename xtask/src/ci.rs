@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::stages::{Stages, run};
-use crate::{docs, edges, fuzz, tools};
+use crate::{docs, edges, fuzz, interop, tools};
 
 /// `cargo xtask ci`: everything that needs no cluster, then (with `gate`) the scenarios of the gate tier.
 pub fn ci(gate: bool) -> Result<()> {
@@ -38,6 +38,7 @@ fn all(stages: &mut Stages, gate: bool) -> Result<()> {
     stages.run("peers", || tools::peers().map(|_| ()))?;
     stages.run("tests", test)?;
     stages.run("fuzz", || fuzz::Fuzz::default().run())?;
+    stages.run("interop", || interop::interop(false))?;
     if gate {
         stages.run("gate", || run("cargo", &["xtask", "e2e", "--gate"], &[]))?;
     }

@@ -119,11 +119,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("caravel-conformance", &[]),
+    ("caravel-interop", &[]),
     (
         "caravel-e2e",
         &["caravel-api", "caravel-csi", "caravel-conformance"],
     ),
-    ("xtask", &["caravel-e2e"]),
+    ("xtask", &["caravel-e2e", "caravel-interop"]),
 ];
 
 /// What a crate's whole dependency tree must not hold, whoever brings it.

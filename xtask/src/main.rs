@@ -8,6 +8,7 @@ mod e2e;
 mod edges;
 mod fuzz;
 mod image;
+mod interop;
 mod pieces;
 mod stages;
 mod tools;
@@ -52,6 +53,12 @@ enum Task {
     Image(image::Image),
     /// Run scenarios on a real cluster
     E2e(Box<e2e::E2e>),
+    /// Our engine and the real Kopia on one repository
+    Interop {
+        /// With the sizes and hours that CI has no time for
+        #[arg(long)]
+        full: bool,
+    },
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -74,6 +81,7 @@ fn main() -> anyhow::Result<()> {
         Task::Cluster(command) => cluster::run(&command),
         Task::Image(image) => image::run(&image),
         Task::E2e(options) => e2e::run(*options),
+        Task::Interop { full } => interop::interop(full),
         Task::Bench(bench) => bench::run(&bench),
         Task::Pieces { names } => pieces::run(&names),
     }

@@ -68,6 +68,14 @@ pub fn peers() -> Result<Vec<(&'static str, String)>> {
     .collect()
 }
 
+/// The folder that cargo builds into.
+pub fn target() -> Result<PathBuf> {
+    Ok(match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(folder) => folder.into(),
+        None => caravel_e2e::places::checkout().join("target"),
+    })
+}
+
 /// Spelling, in code and prose.
 pub fn typos() -> Result<()> {
     run(&typos_path()?.to_string_lossy(), &[], &[])

@@ -1,6 +1,6 @@
 //! What every verb has at hand: the console, what is connected, and the opened repository.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use caravel_repository::{Environment, OpenOptions, Repository};
 use caravel_storage::Storage;
@@ -14,6 +14,9 @@ use crate::{
     console::Console,
     failure::{Failure, Outcome},
 };
+
+/// Kopia's own patience with a clock that differs from the storage's.
+const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(300);
 
 /// One command's surroundings.
 pub(crate) struct App {
@@ -95,7 +98,9 @@ impl App {
                     .next("velero kopia repository connect --help    (without --readonly)"),
             );
         }
-        self.open()
+        let repository = self.open()?;
+        repository.check_clock(CLOCKS_MAY_DIFFER)?;
+        Ok(repository)
     }
 
     /// Opens what `connected` says.

@@ -22,7 +22,7 @@ pub struct Args {
     /// The newer one.
     #[arg(value_name = "ID[/PATH]")]
     object_path2: String,
-    /// Only figures, as JSON.
+    /// Only the figures that otherwise come last, as JSON.
     #[arg(long)]
     stats_only: bool,
 }
@@ -63,9 +63,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         stats: Stats::default(),
     };
     comparison.entry(Some(&before), Some(&after), ".")?;
-    if args.stats_only {
-        json::print(&app.console, &comparison.stats)?;
-    }
+    json::print(&app.console, &comparison.stats)?;
     app.console.flush()
 }
 
@@ -142,7 +140,8 @@ impl Comparison<'_> {
             self.tell(format!("{path} modes differ: {old} {new}"))?;
         }
         let (old, new) = (place::size(before), place::size(after));
-        if old != new {
+        // Of the two directories that were named, Kopia does not say it.
+        if old != new && path != "." {
             self.tell(format!("{path} sizes differ: {old} {new}"))?;
         }
         if before.mtime != after.mtime {

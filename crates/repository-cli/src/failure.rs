@@ -93,6 +93,20 @@ fn advice(error: &RepositoryError) -> Option<&'static str> {
             "kopia repository upgrade --help    (wait until the upgrade is finished; nothing was written)"
         }
         RepositoryErrorKind::Damaged => "velero kopia content verify --full    (says what else is damaged)",
+        RepositoryErrorKind::NewerVersion | RepositoryErrorKind::MissingFeature => {
+            "kopia repository connect --help    (a newer Kopia itself; nothing was written)"
+        }
+        RepositoryErrorKind::ForeignFiles => {
+            "velero kopia repository create --help    (an empty folder or prefix, for nothing but the repository)"
+        }
+        RepositoryErrorKind::NoSpace => "df -h    (make room; what was written so far does no harm)",
+        RepositoryErrorKind::ReadOnly => {
+            "velero kopia repository status    (where is it? it must be writable)"
+        }
+        RepositoryErrorKind::ClockSkew => "timedatectl status    (set this host's clock right)",
+        RepositoryErrorKind::NotOwner => {
+            "velero kopia maintenance set --owner=me    (takes it over; or --force, once)"
+        }
         RepositoryErrorKind::TooSlow => "the same command again",
         RepositoryErrorKind::Storage => return error.storage().and_then(advice_on_storage),
         _ => return None,

@@ -23,8 +23,10 @@ mod failure;
 mod index;
 mod json;
 mod ls;
+mod maintenance;
 mod manifest;
 mod place;
+mod policy;
 mod repository;
 mod show;
 mod snapshot;
@@ -87,6 +89,12 @@ enum Noun {
     /// Look at manifests: snapshots, policies and settings as documents.
     #[command(subcommand)]
     Manifest(manifest::Verb),
+    /// Keep the repository small and free of what nobody needs.
+    #[command(subcommand)]
+    Maintenance(maintenance::Verb),
+    /// Say how long snapshots are kept.
+    #[command(subcommand)]
+    Policy(policy::Verb),
 }
 
 fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
@@ -119,5 +127,7 @@ fn dispatch(noun: Noun, app: &App) -> Outcome {
         Noun::Blob(verb) => blob::run(verb, app),
         Noun::Index(verb) => index::run(verb, app),
         Noun::Manifest(verb) => manifest::run(verb, app),
+        Noun::Maintenance(verb) => maintenance::run(verb, app),
+        Noun::Policy(verb) => policy::run(verb, app),
     }
 }

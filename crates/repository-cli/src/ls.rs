@@ -36,8 +36,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         return Err(Failure::new(format!("{} is not a directory", args.object_path))
             .next(format!("velero kopia show {}", args.object_path)));
     }
-    let plain = !args.long && !args.show_object_id;
-    let prefix = match args.recursive && plain {
+    let prefix = match args.recursive && !args.long {
         true => format!("{}/", args.object_path.trim_end_matches('/')),
         false => String::new(),
     };

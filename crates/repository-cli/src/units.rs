@@ -65,6 +65,33 @@ pub fn duration(nanoseconds: i64) -> String {
     }
 }
 
+/// A duration as Go reads it (`1h30m`, `90s`), in nanoseconds.
+pub fn parse_duration(text: &str) -> Result<i64, String> {
+    let wrong = || format!("{text:?} is not a duration such as 24h, 1h30m or 90s");
+    let (mut rest, mut total) = (text, 0.0);
+    if rest.is_empty() {
+        return Err(wrong());
+    }
+    while !rest.is_empty() {
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let nanoseconds = match &rest[..unit] {
+            "h" => 3.6e12,
+            "m" => 6e10,
+            "s" => 1e9,
+            "ms" => 1e6,
+            _ => return Err(wrong()),
+        };
+        total += number * nanoseconds;
+        rest = &rest[unit..];
+    }
+    Ok(total as i64)
+}
+
 /// Kopia's name of a compression header id (kopia-format.md 5.1); the number where it has none.
 pub fn compressor(header: u32) -> String {
     let name = match header {
@@ -113,6 +140,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_duration_is_refused() {
+        for text in ["", "1", "h", "1d", "1.2.3s", "-1h"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn durations_are_gos() {
         for (nanoseconds, text) in [
             (1_200_000_000_000, "20m0s"),
@@ -121,6 +155,7 @@ mod tests {
             (0, "0s"),
         ] {
             assert_eq!(duration(nanoseconds), text);
+            assert_eq!(parse_duration(text), Ok(nanoseconds));
         }
     }
 }

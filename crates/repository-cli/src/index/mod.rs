@@ -3,6 +3,7 @@
 mod epoch_list;
 mod inspect;
 mod list;
+mod recover;
 
 use clap::Subcommand;
 
@@ -14,6 +15,7 @@ pub enum Verb {
     #[command(visible_alias = "ls")]
     List(list::Args),
     Inspect(inspect::Args),
+    Recover(recover::Args),
     /// Look at epochs: stretches of the index that are compacted together.
     #[command(subcommand)]
     Epoch(Epoch),
@@ -31,6 +33,7 @@ pub fn run(verb: Verb, app: &App) -> Outcome {
     match verb {
         Verb::List(args) => list::run(&args, app),
         Verb::Inspect(args) => inspect::run(&args, app),
+        Verb::Recover(args) => recover::run(&args, app),
         Verb::Epoch(Epoch::List(args)) => epoch_list::run(&args, app),
     }
 }

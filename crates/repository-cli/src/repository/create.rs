@@ -5,7 +5,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use caravel_repository::CreateOptions;
 use clap::Subcommand;
 
-use super::{identity::Client, provider};
+use super::{format::Format, identity::Client, provider};
 use crate::{
     app::App,
     config_file::{self, Connected},
@@ -28,6 +28,8 @@ pub struct Args<P: clap::Args> {
     place: P,
     #[command(flatten)]
     client: Client,
+    #[command(flatten)]
+    format: Format,
     /// Create it and connect to nothing.
     #[arg(short = 'c', long)]
     create_only: bool,
@@ -35,14 +37,18 @@ pub struct Args<P: clap::Args> {
 
 /// Runs the command.
 pub fn run(place: &Place, app: &App) -> Outcome {
-    let (settings, client, of_velero, create_only) = match place {
-        Place::Filesystem(args) => (args.place.settings()?, &args.client, false, args.create_only),
+    let (connected, format, create_only) = match place {
+        Place::Filesystem(args) => {
+            let connected = args.client.connected(args.place.settings()?, false);
+            (connected, args.format.options()?, args.create_only)
+        }
         Place::S3(args) => {
-            let of_velero = args.place.of_velero();
-            (args.place.settings()?, &args.client, of_velero, args.create_only)
+            let connected = args
+                .client
+                .connected(args.place.settings()?, args.place.of_velero());
+            (connected, args.format.options()?, args.create_only)
         }
     };
-    let connected = client.connected(settings, of_velero);
     if let Some(folder) = connected.storage.folder() {
         let made = std::fs::DirBuilder::new()
             .recursive(true)
@@ -56,7 +62,8 @@ pub fn run(place: &Place, app: &App) -> Outcome {
         username: connected.username.clone(),
         hostname: connected.hostname.clone(),
     };
-    let creating = caravel_repository::create(storage, &password, &options, app.environment.clone());
+    let environment = app.environment.clone();
+    let creating = caravel_repository::create_with(storage, &password, &options, &format, environment);
     app.wait(creating)?;
     app.console.say(format!("Created {}.", connected.description));
     if create_only {

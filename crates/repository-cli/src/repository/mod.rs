@@ -3,6 +3,7 @@
 mod connect;
 mod create;
 mod disconnect;
+mod format;
 mod identity;
 mod provider;
 mod status;

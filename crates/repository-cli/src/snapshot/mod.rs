@@ -3,7 +3,9 @@
 mod create;
 mod delete;
 mod document;
+mod expire;
 mod list;
+mod pin;
 mod restore;
 mod verify;
 
@@ -27,6 +29,8 @@ pub enum Verb {
     Restore(restore::Args),
     Verify(verify::Args),
     Delete(delete::Args),
+    Pin(pin::Args),
+    Expire(expire::Args),
 }
 
 /// Runs the verb.
@@ -37,11 +41,13 @@ pub fn run(verb: Verb, app: &App) -> Outcome {
         Verb::Restore(args) => restore::run(&args, app),
         Verb::Verify(args) => verify::run(&args, app),
         Verb::Delete(args) => delete::run(&args, app),
+        Verb::Pin(args) => pin::run(&args, app),
+        Verb::Expire(args) => expire::run(&args, app),
     }
 }
 
 /// `user@host:/path`, or a path of whoever is connected.
-fn source(text: &str, connected: &Connected) -> Outcome<SnapshotSource> {
+pub(crate) fn source(text: &str, connected: &Connected) -> Outcome<SnapshotSource> {
     if let Some((user, rest)) = text.split_once('@')
         && let Some((host, path)) = rest.split_once(':')
         && !user.contains('/')

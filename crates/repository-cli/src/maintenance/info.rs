@@ -1,0 +1,74 @@
+//! `velero kopia maintenance info`.
+
+use caravel_repository::maintenance::{Cycle, MaintenanceParameters, Schedule};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::{app::App, failure::Outcome, json, units};
+
+/// Who maintains the repository, how often, and what was done.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// JSON, with Kopia's names.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    parameters: &'a MaintenanceParameters,
+    schedule: &'a Schedule,
+}
+
+/// Runs the command.
+pub fn run(args: &Args, app: &App) -> Outcome {
+    let repository = app.open()?;
+    let parameters = repository.maintenance_parameters()?;
+    let schedule = repository.maintenance_schedule()?;
+    let console = &app.console;
+    if args.json {
+        let document = Document {
+            parameters: &parameters,
+            schedule: &schedule,
+        };
+        json::print(console, &document)?;
+        return console.flush();
+    }
+    console.line(format!("Owner: {}", parameters.owner))?;
+    for (name, cycle, next) in [
+        ("Quick Cycle", parameters.quick, schedule.next_quick),
+        ("Full Cycle", parameters.full, schedule.next_full),
+    ] {
+        console.line(format!("{name}:"))?;
+        for line in cycle_lines(cycle, next) {
+            console.line(format!("  {line}"))?;
+        }
+    }
+    console.line("Recent Maintenance Runs:")?;
+    for (task, runs) in &schedule.runs {
+        console.line(format!("  {task}:"))?;
+        for run in runs {
+            let took = run.end.duration_since(run.start).as_secs();
+            let how = if run.success {
+                "SUCCESS".to_owned()
+            } else {
+                format!("ERROR: {}", run.error)
+            };
+            console.line(format!("    {} ({took}s) {how}", units::time(run.start)))?;
+        }
+    }
+    console.flush()
+}
+
+fn cycle_lines(cycle: Cycle, next: Option<Timestamp>) -> Vec<String> {
+    let mut lines = vec![format!("scheduled: {}", cycle.enabled)];
+    if cycle.enabled {
+        lines.push(format!("interval: {}", units::duration(cycle.interval)));
+        lines.push(match next {
+            Some(next) => format!("next run: {}", units::time(next)),
+            None => "next run: now".into(),
+        });
+    }
+    lines
+}

@@ -1,0 +1,118 @@
+//! `cargo xtask bench engine`: Kopia and ours back up and restore the same tree to a local folder, in the same run.
+//!
+//! The tree: 2 GiB random in 64 files, 1 GiB text in 32, 100,000 files of 0 to 8 KiB; read once before each run, so that the
+//! page cache is warm. Nothing is asserted: times, processor times and peak memory of both are printed, with ratios (ours
+//! as a part of Kopia's). The scratch folder needs room for three times the tree and is emptied at the end.
+
+mod data;
+mod process;
+
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result};
+
+use crate::client::{Client, KOPIA, OURS, Whose};
+use process::{Measured, measure};
+
+/// What to measure with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Part of the full size, for trying it out: 1.0 is the real one.
+    pub scale: f64,
+    /// How often each step is done; the middle one counts.
+    pub runs: usize,
+}
+
+/// One step of both.
+struct Step {
+    name: &'static str,
+    kopia: Measured,
+    ours: Measured,
+}
+
+/// Runs everything in `scratch`, which is made and removed. `programs` are the variables that name Kopia and ours.
+pub fn engine(scratch: &Path, settings: &Settings, programs: &[(&str, &str)]) -> Result<()> {
+    fs::create_dir_all(scratch).with_context(|| scratch.display().to_string())?;
+    let program = |name: &str| {
+        let found = programs.iter().find(|(variable, _)| *variable == name);
+        found
+            .map(|(_, program)| *program)
+            .with_context(|| format!("{name} is not given"))
+    };
+    let sides = [
+        Client::of(Whose::Kopia, program(KOPIA)?)?,
+        Client::of(Whose::Ours, program(OURS)?)?,
+    ];
+    let result = in_folder(scratch, settings, sides);
+    fs::remove_dir_all(scratch).with_context(|| scratch.display().to_string())?;
+    result
+}
+
+fn in_folder(scratch: &Path, settings: &Settings, [kopia, ours]: [Client; 2]) -> Result<()> {
+    let source = scratch.join("source");
+    println!("making the tree in {} …", source.display());
+    let made = data::make(&source, settings.scale)?;
+    println!("{} files, {} MiB", made.files, made.bytes >> 20);
+    let sides = [(kopia, scratch.join("kopia")), (ours, scratch.join("ours"))];
+    let (mut cold, mut again, mut restored) = ([vec![], vec![]], [vec![], vec![]], [vec![], vec![]]);
+    for _ in 0..settings.runs.max(1) {
+        for (side, (client, repository)) in sides.iter().enumerate() {
+            client.create(repository, &[])?;
+            data::warm(&source)?;
+            cold[side].push(measure(
+                client,
+                &["snapshot", "create", &text(&source), "--json"],
+            )?);
+            data::warm(&source)?;
+            again[side].push(measure(
+                client,
+                &["snapshot", "create", &text(&source), "--json"],
+            )?);
+            let listed = client.json(&["snapshot", "list", "--json", "--all"])?;
+            let id = listed[0]["id"].as_str().context("a snapshot")?.to_owned();
+            let out = scratch.join("out");
+            restored[side].push(measure(client, &["snapshot", "restore", &id, &text(&out)])?);
+            data::same(&source, &out)?;
+            fs::remove_dir_all(&out)?;
+            fs::remove_dir_all(repository)?;
+        }
+    }
+    let steps = [
+        ("cold backup", cold),
+        ("no-change backup", again),
+        ("restore", restored),
+    ]
+    .map(|(name, [kopia, ours])| Step {
+        name,
+        kopia: Measured::middle(kopia),
+        ours: Measured::middle(ours),
+    });
+    print(&steps);
+    Ok(())
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn print(steps: &[Step]) {
+    println!(
+        "\n{:<18} {:>22} {:>22} {:>7}",
+        "", "Kopia v0.22.3", "ours", "ratio"
+    );
+    for Step { name, kopia, ours } in steps {
+        let rows = [
+            ("s", kopia.seconds, ours.seconds),
+            ("s of processor", kopia.cpu_seconds, ours.cpu_seconds),
+            ("MiB at most", kopia.peak_mib, ours.peak_mib),
+        ];
+        for (at, (unit, theirs, own)) in rows.into_iter().enumerate() {
+            let name = if at == 0 { name } else { "" };
+            let (theirs_text, own_text) = (format!("{theirs:.1} {unit}"), format!("{own:.1} {unit}"));
+            println!(
+                "{name:<18} {theirs_text:>22} {own_text:>22} {:>7.2}",
+                own / theirs
+            );
+        }
+    }
+}
