@@ -13,6 +13,7 @@ mod sandbox;
 pub mod storage;
 mod workloads;
 
+pub use caravel_api_server::faults;
 pub use caravel_api_server::{ApiServer, Authorization, LoadError};
 pub use caravel_csi_driver::Writers;
 pub use node::Machines;

@@ -58,6 +58,24 @@ fn a_snapshot_under_a_writer_has_one_moment_of_it() {
 }
 
 #[test]
+fn a_backup_that_is_canceled_half_way_says_so_and_leaves_nothing() {
+    let (told, code) = play(&["--story", "cancel"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("DataUpload: Canceled: "), "{told}");
+    assert!(told.contains("backup shop-1: PartiallyFailed"), "{told}");
+    assert!(told.contains("Everything is back, byte for byte."), "{told}");
+}
+
+#[test]
+fn a_backup_whose_node_dies_says_so_and_the_next_one_goes_over_another() {
+    let (told, code) = play(&["--story", "node-dies"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("is that node down?"), "{told}");
+    assert!(told.contains("backup shop-1: PartiallyFailed"), "{told}");
+    assert!(told.contains("Everything is back, byte for byte."), "{told}");
+}
+
+#[test]
 fn one_wrong_byte_is_noticed_and_the_exit_code_says_so() {
     let (told, code) = play(&["--spoil"]);
     assert_eq!(code, Some(1), "{told}");
@@ -72,10 +90,9 @@ fn one_wrong_byte_is_noticed_and_the_exit_code_says_so() {
 fn the_stories_are_listed_without_starting_anything() {
     let output = velero(&["sandbox", "demo", "--list"]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        told.contains("backup-and-restore") && told.contains("incremental"),
-        "{told}"
-    );
+    for story in ["backup-and-restore", "incremental", "cancel", "node-dies"] {
+        assert!(told.contains(story), "{told}");
+    }
 }
 
 #[test]

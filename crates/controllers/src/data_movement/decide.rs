@@ -8,7 +8,8 @@
 //! ```
 //! Velero's ladder is velero-behaviour.md 5.2. We differ where it is slow or silent: a cancel before the movement has
 //! begun acts at once (Velero: after 5 minutes); a pod that cannot start fails the movement with its reason; a lost
-//! pod fails it too; a rebind that fails ends it. Observed by `observe.rs`, written by `transition.rs`.
+//! pod fails it too, also that of a lost node, which another node's agent notices (Velero: nobody, until the operation
+//! timeout of 4 hours and an hour more); a rebind that fails ends it. Observed by `observe.rs`, written by `transition.rs`.
 
 use std::time::Duration;
 
@@ -57,6 +58,9 @@ pub struct Policy {
     pub stranger_cancel_grace: Duration,
     /// The same for a cancel of a running movement. 1 hour, Velero's stale-cancel rule.
     pub stranger_running_cancel_grace: Duration,
+    /// How long nothing has been heard of another node's movement before this agent asks whether its data mover is still
+    /// there. Its owner needs milliseconds.
+    pub lost_grace: Duration,
     /// How long a data mover that was asked to stop may take before its pod is deleted.
     pub cancel_grace: Duration,
 }
@@ -71,6 +75,7 @@ impl Policy {
             stranger_grace: Duration::from_secs(60),
             stranger_cancel_grace: Duration::from_secs(5 * 60),
             stranger_running_cancel_grace: Duration::from_secs(3600),
+            lost_grace: Duration::from_secs(10),
             cancel_grace: Duration::from_secs(60),
         }
     }
@@ -112,6 +117,15 @@ pub enum Repository {
     },
 }
 
+/// What this agent knows of a movement that another node's agent runs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Elsewhere {
+    /// Since when this agent has seen no change of the object.
+    pub quiet_since: Timestamp,
+    /// Asked for only after [`Policy::lost_grace`] of quiet.
+    pub mover: Option<Mover>,
+}
+
 /// Whether this node may run one more data mover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
@@ -130,6 +144,8 @@ pub struct Observed {
     /// Why a new movement cannot be accepted yet (a download without its target PVC).
     pub not_admitted: Option<String>,
     pub mover: Mover,
+    /// Of a movement that is prepared or running on another node.
+    pub elsewhere: Option<Elsewhere>,
     pub repository: Repository,
     pub slot: Slot,
     /// What the exposer would do next in this state: expose (Accepted), rebind (InProgress download whose mover has
@@ -267,7 +283,7 @@ fn accepted(observed: &Observed, by: &str, since: Timestamp, policy: &Policy, no
 
 fn prepared(observed: &Observed, node: &str, since: Timestamp, policy: &Policy, now: Timestamp) -> Decision {
     if node != policy.node {
-        return wait(format!("node {node} to start the data mover"));
+        return elsewhere(observed, node, "to start the data mover", policy, now);
     }
     match &observed.mover {
         Mover::Absent => return finish(Ending::Failed, lost_pod(observed), now),
@@ -309,7 +325,7 @@ fn prepared(observed: &Observed, node: &str, since: Timestamp, policy: &Policy, 
 
 fn in_progress(observed: &Observed, node: &str, policy: &Policy, now: Timestamp) -> Decision {
     if node != policy.node {
-        return wait(format!("node {node} to move the data"));
+        return elsewhere(observed, node, "to move the data", policy, now);
     }
     match &observed.mover {
         Mover::Running { .. } | Mover::Pending { .. } => wait("the data mover to end".into()),
@@ -318,6 +334,28 @@ fn in_progress(observed: &Observed, node: &str, policy: &Policy, now: Timestamp)
         Mover::Ended(End::Failed { message }) => finish(Ending::Failed, message.clone(), now),
         Mover::Ended(End::Canceled { message }) => finish(Ending::Canceled, message.clone(), now),
         Mover::Ended(End::Completed { moved, message }) => completed(observed, moved, message, now),
+    }
+}
+
+/// Another node's movement. Its agent acts at once on whatever happens; where it does not, its node is lost, and any other
+/// agent may say what is plain to see.
+fn elsewhere(observed: &Observed, node: &str, does: &str, policy: &Policy, now: Timestamp) -> Decision {
+    let what = format!("node {node} {does}");
+    let Some(seen) = &observed.elsewhere else {
+        return wait(what);
+    };
+    let runs = matches!(observed.state, State::InProgress { .. });
+    match &seen.mover {
+        None => wait_until(what, after(seen.quiet_since, policy.lost_grace)),
+        Some(Mover::Absent) => finish(Ending::Failed, lost_node(observed, node), now),
+        Some(Mover::Ended(End::Failed { message })) => finish(Ending::Failed, message.clone(), now),
+        Some(Mover::Ended(End::Canceled { message })) => finish(Ending::Canceled, message.clone(), now),
+        Some(Mover::Ended(End::Completed { moved, message }))
+            if runs && observed.direction == Direction::Upload =>
+        {
+            completed(observed, moved, message, now)
+        }
+        Some(_) => wait_until(what, after(now, policy.stranger_grace)),
     }
 }
 
@@ -365,12 +403,27 @@ fn canceled(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision {
             now,
         )
     };
+    let is_lost = observed
+        .elsewhere
+        .as_ref()
+        .is_some_and(|seen| matches!(seen.mover, Some(Mover::Absent)));
     let stranger = |node: &str, grace: Duration| {
+        if is_lost {
+            return stop(&format!("because {}", lost_node(observed, node)));
+        }
         let deadline = after(seen, grace);
         if now >= deadline {
             return stop(&format!("because node {node} did not answer"));
         }
-        wait_until(format!("node {node} to cancel it"), deadline)
+        let look = match &observed.elsewhere {
+            Some(Elsewhere {
+                quiet_since,
+                mover: None,
+            }) => after(*quiet_since, policy.lost_grace),
+            Some(_) => after(now, policy.stranger_grace),
+            None => deadline,
+        };
+        wait_until(format!("node {node} to cancel it"), deadline.min(look))
     };
     match &observed.state {
         State::New => stop("before it was accepted"),
@@ -415,7 +468,7 @@ fn clean_up(observed: &Observed, at: Option<Timestamp>, policy: &Policy, now: Ti
         &facts.node
     };
     if !owner.is_empty() && *owner != policy.node {
-        let turn = after(at.unwrap_or(now), policy.stranger_cancel_grace);
+        let turn = after(at.unwrap_or(now), policy.stranger_grace);
         if now < turn {
             return wait_until(format!("node {owner} to delete the temporary objects"), turn);
         }
@@ -475,6 +528,13 @@ fn reason(observed: &Observed) -> String {
 fn lost_pod(observed: &Observed) -> String {
     format!(
         "data mover pod {}/{} is gone and left no result; was it deleted or evicted?",
+        observed.facts.namespace, observed.facts.name
+    )
+}
+
+fn lost_node(observed: &Observed, node: &str) -> String {
+    format!(
+        "data mover pod {}/{} is gone and left no result, and the node agent of node {node} has not said so; is that node down?",
         observed.facts.namespace, observed.facts.name
     )
 }

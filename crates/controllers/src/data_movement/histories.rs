@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
 use super::Movement as _;
-use super::decide::{Decision, Direction, End, Mover, Observed, Policy, Repository, Slot, decide};
+use super::decide::{Decision, Direction, Elsewhere, End, Mover, Observed, Policy, Repository, Slot, decide};
 use super::state::{Facts, State};
 use super::transition::{Moved, Transition};
 use crate::data_upload::Upload;
@@ -30,6 +30,8 @@ struct World {
     mover: Mover,
     exposed: bool,
     cancel_seen: [Option<Timestamp>; 3],
+    /// The version that each agent saw last, and since when.
+    quiet: [(u64, Timestamp); 3],
     accepted: usize,
     ended: Option<String>,
     trace: Vec<String>,
@@ -50,6 +52,7 @@ impl World {
             mover: Mover::Absent,
             exposed: false,
             cancel_seen: [None; 3],
+            quiet: [(0, Timestamp::UNIX_EPOCH); 3],
             accepted: 0,
             ended: None,
             trace: Vec::new(),
@@ -67,6 +70,18 @@ impl World {
             self.cancel_seen[node].get_or_insert(self.now);
         }
         let state = State::parse(&facts);
+        if self.quiet[node].0 != self.version {
+            self.quiet[node] = (self.version, self.now);
+        }
+        let quiet_since = self.quiet[node].1;
+        let is_quiet = self.now.duration_since(quiet_since) >= SignedDuration::from_secs(10);
+        let elsewhere = state
+            .owner()
+            .is_some_and(|owner| owner != NODES[node])
+            .then(|| Elsewhere {
+                quiet_since,
+                mover: is_quiet.then(|| self.mover.clone()),
+            });
         let next = match &state {
             State::Accepted { .. } if !self.exposed => Next::Do(Step::CreateMoverPod),
             State::Finished { .. } if self.exposed || self.mover != Mover::Absent => {
@@ -89,6 +104,7 @@ impl World {
             cancel_seen: self.cancel_seen[node],
             not_admitted: None,
             mover: self.mover.clone(),
+            elsewhere,
             repository,
             slot: if self.random.random_bool(0.2) {
                 Slot::Full

@@ -143,6 +143,8 @@ pub struct Controller<M: Movement> {
     pub(crate) movement: M,
     /// Since when this agent has seen each cancel, by UID.
     cancels: Mutex<BTreeMap<String, Timestamp>>,
+    /// The version of each movement of another node, and since when this agent has seen it, by UID.
+    quiet: Mutex<BTreeMap<String, (String, Timestamp)>>,
     /// Why the last try of each key failed: the reason given when its time is up.
     last_errors: Mutex<BTreeMap<Key, String>>,
     /// The decision last logged for each key, so that a repeated one stays quiet.
@@ -162,6 +164,7 @@ impl<M: Movement> Controller<M> {
             interests: Arc::default(),
             movement,
             cancels: Mutex::default(),
+            quiet: Mutex::default(),
             last_errors: Mutex::default(),
             last_decisions: Mutex::default(),
         }
@@ -174,6 +177,7 @@ impl<M: Movement> Controller<M> {
         self.last_decisions.lock().remove(key);
         if let Some(uid) = uid {
             self.cancels.lock().remove(uid);
+            self.quiet.lock().remove(uid);
         }
     }
 }

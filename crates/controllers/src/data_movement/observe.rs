@@ -5,12 +5,12 @@ use caravel_api::phase::BackupRepositoryPhase;
 use caravel_api::v1::BackupRepository;
 use caravel_data_mover::protocol::{self, LastWord};
 use caravel_exposer::{Next, PodState};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::ResourceExt;
 use kube::api::ListParams;
 
-use super::decide::{Direction, End, Mover, Observed, Repository, Slot};
+use super::decide::{Direction, Elsewhere, End, Mover, Observed, Repository, Slot};
 use super::state::{Facts, State};
 use super::transition::Moved;
 use super::{Activity, Controller, Movement};
@@ -35,6 +35,7 @@ impl<M: Movement> Controller<M> {
             state,
             not_admitted: None,
             mover: Mover::Absent,
+            elsewhere: None,
             repository: Repository::Preparing,
             slot: Slot::Free,
             next: Next::Done,
@@ -77,6 +78,13 @@ impl<M: Movement> Controller<M> {
                 }
                 activity
             }
+            State::Prepared { .. } | State::InProgress { .. } | State::Canceling { .. } => {
+                // A download that is being handed over needs its data mover no more.
+                if M::rebind_begun(object).is_none() {
+                    observed.elsewhere = Some(self.elsewhere(&observed.facts, now).await?);
+                }
+                None
+            }
             State::Finished { .. } if observed.facts.has_finalizer() => Some(Activity::CleanUp),
             _ => None,
         };
@@ -110,6 +118,28 @@ impl<M: Movement> Controller<M> {
 
     fn cancel_seen(&self, uid: &str, now: Timestamp) -> Timestamp {
         *self.cancels.lock().entry(uid.to_owned()).or_insert(now)
+    }
+
+    /// Asks for another node's data mover only when that node has been quiet: a progress a second of every movement must
+    /// not make every agent ask.
+    async fn elsewhere(&self, facts: &Facts, now: Timestamp) -> Result<Elsewhere, Error> {
+        let quiet_since = {
+            let mut quiet = self.quiet.lock();
+            let seen = quiet
+                .entry(facts.uid.clone())
+                .or_insert_with(|| (facts.resource_version.clone(), now));
+            if seen.0 != facts.resource_version {
+                *seen = (facts.resource_version.clone(), now);
+            }
+            seen.1
+        };
+        let grace = SignedDuration::try_from(self.shared.policy.lost_grace).unwrap_or(SignedDuration::MAX);
+        let mover = if now.duration_since(quiet_since) >= grace {
+            Some(self.mover(facts).await?)
+        } else {
+            None
+        };
+        Ok(Elsewhere { quiet_since, mover })
     }
 
     /// The pod first, then the Event: the Event is written before the pod ends, so an ended pod cannot hide it.

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::FINALIZER;
-use super::decide::{Decision, Direction, End, Mover, Observed, Policy, Repository, Slot, decide};
+use super::decide::{Decision, Direction, Elsewhere, End, Mover, Observed, Policy, Repository, Slot, decide};
 use super::state::{Ending, Facts, State};
 use super::transition::{Moved, Transition};
 
@@ -72,6 +72,7 @@ impl Case {
             } else {
                 Mover::Absent
             },
+            elsewhere: None,
             repository: Repository::Ready,
             slot: Slot::Free,
             next: Next::Done,
@@ -92,6 +93,15 @@ impl Case {
 
     fn mover(mut self, mover: Mover) -> Self {
         self.0.mover = mover;
+        self
+    }
+
+    /// Nothing has been heard since this minute; what the data mover is now.
+    fn quiet_since(mut self, minutes: i64, mover: Option<Mover>) -> Self {
+        self.0.elsewhere = Some(Elsewhere {
+            quiet_since: at(minutes),
+            mover,
+        });
         self
     }
 
@@ -506,6 +516,65 @@ fn temporary_objects_of_a_dead_node_are_deleted_by_another() {
     let case = Case::upload(Phase::Failed)
         .owned_by(OTHER)
         .next(Next::Do(Step::DeletePodAndPvc));
-    assert!(matches!(case.decided(4), Decision::Wait { .. }));
-    assert_eq!(case.decided(5), Decision::Take(Step::DeletePodAndPvc));
+    assert!(matches!(case.decided(0), Decision::Wait { .. }));
+    assert_eq!(case.decided(1), Decision::Take(Step::DeletePodAndPvc));
+}
+
+#[test]
+fn movement_of_a_lost_node_is_failed_by_another_when_its_data_mover_is_gone() {
+    for phase in [Phase::Prepared, Phase::InProgress] {
+        let case = Case::upload(phase.clone()).owned_by(OTHER);
+        let Decision::Wait {
+            until: Some(look), ..
+        } = case.quiet_since(0, None).decided(0)
+        else {
+            panic!("it is looked at again")
+        };
+        assert_eq!(look, at(0) + SignedDuration::from_secs(10));
+        let case = Case::upload(phase).owned_by(OTHER);
+        let why = case.quiet_since(0, Some(Mover::Absent)).ends(1, Ending::Failed);
+        assert!(why.contains("node agent of node node-b has not said so"), "{why}");
+    }
+}
+
+#[test]
+fn movement_of_a_quiet_node_whose_data_mover_runs_is_left_to_it() {
+    let running = Mover::Running { node: OTHER.into() };
+    for phase in [Phase::Prepared, Phase::InProgress] {
+        let case = Case::upload(phase)
+            .owned_by(OTHER)
+            .quiet_since(0, Some(running.clone()));
+        match case.decided(600) {
+            Decision::Wait { until, .. } => assert_eq!(until, Some(at(601)), "it is looked at again"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_a_lost_nodes_data_mover_has_said_last_still_counts() {
+    let upload = || Case::upload(Phase::InProgress).owned_by(OTHER);
+    upload()
+        .quiet_since(0, Some(completed_mover()))
+        .ends(1, Ending::Completed);
+    let failed = Mover::Ended(End::Failed {
+        message: "EIO".into(),
+    });
+    assert_eq!(
+        upload().quiet_since(0, Some(failed)).ends(1, Ending::Failed),
+        "EIO"
+    );
+    // Handing its volume over is its owner's work.
+    let download = Case::download(Phase::InProgress).owned_by(OTHER);
+    let download = download.quiet_since(0, Some(completed_mover()));
+    assert!(matches!(download.decided(600), Decision::Wait { .. }));
+}
+
+#[test]
+fn canceled_movement_of_a_lost_node_ends_when_its_data_mover_is_gone() {
+    for phase in [Phase::Prepared, Phase::InProgress, Phase::Canceling] {
+        let case = Case::upload(phase).owned_by(OTHER).canceled_at(0);
+        let why = case.quiet_since(0, Some(Mover::Absent)).ends(1, Ending::Canceled);
+        assert!(why.contains("is that node down?"), "{why}");
+    }
 }

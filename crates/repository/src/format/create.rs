@@ -64,6 +64,7 @@ pub fn initialize(
         key_algo: options.key_derivation.clone(),
         encryption: "AES256_GCM".into(),
         encrypted_block_format: BASE64_STANDARD.encode(envelope.seal(environment, &config.to_json())),
+        unknown: serde_json::Map::new(),
     };
     let mut json = serde_json::to_vec_pretty(&outer).expect("strings are plain JSON");
     json.push(b'\n');

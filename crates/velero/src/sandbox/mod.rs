@@ -92,7 +92,7 @@ async fn stay(args: &Args) -> Outcome {
     write_kubeconfig(&path, "")?;
     let mut ended = Box::pin(interrupted());
     let world = tokio::select! {
-        world = World::start(folder, args.size(), saved) => world?,
+        world = World::start(folder, args.size(), saved, 1) => world?,
         ended = &mut ended => return ended,
     };
     let serving = world.sandbox.api().serve(address).await.map_err(|error| {

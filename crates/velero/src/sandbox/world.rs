@@ -32,14 +32,15 @@ pub struct World {
 }
 
 impl World {
-    /// Starts the cluster, as it was saved in the folder if it was, and waits until Velero runs in it.
-    pub async fn start(folder: Folder, size: Size, saved: Option<Saved>) -> Outcome<Self> {
+    /// Starts a cluster of so many nodes, as it was saved in the folder if it was, and waits until Velero runs in it.
+    pub async fn start(folder: Folder, size: Size, saved: Option<Saved>, nodes: usize) -> Outcome<Self> {
         container_log::start();
         let shop = Shop::new(size);
         let objects = ObjectStore::start(&folder.path().join("object-store"))
             .await
             .map_err(|error| Failure::new(format!("starting the object store: {error:#}")))?;
         let mut cluster = Sandbox::builder()
+            .nodes(nodes)
             .folder(folder.path().join("cluster"))
             // Our manifests must grant what the product needs, as in a real cluster.
             .authorization(Authorization::Rbac)

@@ -3,10 +3,12 @@
 //! A story ends well only when what came back is, byte for byte, what was there; then the exit code is 0.
 
 mod acts;
+mod mishaps;
 mod tale;
 
 use std::time::Duration;
 
+use caravel_api::v2alpha1::DataMovementPhase;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
@@ -43,6 +45,7 @@ const LONGEST: Duration = Duration::from_secs(180);
 struct Story {
     name: &'static str,
     says: &'static str,
+    nodes: usize,
     play: for<'a> fn(&'a World, &'a mut Tale) -> LocalBoxFuture<'a, Outcome>,
 }
 
@@ -52,6 +55,7 @@ const STORIES: &[Story] = &[
         name: "backup-and-restore",
         says: "An application with 210 MB is backed up, its data moved to object storage; it is destroyed, and all of it \
                comes back.",
+        nodes: 1,
         play: |world, tale| backup_and_restore(world, tale).boxed_local(),
     },
     Story {
@@ -63,7 +67,21 @@ const STORIES: &[Story] = &[
         name: "incremental",
         says: "The application goes on after its first backup; the second one moves only what has changed, and \
                everything comes back from it.",
+        nodes: 1,
         play: |world, tale| incremental(world, tale).boxed_local(),
+    },
+    Story {
+        name: "cancel",
+        says: "A backup is canceled while its data moves: it says so, leaves nothing behind, and the next one is whole.",
+        nodes: 1,
+        play: |world, tale| canceled(world, tale).boxed_local(),
+    },
+    Story {
+        name: "node-dies",
+        says: "The machine whose data mover is at work dies: the backup says what it could not save, and the next one \
+               goes over the other node.",
+        nodes: 2,
+        play: |world, tale| node_dies(world, tale).boxed_local(),
     },
 ];
 
@@ -97,10 +115,11 @@ pub async fn run(args: &Args) -> Outcome {
 async fn play(story: &Story, folder: Folder, size: Size, spoil: bool) -> Outcome {
     let mut tale = Tale::begin(story.name, story.says)?;
     tale.step("A Kubernetes cluster in this process, with Velero in it")?;
-    let mut world = World::start(folder, size, None).await?;
+    let mut world = World::start(folder, size, None, story.nodes).await?;
     world.spoil = spoil;
     tale.fact(&format!(
-        "one node, storage class {}, object storage {}",
+        "{} node(s), storage class {}, object storage {}",
+        story.nodes,
         world.sandbox.storage_class(),
         world.objects.url()
     ))?;
@@ -143,6 +162,42 @@ async fn incremental(world: &World, tale: &mut Tale) -> Outcome {
     acts::do_business(world, tale).await?;
     let before = acts::look(world, tale).await?;
     acts::back_up(world, tale, "shop-2").await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, "shop-2").await?;
+    acts::compare(world, tale, &before).await
+}
+
+async fn canceled(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    let upload = mishaps::begin_backup(world, tale, "shop-1", mishaps::A_MOMENT).await?;
+    mishaps::cancel(world, tale, "shop-1", &upload).await?;
+    mishaps::backup_is_not_complete(world, tale, "shop-1").await?;
+    mishaps::nothing_is_left(world, tale).await?;
+    acts::back_up(world, tale, "shop-2").await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, "shop-2").await?;
+    acts::compare(world, tale, &before).await
+}
+
+async fn node_dies(world: &World, tale: &mut Tale) -> Outcome {
+    let machines = mishaps::machines(world).await?;
+    let (server, lost) = (machines.server.as_str(), machines.other.as_str());
+    // The application beside Velero's server, the data mover on the other node.
+    mishaps::cordon(world, tale, lost, true).await?;
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    mishaps::cordon(world, tale, lost, false).await?;
+    mishaps::cordon(world, tale, server, true).await?;
+    mishaps::begin_backup(world, tale, "shop-1", mishaps::FOR_EVER).await?;
+    mishaps::lose_node(world, tale, lost).await?;
+    mishaps::upload_ends(world, tale, "shop-1", DataMovementPhase::Failed).await?;
+    mishaps::backup_is_not_complete(world, tale, "shop-1").await?;
+    mishaps::cordon(world, tale, server, false).await?;
+    acts::back_up(world, tale, "shop-2").await?;
+    mishaps::moved_elsewhere(world, tale, "shop-2", lost).await?;
+    mishaps::repair_node(world, tale, lost).await?;
+    mishaps::nothing_is_left(world, tale).await?;
     acts::lose(world, tale).await?;
     acts::restore(world, tale, "shop-2").await?;
     acts::compare(world, tale, &before).await
