@@ -117,6 +117,12 @@ pub fn left_out(item: &Value) -> Option<&'static str> {
     being_deleted(item)
 }
 
+/// Why a Namespace object is not taken, selected or not.
+pub fn namespace_left_out(object: &Value) -> Option<&'static str> {
+    let terminating = text(object, "/status/phase") == "Terminating";
+    left_out(object).or(terminating.then_some("it's not in Active phase"))
+}
+
 /// Something that is going away is never taken.
 pub fn being_deleted(item: &Value) -> Option<&'static str> {
     (!text(item, "/metadata/deletionTimestamp").is_empty()).then_some("it is being deleted")

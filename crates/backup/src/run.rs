@@ -337,11 +337,7 @@ impl Run {
         let chosen: Vec<&Value> = request.namespaces.iter().filter(wanted).collect();
         for object in chosen {
             let id = ResourceIdentifier::new("", "namespaces", "", name(object));
-            let why = match collect::left_out(object) {
-                None if text(object, "/status/phase") == "Terminating" => Some("it's not in Active phase"),
-                other => other,
-            };
-            if let Some(why) = why {
+            if let Some(why) = collect::namespace_left_out(object) {
                 request.log.item(
                     about("namespaces", &id),
                     format!("Skip namespace {} because {why}.", id.name),

@@ -17,6 +17,11 @@ pub mod data_download;
 pub mod data_movement;
 pub mod data_upload;
 
+pub mod backup_deletion;
+pub mod backup_sync;
+pub mod gc;
+pub mod schedule;
+
 pub mod restore;
 pub mod restore_finalizer;
 pub mod restore_operations;

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use caravel_api::labels;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::ApiResource;
 use kube::{Api, Client};
 use serde_json::Value;
 
 use crate::discovery::ServedResource;
-use crate::existing::{Existing, compare};
+use crate::existing::{Existing, compare, update_patch};
 use crate::group_resource::known;
 
 /// Who writes, in managed fields.
@@ -18,7 +19,7 @@ const FIELD_MANAGER: &str = "velero-server";
 const RETRY_WAITS_MS: &[u64] = &[100, 200, 500, 1500, 4000];
 
 /// What happened to an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Creation {
     /// New.
     Done,
@@ -26,8 +27,29 @@ pub enum Creation {
     Same,
     /// It existed and differs; left alone.
     Different,
-    /// It existed and was merged.
+    /// It existed and was merged, or updated.
     Merged,
+    /// It existed, and the API server refused the update. Labels say all the same that a restore was here.
+    NotUpdated(String),
+}
+
+/// `spec.existingResourcePolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExistingPolicy {
+    /// What exists is left alone.
+    Keep,
+    /// What exists becomes what the backup has: fields that the backup does not have go.
+    Update,
+}
+
+impl From<&str> for ExistingPolicy {
+    fn from(word: &str) -> Self {
+        if word == "update" {
+            Self::Update
+        } else {
+            Self::Keep
+        }
+    }
 }
 
 /// Creates `object` (namespace already mapped). The object's own API version is used: that is what its fields are
@@ -37,6 +59,7 @@ pub async fn create(
     served: &ServedResource,
     namespace: &str,
     object: &Value,
+    policy: ExistingPolicy,
 ) -> Result<Creation, kube::Error> {
     let api = api(client, served, namespace, object);
     let wanted: DynamicObject = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
@@ -54,7 +77,7 @@ pub async fn create(
                 let Some(live) = api.get_opt(name).await? else {
                     return Err(error);
                 };
-                return settle_existing(&api, served, &to_value(&live)?, object).await;
+                return settle_existing(&api, served, &to_value(&live)?, object, policy).await;
             }
             Err(error) if is_transient(&error) => match waits.next() {
                 Some(wait) => tokio::time::sleep(Duration::from_millis(*wait)).await,
@@ -70,21 +93,61 @@ async fn settle_existing(
     served: &ServedResource,
     live: &Value,
     wanted: &Value,
+    policy: ExistingPolicy,
 ) -> Result<Creation, kube::Error> {
+    let name = live
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let is_service_account = served.group_resource.is(known::SERVICE_ACCOUNTS);
     match compare(live, wanted, is_service_account) {
+        Existing::Same if policy == ExistingPolicy::Update => {
+            label(api, name, wanted).await?;
+            Ok(Creation::Same)
+        }
         Existing::Same => Ok(Creation::Same),
+        Existing::Different if policy == ExistingPolicy::Update => update(api, name, live, wanted).await,
         Existing::Different => Ok(Creation::Different),
         Existing::Patch(patch) => {
-            let name = live
-                .pointer("/metadata/name")
-                .and_then(Value::as_str)
-                .unwrap_or_default();
             api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
                 .await?;
             Ok(Creation::Merged)
         }
     }
+}
+
+/// A refusal leaves the object as it is, labels apart: it is a warning, and the restore goes on.
+async fn update(
+    api: &Api<DynamicObject>,
+    name: &str,
+    live: &Value,
+    wanted: &Value,
+) -> Result<Creation, kube::Error> {
+    let patch = Patch::Merge(update_patch(live, wanted));
+    match api.patch(name, &PatchParams::default(), &patch).await {
+        Ok(_) => Ok(Creation::Merged),
+        Err(kube::Error::Api(status)) if !matches!(status.code, 429 | 500..) => {
+            label(api, name, wanted).await?;
+            Ok(Creation::NotUpdated(status.message))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Says on an object which restore was here last.
+async fn label(api: &Api<DynamicObject>, name: &str, wanted: &Value) -> Result<(), kube::Error> {
+    let of = |key: &str| {
+        wanted
+            .pointer("/metadata/labels")
+            .and_then(|labels| labels.get(key))
+            .cloned()
+    };
+    let labels =
+        [labels::BACKUP_NAME, labels::RESTORE_NAME].map(|key| (key.to_owned(), of(key).unwrap_or_default()));
+    let patch = serde_json::json!({"metadata": {"labels": serde_json::Map::from_iter(labels)}});
+    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .map(drop)
 }
 
 /// The API for one object: its resource, in the version that the object is written in.

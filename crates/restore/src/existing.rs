@@ -23,13 +23,8 @@ pub enum Existing {
 /// Only what both a user and a restore decide is compared: neither the status nor what the API server writes into
 /// metadata. The restore's own labels are not compared, an earlier restore wrote others.
 pub fn compare(live: &Value, wanted: &Value, is_service_account: bool) -> Existing {
-    let (mut live, mut wanted) = (live.clone(), wanted.clone());
+    let (mut live, mut wanted) = (comparable(live), comparable(wanted));
     for object in [&mut live, &mut wanted] {
-        forget_old_life(object);
-        forget_managed_fields(object);
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("finalizers");
-        }
         if let Some(labels) = object
             .pointer_mut("/metadata/labels")
             .and_then(Value::as_object_mut)
@@ -52,6 +47,42 @@ pub fn compare(live: &Value, wanted: &Value, is_service_account: bool) -> Existi
     } else {
         Existing::Different
     }
+}
+
+/// What a user and a restore decide.
+fn comparable(object: &Value) -> Value {
+    let mut object = object.clone();
+    forget_old_life(&mut object);
+    forget_managed_fields(&mut object);
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("finalizers");
+    }
+    object
+}
+
+/// The merge patch (RFC 7386) that makes a live object what the backup has, with this restore's labels. Finalizers and
+/// what the API server owns are not touched.
+pub fn update_patch(live: &Value, wanted: &Value) -> Value {
+    difference(&comparable(live), &comparable(wanted)).unwrap_or_else(|| json!({}))
+}
+
+/// What a merge patch must say to make `old` into `new`; `None` when they are equal.
+pub fn difference(old: &Value, new: &Value) -> Option<Value> {
+    let (Value::Object(before), Value::Object(after)) = (old, new) else {
+        return (old != new).then(|| new.clone());
+    };
+    let mut patch = Map::new();
+    for key in before.keys().filter(|key| !after.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    for (key, value) in after {
+        let part = match before.get(key) {
+            Some(old) => difference(old, value),
+            None => Some(value.clone()),
+        };
+        patch.extend(part.map(|part| (key.clone(), part)));
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
 /// Live secrets, imagePullSecrets, labels and annotations, with what only the backup has added; the live value wins.
@@ -129,6 +160,18 @@ mod tests {
         assert_eq!(compare(&live, &wanted, false), Existing::Same);
         let other = json!({"metadata": {"name": "a"}, "data": {"k": "other"}});
         assert_eq!(compare(&live, &other, false), Existing::Different);
+    }
+
+    #[test]
+    fn an_update_removes_what_the_backup_does_not_have_and_leaves_finalizers_alone() {
+        let live = json!({"metadata": {"name": "a", "uid": "1", "finalizers": ["x"], "labels": {"gone": "1"}},
+            "data": {"k": "v", "new": "1"}, "status": {"x": 1}});
+        let wanted =
+            json!({"metadata": {"name": "a", "labels": {"velero.io/restore-name": "r"}}, "data": {"k": "w"}});
+        assert_eq!(
+            update_patch(&live, &wanted),
+            json!({"metadata": {"labels": {"gone": null, "velero.io/restore-name": "r"}}, "data": {"k": "w", "new": null}})
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use caravel_api::labels;
 use caravel_item_action::RestoreItemInput;
 use serde_json::{Value, json};
 
-use crate::create::{Creation, create};
+use crate::create::{Creation, ExistingPolicy, create};
 use crate::discovery::ServedResource;
 use crate::established;
 use crate::group_resource::{GroupResource, known};
@@ -21,6 +21,7 @@ use crate::metadata::{
 };
 use crate::namespaces;
 use crate::operations;
+use crate::restore_status;
 use crate::run::{Engine, RestoredClaim, StartedOperation};
 use crate::volumes::{Saved, VolumeDecision, decide_volume, empty_claim_warning};
 
@@ -160,6 +161,18 @@ impl Engine {
                 item = output.item;
             }
         }
+        if let Some(modifiers) = &self.run.modifiers {
+            let target = self.selection.target_namespace(&name.namespace);
+            for why in modifiers.apply(&mut item, &name.group_resource.to_string()) {
+                self.error(
+                    target,
+                    format!(
+                        "resource modifiers on {}/{}: {why}",
+                        name.group_resource, name.name
+                    ),
+                );
+            }
+        }
         self.map_namespace(name, &mut item);
         add_restore_labels(
             &mut item,
@@ -277,7 +290,8 @@ impl Engine {
         in_backup: &Value,
         prepared: Prepared,
     ) -> Result<(), ItemError> {
-        match create(&self.run.client, served, target, &prepared.item).await {
+        let policy = ExistingPolicy::from(&*self.run.restore.spec.existing_resource_policy);
+        match create(&self.run.client, served, target, &prepared.item, policy).await {
             Ok(Creation::Done) => {
                 self.record(name, target, "created");
                 self.log_item(Level::Info, "Created", name, target);
@@ -287,14 +301,31 @@ impl Engine {
                     in_backup,
                     prepared.operation.as_ref().map(|(_, id)| id.clone()),
                 );
+                self.restore_status(name, target, served, in_backup, &prepared.item)
+                    .await;
                 if name.group_resource.is(known::CUSTOM_RESOURCE_DEFINITIONS) {
                     established::wait(&self.run.client, &name.name, self.run.resource_timeout).await?;
                 }
             }
-            Ok(Creation::Merged) => self.record(name, target, "updated"),
+            Ok(Creation::Merged) => {
+                self.record(name, target, "updated");
+                if has_moved_data(name, in_backup) {
+                    self.warn_of_kept_data(name, target);
+                }
+            }
+            Ok(Creation::NotUpdated(why)) => {
+                self.record(name, target, "skipped");
+                self.warning(
+                    target,
+                    format!(
+                        "could not update {} {:?}, which already exists: {why}",
+                        served.kind, name.name
+                    ),
+                );
+            }
             Ok(Creation::Same | Creation::Different) if has_moved_data(name, in_backup) => {
                 self.record(name, target, "skipped");
-                self.warning(target, format!("PersistentVolumeClaim {target}/{} already exists: its data is left as it is; delete it and restore again to get the backup's", name.name));
+                self.warn_of_kept_data(name, target);
             }
             Ok(Creation::Same) => self.record(name, target, "skipped"),
             Ok(Creation::Different) => {
@@ -314,6 +345,35 @@ impl Engine {
         }
         self.note_operation(name, prepared.operation);
         Ok(())
+    }
+
+    fn warn_of_kept_data(&self, name: &ItemName, target: &str) {
+        self.warning(target, format!("PersistentVolumeClaim {target}/{} already exists: its data is left as it is; delete it and restore again to get the backup's", name.name));
+    }
+
+    /// Best effort: the object is there, and a status is what its controller writes.
+    async fn restore_status(
+        &self,
+        name: &ItemName,
+        target: &str,
+        served: &ServedResource,
+        in_backup: &Value,
+        created: &Value,
+    ) {
+        let kinds = restore_status::kinds(&self.run.restore.spec, &self.discovered);
+        if !restore_status::wanted(kinds.as_ref(), &name.group_resource.to_string(), in_backup) {
+            return;
+        }
+        if let Err(error) = restore_status::write(&self.run.client, served, target, created, in_backup).await
+        {
+            self.warning(
+                target,
+                format!(
+                    "could not restore the status of {} {:?}: {error}",
+                    served.kind, name.name
+                ),
+            );
+        }
     }
 
     /// The claim of an operation could not be created: nobody will ever wait for its data.

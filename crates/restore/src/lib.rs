@@ -20,6 +20,7 @@ pub mod operations;
 pub mod plan;
 pub mod priority;
 pub mod resource_modifiers;
+pub mod restore_status;
 pub mod run;
 pub mod saved_volumes;
 pub mod selection;

@@ -25,6 +25,7 @@ use crate::item_name::ItemName;
 use crate::log::{Level, RestoreLog};
 use crate::plan::{Plan, PlannedResource, plan};
 use crate::priority::Priorities;
+use crate::resource_modifiers::ResourceModifiers;
 use crate::saved_volumes::SavedVolumes;
 use crate::selection::{InvalidSelector, Selection};
 
@@ -44,6 +45,8 @@ pub struct RestoreRun {
     pub contents: BackupContents,
     /// `<backup>-volumeinfo.json.gz`.
     pub saved_volumes: SavedVolumes,
+    /// `spec.resourceModifier`, read and validated.
+    pub modifiers: Option<ResourceModifiers>,
     /// `--restore-resource-priorities`.
     pub priorities: Priorities,
     /// `--resource-timeout`: how long a CustomResourceDefinition may take to be Established.
@@ -158,7 +161,8 @@ pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
     let selection = Selection::from_spec(&run.restore.spec, &discovered)?;
     let first = plan(&run.contents, &selection, &run.priorities, &discovered)?;
     run.progress.expect(first.total());
-    let actions = item_actions::built_in(&run.client, &run.backup);
+    let velero_namespace = kube::ResourceExt::namespace(&*run.restore).unwrap_or_default();
+    let actions = item_actions::built_in(&run.client, &run.backup, &velero_namespace);
     let mut engine = Engine {
         run,
         selection,

@@ -184,7 +184,11 @@ fn parse_selector(selector: &LabelSelector) -> Result<Selector, InvalidSelector>
 }
 
 /// `*` among the includes means all of them; `*` among the excludes means nothing (Velero ignores it).
-fn resource_lists(includes: &[String], excludes: &[String], discovered: &Discovered) -> IncludesExcludes {
+pub(crate) fn resource_lists(
+    includes: &[String],
+    excludes: &[String],
+    discovered: &Discovered,
+) -> IncludesExcludes {
     let full = |name: &String| match discovered.resolve(name) {
         Some(served) => served.group_resource.to_string(),
         None => name.clone(),

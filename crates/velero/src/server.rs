@@ -16,8 +16,9 @@ use anyhow::{Context as _, bail};
 use caravel_api::labels;
 use caravel_controllers::context::Context;
 use caravel_controllers::{
-    backup, backup_finalizer, backup_operations, backup_queue, backup_repository, backup_storage_location,
-    download_request, restore, restore_finalizer, restore_operations, server_status_request,
+    backup, backup_deletion, backup_finalizer, backup_operations, backup_queue, backup_repository,
+    backup_storage_location, backup_sync, download_request, gc, restore, restore_finalizer,
+    restore_operations, schedule, server_status_request,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +81,15 @@ pub struct Args {
     without_effect: WithoutEffect,
     #[command(flatten)]
     not_yet: NotYet,
+    /// How often a location is looked at for backups that the cluster does not have; 0 turns it off.
+    #[arg(long, default_value = "1m0s")]
+    backup_sync_period: caravel_api::Duration,
+    /// How often expired backups are looked for; 0 means an hour.
+    #[arg(long, default_value = "0s")]
+    garbage_collection_frequency: caravel_api::Duration,
+    /// Schedules that do not say it skip the backup that is due right after they are made.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
+    schedule_skip_immediately: bool,
 }
 
 /// Accepted, because ignoring them changes nothing here.
@@ -92,9 +102,6 @@ struct WithoutEffect {
     /// Accepted without effect: there is no pprof.
     #[arg(long, default_value = "localhost:6060")]
     profiler_address: String,
-    /// Accepted without effect: this version does not sync backups from the store yet.
-    #[arg(long, default_value = "1m0s")]
-    backup_sync_period: caravel_api::Duration,
     /// Accepted without effect: this version does not have file system backup yet.
     #[arg(long, default_value = "4h0m0s")]
     fs_backup_timeout: caravel_api::Duration,
@@ -110,15 +117,9 @@ struct WithoutEffect {
     /// Accepted without effect: this version does not maintain repositories yet.
     #[arg(long, default_value = "0s")]
     default_repo_maintain_frequency: caravel_api::Duration,
-    /// Accepted without effect: this version does not collect expired backups yet.
-    #[arg(long, default_value = "0s")]
-    garbage_collection_frequency: caravel_api::Duration,
     /// Accepted without effect: there is no informer cache.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     disable_informer_cache: bool,
-    /// Accepted without effect: this version does not have schedules yet.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
-    schedule_skip_immediately: bool,
     /// Accepted without effect: snapshots are taken at once, other items one after another.
     #[arg(long, default_value_t = 1)]
     item_block_worker_count: u32,
@@ -193,6 +194,9 @@ const CONTROLLERS: [&str; 14] = [
 
 /// The running process may take this long to end: Kubernetes kills it after 30 s.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Velero's default of `--garbage-collection-frequency`.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// Runs as this process, until SIGTERM or SIGINT.
 pub async fn main(args: Args) -> anyhow::Result<()> {
@@ -304,6 +308,16 @@ fn start(
     });
     add("backup-repo", &backup_repository::spawn);
     add("download-request", &download_request::spawn);
+    add("backup-deletion", &backup_deletion::spawn);
+    add("backup-sync", &|c, s| {
+        backup_sync::spawn(c, *args.backup_sync_period, s)
+    });
+    add("gc", &|c, s| {
+        gc::spawn(c, args.garbage_collection_frequency.or(HOUR), s)
+    });
+    add("schedule", &|c, s| {
+        schedule::spawn(c, args.schedule_skip_immediately, s)
+    });
     add("restore", &|c, s| {
         restore::spawn(c, restore_settings(args, scratch), s)
     });

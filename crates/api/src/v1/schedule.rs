@@ -41,12 +41,9 @@ pub struct ScheduleSpec {
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]
     pub schedule: String,
-    /// Skip the backup that is due right after creation or unpausing.
-    #[serde(
-        deserialize_with = "crate::wire::null_is_default",
-        skip_serializing_if = "crate::wire::is_default"
-    )]
-    pub skip_immediately: bool,
+    /// Skip the backup that is due right after creation or unpausing; nothing means what the server says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skip_immediately: Option<bool>,
     /// Spec of the Backups to make.
     #[serde(deserialize_with = "crate::wire::null_is_default")]
     #[schemars(extend("x-required" = true))]

@@ -163,6 +163,28 @@ impl BackupStore {
         file.sync_all().await.map_err(failed)
     }
 
+    /// Deletes all files of a backup, `velero-backup.json` last: until then the backup is seen, and can be deleted again.
+    ///
+    /// Errors: [`BackupStoreError::Storage`]; some files may be gone then.
+    pub async fn delete_backup(&self, name: &str) -> Result<()> {
+        let metadata = self.layout.backup_metadata(name);
+        let keys = self.store.list_objects(&self.layout.backup(name)).await?;
+        for key in keys.iter().filter(|key| **key != metadata) {
+            self.store.delete_object(key).await?;
+        }
+        Ok(self.store.delete_object(&metadata).await?)
+    }
+
+    /// Deletes all files of a restore.
+    ///
+    /// Errors: [`BackupStoreError::Storage`]; some files may be gone then.
+    pub async fn delete_restore(&self, name: &str) -> Result<()> {
+        for key in self.store.list_objects(&self.layout.restore(name)).await? {
+            self.store.delete_object(&key).await?;
+        }
+        Ok(())
+    }
+
     /// The backup's operations; empty where none were saved.
     pub async fn get_item_operations(&self, name: &str) -> Result<Vec<BackupOperation>> {
         self.read_list(self.layout.backup_file(name, ITEM_OPERATIONS))

@@ -232,6 +232,35 @@ async fn what_velero_wrote_is_read_and_written_the_same() {
 }
 
 #[tokio::test]
+async fn a_deletion_takes_one_backup_with_its_metadata_last_and_no_other() {
+    let memory = MemoryObjectStore::new();
+    let store = store(&memory);
+    let files = [
+        "backups/b1/b1.tar.gz",
+        "backups/b1/velero-backup.json",
+        "backups/b10/velero-backup.json",
+        "restores/r1/restore-r1-logs.gz",
+    ];
+    for key in files {
+        memory.insert(key, "x");
+    }
+    memory.fail(
+        Operation::Delete,
+        "backups/b1/b1.tar.gz",
+        StorageErrorKind::Denied,
+    );
+    assert!(store.delete_backup("b1").await.is_err());
+    assert!(
+        store.backup_exists("b1").await.unwrap(),
+        "it is seen until everything else is gone"
+    );
+    memory.heal();
+    store.delete_backup("b1").await.unwrap();
+    store.delete_restore("r1").await.unwrap();
+    assert_eq!(memory.keys(), ["backups/b10/velero-backup.json"]);
+}
+
+#[tokio::test]
 async fn missing_files_are_empty_and_a_failing_store_is_not() {
     let memory = MemoryObjectStore::new();
     let store = store(&memory);

@@ -7,6 +7,7 @@ use caravel_api::v1::Backup;
 use caravel_item_action::{
     ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector,
 };
+use kube::ResourceExt;
 use serde_json::Value;
 
 use crate::cluster::text;
@@ -30,7 +31,7 @@ impl BackupItemAction for PvAction {
         ResourceSelector::resources(&["persistentvolumeclaims"])
     }
 
-    async fn execute(&self, mut item: Value, _backup: &Backup) -> Result<BackupItemOutput, ActionError> {
+    async fn execute(&self, mut item: Value, backup: &Backup) -> Result<BackupItemOutput, ActionError> {
         let has_class = !text(&item, "/spec/storageClassName").is_empty();
         if let Some(spec) = item.get_mut("spec").and_then(Value::as_object_mut) {
             spec.remove("dataSource");
@@ -39,14 +40,7 @@ impl BackupItemAction for PvAction {
                 spec.remove("selector");
             }
         }
-        if let Some(labels) = item
-            .pointer_mut("/metadata/labels")
-            .and_then(Value::as_object_mut)
-        {
-            for label in STALE_LABELS {
-                labels.remove(label);
-            }
-        }
+        forget_stale_labels(&mut item, &backup.name_any());
         let volume = text(&item, "/spec/volumeName").to_owned();
         let bound = !volume.is_empty() && text(&item, "/status/phase") == "Bound";
         let additional_items = if bound {
@@ -59,6 +53,26 @@ impl BackupItemAction for PvAction {
             additional_items,
             ..BackupItemOutput::default()
         })
+    }
+}
+
+/// Takes off what earlier backups and restores left: labels, and a selector's labels, by which a restored claim would
+/// never be bound.
+pub fn forget_stale_labels(claim: &mut Value, backup_name: &str) {
+    if let Some(wanted) = claim
+        .pointer_mut("/spec/selector/matchLabels")
+        .and_then(Value::as_object_mut)
+    {
+        wanted.retain(|key, _| !key.starts_with("velero.io/"));
+    }
+    let labels = claim
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut);
+    if let Some(labels) = labels {
+        labels.retain(|key, value| {
+            let of_this_backup = key == labels::BACKUP_NAME && value == backup_name;
+            of_this_backup || !STALE_LABELS.contains(&&**key)
+        });
     }
 }
 

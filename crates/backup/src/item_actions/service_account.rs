@@ -61,7 +61,8 @@ impl BackupItemAction for ServiceAccountAction {
     }
 }
 
-fn companions(bindings: &[ClusterRoleBinding], namespace: &str, name: &str) -> Vec<ResourceIdentifier> {
+/// The ClusterRoleBindings that name an account, each with its ClusterRole.
+pub fn companions(bindings: &[ClusterRoleBinding], namespace: &str, name: &str) -> Vec<ResourceIdentifier> {
     let of_account = bindings.iter().filter(|binding| {
         binding.subjects.iter().flatten().any(|subject| {
             subject.kind == "ServiceAccount"

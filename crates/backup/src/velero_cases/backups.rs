@@ -165,7 +165,7 @@ impl BackupItemAction for Replayed {
     }
 }
 
-fn identifiers(list: &Value) -> Vec<ResourceIdentifier> {
+pub(super) fn identifiers(list: &Value) -> Vec<ResourceIdentifier> {
     let field = |id: &Value, field: &str| id[field].as_str().unwrap_or_default().to_owned();
     let entries = list.as_array().into_iter().flatten();
     entries

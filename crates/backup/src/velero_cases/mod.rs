@@ -1,5 +1,6 @@
 //! Velero's own table tests for this crate (`caravel-cases`): filters, policies, the choice for volumes, whole backups.
 
+mod actions;
 mod backups;
 mod collections;
 mod policies;

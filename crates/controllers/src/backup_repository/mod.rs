@@ -244,7 +244,7 @@ pub fn is_default_password(secret: &Secret) -> bool {
     password(Some(secret)).is_ok_and(|password| password.expose_secret() == DEFAULT_PASSWORD)
 }
 
-fn password(secret: Option<&Secret>) -> Result<SecretString, String> {
+pub(crate) fn password(secret: Option<&Secret>) -> Result<SecretString, String> {
     let missing = || {
         format!(
             "Secret {PASSWORD_SECRET} with key {PASSWORD_KEY} is missing: it holds the password of every backup repository; create it, or restart the server, which creates it with Velero's default"

@@ -12,6 +12,7 @@ use caravel_backup_store::item_operations::{OperationPhase, RestoreOperation};
 use caravel_backup_store::{BackupStore, RestoreArtifacts, tarball};
 use caravel_restore::contents::BackupContents;
 use caravel_restore::log::{Level, RestoreLog};
+use caravel_restore::resource_modifiers::ResourceModifiers;
 use caravel_restore::run::{self, Outcome, Progress, RestoreRun, StartedOperation};
 use caravel_restore::saved_volumes::SavedVolumes;
 use kube::ResourceExt;
@@ -37,6 +38,7 @@ pub(super) async fn run(
     settings: &Settings,
     restore: Restore,
     backup: Backup,
+    modifiers: Option<ResourceModifiers>,
     location: &BackupStorageLocation,
 ) -> Result<(), Error> {
     let log = Arc::new(LogrusLog::new(format!(
@@ -50,6 +52,7 @@ pub(super) async fn run(
         settings,
         restore: &restore,
         backup,
+        modifiers,
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
     };
@@ -77,6 +80,7 @@ struct Attempt<'a> {
     settings: &'a Settings,
     restore: &'a Restore,
     backup: Backup,
+    modifiers: Option<ResourceModifiers>,
     log: Arc<LogrusLog>,
     progress: Arc<Progress>,
 }
@@ -117,6 +121,7 @@ impl Attempt<'_> {
             backup: Arc::new(self.backup.clone()),
             contents,
             saved_volumes: SavedVolumes::from(saved.clone()),
+            modifiers: self.modifiers.clone(),
             priorities: self.settings.priorities.clone(),
             resource_timeout: self.settings.resource_timeout,
             terminating_timeout: self.settings.terminating_timeout,

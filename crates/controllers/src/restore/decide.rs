@@ -10,6 +10,7 @@
 use caravel_api::labels;
 use caravel_api::phase::{BackupPhase, BackupStorageLocationPhase, RestorePhase};
 use caravel_api::v1::{Backup, BackupStorageLocation, Restore, RestoreSpec};
+use caravel_restore::resource_modifiers::ResourceModifiers;
 use caravel_restore::selection::{NEVER_RESTORABLE, list_errors};
 use kube::ResourceExt;
 use kube::core::Selector;
@@ -22,10 +23,12 @@ pub const FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
 pub struct Observed {
     /// The Restore.
     pub restore: Restore,
-    /// The Backup it names.
+    /// The Backup it names, or the [`latest`] of the Schedule that it names.
     pub backup: Option<Backup>,
     /// The Backup's location.
     pub location: Option<BackupStorageLocation>,
+    /// Of `spec.resourceModifier`; why they cannot be used, where they cannot.
+    pub modifiers: Option<Result<ResourceModifiers, String>>,
 }
 
 /// What to do.
@@ -46,6 +49,8 @@ pub enum Decision {
 /// What is written into the Restore when it starts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
+    /// `spec.backupName`: the named one, or the schedule's latest.
+    pub backup_name: String,
     /// `spec.excludedResources` with the never restorable ones.
     pub excluded_resources: Vec<String>,
     /// `spec.itemOperationTimeout`.
@@ -76,6 +81,9 @@ pub fn decide(observed: &Observed, default_timeout: caravel_api::Duration) -> De
         _ => return Decision::Nothing,
     }
     let mut reasons = spec_errors(&restore.spec);
+    if let Some(Err(why)) = &observed.modifiers {
+        reasons.push(why.clone());
+    }
     if reasons.is_empty() {
         reasons = source_errors(observed);
     }
@@ -84,6 +92,20 @@ pub fn decide(observed: &Observed, default_timeout: caravel_api::Duration) -> De
     } else {
         Decision::Refuse(reasons)
     }
+}
+
+/// The completed backup that started last.
+pub fn latest(backups: &[Backup]) -> Option<&Backup> {
+    let status = |backup: &Backup| backup.status.clone().unwrap_or_default();
+    let completed = backups
+        .iter()
+        .filter(|backup| status(backup).phase == Some(BackupPhase::Completed));
+    completed.max_by_key(|backup| {
+        (
+            status(backup).start_timestamp.map(|time| time.0),
+            backup.name_any(),
+        )
+    })
 }
 
 fn start(observed: &Observed, default_timeout: caravel_api::Duration) -> Start {
@@ -96,6 +118,11 @@ fn start(observed: &Observed, default_timeout: caravel_api::Duration) -> Start {
     }
     let asked = spec.item_operation_timeout.filter(|timeout| !timeout.is_zero());
     Start {
+        backup_name: observed
+            .backup
+            .as_ref()
+            .map(ResourceExt::name_any)
+            .unwrap_or_default(),
         excluded_resources,
         item_operation_timeout: asked.unwrap_or(default_timeout),
         schedule_name: observed
@@ -109,11 +136,7 @@ fn start(observed: &Observed, default_timeout: caravel_api::Duration) -> Start {
 fn spec_errors(spec: &RestoreSpec) -> Vec<String> {
     let mut errors = Vec::new();
     match (spec.backup_name.is_empty(), spec.schedule_name.is_empty()) {
-        (false, true) => {}
-        (true, false) => errors.push(not_yet(
-            "spec.scheduleName (restore from a schedule)",
-            "name a backup in spec.backupName",
-        )),
+        (false, true) | (true, false) => {}
         _ => errors.push(
             "Either a backup or schedule must be specified as a source for the restore, but not both"
                 .to_owned(),
@@ -154,10 +177,9 @@ fn spec_errors(spec: &RestoreSpec) -> Vec<String> {
 fn unsupported(spec: &RestoreSpec) -> Vec<String> {
     let mut errors = Vec::new();
     match spec.existing_resource_policy.as_str() {
-        "" | "none" => {}
-        "update" => errors.push(not_yet("spec.existingResourcePolicy=update", "use none")),
+        "" | "none" | "update" => {}
         other => errors.push(format!(
-            "Invalid ExistingResourcePolicy {other:?}: only none is possible in this version"
+            "Invalid ExistingResourcePolicy {other:?}: it is none or update"
         )),
     }
     if spec
@@ -167,15 +189,15 @@ fn unsupported(spec: &RestoreSpec) -> Vec<String> {
     {
         errors.push(not_yet("spec.hooks (restore hooks)", "leave them out"));
     }
-    if spec.resource_modifier.is_some() {
-        errors.push(not_yet("spec.resourceModifier", "leave it out"));
-    }
     if spec.resource_policy.is_some() {
         errors.push(not_yet("spec.resourcePolicy", "leave it out"));
     }
-    let status = spec.restore_status.clone().unwrap_or_default();
-    if !status.included_resources.is_empty() {
-        errors.push(not_yet("spec.restoreStatus", "leave it out"));
+    if let Some(status) = &spec.restore_status {
+        errors.extend(list_errors(
+            "restore status resource",
+            &status.included_resources,
+            &status.excluded_resources,
+        ));
     }
     errors
 }
@@ -186,7 +208,18 @@ fn not_yet(what: &str, instead: &str) -> String {
 
 /// What is wrong with the backup or its location.
 fn source_errors(observed: &Observed) -> Vec<String> {
-    let name = &observed.restore.spec.backup_name;
+    let spec = &observed.restore.spec;
+    if observed.backup.is_none() && !spec.schedule_name.is_empty() {
+        return vec![format!(
+            "No completed backups found for schedule {name}; see `velero backup get -l {}={name}`",
+            labels::SCHEDULE_NAME,
+            name = spec.schedule_name,
+        )];
+    }
+    let name = &observed
+        .backup
+        .as_ref()
+        .map_or_else(|| spec.backup_name.clone(), ResourceExt::name_any);
     let Some(backup) = &observed.backup else {
         return vec![format!(
             "Error retrieving backup: backups.velero.io {name:?} not found; see `velero backup get`"

@@ -22,6 +22,7 @@ use caravel_api::labels;
 use caravel_api::v1::{Backup, BackupStorageLocation, Restore};
 use caravel_api::v2alpha1::DataDownload;
 use caravel_restore::priority::Priorities;
+use caravel_restore::resource_modifiers::{self, ResourceModifiers};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
@@ -30,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
-use crate::reconcile::{self, Error, Key, Next, Reconciler, Source};
+use crate::reconcile::{self, Error, Key, Next, Reconciler, Source, chain};
 use decide::{Decision, Observed, decide};
 use status::{Change, write};
 
@@ -102,9 +103,17 @@ impl RestoreController {
         let Some(restore) = restores.get_opt(&key.name).await? else {
             return Ok(None);
         };
-        let backup = match restore.spec.backup_name.as_str() {
-            "" => None,
-            name => self.context.api::<Backup>().get_opt(name).await?,
+        let backup = match (&*restore.spec.backup_name, &*restore.spec.schedule_name) {
+            ("", "") => None,
+            ("", schedule) => {
+                let selector = format!("{}={}", labels::SCHEDULE_NAME, labels::label_value(schedule));
+                let backups = self
+                    .context
+                    .list(&ListParams::default().labels(&selector))
+                    .await?;
+                decide::latest(&backups).cloned()
+            }
+            (name, _) => self.context.api::<Backup>().get_opt(name).await?,
         };
         let location = match backup
             .as_ref()
@@ -114,10 +123,37 @@ impl RestoreController {
             Some(name) => self.context.api::<BackupStorageLocation>().get_opt(name).await?,
         };
         Ok(Some(Observed {
+            modifiers: self.modifiers_of(&restore).await?,
             restore,
             backup,
             location,
         }))
+    }
+
+    /// The resource modifiers that the Restore names. The inner error is the user's; an API server that is away is not.
+    async fn modifiers_of(
+        &self,
+        restore: &Restore,
+    ) -> Result<Option<Result<ResourceModifiers, String>>, kube::Error> {
+        let Some(reference) = &restore.spec.resource_modifier else {
+            return Ok(None);
+        };
+        let name = &reference.name;
+        if !reference.kind.eq_ignore_ascii_case("configmap") {
+            return Ok(Some(Err(format!(
+                "spec.resourceModifier.kind is {}: modifiers are read from a ConfigMap only; set kind: configmap",
+                reference.kind
+            ))));
+        }
+        let Some(map) = self.context.api::<ConfigMap>().get_opt(name).await? else {
+            return Ok(Some(Err(format!(
+                "failed to get resource modifiers configmap {}/{name}: it does not exist",
+                self.context.namespace
+            ))));
+        };
+        Ok(Some(
+            resource_modifiers::for_restore(&map).map_err(|error| chain(&error)),
+        ))
     }
 
     async fn act(&self, observed: Observed, decision: Decision) -> Result<(), Error> {
@@ -136,7 +172,8 @@ impl RestoreController {
                 let (Some(backup), Some(location)) = (observed.backup, observed.location) else {
                     return Ok(());
                 };
-                attempt::run(context, &self.settings, restore, backup, &location).await?;
+                let modifiers = observed.modifiers.and_then(Result::ok);
+                attempt::run(context, &self.settings, restore, backup, modifiers, &location).await?;
             }
         }
         Ok(())

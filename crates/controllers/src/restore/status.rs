@@ -58,7 +58,7 @@ fn patch(context: &Context, restore: &Restore, change: Change) -> Value {
         }
         Change::Started(start) => {
             let mut patch = json!({
-                "spec": {"excludedResources": start.excluded_resources, "itemOperationTimeout": start.item_operation_timeout},
+                "spec": {"backupName": start.backup_name, "excludedResources": start.excluded_resources, "itemOperationTimeout": start.item_operation_timeout},
                 "status": {"phase": RestorePhase::InProgress, "startTimestamp": now},
             });
             if let Some(schedule) = start.schedule_name {

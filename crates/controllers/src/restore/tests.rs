@@ -4,7 +4,7 @@ use caravel_api::Duration;
 use caravel_api::v1::Restore;
 use serde_json::{Value, json};
 
-use super::decide::{Decision, Observed, decide};
+use super::decide::{Decision, Observed, decide, latest};
 
 /// A Restore that would run; cases merge-patch one thing.
 fn observed(patch: Value) -> Observed {
@@ -21,7 +21,31 @@ fn observed(patch: Value) -> Observed {
         restore: serde_json::from_value(world["restore"].clone()).unwrap(),
         backup: serde_json::from_value(world["backup"].clone()).unwrap(),
         location: serde_json::from_value(world["location"].clone()).unwrap(),
+        modifiers: world["modifiers"].as_str().map(|why| Err(why.to_owned())),
     }
+}
+
+#[test]
+fn a_restore_of_a_schedule_takes_its_completed_backup_that_started_last() {
+    let backup = |name: &str, phase: &str, hour: u8| {
+        let value = json!({"metadata": {"name": name}, "spec": {},
+            "status": {"phase": phase, "startTimestamp": format!("2026-01-01T{hour:02}:00:00Z")}});
+        serde_json::from_value(value).unwrap()
+    };
+    let backups = [
+        backup("old", "Completed", 1),
+        backup("new", "Completed", 2),
+        backup("partial", "PartiallyFailed", 3),
+        backup("running", "InProgress", 4),
+    ];
+    assert_eq!(latest(&backups).unwrap().metadata.name.as_deref(), Some("new"));
+    assert!(latest(&backups[2..]).is_none());
+    let Decision::Run(start) =
+        decision(json!({"restore": {"spec": {"backupName": "", "scheduleName": "daily"}}}))
+    else {
+        panic!("runs");
+    };
+    assert_eq!(start.backup_name, "b1");
 }
 
 fn merge(target: &mut Value, patch: &Value) {
@@ -77,8 +101,8 @@ fn what_cannot_be_done_is_refused_and_said_never_ignored() {
             "but not both",
         ),
         (
-            json!({"restore": {"spec": {"backupName": "", "scheduleName": "s"}}}),
-            "does not have spec.scheduleName",
+            json!({"restore": {"spec": {"backupName": "", "scheduleName": "s"}}, "backup": null}),
+            "No completed backups found for schedule s",
         ),
         (
             json!({"restore": {"spec": {"includedResources": ["nodes"]}}}),
@@ -93,10 +117,6 @@ fn what_cannot_be_done_is_refused_and_said_never_ignored() {
             "resource lists",
         ),
         (
-            json!({"restore": {"spec": {"existingResourcePolicy": "update"}}}),
-            "does not have spec.existingResourcePolicy=update",
-        ),
-        (
             json!({"restore": {"spec": {"existingResourcePolicy": "overwrite"}}}),
             "Invalid ExistingResourcePolicy",
         ),
@@ -105,12 +125,12 @@ fn what_cannot_be_done_is_refused_and_said_never_ignored() {
             "does not have spec.hooks",
         ),
         (
-            json!({"restore": {"spec": {"resourceModifier": {"kind": "configmap", "name": "m"}}}}),
-            "does not have spec.resourceModifier",
+            json!({"modifiers": "ConfigMap m does not exist"}),
+            "ConfigMap m does not exist",
         ),
         (
-            json!({"restore": {"spec": {"restoreStatus": {"includedResources": ["pods"]}}}}),
-            "does not have spec.restoreStatus",
+            json!({"restore": {"spec": {"restoreStatus": {"includedResources": ["pods"], "excludedResources": ["pods"]}}}}),
+            "restore status resource",
         ),
         (
             json!({"restore": {"spec": {"labelSelector": {"matchLabels": {"a": "b"}}, "orLabelSelectors": [{}]}}}),
@@ -153,9 +173,9 @@ fn what_cannot_be_done_is_refused_and_said_never_ignored() {
 
 #[test]
 fn every_reason_is_given_at_once() {
-    let Decision::Refuse(reasons) = decision(
-        json!({"restore": {"spec": {"existingResourcePolicy": "update", "resourceModifier": {"kind": "configmap", "name": "m"}}}}),
-    ) else {
+    let Decision::Refuse(reasons) =
+        decision(json!({"restore": {"spec": {"existingResourcePolicy": "other"}}, "modifiers": "none"}))
+    else {
         panic!("refused");
     };
     assert_eq!(reasons.len(), 2, "{reasons:?}");

@@ -51,7 +51,9 @@ fn plugins(context: &Context, enable_csi: bool) -> Vec<PluginInfo> {
             action.name(),
         ));
     }
-    for action in caravel_restore::item_actions::built_in(&context.client, &Arc::default()) {
+    for action in
+        caravel_restore::item_actions::built_in(&context.client, &Arc::default(), &context.namespace)
+    {
         plugins.push(plugin(
             version_of("RestoreItemAction", action.name()),
             action.name(),

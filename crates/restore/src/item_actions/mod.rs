@@ -6,6 +6,7 @@
 
 pub mod claim;
 pub mod data_upload;
+pub mod mapping;
 mod moved_claim;
 pub mod pod;
 mod pure;
@@ -21,11 +22,20 @@ use kube::Client;
 
 pub use moved_claim::CLAIM_ACTION;
 
-/// All built-in actions.
-pub fn built_in(client: &Client, backup: &Arc<Backup>) -> Vec<Box<dyn RestoreItemAction>> {
+/// All built-in actions. `velero_namespace`: where the ConfigMaps of the mappings are.
+pub fn built_in(
+    client: &Client,
+    backup: &Arc<Backup>,
+    velero_namespace: &str,
+) -> Vec<Box<dyn RestoreItemAction>> {
     let mut actions: Vec<Box<dyn RestoreItemAction>> = pure::actions()
         .map(|action| Box::new(action) as Box<dyn RestoreItemAction>)
         .collect();
+    actions.push(Box::new(mapping::ChangeStorageClass::new(
+        client,
+        velero_namespace,
+    )));
+    actions.push(Box::new(mapping::ChangeImageName::new(client, velero_namespace)));
     actions.push(Box::new(secret::SecretAction {
         client: client.clone(),
     }));

@@ -2,5 +2,6 @@
 
 mod actions;
 mod cases;
+mod existing;
 mod modifiers;
 mod plans;

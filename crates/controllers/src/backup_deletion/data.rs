@@ -1,0 +1,181 @@
+//! The data of a backup: the snapshots that its volumes have in the repositories, and its DataUploads.
+//!
+//! Which snapshots those are, the backup's own volume info says. One whose repository cannot be opened is an error, and
+//! the backup stays: without its files nobody would know any more that the data is there.
+
+use std::collections::BTreeMap;
+
+use caravel_api::labels;
+use caravel_api::v1::{Backup, BackupStorageLocation};
+use caravel_api::v2alpha1::DataUpload;
+use caravel_backup_repository::{PASSWORD_SECRET, Prepare};
+use caravel_backup_store::BackupStore;
+use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt;
+use kube::api::ListParams;
+
+use crate::context::Context;
+use crate::reconcile::{Error, chain};
+
+/// Namespace of the volumes → snapshot ids in its repository.
+type Snapshots = BTreeMap<String, Vec<String>>;
+
+/// The snapshots of a backup. Uploads that failed have none.
+fn snapshots(volumes: &[BackupVolumeInfo], uploads: &[DataUpload]) -> Snapshots {
+    let mut found = Snapshots::new();
+    let mut add = |namespace: &str, snapshot: &str| {
+        let ids = found.entry(namespace.to_owned()).or_default();
+        if !snapshot.is_empty() && !ids.iter().any(|id| id == snapshot) {
+            ids.push(snapshot.to_owned());
+        }
+    };
+    for volume in volumes {
+        if let Some(moved) = &volume.snapshot_data_movement_info {
+            add(&volume.pvc_namespace, &moved.snapshot_handle);
+        }
+        if let Some(through_pod) = &volume.pvb_info {
+            add(&through_pod.pod_namespace, &through_pod.snapshot_handle);
+        }
+    }
+    // What a backup that did not end has in the cluster only.
+    for upload in uploads {
+        let snapshot = upload.status.as_ref().map(|status| status.snapshot_id.as_str());
+        add(&upload.spec.source_namespace, snapshot.unwrap_or_default());
+    }
+    found.retain(|_, ids| !ids.is_empty());
+    found
+}
+
+/// Snapshots that stay in the storage system, which this version cannot delete: a Velero server made them.
+fn in_the_storage(volumes: &[BackupVolumeInfo]) -> Vec<String> {
+    let stays = |volume: &&BackupVolumeInfo| match volume.backup_method {
+        VolumeMethod::NativeSnapshot => true,
+        VolumeMethod::CsiSnapshot => !volume.snapshot_data_moved,
+        _ => false,
+    };
+    let volumes = volumes.iter().filter(stays);
+    let said = volumes.map(|volume| {
+        format!(
+            "the snapshot of volume {} ({}/{}) is in the storage system, and this version cannot delete it: delete the backup with Velero, or the snapshot by hand and then backups/<name>/ in the bucket",
+            volume.pv_name, volume.pvc_namespace, volume.pvc_name
+        )
+    });
+    said.collect()
+}
+
+/// Deletes the snapshots; gives what went wrong.
+pub(super) async fn delete(
+    context: &Context,
+    store: &BackupStore,
+    location: &BackupStorageLocation,
+    backup: &Backup,
+) -> Result<Vec<String>, Error> {
+    let volumes = store
+        .get_volume_info(&backup.name_any())
+        .await?
+        .unwrap_or_default();
+    let selector = format!("{}={}", labels::BACKUP_UID, backup.uid().unwrap_or_default());
+    let uploads: Vec<DataUpload> = context.list(&ListParams::default().labels(&selector)).await?;
+    let mut errors = in_the_storage(&volumes);
+    if !errors.is_empty() {
+        return Ok(errors);
+    }
+    for (namespace, ids) in snapshots(&volumes, &uploads) {
+        if let Err(error) = forget(context, location, &namespace, &ids).await {
+            errors.push(format!(
+                "error deleting {} snapshots of namespace {namespace} from its repository: {}",
+                ids.len(),
+                chain(&*error)
+            ));
+        }
+    }
+    if errors.is_empty() {
+        let api = context.api::<DataUpload>();
+        for upload in &uploads {
+            match api.delete(&upload.name_any(), &Default::default()).await {
+                Ok(_) => {}
+                Err(kube::Error::Api(status)) if status.code == 404 => {}
+                Err(error) => errors.push(format!(
+                    "error deleting DataUpload {}: {error}",
+                    upload.name_any()
+                )),
+            }
+        }
+    }
+    Ok(errors)
+}
+
+async fn forget(
+    context: &Context,
+    location: &BackupStorageLocation,
+    namespace: &str,
+    ids: &[String],
+) -> Result<(), Error> {
+    let secret = context.api::<Secret>().get_opt(PASSWORD_SECRET).await?;
+    let password = crate::backup_repository::password(secret.as_ref())?;
+    let storage = context
+        .locations
+        .resolve(location)
+        .await?
+        .repository_storage(namespace)?;
+    // Never made for the sake of a deletion.
+    let repository = caravel_backup_repository::prepare(
+        storage,
+        &password,
+        Prepare::ConnectOnly,
+        context.environment.clone(),
+    )
+    .await?;
+    let ids = ids.iter().map(|id| id.parse()).collect::<Result<Vec<_>, _>>()?;
+    caravel_backup_repository::forget(&repository, &ids).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_that_is_in_the_storage_system_stops_the_deletion() {
+        let volume = |method: &str, moved: bool| -> BackupVolumeInfo {
+            serde_json::from_value(
+                json!({"pvName": "pv1", "backupMethod": method, "snapshotDataMoved": moved}),
+            )
+            .unwrap()
+        };
+        assert_eq!(
+            in_the_storage(&[volume("CSISnapshot", false), volume("NativeSnapshot", false)]).len(),
+            2
+        );
+        assert!(
+            in_the_storage(&[
+                volume("CSISnapshot", true),
+                volume("PodVolumeBackup", false),
+                volume("", false)
+            ])
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn each_snapshot_is_found_once_by_volume_info_or_upload() {
+        let volumes: Vec<BackupVolumeInfo> = serde_json::from_value(json!([
+            {"pvcNamespace": "shop", "snapshotDataMovementInfo": {"snapshotHandle": "a1", "dataMover": "velero",
+                "uploaderType": "kopia", "operationID": "du-1", "size": 1, "Phase": "Completed"}},
+            {"pvcNamespace": "shop", "skipped": true},
+            {"pvcNamespace": "bank", "snapshotDataMovementInfo": {"snapshotHandle": "", "dataMover": "velero",
+                "uploaderType": "kopia", "operationID": "du-2", "size": 1, "Phase": "Failed"}}]))
+        .unwrap();
+        let upload = |namespace: &str, id: &str| -> DataUpload {
+            serde_json::from_value(json!({"metadata": {"name": "u"}, "spec": {"sourceNamespace": namespace}, "status": {"snapshotID": id}})).unwrap()
+        };
+        let found = snapshots(&volumes, &[upload("shop", "a1"), upload("shop", "a2")]);
+        assert_eq!(
+            found,
+            [("shop".to_owned(), vec!["a1".to_owned(), "a2".to_owned()])].into()
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! The `backup-deletion` controller: a DeleteBackupRequest takes a backup away with everything that belongs to it
+//! (velero-behaviour.md 3.9; upstream `pkg/controller/backup_deletion_controller.go`).
+//!
+//! ```text
+//! data in the repositories ─► files in the bucket ─► Restores of it ─► the Backup ─► Processed
+//!        └──── an error stops here: what knows of the data goes only when the data is gone ────┘
+//! ```
+//! Every step can be done again: a server that dies in between goes on.
+
+mod data;
+pub mod decide;
+
+use async_trait::async_trait;
+use caravel_api::labels;
+use caravel_api::phase::DeleteBackupRequestPhase;
+use caravel_api::v1::{Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, Restore};
+use caravel_backup_store::BackupStore;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::{Api, ResourceExt};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::decide::{Decision, Observed, decide};
+use crate::context::Context;
+use crate::reconcile::{Error, Key, Next, Reconciler, Source, chain, run};
+
+/// Starts the controller.
+pub fn spawn(context: Context, shutdown: CancellationToken) -> JoinHandle<()> {
+    let source = Source::own(&context, |request: &DeleteBackupRequest| vec![Key::of(request)]);
+    tokio::spawn(run(BackupDeletion { context }, vec![source], 1, shutdown))
+}
+
+struct BackupDeletion {
+    context: Context,
+}
+
+#[async_trait]
+impl Reconciler for BackupDeletion {
+    fn name(&self) -> &'static str {
+        "backup-deletion"
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let requests: Api<DeleteBackupRequest> = self.context.api();
+        let Some(request) = requests.get_opt(&key.name).await? else {
+            return Ok(Next::Done);
+        };
+        let observed = self.observe(request).await?;
+        match decide(&observed, self.context.clock.now()) {
+            Decision::Keep(left) => return Ok(Next::After(left)),
+            Decision::Forget => {
+                ignore_missing(
+                    requests
+                        .delete(&key.name, &DeleteParams::default())
+                        .await
+                        .map(drop),
+                )?;
+            }
+            Decision::Refuse(why) => {
+                tracing::warn!(request = %key, %why, "backup is not deleted");
+                self.processed(&observed.request, vec![why]).await?;
+            }
+            Decision::Delete => {
+                let (Some(backup), Some(location)) = (&observed.backup, &observed.location) else {
+                    return Ok(Next::Done);
+                };
+                self.begin(&observed.request, backup).await?;
+                let errors = match self.delete(backup, location).await {
+                    Ok(errors) => errors,
+                    Err(error) => vec![chain(&*error)],
+                };
+                tracing::info!(backup = %backup.name_any(), ?errors, "deletion of a backup is processed");
+                self.processed(&observed.request, errors).await?;
+            }
+        }
+        Ok(Next::Done)
+    }
+}
+
+impl BackupDeletion {
+    async fn observe(&self, request: DeleteBackupRequest) -> Result<Observed, kube::Error> {
+        let backup = match &*request.spec.backup_name {
+            "" => None,
+            name => self.context.api::<Backup>().get_opt(name).await?,
+        };
+        let location = match backup.as_ref().map(|backup| &*backup.spec.storage_location) {
+            None | Some("") => None,
+            Some(name) => self.context.api::<BackupStorageLocation>().get_opt(name).await?,
+        };
+        Ok(Observed {
+            request,
+            backup,
+            location,
+        })
+    }
+
+    /// Says that it begins; other requests for the backup are not needed any more.
+    async fn begin(&self, request: &DeleteBackupRequest, backup: &Backup) -> Result<(), Error> {
+        let requests: Api<DeleteBackupRequest> = self.context.api();
+        let name = backup.name_any();
+        for other in self
+            .context
+            .list::<DeleteBackupRequest>(&ListParams::default())
+            .await?
+        {
+            if other.spec.backup_name == name && other.name_any() != request.name_any() {
+                ignore_missing(
+                    requests
+                        .delete(&other.name_any(), &DeleteParams::default())
+                        .await
+                        .map(drop),
+                )?;
+            }
+        }
+        let patch = json!({
+            "metadata": {"labels": {
+                labels::BACKUP_NAME: labels::label_value(&name),
+                labels::BACKUP_UID: backup.uid().unwrap_or_default(),
+            }},
+            "status": {"phase": DeleteBackupRequestPhase::InProgress},
+        });
+        merge(&requests, &request.name_any(), &patch).await?;
+        let deleting = json!({"status": {"phase": BackupPhase::Deleting}});
+        merge(&self.context.api::<Backup>(), &name, &deleting).await?;
+        Ok(())
+    }
+
+    /// Deletes; gives the errors that the user has to do something about.
+    async fn delete(&self, backup: &Backup, location: &BackupStorageLocation) -> Result<Vec<String>, Error> {
+        let name = backup.name_any();
+        let store = self.context.locations.backup_store(location).await?;
+        if let Some(why) = self.somebody_elses(&store, backup).await? {
+            return Ok(vec![why]);
+        }
+        let errors = data::delete(&self.context, &store, location, backup).await?;
+        if !errors.is_empty() {
+            return Ok(errors);
+        }
+        store.delete_backup(&name).await?;
+        let restores: Api<Restore> = self.context.api();
+        for restore in self.context.list::<Restore>(&ListParams::default()).await? {
+            if restore.spec.backup_name == name {
+                store.delete_restore(&restore.name_any()).await?;
+                ignore_missing(
+                    restores
+                        .delete(&restore.name_any(), &DeleteParams::default())
+                        .await
+                        .map(drop),
+                )?;
+            }
+        }
+        let same = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: backup.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        ignore_missing(self.context.api::<Backup>().delete(&name, &same).await.map(drop))?;
+        Ok(Vec::new())
+    }
+
+    /// The folder of a failed backup may be that of another cluster's backup with the same name, over which ours was not
+    /// written (guarantee 4): it is not ours to delete. A synced Backup has another UID than its folder, and its start.
+    async fn somebody_elses(&self, store: &BackupStore, backup: &Backup) -> Result<Option<String>, Error> {
+        let name = backup.name_any();
+        if !store.backup_exists(&name).await? {
+            return Ok(None);
+        }
+        let saved = store.get_backup_metadata(&name).await?;
+        let started = |backup: &Backup| {
+            backup
+                .status
+                .as_ref()
+                .and_then(|status| status.start_timestamp.clone())
+        };
+        let ours = saved.uid() == backup.uid() || started(&saved) == started(backup);
+        Ok((!ours).then(|| {
+            format!(
+                "backups/{name} in the bucket is of another backup with this name (UID {}): nothing of it is deleted; delete the Backup object by `kubectl delete` to be rid of this record only",
+                saved.uid().unwrap_or_default()
+            )
+        }))
+    }
+
+    async fn processed(&self, request: &DeleteBackupRequest, errors: Vec<String>) -> Result<(), kube::Error> {
+        let patch = json!({"status": {"phase": DeleteBackupRequestPhase::Processed, "errors": errors}});
+        let api: Api<DeleteBackupRequest> = self.context.api();
+        ignore_missing(merge(&api, &request.name_any(), &patch).await)
+    }
+}
+
+async fn merge<K>(api: &Api<K>, name: &str, patch: &Value) -> Result<(), kube::Error>
+where
+    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+{
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .map(drop)
+}
+
+fn ignore_missing(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other,
+    }
+}
