@@ -68,7 +68,7 @@ pub(crate) struct Global {
 enum Noun {
     /// Create, connect to and look at repositories.
     #[command(subcommand, visible_alias = "repo")]
-    Repository(repository::Verb),
+    Repository(Box<repository::Verb>),
     /// Take, list, restore, check and delete snapshots.
     #[command(subcommand, visible_alias = "snap")]
     Snapshot(snapshot::Verb),
@@ -118,7 +118,7 @@ pub async fn run(args: Args, console: Console) -> Outcome {
 
 fn dispatch(noun: Noun, app: &App) -> Outcome {
     match noun {
-        Noun::Repository(verb) => repository::run(verb, app),
+        Noun::Repository(verb) => repository::run(*verb, app),
         Noun::Snapshot(verb) => snapshot::run(verb, app),
         Noun::Ls(args) => ls::run(&args, app),
         Noun::Show(args) => show::run(&args, app),

@@ -288,8 +288,7 @@ fn round(seed: u64) -> BTreeMap<&'static str, u64> {
         }
     }
     crowd.check();
-    let counts = crowd.counts.lock().clone();
-    counts
+    std::mem::take(&mut *crowd.counts.lock())
 }
 
 #[test]

@@ -45,7 +45,10 @@ impl Randomness for Seeded {
 /// salts, so the salt is left out: nothing here asks whether a key can be guessed.
 struct Remembered;
 
-static KEYS: LazyLock<Mutex<BTreeMap<(String, Vec<u8>), [u8; 32]>>> = LazyLock::new(Mutex::default);
+/// By algorithm and password.
+type Keys = BTreeMap<(String, Vec<u8>), [u8; 32]>;
+
+static KEYS: LazyLock<Mutex<Keys>> = LazyLock::new(Mutex::default);
 
 impl KeyDerivation for Remembered {
     fn derive(

@@ -80,9 +80,9 @@ impl VolumeFault {
 /// What somebody deletes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deleted {
-    DataUpload,
-    DataDownload,
-    DataMoverPod,
+    Upload,
+    Download,
+    MoverPod,
 }
 
 /// What goes wrong with requests.
@@ -135,8 +135,7 @@ impl Operation {
             },
             58..72 => What::Kill { pick: rng.random() },
             72..77 => What::Delete {
-                kind: [Deleted::DataUpload, Deleted::DataDownload, Deleted::DataMoverPod]
-                    [rng.random_range(0..3)],
+                kind: [Deleted::Upload, Deleted::Download, Deleted::MoverPod][rng.random_range(0..3)],
                 pick: rng.random(),
             },
             77..86 => What::Storage {
@@ -336,15 +335,15 @@ async fn cancel(world: &World, upload: bool, pick: Pick) -> anyhow::Result<()> {
 
 async fn delete(world: &World, kind: Deleted, pick: Pick) -> anyhow::Result<()> {
     let (api, mut all) = match kind {
-        Deleted::DataUpload => (
+        Deleted::Upload => (
             velero_api(world, "DataUpload"),
             world.list("velero.io", "v2alpha1", "DataUpload").await?,
         ),
-        Deleted::DataDownload => (
+        Deleted::Download => (
             velero_api(world, "DataDownload"),
             world.list("velero.io", "v2alpha1", "DataDownload").await?,
         ),
-        Deleted::DataMoverPod => {
+        Deleted::MoverPod => {
             let pods = ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", "Pod"));
             let mut found = world.list("", "v1", "Pod").await?;
             found.retain(|pod| {

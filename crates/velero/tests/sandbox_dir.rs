@@ -263,7 +263,11 @@ async fn restore_what_is_lost(sandbox: &Standing, client: &Client) {
 }
 
 fn is_refused_while_it_runs(dir: &Path) {
-    let output = velero().args(["sandbox", "--dir"]).arg(dir).output().unwrap();
+    let output = velero()
+        .args(["sandbox", "--dir"])
+        .arg(dir)
+        .output()
+        .expect("velero is started");
     assert_eq!(output.status.code(), Some(1));
     let told = told(&output);
     assert!(told.contains("another sandbox runs in"), "{told}");

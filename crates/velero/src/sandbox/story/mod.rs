@@ -61,6 +61,7 @@ const STORIES: &[Story] = &[
     Story {
         name: "busy",
         says: "The application writes all the time while it is backed up; what comes back is one moment of it, whole.",
+        nodes: 1,
         play: |world, tale| busy(world, tale).boxed_local(),
     },
     Story {
