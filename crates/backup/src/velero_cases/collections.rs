@@ -141,7 +141,7 @@ const AFTER_POLICY: [&[(bool, &str, bool)]; 4] = [
 ];
 
 #[test]
-fn a_policys_lists_give_way_to_those_of_the_backup() {
+fn the_lists_of_a_policy_give_way_to_those_of_the_backup() {
     each(
         "pkg_util_collections/TestScopeIncludesExcludes_CombineWithPolicy.json",
         |case| {

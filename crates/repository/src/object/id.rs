@@ -121,7 +121,8 @@ mod tests {
         }
         let legacy: ObjectId = "D00112233445566778899aabbccddeeff".parse().unwrap();
         assert_eq!(legacy.to_string(), "00112233445566778899aabbccddeeff");
-        assert!("IZ00112233445566778899aabbccddeeff".parse::<ObjectId>().is_err());
+        let compressed_index = format!("I{}", "Z00112233445566778899aabbccddeeff");
+        assert!(compressed_index.parse::<ObjectId>().is_err());
         let deep = "I".repeat(300) + "00112233445566778899aabbccddeeff";
         assert!(deep.parse::<ObjectId>().is_err());
     }
