@@ -16,7 +16,8 @@ use serde_json::json;
 use super::decide::{Ended, phase_after};
 use super::observe::Seen;
 use super::status::StatusWriter;
-use super::{Settings, display_name, recover};
+use super::{Settings, display_name, leftovers};
+use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
 
@@ -30,12 +31,12 @@ pub(super) async fn run(
     seen: Seen,
     mut writer: StatusWriter,
 ) -> Result<(), Error> {
-    let failure = match attempt(context, settings, seen, &mut writer).await {
+    let failure = match Box::pin(attempt(context, settings, seen, &mut writer)).await {
         Ok(()) => return Ok(()),
         Err(failure) => chain(&*failure),
     };
     tracing::error!(backup = %display_name(&writer.current), error = %failure, "backup failed");
-    recover::cancel_uploads(context, &writer.current).await;
+    leftovers::remove(context, &writer.current).await;
     let status =
         json!({"phase": BackupPhase::Failed, "failureReason": failure, "completionTimestamp": context.now()});
     writer
@@ -91,12 +92,26 @@ async fn attempt(
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
     };
-    let outcome = with_progress(writer, &progress, caravel_backup::run(request)).await;
-    let fatal = outcome.as_ref().err().map(|error| chain(error));
+    let wished = cancel::wished::<Backup>(context.api(), &name, writer.current.uid());
+    let ran = tokio::select! {
+        ran = with_progress(writer, &progress, caravel_backup::run(request)) => Ok(ran),
+        who = wished => Err(who),
+    };
+    let (outcome, fatal) = match ran {
+        Ok(Ok(outcome)) => (outcome, None),
+        Ok(Err(error)) => (Outcome::default(), Some(chain(&error))),
+        Err(who) => {
+            released(&log).await;
+            let what = "what it had not saved by then is not saved, and it cannot be restored from";
+            (
+                Outcome::default(),
+                Some(cancel::reason(&who, context.now().0, what)),
+            )
+        }
+    };
     if let Some(fatal) = &fatal {
         log.error(Default::default(), "backup failed", fatal);
     }
-    let outcome = outcome.unwrap_or_default();
     let closed = Arc::try_unwrap(log)
         .map_err(|_| "the backup's log is still written to")?
         .close()?;
@@ -121,6 +136,16 @@ async fn attempt(
         None => Ok(writer
             .write_persistently(json!({"status": status}), settings.defaults.resource_timeout)
             .await?),
+    }
+}
+
+/// What a run that was dropped still held of the log is given back in a moment: its tasks end at their next step.
+async fn released(log: &Arc<BackupLog>) {
+    for _ in 0..200 {
+        if Arc::strong_count(log) == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::decide::{Decision, Namespaces, Queued, decide};
+use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, run};
 
@@ -67,6 +68,18 @@ impl Reconciler for BackupQueue {
                     name,
                     json!({ "phase": BackupPhase::Queued, "queuePosition": position }),
                 ),
+                Decision::Cancel { name, who } => {
+                    let now = self.context.now();
+                    let reason = cancel::reason(&who, now.0, "it had not begun, and nothing of it was saved");
+                    tracing::info!(backup = %name, %reason, "backup is canceled");
+                    let status = json!({
+                        "phase": BackupPhase::Failed,
+                        "failureReason": reason,
+                        "completionTimestamp": now,
+                        "queuePosition": null,
+                    });
+                    (name, status)
+                }
                 Decision::Renumber { name, position } => (name, json!({ "queuePosition": position })),
                 Decision::Start { name } => (
                     name,
@@ -117,6 +130,7 @@ fn queued(backup: &Backup, live: &[String]) -> Queued {
         position: backup.status.as_ref().map_or(0, |status| status.queue_position),
         created: backup.creation_timestamp().map(|time| time.0),
         namespaces: namespaces(backup, live),
+        canceled_by: cancel::wished_by(backup),
     }
 }
 
