@@ -47,6 +47,13 @@ impl App {
         config_file::path(self.global.config_file.as_deref())
     }
 
+    /// The file whose lock keeps two processes of this machine from maintaining at the same time.
+    pub fn maintenance_lock(&self) -> Outcome<PathBuf> {
+        let mut file = self.config_file()?.into_os_string();
+        file.push(".mlock");
+        Ok(file.into())
+    }
+
     /// What is connected.
     pub fn connected(&self) -> Outcome<Connected> {
         config_file::read(&self.config_file()?)

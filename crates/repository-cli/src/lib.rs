@@ -13,6 +13,7 @@
 //! Verbs are plain blocking functions: [`run`] moves the whole command to a thread that may block.
 
 mod app;
+mod benchmark;
 mod blob;
 mod config_file;
 mod connection;
@@ -95,6 +96,9 @@ enum Noun {
     /// Say how long snapshots are kept.
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Measure what this machine does with each algorithm.
+    #[command(subcommand)]
+    Benchmark(benchmark::Verb),
 }
 
 fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
@@ -129,5 +133,6 @@ fn dispatch(noun: Noun, app: &App) -> Outcome {
         Noun::Manifest(verb) => manifest::run(verb, app),
         Noun::Maintenance(verb) => maintenance::run(verb, app),
         Noun::Policy(verb) => policy::run(verb, app),
+        Noun::Benchmark(verb) => benchmark::run(verb, app),
     }
 }

@@ -71,6 +71,21 @@ impl Maintenance<'_> {
         Ok(self.plan)
     }
 
+    /// Only the tasks of the index, settled epochs until none is left to merge.
+    pub fn index_only(mut self) -> Result<Plan> {
+        let epochs = self.repository.inner.format.config.index_manager() == IndexManager::Epochs;
+        while epochs {
+            self.compact_single_epoch()?;
+            // A dry run would find the same epoch again.
+            if self.dry_run || matches!(self.plan.steps.last(), Some(Step::Skip { .. })) {
+                break;
+            }
+        }
+        self.plan.steps.pop_if(|step| matches!(step, Step::Skip { .. }));
+        self.epoch_tasks(epochs, true)?;
+        Ok(self.plan)
+    }
+
     fn epoch_tasks(&mut self, epochs: bool, full: bool) -> Result<()> {
         if !epochs {
             let why = "this repository has no epochs; merging its index is left to kopia";
