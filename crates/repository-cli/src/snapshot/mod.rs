@@ -108,6 +108,7 @@ mod tests {
             username: "u".into(),
             description: String::new(),
             readonly: false,
+            caching: None,
         };
         let read = |text| source_text(&source(text, &connected).unwrap());
         assert_eq!(read("/data/"), "u@h:/data");
