@@ -16,7 +16,7 @@ use serde_json::json;
 use super::decide::{Ended, phase_after};
 use super::observe::Seen;
 use super::status::StatusWriter;
-use super::{Settings, display_name, recover};
+use super::{Settings, display_name, orphans, recover};
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
 
@@ -92,6 +92,7 @@ async fn attempt(
         progress: Arc::clone(&progress),
     };
     let outcome = with_progress(writer, &progress, caravel_backup::run(request)).await;
+    orphans::discard(context, &writer.current, settings.defaults.resource_timeout).await;
     let fatal = outcome.as_ref().err().map(|error| chain(error));
     if let Some(fatal) = &fatal {
         log.error(Default::default(), "backup failed", fatal);
