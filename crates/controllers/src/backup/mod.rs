@@ -7,12 +7,12 @@
 //!                                                └─ fatal ► Failed       └► Finalizing[PartiallyFailed]
 //! ```
 //! `observe.rs` reads, `defaults.rs` and `decide.rs` decide (pure), `run.rs` acts, `status.rs` is the one writer.
-//! `recover.rs` is for backups that a server left behind when it ended.
+//! `recover.rs` is for backups that a server left behind when it ended, `orphans.rs` for snapshots without a DataUpload.
 
 pub mod decide;
 pub mod defaults;
-mod leftovers;
 mod observe;
+mod orphans;
 mod recover;
 mod run;
 pub mod status;

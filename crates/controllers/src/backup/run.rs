@@ -16,13 +16,16 @@ use serde_json::json;
 use super::decide::{Ended, phase_after};
 use super::observe::Seen;
 use super::status::StatusWriter;
-use super::{Settings, display_name, leftovers};
+use super::{Settings, display_name, orphans, recover};
 use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
 
 /// Velero's own interval; more often would only load the API server.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A request that was on its way when a run was dropped is done within this time.
+const ON_THE_WAY: Duration = Duration::from_secs(1);
 
 /// The Backup is `InProgress`; at the end it is not.
 pub(super) async fn run(
@@ -36,7 +39,7 @@ pub(super) async fn run(
         Err(failure) => chain(&*failure),
     };
     tracing::error!(backup = %display_name(&writer.current), error = %failure, "backup failed");
-    leftovers::remove(context, &writer.current).await;
+    recover::cancel_uploads(context, &writer.current).await;
     let status =
         json!({"phase": BackupPhase::Failed, "failureReason": failure, "completionTimestamp": context.now()});
     writer
@@ -102,6 +105,8 @@ async fn attempt(
         Ok(Err(error)) => (Outcome::default(), Some(chain(&error))),
         Err(who) => {
             released(&log).await;
+            // What was asked of the API server before has arrived by then.
+            tokio::time::sleep(ON_THE_WAY).await;
             let what = "what it had not saved by then is not saved, and it cannot be restored from";
             (
                 Outcome::default(),
@@ -109,6 +114,7 @@ async fn attempt(
             )
         }
     };
+    orphans::discard(context, &writer.current, settings.defaults.resource_timeout).await;
     if let Some(fatal) = &fatal {
         log.error(Default::default(), "backup failed", fatal);
     }
