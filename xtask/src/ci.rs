@@ -45,14 +45,28 @@ fn all(stages: &mut Stages, gate: bool) -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask test`: every test that needs no cluster, with the real peers (kopia, versitygw) beside them.
+/// `cargo xtask test`: every test that needs no cluster, with the real peers (kopia, versitygw) beside them. Where these
+/// cannot be had, as on a machine without Go, the tests that want them say so and pass; in CI nothing is skipped.
 pub fn test() -> Result<()> {
-    let peers = tools::peers()?;
+    let peers = match tools::peers() {
+        Ok(peers) => peers,
+        Err(error) if !is_ci() => {
+            println!(
+                "tests against the real kopia and a real S3 server are skipped, all others run: {error:#}"
+            );
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
     run(
         "cargo",
         &["test", "--workspace", "--locked", "--no-fail-fast"],
         &peers,
     )
+}
+
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
 }
 
 /// `cargo xtask simulate`: histories from seeds, optimised.

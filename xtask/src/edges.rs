@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("caravel-api", &[]),
     ("caravel-csi", &[]),
     ("caravel-item-action", &["caravel-api"]),
+    ("caravel-hooks", &["caravel-api"]),
     ("caravel-backup-store", &["caravel-api", "caravel-storage"]),
     (
         "caravel-exposer",

@@ -37,12 +37,22 @@ const BINDING: &[&str] = &[
     "pv.kubernetes.io/bound-by-controller",
 ];
 
-/// Takes uid, owner references and the rest of the old life off, and the status. Objects without metadata are left:
-/// the API server refuses them with a better message.
+/// Takes uid, owner references and the rest of the old life off, and the status.
 pub fn forget_old_life(object: &mut Value) {
+    forget_status(object);
+    forget_old_metadata(object);
+}
+
+/// What a controller finds out anew.
+pub fn forget_status(object: &mut Value) {
     if let Some(fields) = object.as_object_mut() {
         fields.remove("status");
     }
+}
+
+/// Takes the old life off the metadata. Objects without any are left: the API server refuses them with a better
+/// message.
+pub fn forget_old_metadata(object: &mut Value) {
     if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for field in OF_THE_OLD_LIFE {
             metadata.remove(*field);

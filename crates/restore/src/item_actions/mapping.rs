@@ -171,7 +171,8 @@ impl RestoreItemAction for ChangeImageName {
     }
 }
 
-/// Replaces `old` by `new` in the image of every container, by the first pair `old,new` of the mapping that fits.
+/// Replaces `old` by `new`, wherever it stands, in the image of every container, by the first pair `old,new` of the
+/// mapping (in the order of its keys) that fits.
 pub fn change_images(item: &mut Value, mapping: &BTreeMap<String, String>) {
     let pod_specs = [
         "/spec",
@@ -198,6 +199,7 @@ fn changed_image(image: &str, mapping: &BTreeMap<String, String>) -> Option<Stri
     mapping.values().find_map(|pair| {
         let (old, new) = pair.split_once(',')?;
         let (old, new) = (old.trim(), new.trim());
-        (!old.is_empty() && image.contains(old)).then(|| image.replacen(old, new, 1))
+        let fits = !old.is_empty() && !new.is_empty() && image.contains(old);
+        fits.then(|| image.replace(old, new))
     })
 }
