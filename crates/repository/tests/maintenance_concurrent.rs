@@ -208,11 +208,12 @@ struct Interrupted {
 }
 
 impl Interrupted {
-    /// Reading an index of many blobs must end within 20 minutes, so reads are faster than what changes things.
-    fn pause(&self, seconds: u64) {
+    /// Reading an index of many blobs must end within 20 minutes, so reads are faster than what changes things; and others
+    /// have a turn less often there, since each of their turns adds a blob to be read.
+    fn pause(&self, seconds: u64, turns_in: u64) {
         let crowd = &self.crowd;
         crowd.world.clock.advance_secs(crowd.roll(seconds) as i64);
-        if crowd.roll(5) == 0 {
+        if crowd.roll(turns_in) == 0 {
             crowd.turn();
         }
     }
@@ -228,18 +229,18 @@ impl fmt::Debug for Interrupted {
 impl Storage for Interrupted {
     async fn put(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError> {
         let done = self.crowd.memory.put(id, data).await;
-        self.pause(90);
+        self.pause(90, 5);
         done
     }
     async fn put_if_absent(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError> {
         self.crowd.memory.put_if_absent(id, data).await
     }
     async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError> {
-        self.pause(5);
+        self.pause(5, 60);
         self.crowd.memory.get(id).await
     }
     async fn get_range(&self, id: &BlobId, range: Range<u64>) -> Result<Bytes, StorageError> {
-        self.pause(5);
+        self.pause(5, 60);
         self.crowd.memory.get_range(id, range).await
     }
     async fn metadata(&self, id: &BlobId) -> Result<BlobMetadata, StorageError> {
@@ -247,12 +248,12 @@ impl Storage for Interrupted {
     }
     async fn list(&self, prefix: &str) -> Result<Vec<BlobMetadata>, StorageError> {
         let listed = self.crowd.memory.list(prefix).await;
-        self.pause(90);
+        self.pause(90, 5);
         listed
     }
     async fn delete(&self, id: &BlobId) -> Result<(), StorageError> {
         let done = self.crowd.memory.delete(id).await;
-        self.pause(90);
+        self.pause(90, 5);
         done
     }
 }
