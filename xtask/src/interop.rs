@@ -27,7 +27,13 @@ pub fn interop(full: bool) -> Result<()> {
             "-p",
             "caravel-uploader",
         ];
-        let tests = ["--no-fail-fast", "--test", "kopia*"];
+        let tests = [
+            "--no-fail-fast",
+            "--test",
+            "kopia*",
+            "--test",
+            "maintenance_concurrent",
+        ];
         run("cargo", &[engine.as_slice(), tests.as_slice()].concat(), &peers)?;
     }
     run(

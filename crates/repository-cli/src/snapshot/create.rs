@@ -98,6 +98,7 @@ fn request(
         pins: args.pin.clone(),
         parallel_files: args.parallel,
         checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
+        rules: caravel_uploader::UploadRules::default(),
     })
 }
 

@@ -41,6 +41,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         sparse: args.write_sparse_files,
         parallel_files: args.parallel,
         synced: true,
+        rules: caravel_uploader::RestoreRules::default(),
     };
     let progress = Progress::default();
     let total = place::size(&entry);
