@@ -37,6 +37,7 @@ fn all(stages: &mut Stages, gate: bool) -> Result<()> {
     stages.run("typos", tools::typos)?;
     stages.run("peers", || tools::peers().map(|_| ()))?;
     stages.run("tests", test)?;
+    stages.run("simulation", fixed_seeds)?;
     stages.run("fuzz", || fuzz::Fuzz::default().run())?;
     stages.run("interop", || interop::interop(false))?;
     if gate {
@@ -67,6 +68,15 @@ pub fn test() -> Result<()> {
 
 fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|ci| ci == "true")
+}
+
+/// The histories of every CI run, each played twice: with an unoptimised build about a minute and a half on two processors.
+const HISTORIES: [&str; 5] = ["--seeds", "8", "--steps", "400", "--twice"];
+
+/// What is promised holds, and two runs of a seed are the same, byte for byte. Played by the binary that the tests built.
+fn fixed_seeds() -> Result<()> {
+    let simulate = tools::target()?.join("debug/simulate");
+    run(&simulate.to_string_lossy(), &HISTORIES, &[])
 }
 
 /// `cargo xtask simulate`: histories from seeds, optimised.

@@ -255,6 +255,7 @@ async fn accept(
 ) {
     loop {
         let stream = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             accepted = listener.accept() => accepted,
         };
@@ -264,6 +265,7 @@ async fn accept(
                 let stop = stop.clone();
                 tasks.spawn(async move {
                     tokio::select! {
+                        biased;
                         () = stop.cancelled() => {}
                         () = connection => {}
                     }

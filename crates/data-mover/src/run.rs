@@ -191,6 +191,7 @@ async fn first<T>(
 ) -> T {
     tokio::pin!(work);
     tokio::select! {
+        biased;
         result = &mut work => result,
         // Neither companion ends by itself.
         () = stop => work.await,

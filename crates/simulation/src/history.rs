@@ -54,8 +54,9 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(6 * 3600);
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// More steps than this after the operations mean that something goes round in circles.
 const MOST_STEPS_AFTER: u64 = 60_000;
-/// A history of a few seconds that takes this long hangs; its thread is left behind.
-const REAL_TIME: Duration = Duration::from_secs(300);
+/// A history of a few seconds, of two minutes unoptimised on a busy machine, that takes this long hangs; its thread is left
+/// behind.
+const REAL_TIME: Duration = Duration::from_secs(900);
 /// Room for what the product does in one poll in an unoptimised build.
 const STACK_BYTES: usize = 64 << 20;
 

@@ -1,7 +1,11 @@
 //! `simulate`: plays histories from seeds; `cargo xtask simulate` builds and runs it.
+//!
+//! A step is one write to the API, one write to object storage or one fault (`trace.rs`); reads are none.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use caravel_simulation::{Plan, Report, difference, play, shrink};
 use clap::Parser;
@@ -22,6 +26,9 @@ struct Args {
     /// Steps of a history before its faults end.
     #[arg(long, default_value_t = 1000)]
     steps: u64,
+    /// Seeds that are played side by side; as many as the machine has processors when not said.
+    #[arg(long)]
+    jobs: Option<usize>,
     /// Play each seed twice and compare the traces.
     #[arg(long)]
     twice: bool,
@@ -44,30 +51,95 @@ fn main() -> ExitCode {
             .with_writer(std::io::stderr)
             .init();
     }
+    let begun = Instant::now();
     let mut total = Total::default();
-    for seed in args.from..args.from.saturating_add(args.seeds) {
-        let plan = Plan::Random { steps: args.steps };
-        let report = play(seed, &plan);
-        println!("{}", line(&report));
+    let failed = each_seed(&args, |played| {
+        println!("{}", line(&played.report));
         if args.trace {
-            report.trace.iter().for_each(|line| println!("{line}"));
+            played.report.trace.iter().for_each(|line| println!("{line}"));
         }
-        total.add(&report);
-        if !report.violations.is_empty() {
-            tell(report, &args);
-            return ExitCode::FAILURE;
+        total.add(&played.report);
+        if let Some(again) = &played.again {
+            total.add(again);
         }
-        if args.twice {
-            let again = play(seed, &plan);
-            total.add(&again);
-            if let Some(difference) = difference(&report.trace, &again.trace) {
-                println!("seed {seed}: two runs differ:\n{difference}");
-                return ExitCode::FAILURE;
-            }
+        played.is_failure().then_some(played)
+    });
+    match failed {
+        Some(played) => {
+            tell(played, &args);
+            ExitCode::FAILURE
+        }
+        None => {
+            println!("{}", total.line(begun.elapsed()));
+            ExitCode::SUCCESS
         }
     }
-    println!("{}", total.line());
-    ExitCode::SUCCESS
+}
+
+/// One seed, played once or twice.
+struct Played {
+    report: Report,
+    again: Option<Report>,
+    /// Where the two runs differ.
+    difference: Option<String>,
+}
+
+impl Played {
+    fn of(seed: u64, args: &Args) -> Self {
+        let plan = Plan::Random { steps: args.steps };
+        let report = play(seed, &plan);
+        let is_well = report.violations.is_empty();
+        let again = (args.twice && is_well).then(|| play(seed, &plan));
+        let difference = again
+            .as_ref()
+            .and_then(|again| difference(&report.trace, &again.trace));
+        Self {
+            report,
+            again,
+            difference,
+        }
+    }
+
+    fn is_failure(&self) -> bool {
+        self.difference.is_some() || !self.report.violations.is_empty()
+    }
+}
+
+/// Plays the seeds, several side by side, and tells of each, the lowest first, until `tell` has seen enough.
+fn each_seed<T>(args: &Args, mut tell: impl FnMut(Played) -> Option<T>) -> Option<T> {
+    let seeds = args.from..args.from.saturating_add(args.seeds);
+    let (next, enough) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let (sender, all_played) = std::sync::mpsc::channel();
+    let jobs = args
+        .jobs
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            let (sender, next, enough, seeds) = (sender.clone(), &next, &enough, seeds.clone());
+            scope.spawn(move || {
+                while !enough.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !seeds.contains(&seed) || sender.send((seed, Played::of(seed, args))).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        let mut due = seeds.start;
+        for (seed, played) in all_played {
+            early.insert(seed, played);
+            while let Some(played) = early.remove(&due) {
+                due += 1;
+                if let Some(told) = tell(played) {
+                    enough.store(true, Ordering::Relaxed);
+                    return Some(told);
+                }
+            }
+        }
+        None
+    })
 }
 
 fn line(report: &Report) -> String {
@@ -85,7 +157,12 @@ fn line(report: &Report) -> String {
     )
 }
 
-fn tell(report: Report, args: &Args) {
+fn tell(played: Played, args: &Args) {
+    let report = played.report;
+    if let Some(difference) = played.difference {
+        println!("seed {}: two runs differ:\n{difference}", report.seed);
+        return;
+    }
     for violation in &report.violations {
         println!("seed {}: {violation}", report.seed);
     }
@@ -115,26 +192,27 @@ fn tell(report: Report, args: &Args) {
 struct Total {
     histories: u64,
     steps: u64,
+    faults: u64,
     compared: usize,
-    time: Duration,
 }
 
 impl Total {
     fn add(&mut self, report: &Report) {
         self.histories += 1;
         self.steps += report.steps;
+        self.faults += report.faults;
         self.compared += report.compared;
-        self.time += report.real_time;
     }
 
-    fn line(&self) -> String {
+    fn line(&self, time: Duration) -> String {
         format!(
-            "{} histories, {} steps, {} restored volumes compared, nothing violated: {:.1} s, {:.0} steps/s",
+            "{} histories, {} steps, {} faults, {} restored volumes compared, nothing violated: {:.1} s, {:.0} steps/s",
             self.histories,
             self.steps,
+            self.faults,
             self.compared,
-            self.time.as_secs_f64(),
-            self.steps as f64 / self.time.as_secs_f64(),
+            time.as_secs_f64(),
+            self.steps as f64 / time.as_secs_f64(),
         )
     }
 }

@@ -1,5 +1,7 @@
 //! The seeds that every test run plays, each twice. `cargo xtask simulate` plays others, and longer ones.
 
+use std::path::{Path, PathBuf};
+
 use caravel_simulation::{Plan, difference, play};
 
 /// Steps of a history before its faults end; what settles after them and the restores come on top.
@@ -29,4 +31,63 @@ fn other_seeds_are_other_histories() {
     let plan = Plan::Random { steps: 20 };
     let (one, other) = (play(1, &plan), play(2, &plan));
     assert!(difference(&one.trace, &other.trace).is_some());
+}
+
+/// `select!` that is not `biased` polls in an order that tokio draws from a counter of the process: two runs of a seed would
+/// differ now and then.
+#[test]
+fn what_runs_in_a_simulation_polls_in_the_order_that_is_written() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let product = [
+        "api-server",
+        "backup",
+        "backup-store",
+        "controllers",
+        "csi",
+        "data-mover",
+        "exposer",
+        "restore",
+        "sandbox",
+        "storage",
+    ];
+    let mut files = Vec::new();
+    for name in product {
+        sources(&crates.join(name).join("src"), &mut files);
+    }
+    for name in ["data_mover.rs", "node_agent.rs", "server.rs", "process.rs"] {
+        files.push(crates.join("velero/src").join(name));
+    }
+    let mut selects = 0;
+    let mut unbiased = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for (place, _) in text.match_indices("select! {") {
+            selects += 1;
+            let rest = &text[place..];
+            let code = rest
+                .lines()
+                .skip(1)
+                .map(str::trim)
+                .find(|line| !line.starts_with("//"));
+            if code != Some("biased;") {
+                let line = text[..place].lines().count();
+                unbiased.push(format!("{}:{line}", file.display()));
+            }
+        }
+    }
+    assert!(selects > 10, "only {selects} were found: the folders have moved");
+    // A process's own signals: a simulation sends none.
+    unbiased.retain(|place| !place.contains("velero/src/process.rs"));
+    assert!(unbiased.is_empty(), "write `biased;` first: {unbiased:#?}");
+}
+
+fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
 }

@@ -82,6 +82,7 @@ pub async fn run(command: Command, process: Process) -> anyhow::Result<()> {
         }
     };
     let exit = tokio::select! {
+        biased;
         exit = moved => exit,
         () = process.shutdown.cancelled() => bail!("{}: the data mover was told to end", settings.name),
     };

@@ -87,6 +87,7 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
 /// Runs until it is told to end; dropped, it takes its controllers along.
 pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
     let shared = tokio::select! {
+        biased;
         prepared = prepare(&args, &process) => prepared?,
         () = process.shutdown.cancelled() => return Ok(()),
     };

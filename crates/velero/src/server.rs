@@ -226,6 +226,7 @@ impl Args {
 pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
     args.check()?;
     let context = tokio::select! {
+        biased;
         prepared = prepare(&args, &process) => prepared?,
         () = process.shutdown.cancelled() => return Ok(()),
     };

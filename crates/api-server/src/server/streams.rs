@@ -136,6 +136,7 @@ async fn while_answering<T>(socket: &mut Socket, command: impl Future<Output = T
     tokio::pin!(command);
     loop {
         tokio::select! {
+            biased;
             done = &mut command => return Some(done),
             message = socket.next() => match message {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,

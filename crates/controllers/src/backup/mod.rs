@@ -86,6 +86,7 @@ impl Reconciler for BackupController {
             return Ok(Next::Done);
         }
         tokio::select! {
+            biased;
             // A backup cut off here is found `InProgress` by the next server, which fails it with the reason.
             () = self.shutdown.cancelled() => Ok(Next::Done),
             done = Box::pin(self.start(backup)) => done,

@@ -97,6 +97,7 @@ async fn attempt(
     };
     let wished = cancel::wished::<Backup>(context.api(), &name, writer.current.uid());
     let ran = tokio::select! {
+        biased;
         ran = with_progress(writer, &progress, caravel_backup::run(request)) => Ok(ran),
         who = wished => Err(who),
     };
@@ -167,6 +168,7 @@ async fn with_progress(
     ticks.tick().await;
     loop {
         tokio::select! {
+            biased;
             outcome = &mut run => return outcome,
             _ = ticks.tick() => {}
         }

@@ -132,6 +132,7 @@ impl Attempt<'_> {
         let name = self.restore.name_any();
         let wished = cancel::wished::<Restore>(self.context.api(), &name, self.restore.uid());
         let outcome = tokio::select! {
+            biased;
             ran = run => ran?,
             who = wished => {
                 let what = "what was restored by then stays, and the rest is not restored";
@@ -230,6 +231,7 @@ async fn with_progress<T>(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             ended = &mut work => return ended,
             _ = ticks.tick() => {}
         }
@@ -240,6 +242,7 @@ async fn with_progress<T>(
         // The write runs beside the work; a failed one is made good by the next.
         let change = Change::Progress { restored, total };
         let patched = tokio::select! {
+            biased;
             ended = &mut work => return ended,
             patched = write(context, &current, change) => patched,
         };
