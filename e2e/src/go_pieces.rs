@@ -36,6 +36,8 @@ pub enum Piece {
     Velero,
     /// The peer's plug-in; full tier only.
     VeleroPluginForAws,
+    /// The peer's repository code alone, without a cluster.
+    VeleroRepository,
 }
 
 struct Pin {
@@ -55,7 +57,7 @@ struct Pin {
 
 impl Piece {
     /// Every piece.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Kube,
         Self::SnapshotController,
         Self::CsiSnapshotter,
@@ -65,6 +67,7 @@ impl Piece {
         Self::Kopia,
         Self::Velero,
         Self::VeleroPluginForAws,
+        Self::VeleroRepository,
     ];
 
     /// The piece of that name.
@@ -161,6 +164,15 @@ impl Piece {
                 ldflags: "",
                 prebuilt: None,
                 minutes: "7",
+            },
+            Self::VeleroRepository => Pin {
+                name: "velero-repository",
+                package: ".",
+                module: "github.com/vmware-tanzu/velero",
+                version: "v1.18.3",
+                ldflags: "",
+                prebuilt: None,
+                minutes: "6",
             },
         }
     }
