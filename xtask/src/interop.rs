@@ -46,7 +46,10 @@ pub fn interop(extent: Extent) -> Result<()> {
     let rows = ["test", "--locked", "--no-fail-fast", "--package"];
     let here = [rows.as_slice(), &["caravel-interop", "--features", "peers"]].concat();
     if extent != Extent::Ci {
-        for tests in [["--test", "kopia*"].as_slice(), &["--lib", "kopia_tests"]] {
+        for tests in [
+            ["--test", "kopia*", "--test", "maintenance_concurrent"].as_slice(),
+            &["--lib", "kopia_tests"],
+        ] {
             run(
                 "cargo",
                 &[rows.as_slice(), &["caravel-repository"], tests].concat(),
