@@ -23,7 +23,7 @@ use caravel_item_action::{BackupItemAction, ResourceIdentifier};
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::cluster::{self, name, namespace, text};
@@ -148,7 +148,8 @@ struct Run {
     seen: BTreeSet<ResourceIdentifier>,
     written: BTreeSet<ResourceIdentifier>,
     /// PVCs whose actions run.
-    claims: VecDeque<(ResourceIdentifier, JoinHandle<Result<Prepared, Failure>>)>,
+    /// A run that is dropped (the backup is canceled) takes them along.
+    claims: VecDeque<(ResourceIdentifier, AbortOnDropHandle<Result<Prepared, Failure>>)>,
     snapshots: Arc<Semaphore>,
     pv_infos: BTreeMap<String, PvInfo>,
     outcome: Outcome,
@@ -199,7 +200,7 @@ impl Run {
             prepare(&request, &own_id, item).await
         };
         let work = tokio::spawn(prepared.in_current_span());
-        self.claims.push_back((id, work));
+        self.claims.push_back((id, AbortOnDropHandle::new(work)));
     }
 
     async fn claims(&mut self) -> Result<(), RunError> {

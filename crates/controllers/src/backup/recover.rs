@@ -3,6 +3,8 @@
 //! This version starts no backup again: what is found `InProgress` becomes `Failed` with the reason, and its
 //! DataUploads are told to stop. `Waiting…` and `Finalizing…` backups go on by themselves.
 
+use std::time::Duration;
+
 use caravel_api::labels;
 use caravel_api::v1::{Backup, BackupPhase};
 use caravel_api::v2alpha1::DataUpload;
@@ -10,10 +12,13 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::display_name;
 use super::status::StatusWriter;
+use super::{display_name, orphans};
 use crate::context::Context;
 use crate::reconcile::Error;
+
+/// A server that starts waits no longer for snapshots to be removed.
+const SNAPSHOTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Fails the backups that a former server left `InProgress`. To be called once, before the controllers start.
 ///
@@ -26,6 +31,7 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
         }
         tracing::warn!(backup = %display_name(&backup), "backup was running when the server ended; it is marked Failed");
         cancel_uploads(context, &backup).await;
+        orphans::discard(context, &backup, SNAPSHOTS_WITHIN).await;
         let reason =
             "found a backup with status \"InProgress\" during the server starting, mark it as \"Failed\"";
         let status = json!({"phase": BackupPhase::Failed, "failureReason": reason, "completionTimestamp": context.now()});
