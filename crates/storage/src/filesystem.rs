@@ -430,7 +430,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("kopia.repository.f"), "{}").unwrap();
         let old = folder.path().join("p01/234/5678901234567890");
-        fs::create_dir_all(&old.parent().unwrap()).unwrap();
+        fs::create_dir_all(old.parent().unwrap()).unwrap();
         fs::write(old.with_extension("f"), "a pack").unwrap();
         let storage = FilesystemStorage::open(folder.path()).await.unwrap();
         let pack = BlobId::from("p012345678901234567890");
