@@ -38,6 +38,8 @@ pub enum Piece {
     Velero,
     /// The peer's plug-in; full tier only.
     VeleroPluginForAws,
+    /// The peer's repository code alone, without a cluster.
+    VeleroRepository,
 }
 
 struct Pin {
@@ -72,6 +74,7 @@ impl Piece {
         Self::KopiaTesting,
         Self::Velero,
         Self::VeleroPluginForAws,
+        Self::VeleroRepository,
     ];
 
     /// The piece of that name.
@@ -193,6 +196,15 @@ impl Piece {
                 tags: "",
                 prebuilt: None,
                 minutes: "7",
+            },
+            Self::VeleroRepository => Pin {
+                name: "velero-repository",
+                package: ".",
+                module: "github.com/vmware-tanzu/velero",
+                version: "v1.18.3",
+                ldflags: "",
+                prebuilt: None,
+                minutes: "6",
             },
         }
     }

@@ -35,11 +35,11 @@ fn all(stages: &mut Stages, gate: bool) -> Result<()> {
     stages.run("tools: build", tools::install)?;
     stages.run("deny", tools::deny)?;
     stages.run("typos", tools::typos)?;
-    stages.run("peers", || tools::peers().map(|_| ()))?;
+    stages.run("peers", || interop::peers().map(|_| ()))?;
     stages.run("tests", test)?;
     stages.run("simulation", fixed_seeds)?;
     stages.run("fuzz", || fuzz::Fuzz::default().run())?;
-    stages.run("interop", || interop::interop(false))?;
+    stages.run("interop", || interop::interop(interop::Extent::Ci))?;
     if gate {
         stages.run("gate", || run("cargo", &["xtask", "e2e", "--gate"], &[]))?;
     }

@@ -5,6 +5,8 @@
 //! A blob is written to `<final>.tmp.<16 hex>`, flushed to the disk and renamed (or, when it must not replace
 //! one, hard-linked), and the folder is flushed too: a power cut leaves the old state or the new one.
 
+mod direct;
+
 use std::{
     fs, io,
     io::{Read as _, Seek as _, Write as _},
@@ -255,9 +257,13 @@ fn write_whole(path: &Path, data: &[u8], replace: Replace) -> io::Result<()> {
 }
 
 fn write_flushed(path: &Path, data: &[u8]) -> io::Result<()> {
+    if data.len() >= direct::WORTH_BYTES && direct::write(path, data)? {
+        return Ok(());
+    }
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o600)
         .open(path)?;
     file.write_all(data)?;
@@ -333,9 +339,13 @@ impl Storage for FilesystemStorage {
             let failed = |e| explain(Operation::GetRange, id.as_str(), e);
             let mut file = fs::File::open(&path).map_err(failed)?;
             check_range(&id, &range, file.metadata().map_err(failed)?.len())?;
-            let mut data = vec![0; (range.end - range.start) as usize];
+            let length = range.end - range.start;
+            let mut data = Vec::with_capacity(length as usize);
             file.seek(io::SeekFrom::Start(range.start)).map_err(failed)?;
-            file.read_exact(&mut data).map_err(failed)?;
+            file.take(length).read_to_end(&mut data).map_err(failed)?;
+            if data.len() as u64 != length {
+                return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+            }
             Ok(Bytes::from(data))
         })
         .await
@@ -430,7 +440,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("kopia.repository.f"), "{}").unwrap();
         let old = folder.path().join("p01/234/5678901234567890");
-        fs::create_dir_all(&old.parent().unwrap()).unwrap();
+        fs::create_dir_all(old.parent().unwrap()).unwrap();
         fs::write(old.with_extension("f"), "a pack").unwrap();
         let storage = FilesystemStorage::open(folder.path()).await.unwrap();
         let pack = BlobId::from("p012345678901234567890");

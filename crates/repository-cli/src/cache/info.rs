@@ -40,6 +40,8 @@ pub fn run(args: &Args, app: &App) -> Outcome {
             .line(format!("{}: {files} files {bytes}{limit}", folder.display()))?;
     }
     app.console
+        .say("This version keeps no copies of its own yet: every command reads from the storage.");
+    app.console
         .say("To adjust cache sizes use 'velero kopia cache set'.");
     app.console.say("To clear caches use 'velero kopia cache clear'.");
     app.console.flush()

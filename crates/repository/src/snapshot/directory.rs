@@ -61,11 +61,16 @@ pub struct DirectoryEntry {
     pub allocated: Option<u64>,
     /// By name: base64. ACLs are among them.
     #[serde(rename = "xattrs", default, skip_serializing_if = "Option::is_none")]
-    extended_attributes: Option<Box<BTreeMap<String, String>>>,
+    extended_attributes: Option<Box<Attributes>>,
     /// The same for all entries of a snapshot that are one file.
     #[serde(rename = "hardLink", default, skip_serializing_if = "Option::is_none")]
     pub hard_link: Option<Box<str>>,
 }
+
+/// Extended attributes by name: base64. Most entries have none, so they lie elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Attributes(BTreeMap<String, String>);
 
 /// Totals over everything below a directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -173,7 +178,7 @@ impl DirectoryEntry {
 
     /// Extended attributes by name, where they were kept; values that are not base64 are left out.
     pub fn extended_attributes(&self) -> BTreeMap<String, Vec<u8>> {
-        let kept = self.extended_attributes.iter().flat_map(|kept| kept.iter());
+        let kept = self.extended_attributes.iter().flat_map(|kept| kept.0.iter());
         kept.filter_map(|(name, value)| Some((name.clone(), BASE64_STANDARD.decode(value).ok()?)))
             .collect()
     }
@@ -184,7 +189,7 @@ impl DirectoryEntry {
             .iter()
             .map(|(name, value)| (name.clone(), BASE64_STANDARD.encode(value)))
             .collect();
-        self.extended_attributes = Some(Box::new(encoded));
+        self.extended_attributes = Some(Box::new(Attributes(encoded)));
     }
 
     /// The name on disk, byte for byte where we saved it.

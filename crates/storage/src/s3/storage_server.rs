@@ -168,6 +168,7 @@ impl Server {
             request.method.as_str(),
             steps.next().filter(|key| !key.is_empty()),
         ) {
+            ("POST", None) if request.query("delete").is_some() => self.delete(request),
             ("HEAD", None) => Ok(Answer::new(200, "")),
             ("GET", None) if request.query("location").is_some() => Ok(Answer::new(
                 200,
@@ -212,6 +213,20 @@ impl Server {
         let data = block_on(self.storage.get_range(key, first..end))?;
         let range = format!("bytes {first}-{}/{}", end - 1, blob.length);
         Ok(Answer::new(206, data).about(&blob).with("Content-Range", range))
+    }
+
+    /// Several at once: the names are all that is read of the request.
+    fn delete(&self, request: &Request) -> Result<Answer, Answer> {
+        let body = request.payload()?;
+        let body = String::from_utf8_lossy(&body);
+        let mut answer = format!("<DeleteResult xmlns=\"{NAMESPACE}\">");
+        for key in body.split("<Key>").skip(1) {
+            let key = key.split("</Key>").next().unwrap_or_default();
+            block_on(self.storage.delete(&BlobId::from(key)))?;
+            answer += &format!("<Deleted><Key>{key}</Key></Deleted>");
+        }
+        answer += "</DeleteResult>";
+        Ok(Answer::new(200, answer).with("Content-Type", "application/xml".to_owned()))
     }
 
     fn list(&self, request: &Request) -> Result<Answer, Answer> {

@@ -25,7 +25,7 @@ pub(crate) fn note(rules: &Rules, directory: impl AsFd, described: &mut Describe
     if rules.extended_attributes {
         let found = read(directory, &described.name)
             .map_err(|error| UploaderError::entry(path, "read the attributes of", error))?;
-        described.extended_attributes = (!found.is_empty()).then(|| Box::new(found));
+        described.extended_attributes = (!found.is_empty()).then_some(found);
     }
     Ok(())
 }

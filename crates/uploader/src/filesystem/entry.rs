@@ -80,7 +80,7 @@ pub(crate) struct Described {
     /// What `lstat` said.
     pub stat: Stat,
     /// By name; only where they are kept.
-    pub extended_attributes: Option<Box<BTreeMap<String, Vec<u8>>>>,
+    pub extended_attributes: Option<BTreeMap<String, Vec<u8>>>,
     /// The same for all names of one file; only where that is kept.
     pub hard_link: Option<Box<str>>,
 }

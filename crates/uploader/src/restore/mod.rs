@@ -7,6 +7,7 @@
 mod attributes;
 mod room;
 mod single;
+mod straight;
 mod tree;
 pub(crate) mod write;
 

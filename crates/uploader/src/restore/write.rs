@@ -8,6 +8,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attributes;
+use super::straight::{self, Output};
 use crate::error::{Result, UploaderError};
 use crate::progress::{CancelToken, Progress};
 use crate::request::RestoreRules;
@@ -154,11 +155,13 @@ impl Run<'_> {
     /// Copies everything into an empty file and returns how much that was.
     pub fn copy(&self, mut reader: ObjectReader<'_>, file: &OwnedFd) -> Result<u64> {
         let mut position = 0;
+        let mut output = Output::new(file, reader.length());
         while let Some(piece) = self.next(&mut reader)? {
-            self.write_data(file, &piece, position)?;
+            self.write_data(&mut output, &piece, position)?;
             position += piece.len() as u64;
             self.progress.finished(piece.len() as u64);
         }
+        output.finish().map_err(|error| self.writing(error))?;
         // A hole at the end has to be said; writing would have extended the file.
         rustix::fs::ftruncate(file, position)
             .map_err(|error| UploaderError::entry(self.path, "extend", error))?;
@@ -169,7 +172,7 @@ impl Run<'_> {
     pub fn overwrite(&self, mut reader: ObjectReader<'_>, device: &OwnedFd) -> Result<u64> {
         let mut position = 0;
         while let Some(piece) = self.next(&mut reader)? {
-            self.write_all(device, &piece, position)?;
+            straight::write_all(device, &piece, position).map_err(|error| self.writing(error))?;
             position += piece.len() as u64;
             self.progress.finished(piece.len() as u64);
         }
@@ -184,7 +187,7 @@ impl Run<'_> {
     }
 
     /// Writes the pieces of `data` that are not zeros, in steps of `hole_bytes`; neighbours go out together.
-    fn write_data(&self, file: &OwnedFd, data: &[u8], position: u64) -> Result<()> {
+    fn write_data(&self, output: &mut Output<'_>, data: &[u8], position: u64) -> Result<()> {
         let mut start = 0;
         while start < data.len() {
             let zeros = data[start..]
@@ -197,23 +200,16 @@ impl Run<'_> {
                 .take_while(|piece| !is_zero(piece))
                 .count();
             let end = (start + pieces * self.hole_bytes).min(data.len());
-            self.write_all(file, &data[start..end], position + start as u64)?;
+            output
+                .write(&data[start..end], position + start as u64)
+                .map_err(|error| self.writing(error))?;
             start = end;
         }
         Ok(())
     }
 
-    fn write_all(&self, file: &OwnedFd, mut data: &[u8], mut position: u64) -> Result<()> {
-        while !data.is_empty() {
-            let written = match rustix::io::pwrite(file, data, position) {
-                Ok(written) => written,
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(UploaderError::entry(self.path, "write", error)),
-            };
-            data = &data[written..];
-            position += written as u64;
-        }
-        Ok(())
+    fn writing(&self, error: Errno) -> UploaderError {
+        UploaderError::entry(self.path, "write", error)
     }
 }
 
