@@ -183,7 +183,7 @@ async fn run(
         return Ok(());
     }
     if let Some(sabotage) = sabotage {
-        sabotage.strikes(world).await?;
+        Box::pin(sabotage.strikes(world)).await?;
     }
     let backups = restore_all(world).await?;
     report.backups = backups;
@@ -193,7 +193,7 @@ async fn run(
     if let Some(sabotage) = sabotage {
         sabotage.strikes_at_last(world)?;
     }
-    report.compared = compare::restores(world).await?;
+    report.compared = Box::pin(compare::restores(world)).await?;
     left_over(world).await?;
     let (objects, content) = bystander(world).await?;
     let is_same = content.is_none() || content == untouched.1;
