@@ -63,7 +63,7 @@ struct Pin {
 
 impl Piece {
     /// Every piece.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Kube,
         Self::SnapshotController,
         Self::CsiSnapshotter,
@@ -203,6 +203,8 @@ impl Piece {
                 module: "github.com/vmware-tanzu/velero",
                 version: "v1.18.3",
                 ldflags: "",
+                sources: "velero-repository",
+                tags: "",
                 prebuilt: None,
                 minutes: "6",
             },
