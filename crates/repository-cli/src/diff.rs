@@ -113,13 +113,16 @@ impl Comparison<'_> {
 
     fn changed(&mut self, before: &DirectoryEntry, after: &DirectoryEntry, path: &str) -> Outcome {
         self.metadata(before, after, path)?;
-        match (is_directory(before), is_directory(after)) {
-            (true, true) => {
-                if differs(before, after) {
-                    self.stats.directory_entries.modified += 1;
-                }
-                self.directories(Some(before), Some(after), path)
+        let both_directories = is_directory(before) && is_directory(after);
+        // Kopia counts what changed in its attributes and in its bytes twice.
+        if differs(before, after, path) {
+            match both_directories {
+                true => self.stats.directory_entries.modified += 1,
+                false => self.stats.file_entries.modified += 1,
             }
+        }
+        match (is_directory(before), is_directory(after)) {
+            (true, true) => self.directories(Some(before), Some(after), path),
             (true, false) => self.tell(format!("changed {path} from directory to non-directory")),
             (false, true) => self.tell(format!("changed {path} from non-directory to a directory")),
             (false, false) => {
@@ -206,14 +209,10 @@ impl Comparison<'_> {
     }
 }
 
-fn differs(before: &DirectoryEntry, after: &DirectoryEntry) -> bool {
-    (
-        before.mode,
-        place::size(before),
-        before.mtime,
-        before.uid,
-        before.gid,
-    ) != (after.mode, place::size(after), after.mtime, after.uid, after.gid)
+/// Whether any attribute does; of the two directories that were named, Kopia does not compare the sizes.
+fn differs(before: &DirectoryEntry, after: &DirectoryEntry, path: &str) -> bool {
+    let attributes = |entry: &DirectoryEntry| (entry.mode, entry.mtime, entry.uid, entry.gid);
+    attributes(before) != attributes(after) || (path != "." && place::size(before) != place::size(after))
 }
 
 /// The same bytes; what else differs is only counted.

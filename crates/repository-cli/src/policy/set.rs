@@ -42,6 +42,12 @@ pub fn run(args: &Args, app: &App) -> Outcome {
             Failure::usage("nothing to change: no flag says anything").next("velero kopia policy set --help")
         );
     }
+    if !target.path.is_empty() && policy.upload.max_parallel_snapshots.is_some() {
+        return Err(Failure::usage(
+            "max parallel snapshots are said for everything, a host or a user, not for a path; nothing was changed",
+        )
+        .next("velero kopia policy set --global --max-parallel-snapshots=N"));
+    }
     repository.set_policy(&target, &policy)?;
     app.console
         .say(format!("The policy of {} is set.", target_text(&target)));

@@ -99,7 +99,8 @@ pub struct Run {
 pub struct Extra {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    /// Null where a task found nothing to do; Kopia writes that too.
+    #[serde(default)]
     pub data: serde_json::Value,
 }
 
