@@ -256,11 +256,17 @@ fn a_program_that_is_killed_at_a_storage_call_costs_nothing_but_its_work() {
         undisturbed.ok(args);
         let calls = undisturbed.calls();
         assert!(calls > 5, "{args:?} made {calls} calls");
-        let step = if every { 1 } else { calls.div_ceil(5) };
-        for (n, is_done) in (1..=calls)
+        // In a sample every other death is one whose call was still done.
+        let step = if every { 1 } else { calls.div_ceil(4) };
+        let moments = (1..=calls)
             .step_by(step as usize)
-            .flat_map(|n| [(n, false), (n, true)])
-        {
+            .enumerate()
+            .flat_map(|(at, n)| {
+                [(n, at % 2 == 0), (n, at % 2 == 1)]
+                    .into_iter()
+                    .take(1 + usize::from(every))
+            });
+        for (n, is_done) in moments {
             let world = World::new(&memory);
             world.connect("connect");
             let (ended_well, _) = world.run(n, is_done, args);
@@ -274,12 +280,11 @@ fn a_program_that_is_killed_at_a_storage_call_costs_nothing_but_its_work() {
             );
             world.ok(&["snapshot", "verify", "--verify-files-percent=100"]);
             world.ok(&["maintenance", "run", "--full", "--safety=none"]);
-            world.ok(&["maintenance", "run", "--full", "--safety=none"]);
             world.ok(&["snapshot", "verify", "--verify-files-percent=100"]);
             let left = futures::executor::block_on(world.storage.inner.list("s")).unwrap();
             assert!(left.is_empty(), "{when}: {left:?}");
         }
     }
     println!("{deaths} deaths");
-    assert!(deaths > 10, "only {deaths} were killed");
+    assert!(deaths >= 6, "only {deaths} were killed");
 }

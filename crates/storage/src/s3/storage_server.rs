@@ -222,7 +222,7 @@ impl Server {
         let mut answer = format!("<DeleteResult xmlns=\"{NAMESPACE}\">");
         for key in body.split("<Key>").skip(1) {
             let key = key.split("</Key>").next().unwrap_or_default();
-            block_on(self.storage.delete(&BlobId::from(key)))?;
+            block_on(self.storage.delete(&BlobId::from(unentity(key).as_str())))?;
             answer += &format!("<Deleted><Key>{key}</Key></Deleted>");
         }
         answer += "</DeleteResult>";
@@ -360,6 +360,20 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")
+}
+
+/// The characters that XML has other words for.
+fn unentity(text: &str) -> String {
+    let words = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&apos;", "'"),
+        ("&amp;", "&"),
+    ];
+    words.iter().fold(text.to_owned(), |text, (word, character)| {
+        text.replace(word, character)
+    })
 }
 
 /// Percent-decoding; a `+` is a space in a query only.
