@@ -67,6 +67,42 @@ fn a_backup_that_is_canceled_half_way_says_so_and_leaves_nothing() {
 }
 
 #[test]
+fn a_backup_that_is_canceled_by_command_stops_within_seconds_and_says_who() {
+    let (told, code) = play(&["--story", "cancel-backup"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("s after the command: canceled by "), "{told}");
+    assert!(
+        told.contains("refused: backup velero/shop-1 has ended as "),
+        "{told}"
+    );
+    assert!(told.contains("no snapshot, no pod, no volume: nothing"), "{told}");
+    assert!(told.contains("Everything is back, byte for byte."), "{told}");
+}
+
+#[test]
+fn a_schedules_backup_is_restored_and_goes_when_its_time_is_over() {
+    let (told, code) = play(&["--story", "schedule-and-expire"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("Schedule \"often\" created successfully."),
+        "{told}"
+    );
+    assert!(told.contains("Schedule often paused successfully"), "{told}");
+    assert!(
+        told.contains("no Backup, no Restore, no file of them in bucket"),
+        "{told}"
+    );
+    assert!(told.contains("Everything is back, byte for byte."), "{told}");
+}
+
+#[test]
+fn another_cluster_with_the_same_bucket_sees_the_backup_and_restores_it() {
+    let (told, code) = play(&["--story", "second-cluster"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("Everything is back, byte for byte."), "{told}");
+}
+
+#[test]
 fn a_backup_whose_node_dies_says_so_and_the_next_one_goes_over_another() {
     let (told, code) = play(&["--story", "node-dies"]);
     assert_eq!(code, Some(0), "{told}");
@@ -90,7 +126,15 @@ fn one_wrong_byte_is_noticed_and_the_exit_code_says_so() {
 fn the_stories_are_listed_without_starting_anything() {
     let output = velero(&["sandbox", "demo", "--list"]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stdout);
-    for story in ["backup-and-restore", "incremental", "cancel", "node-dies"] {
+    for story in [
+        "backup-and-restore",
+        "incremental",
+        "cancel",
+        "cancel-backup",
+        "schedule-and-expire",
+        "second-cluster",
+        "node-dies",
+    ] {
         assert!(told.contains(story), "{told}");
     }
 }
