@@ -82,8 +82,8 @@ fn what_runs_in_a_simulation_polls_in_the_order_that_is_written() {
 }
 
 fn sources(folder: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(folder).expect("the folder is in the checkout") {
+        let path = entry.expect("the folder is read").path();
         if path.is_dir() {
             sources(&path, files);
         } else if path.extension().is_some_and(|ending| ending == "rs") {
