@@ -281,7 +281,7 @@ fn hooks_of_a_spec_are_for_the_pods_that_velero_takes() {
 }
 
 /// Runs the hooks of one pod of a case.
-fn run_backup_hooks(pod: &Value, phase: &Value, tracker: &Tracker) -> Result<(), String> {
+fn run_backup_hooks(pod: &Value, phase: &Value, tracker: &Tracker) -> (Option<String>, Vec<Value>) {
     let errors = pod["hookErrorsByContainer"].as_object().into_iter().flatten();
     let executor = Recorded {
         errors: errors
@@ -301,10 +301,16 @@ fn run_backup_hooks(pod: &Value, phase: &Value, tracker: &Tracker) -> Result<(),
         &Silent,
     ));
     let calls = executor.calls.into_inner();
+    (ran.err().map(|error| error.to_string()), calls)
+}
+
+fn check_backup_hooks(pod: &Value, phase: &Value) -> Result<(), String> {
+    let (error, calls) = run_backup_hooks(pod, phase, &Tracker::default());
     same(
-        &ran.err().map(|error| error.to_string()),
-        &pod["expectedError"]["$error"].as_str().map(str::to_owned()),
+        &error,
+        &pod["expectedError"]["$error"].as_str().map(str::to_owned),
     )?;
+    let phase = if phase == "post" { Phase::Post } else { Phase::Pre };
     if !pod["expectedPodHook"].is_null() {
         let wanted = json!({"name": "<from-annotation>", "hook": lean(&pod["expectedPodHook"])});
         return same(&calls, &vec![wanted]);
@@ -337,7 +343,7 @@ fn hooks_of_a_backup_run_and_count_as_in_velero() {
         for field in ["expectedError", "expectedPodHook", "expectedPodHookError"] {
             pod[field] = case.want(field).clone();
         }
-        run_backup_hooks(&pod, case.input("phase"), &Tracker::default())
+        check_backup_hooks(&pod, case.input("phase"))
     });
     each("internal_hook/TestHandleHooksSkips.json", |case| {
         let executor = Recorded::default();
@@ -358,7 +364,7 @@ fn hooks_of_a_backup_run_and_count_as_in_velero() {
     each("internal_hook/TestBackupHookTracker.json", |case| {
         let tracker = Tracker::default();
         for pod in case.input("pods").as_array().unwrap() {
-            run_backup_hooks(pod, case.input("phase"), &tracker)?;
+            run_backup_hooks(pod, case.input("phase"), &tracker);
         }
         let status = tracker.status();
         same(&json!(status.hooks_attempted), case.want("expectedHookAttempted"))?;

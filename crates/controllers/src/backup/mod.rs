@@ -12,6 +12,7 @@
 pub mod decide;
 pub mod defaults;
 mod observe;
+pub mod owed_hooks;
 mod recover;
 mod run;
 pub mod status;
