@@ -32,10 +32,14 @@ pub enum Piece {
     Versitygw,
     /// The peer of our repository.
     Kopia,
+    /// The same with its build tag `testing`: takes its clock from an address, and keys cost nothing.
+    KopiaTesting,
     /// The peer of our server and node agent; full tier only.
     Velero,
     /// The peer's plug-in; full tier only.
     VeleroPluginForAws,
+    /// The peer's repository code alone, without a cluster.
+    VeleroRepository,
 }
 
 struct Pin {
@@ -47,6 +51,10 @@ struct Pin {
     version: &'static str,
     /// Linker flags after `-s -w`.
     ldflags: &'static str,
+    /// Folder of its pin files below `e2e/go`.
+    sources: &'static str,
+    /// Build tags.
+    tags: &'static str,
     /// SHA-256 of the unpacked prebuilt binary of this version, where one is known.
     prebuilt: Option<&'static str>,
     /// Minutes that a cold build took on two cores.
@@ -55,7 +63,7 @@ struct Pin {
 
 impl Piece {
     /// Every piece.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Kube,
         Self::SnapshotController,
         Self::CsiSnapshotter,
@@ -63,8 +71,10 @@ impl Piece {
         Self::CsiSanity,
         Self::Versitygw,
         Self::Kopia,
+        Self::KopiaTesting,
         Self::Velero,
         Self::VeleroPluginForAws,
+        Self::VeleroRepository,
     ];
 
     /// The piece of that name.
@@ -87,6 +97,8 @@ impl Piece {
                 version: "v1.34.4",
                 ldflags: "-X k8s.io/component-base/version.gitVersion=v1.34.4 \
                           -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
+                sources: "kube",
+                tags: "",
                 prebuilt: Some("7d671383b34851fda041f15c49676471feaa228dcf4ade9750e078a2d2ffa849"),
                 minutes: "12",
             },
@@ -96,6 +108,8 @@ impl Piece {
                 module: SNAPSHOTTER,
                 version: "v8.7.0",
                 ldflags: "-X main.version=v8.7.0",
+                sources: "snapshot-controller",
+                tags: "",
                 prebuilt: Some("c444635f3e27ff62871bbf417db6a68d317d2577c77971f479c16305f4a8b733"),
                 minutes: "3",
             },
@@ -105,6 +119,8 @@ impl Piece {
                 module: SNAPSHOTTER,
                 version: "v8.7.0",
                 ldflags: "-X main.version=v8.7.0",
+                sources: "csi-snapshotter",
+                tags: "",
                 prebuilt: Some("3eb1256ab6bf339bf4b62860c3acfb27a5d855c132be86b3defc9621825b3d40"),
                 minutes: "1",
             },
@@ -114,6 +130,8 @@ impl Piece {
                 module: "github.com/kubernetes-csi/external-provisioner/v6",
                 version: "v6.3.0",
                 ldflags: "-X main.version=v6.3.0",
+                sources: "csi-provisioner",
+                tags: "",
                 prebuilt: Some("05c28b2f51ba3399fe6d43182a8da074d3a6ec246fc0cb2777d9bc50f43b86b6"),
                 minutes: "3",
             },
@@ -123,6 +141,8 @@ impl Piece {
                 module: "github.com/kubernetes-csi/csi-test/v5",
                 version: "v5.4.0",
                 ldflags: "",
+                sources: "csi-sanity",
+                tags: "",
                 prebuilt: Some("fca7775754f2e680cc877d8b695e956fab726c386f8774a4284a70854b2126b7"),
                 minutes: "1",
             },
@@ -132,6 +152,8 @@ impl Piece {
                 module: "github.com/versity/versitygw",
                 version: "v1.8.0",
                 ldflags: "",
+                sources: "versitygw",
+                tags: "",
                 prebuilt: Some("3fe8747e197bd47f46ae57c8121fa83cdbabd22b24f74812a7e2854adc40d04b"),
                 minutes: "4",
             },
@@ -141,8 +163,17 @@ impl Piece {
                 module: "github.com/kopia/kopia",
                 version: "v0.22.3",
                 ldflags: "",
+                sources: "kopia",
+                tags: "",
                 prebuilt: Some("54328a38ccc439c3cd515409fe6510ac0643f2fec504a06e9d618e2b1f1bfb24"),
                 minutes: "4",
+            },
+            Self::KopiaTesting => Pin {
+                name: "kopia-testing",
+                sources: "kopia",
+                tags: "testing",
+                prebuilt: None,
+                ..Self::Kopia.pin()
             },
             Self::Velero => Pin {
                 name: "velero",
@@ -150,6 +181,8 @@ impl Piece {
                 module: "github.com/vmware-tanzu/velero",
                 version: "v1.18.3",
                 ldflags: "-X github.com/vmware-tanzu/velero/pkg/buildinfo.Version=v1.18.3",
+                sources: "velero",
+                tags: "",
                 prebuilt: None,
                 minutes: "9",
             },
@@ -159,8 +192,19 @@ impl Piece {
                 module: "github.com/vmware-tanzu/velero-plugin-for-aws",
                 version: "v1.14.3",
                 ldflags: "",
+                sources: "velero-plugin-for-aws",
+                tags: "",
                 prebuilt: None,
                 minutes: "7",
+            },
+            Self::VeleroRepository => Pin {
+                name: "velero-repository",
+                package: ".",
+                module: "github.com/vmware-tanzu/velero",
+                version: "v1.18.3",
+                ldflags: "",
+                prebuilt: None,
+                minutes: "6",
             },
         }
     }
@@ -169,7 +213,7 @@ impl Piece {
 /// The binary of a piece: from the cache, else from a prebuilt one of the pinned version, else built now.
 pub fn provide(piece: Piece) -> Result<PathBuf> {
     let pin = piece.pin();
-    let sources = places::checkout().join("e2e/go").join(pin.name);
+    let sources = places::checkout().join("e2e/go").join(pin.sources);
     let folder = places::cache()?
         .join("go")
         .join(format!("{}-{}", pin.name, fingerprint(&sources, &pin)?));
@@ -225,6 +269,7 @@ fn fingerprint(sources: &Path, pin: &Pin) -> Result<String> {
     }
     hash.update(pin.package);
     hash.update(pin.ldflags);
+    hash.update(pin.tags);
     Ok(hex::encode(hash.finalize())[..12].to_owned())
 }
 
@@ -274,6 +319,8 @@ fn build(sources: &Path, pin: &Pin, to: &Path) -> Result<()> {
                 "build",
                 "-trimpath",
                 "-mod=readonly",
+                "-tags",
+                pin.tags,
                 "-ldflags",
                 &format!("-s -w {}", pin.ldflags),
                 "-o",
@@ -331,7 +378,7 @@ mod tests {
     fn every_piece_is_pinned_by_its_go_mod() {
         for piece in Piece::ALL {
             let pin = piece.pin();
-            fingerprint(&places::checkout().join("e2e/go").join(pin.name), &pin).expect("pinned");
+            fingerprint(&places::checkout().join("e2e/go").join(pin.sources), &pin).expect("pinned");
         }
     }
 

@@ -35,24 +35,38 @@ fn all(stages: &mut Stages, gate: bool) -> Result<()> {
     stages.run("tools: build", tools::install)?;
     stages.run("deny", tools::deny)?;
     stages.run("typos", tools::typos)?;
-    stages.run("peers", || tools::peers().map(|_| ()))?;
+    stages.run("peers", || interop::peers().map(|_| ()))?;
     stages.run("tests", test)?;
     stages.run("fuzz", || fuzz::Fuzz::default().run())?;
-    stages.run("interop", || interop::interop(false))?;
+    stages.run("interop", || interop::interop(interop::Extent::Ci))?;
     if gate {
         stages.run("gate", || run("cargo", &["xtask", "e2e", "--gate"], &[]))?;
     }
     Ok(())
 }
 
-/// `cargo xtask test`: every test that needs no cluster, with the real peers (kopia, versitygw) beside them.
+/// `cargo xtask test`: every test that needs no cluster, with the real peers (kopia, versitygw) beside them. Where these
+/// cannot be had, as on a machine without Go, the tests that want them say so and pass; in CI nothing is skipped.
 pub fn test() -> Result<()> {
-    let peers = tools::peers()?;
+    let peers = match tools::peers() {
+        Ok(peers) => peers,
+        Err(error) if !is_ci() => {
+            println!(
+                "tests against the real kopia and a real S3 server are skipped, all others run: {error:#}"
+            );
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
     run(
         "cargo",
         &["test", "--workspace", "--locked", "--no-fail-fast"],
         &peers,
     )
+}
+
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
 }
 
 /// `cargo xtask simulate`: histories from seeds, optimised.

@@ -53,7 +53,7 @@ enum Task {
     Image(image::Image),
     /// Run scenarios on a real cluster
     E2e(Box<e2e::E2e>),
-    /// Our engine and the real Kopia on one repository
+    /// Our engine, the real Kopia and Velero's own code on one repository
     Interop {
         /// With the sizes and hours that CI has no time for
         #[arg(long)]
@@ -81,7 +81,10 @@ fn main() -> anyhow::Result<()> {
         Task::Cluster(command) => cluster::run(&command),
         Task::Image(image) => image::run(&image),
         Task::E2e(options) => e2e::run(*options),
-        Task::Interop { full } => interop::interop(full),
+        Task::Interop { full } => interop::interop(match full {
+            true => interop::Extent::Full,
+            false => interop::Extent::Alone,
+        }),
         Task::Bench(bench) => bench::run(&bench),
         Task::Pieces { names } => pieces::run(&names),
     }

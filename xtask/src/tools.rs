@@ -61,6 +61,7 @@ pub fn deny() -> Result<()> {
 pub fn peers() -> Result<Vec<(&'static str, String)>> {
     [
         ("CARAVEL_KOPIA", Piece::Kopia),
+        ("CARAVEL_KOPIA_TESTING", Piece::KopiaTesting),
         ("CARAVEL_VERSITYGW", Piece::Versitygw),
     ]
     .into_iter()

@@ -23,8 +23,9 @@ use caravel_backup_store::volume_info::{BackupVolumeInfo, PvInfo};
 use caravel_item_action::{BackupItemAction, ResourceIdentifier};
 use kube::Client;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::cluster::{self, name, namespace, text};
@@ -140,7 +141,8 @@ pub async fn run(request: Request) -> Result<Outcome, RunError> {
     let mut run = Run::new(request, tarball);
     let written = run.everything(&items).await;
     // Also when the backup cannot go on: no application stays frozen.
-    for block in std::mem::take(&mut run.blocks) {
+    for (block, stop) in std::mem::take(&mut run.blocks) {
+        drop(stop);
         let _ = block.await;
     }
     written?;
@@ -156,9 +158,11 @@ struct Run {
     seen: BTreeSet<ResourceIdentifier>,
     written: BTreeSet<ResourceIdentifier>,
     /// PVCs whose actions run.
-    claims: VecDeque<(ResourceIdentifier, JoinHandle<Result<Prepared, Failure>>)>,
-    /// Applications that are frozen, or about to be.
-    blocks: VecDeque<JoinHandle<blocks::Ended>>,
+    /// A run that is dropped (the backup is canceled) takes them along.
+    claims: VecDeque<(ResourceIdentifier, AbortOnDropHandle<Result<Prepared, Failure>>)>,
+    /// Applications that are frozen, or about to be. A run that is dropped takes their snapshots along; their post-hooks
+    /// run, then.
+    blocks: VecDeque<(JoinHandle<blocks::Ended>, oneshot::Sender<()>)>,
     snapshots: Arc<Semaphore>,
     pv_infos: BTreeMap<String, PvInfo>,
     outcome: Outcome,
@@ -259,14 +263,16 @@ impl Run {
             block.claims.extend(item.map(|item| (id, item)));
         }
         let (request, snapshots) = (Arc::clone(&self.request), Arc::clone(&self.snapshots));
-        let work = blocks::run(request, snapshots, block).in_current_span();
-        self.blocks.push_back(tokio::spawn(work));
+        let (stop, stopped) = oneshot::channel();
+        let work = blocks::run(request, snapshots, block, stopped).in_current_span();
+        self.blocks.push_back((tokio::spawn(work), stop));
         Ok(())
     }
 
     /// Waits for the block that was started first, and writes what it holds.
     async fn end_block(&mut self) -> Result<(), RunError> {
-        let Some(block) = self.blocks.pop_front() else {
+        // Held until it has ended.
+        let Some((block, _stop)) = self.blocks.pop_front() else {
             return Ok(());
         };
         let ended = match block.await {
@@ -304,7 +310,7 @@ impl Run {
             prepare(&request, &own_id, item).await
         };
         let work = tokio::spawn(prepared.in_current_span());
-        self.claims.push_back((id, work));
+        self.claims.push_back((id, AbortOnDropHandle::new(work)));
     }
 
     async fn claims(&mut self) -> Result<(), RunError> {

@@ -87,6 +87,21 @@ pub const ENTRIES: &[Entry] = &[
         "item-block actions of plug-ins; our blocks are made of the claims that pods share",
     ),
     different(
+        "pkg_controller/TestBackupPhaseHasNoArtifacts.json",
+        &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+        "the function is main's; v1.18.3 signs whatever is asked for",
+    ),
+    different(
+        "pkg_controller/TestRestorePhaseHasNoArtifacts.json",
+        &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        "the function is main's; v1.18.3 signs whatever is asked for",
+    ),
+    different(
+        "pkg_controller/TestBackupQueueReconciler.json",
+        &[13],
+        "two backups of all namespaces share one; the case has a cluster without namespaces, which there is not",
+    ),
+    different(
         "internal_volumehelper/TestGetDataMoverFromActionParameters.json",
         &[0, 1, 2, 3, 4],
         "the parameter dataMover is main's",

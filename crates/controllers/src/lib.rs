@@ -1,5 +1,6 @@
 //! Only one that writes `status.phase`: a folder per controller, each observe → decide → act.
 
+pub mod cancel;
 pub mod context;
 pub mod decoded;
 pub mod reconcile;

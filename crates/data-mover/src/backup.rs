@@ -64,6 +64,7 @@ fn request(object: &DataUpload, settings: &Settings) -> UploadRequest {
         pins: vec!["velero-pin".into()],
         parallel_files: number(&spec.data_mover_config, PARALLEL_FILES),
         checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
+        rules: caravel_uploader::UploadRules::default(),
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) fn download(
         sparse: config.get(SPARSE).is_some_and(|wish| wish == "true"),
         parallel_files: number(config, PARALLEL_FILES),
         synced: settings.volumes.outlive_the_machine(),
+        rules: caravel_uploader::RestoreRules::default(),
     };
     let target = &object.spec.target_volume;
     let outcome = caravel_uploader::restore(repository, &request, progress, cancel)

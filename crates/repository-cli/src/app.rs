@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     Global,
+    caching::Caching,
     config_file::{self, Connected},
     connection::StorageSettings,
     console::Console,
@@ -47,9 +48,33 @@ impl App {
         config_file::path(self.global.config_file.as_deref())
     }
 
+    /// The file whose lock keeps two processes of this machine from maintaining at the same time.
+    pub fn maintenance_lock(&self) -> Outcome<PathBuf> {
+        let mut file = self.config_file()?.into_os_string();
+        file.push(".mlock");
+        Ok(file.into())
+    }
+
     /// What is connected.
     pub fn connected(&self) -> Outcome<Connected> {
         config_file::read(&self.config_file()?)
+    }
+
+    /// Where this connection's cache is; the repository is asked for its unique id when its file does not say.
+    pub fn caching(&self) -> Outcome<Caching> {
+        let connected = self.connected()?;
+        match connected.caching {
+            Some(caching) => Ok(caching),
+            None => {
+                let storage = self.storage(&connected.storage)?;
+                let asked = caravel_repository::peek_unique_id(storage, &self.environment);
+                let id = self.wait(asked)?.ok_or_else(|| {
+                    Failure::new("there is no repository any more where this connection says")
+                        .next("velero kopia repository connect --help")
+                })?;
+                Caching::of_repository(&id)
+            }
+        }
     }
 
     /// The password of an existing repository.

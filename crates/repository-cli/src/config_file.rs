@@ -11,6 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    caching::Caching,
     connection::StorageSettings,
     failure::{Failure, Outcome},
 };
@@ -24,6 +25,9 @@ pub struct Connected {
     pub description: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub readonly: bool,
+    /// None in files of before there were caches: the repository's usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caching: Option<Caching>,
 }
 
 /// The file that was named, or the usual one below the home folder.

@@ -6,6 +6,7 @@
 //! | `<noun>/<verb>.rs` | a verb as the user types it: flags, and what it does |
 //! | `app.rs` | what every verb has: console, settings of the connection, an opened repository |
 //! | `connection.rs`, `config_file.rs` | which repository, as whom; kept in a file of ours |
+//! | `caching.rs` | where a connection keeps copies of what it read |
 //! | `place.rs` | `<id>/path/below` → an entry of a snapshot |
 //! | `console.rs`, `units.rs`, `json.rs` | standard output, progress on a terminal, Kopia's way to write figures |
 //! | `failure.rs` | what failed, because of what, what to type next |
@@ -13,7 +14,10 @@
 //! Verbs are plain blocking functions: [`run`] moves the whole command to a thread that may block.
 
 mod app;
+mod benchmark;
 mod blob;
+mod cache;
+mod caching;
 mod config_file;
 mod connection;
 mod console;
@@ -95,6 +99,12 @@ enum Noun {
     /// Say how long snapshots are kept.
     #[command(subcommand)]
     Policy(policy::Verb),
+    /// Look at, empty and limit this host's copies of what was read.
+    #[command(subcommand)]
+    Cache(cache::Verb),
+    /// Measure what this machine does with each algorithm.
+    #[command(subcommand)]
+    Benchmark(benchmark::Verb),
 }
 
 fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
@@ -129,5 +139,7 @@ fn dispatch(noun: Noun, app: &App) -> Outcome {
         Noun::Manifest(verb) => manifest::run(verb, app),
         Noun::Maintenance(verb) => maintenance::run(verb, app),
         Noun::Policy(verb) => policy::run(verb, app),
+        Noun::Cache(verb) => cache::run(verb, app),
+        Noun::Benchmark(verb) => benchmark::run(verb, app),
     }
 }

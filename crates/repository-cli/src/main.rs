@@ -5,6 +5,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+/// As `velero` has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Kopia repositories without a cluster.
 #[derive(Debug, Parser)]
 #[command(name = "caravel-repository-cli")]

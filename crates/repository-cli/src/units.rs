@@ -2,6 +2,8 @@
 
 use jiff::{Timestamp, tz::TimeZone};
 
+use crate::failure::{Failure, Outcome};
+
 const PREFIXES: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
 
 /// `13 B`, `0.9 KB`, `20.5 MB`: the next unit begins at nine tenths of it.
@@ -92,6 +94,39 @@ pub fn parse_duration(text: &str) -> Result<i64, String> {
     Ok(total as i64)
 }
 
+/// A size as Kopia reads it: `1MB` and `1MiB` are both 1,048,576 bytes.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is not a size such as 512KB, 1MB or 4096");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let power = match text[digits..]
+        .to_ascii_uppercase()
+        .trim_end_matches("IB")
+        .trim_end_matches('B')
+    {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return Err(wrong()),
+    };
+    number
+        .checked_shl(power)
+        .filter(|size| size >> power == number)
+        .ok_or_else(wrong)
+}
+
+/// A size that a command may have in memory at once.
+pub fn in_memory(size: u64) -> Outcome<usize> {
+    match usize::try_from(size) {
+        Ok(size) if size <= 4 << 30 => Ok(size),
+        _ => Err(Failure::usage(format!(
+            "{} at once are too many; 4 GiB are the most",
+            bytes(size)
+        ))),
+    }
+}
+
 /// Kopia's name of a compression header id (kopia-format.md 5.1); the number where it has none.
 pub fn compressor(header: u32) -> String {
     let name = match header {
@@ -143,6 +178,22 @@ mod tests {
     fn what_is_no_duration_is_refused() {
         for text in ["", "1", "h", "1d", "1.2.3s", "-1h"] {
             assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_two() {
+        for (text, size) in [
+            ("0", 0),
+            ("4096", 4096),
+            ("1KB", 1024),
+            ("2MiB", 2 << 20),
+            ("1g", 1 << 30),
+        ] {
+            assert_eq!(parse_size(text), Ok(size), "{text}");
+        }
+        for text in ["", "MB", "1.5MB", "-1", "1TB", "99999999999G"] {
+            assert!(parse_size(text).is_err(), "{text}");
         }
     }
 

@@ -236,6 +236,20 @@ impl Writer {
         self.contents.commit()
     }
 
+    /// How many contents wait for the next commit. Each takes some 250 bytes of memory meanwhile, and 34 afterwards.
+    pub fn pending_contents(&self) -> usize {
+        self.contents.pending()
+    }
+
+    /// Makes the contents written so far known, and no manifest: a long upload does so on the way (Kopia: every ten
+    /// minutes). What no snapshot refers to within a day is collected by maintenance, as if it had not been committed. No
+    /// other thread may be writing.
+    ///
+    /// Errors: as of [`Writer::commit`].
+    pub fn commit_contents(&self) -> Result<()> {
+        self.contents.commit()
+    }
+
     /// [`Writer::commit`] for callers on a runtime.
     pub async fn commit_async(self) -> Result<()> {
         let environment = self.repository.inner.environment.clone();

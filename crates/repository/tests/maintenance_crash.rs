@@ -78,6 +78,19 @@ impl History {
         }
     }
 
+    /// Another history with the same beginning.
+    fn fork(&self) -> Self {
+        let world = World::new(self.world.environment.clock.now().as_nanosecond() as u64);
+        world.clock.set_to(&self.world.clock);
+        let clock = world.clock.clone();
+        let memory = self.memory.copy(Arc::new(move || clock.now()));
+        Self {
+            world,
+            memory: Arc::new(memory),
+            finished: self.finished.clone(),
+        }
+    }
+
     fn take(&mut self, step: Step, storage: Arc<dyn Storage>) -> Result<(), RepositoryError> {
         match step {
             Step::Wait(secs) => self.world.clock.advance_secs(secs),
@@ -152,13 +165,8 @@ impl History {
     }
 }
 
-/// Dies at call `n` of step `at`; says whether it did.
-fn die(steps: &[Step], at: usize, n: u64, was_done: bool) -> bool {
-    let mut history = History::new();
-    for step in &steps[..at] {
-        let storage = history.memory.clone();
-        history.take(*step, storage).unwrap();
-    }
+/// Dies at call `n` of step `at`, before which `history` is; says whether it did.
+fn die(mut history: History, steps: &[Step], at: usize, n: u64, was_done: bool) -> bool {
     let dying = FaultyStorage::new(history.memory.clone());
     if was_done {
         dying.add(Rule::always(Fault::LostAnswer(StorageErrorKind::Unavailable)).nth(n));
@@ -186,18 +194,25 @@ fn die(steps: &[Step], at: usize, n: u64, was_done: bool) -> bool {
 /// Every call of the steps that `wanted` picks. Returns how often it died.
 fn die_everywhere(steps: &[Step], wanted: impl Fn(usize, Step) -> bool) -> usize {
     let mut deaths = 0;
+    let mut before = History::new();
     for (at, step) in steps.iter().enumerate() {
         if !wanted(at, *step) {
+            let storage = before.memory.clone();
+            before.take(*step, storage).unwrap();
             continue;
         }
         for was_done in [false, true] {
-            let last = (1..MANY).take_while(|n| die(steps, at, *n, was_done)).count();
+            let last = (1..MANY)
+                .take_while(|n| die(before.fork(), steps, at, *n, was_done))
+                .count();
             assert!(
                 last > 3 && last < MANY as usize - 1,
                 "step {at} died {last} times"
             );
             deaths += last;
         }
+        let storage = before.memory.clone();
+        before.take(*step, storage).unwrap();
     }
     deaths
 }

@@ -73,6 +73,15 @@ impl Application {
         let key = (namespace.to_owned(), claim.to_owned());
         self.open.lock().get(&key).cloned()
     }
+
+    /// Folders of claims in namespaces that restores have made, while pods have them mounted.
+    pub fn restored(&self) -> Vec<PathBuf> {
+        let open = self.open.lock();
+        let restored = open
+            .iter()
+            .filter(|((namespace, _), _)| namespace.starts_with("last-"));
+        restored.map(|(_, folder)| folder.clone()).collect()
+    }
 }
 
 /// Namespace, claims, a ConfigMap and the Deployment that mounts them.
@@ -206,6 +215,29 @@ pub fn change(volume: &Path, rng: &mut StdRng) -> io::Result<()> {
     }
     date(&folder)?;
     date(volume)
+}
+
+/// Changes a byte of the first file that has one, and nothing else: the time stays.
+///
+/// # Errors
+/// The folder cannot be written to, or holds no byte.
+pub fn flip_a_byte(volume: &Path) -> io::Result<()> {
+    let content = Content::of(volume)?;
+    let file = content.0.iter().find(|(_, entry)| !entry.bytes.is_empty());
+    let (name, entry) = file.ok_or(io::ErrorKind::NotFound)?;
+    let path = volume.join(name);
+    let mut bytes = entry.bytes.clone();
+    bytes[0] ^= 1;
+    fs::write(&path, bytes)?;
+    let modified = Timespec {
+        tv_sec: entry.modified.0,
+        tv_nsec: entry.modified.1,
+    };
+    let times = Timestamps {
+        last_access: modified,
+        last_modification: modified,
+    };
+    Ok(utimensat(CWD, &path, &times, AtFlags::empty())?)
 }
 
 /// The kernel has dated it by its own clock.

@@ -32,6 +32,10 @@ pub enum BucketFault {
     LostAnswer,
     /// It takes half a minute.
     Slow,
+    /// 403, as of a key that somebody has changed; nothing was done.
+    Denied,
+    /// Its disk is full: a write was not done. What is read or deleted goes on.
+    Full,
 }
 
 /// The store; clones are the same.
@@ -107,8 +111,8 @@ impl Bucket {
         name: &str,
         work: impl Future<Output = Result<T, StorageError>> + Send,
     ) -> Result<T, StorageError> {
-        let unavailable =
-            |cause: &'static str| StorageError::new(StorageErrorKind::Unavailable, operation, name, cause);
+        let failed = |kind, cause: &'static str| StorageError::new(kind, operation, name, cause);
+        let unavailable = |cause| failed(StorageErrorKind::Unavailable, cause);
         let killed = |_| unavailable("the process that asked was killed");
         let is_write = matches!(
             operation,
@@ -125,6 +129,15 @@ impl Bucket {
         }
         match fault {
             Some(BucketFault::Unavailable) => return Err(unavailable("the simulated store refuses")),
+            Some(BucketFault::Denied) => {
+                return Err(failed(
+                    StorageErrorKind::Denied,
+                    "the simulated store knows no such key",
+                ));
+            }
+            Some(BucketFault::Full) if is_write && operation != Operation::Delete => {
+                return Err(failed(StorageErrorKind::NoSpace, "the simulated store is full"));
+            }
             Some(BucketFault::Slow) => wait(Duration::from_secs(30)).await.map_err(killed)?,
             _ => {}
         }

@@ -67,6 +67,15 @@ pub struct Taken {
     pub content: Arc<Content>,
 }
 
+/// What a Completed DataUpload moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    pub upload: String,
+    pub backup: String,
+    pub namespace: String,
+    pub snapshot: String,
+}
+
 /// The observer of one history.
 pub struct Checks {
     trace: Arc<Trace>,
@@ -84,6 +93,11 @@ struct Seen {
     claims: BTreeMap<(String, String), String>,
     /// VolumeSnapshot → what was taken.
     taken: BTreeMap<(String, String), Taken>,
+    /// UID of a DataUpload that was Completed once → what it says that it moved. Whoever deletes it afterwards changes
+    /// nothing about the backup.
+    moved: BTreeMap<String, Moved>,
+    /// Snapshots change after they were cut ([`Checks::spoil_snapshots`]).
+    are_spoiled: bool,
 }
 
 impl Checks {
@@ -115,6 +129,47 @@ impl Checks {
     pub fn taken(&self, namespace: &str, snapshot: &str) -> Option<Taken> {
         let key = (namespace.to_owned(), snapshot.to_owned());
         self.seen.lock().taken.get(&key).cloned()
+    }
+
+    /// What Completed DataUploads of a backup moved, deleted ones too.
+    pub fn moved(&self, backup: &str) -> Vec<Moved> {
+        let seen = self.seen.lock();
+        let of_backup = seen.moved.values().filter(|moved| moved.backup == backup);
+        of_backup.cloned().collect()
+    }
+
+    /// From now on the storage adds a file to each snapshot after it was cut: a defect that [`Invariant::RestoredAsTaken`]
+    /// is there to find.
+    pub fn spoil_snapshots(&self) {
+        self.seen.lock().are_spoiled = true;
+    }
+
+    /// Names of snapshots that the storage still keeps.
+    pub fn kept_snapshots(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(&self.snapshots).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|is| is.is_dir()));
+        let mut names: Vec<_> = folders
+            .map(|entry| entry.file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn completed(&self, object: &Value) {
+        let text = |pointer: &str| {
+            let text = object.pointer(pointer).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        if text("/status/phase") != "Completed" {
+            return;
+        }
+        let moved = Moved {
+            upload: text("/metadata/name"),
+            backup: text("/metadata/labels/velero.io~1backup-name"),
+            namespace: text("/spec/sourceNamespace"),
+            snapshot: text("/spec/csiSnapshot/volumeSnapshot"),
+        };
+        self.seen.lock().moved.insert(text("/metadata/uid"), moved);
     }
 
     fn phase(&self, resource: &str, object: &Value) {
@@ -178,6 +233,10 @@ impl Checks {
                     content: Arc::new(content),
                 };
                 seen.taken.insert(key, taken);
+                if seen.are_spoiled {
+                    // What cannot be spoiled makes the test of the check fail, which is what it is for.
+                    let _ = std::fs::write(self.snapshots.join(handle).join("later"), "later");
+                }
             }
             Err(error) => {
                 drop(seen);
@@ -232,6 +291,9 @@ impl Observer for Checks {
                 if write.subject.group == "velero.io" =>
             {
                 self.phase(resource, object);
+                if resource == "datauploads" {
+                    self.completed(object);
+                }
             }
             "volumesnapshots" => self.snapshot(object),
             "volumesnapshotcontents" => self.content(object),

@@ -2,6 +2,7 @@
 //! backup is restored, and what must hold is looked at.
 
 use std::collections::BTreeMap;
+use std::sync::Once;
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -12,9 +13,11 @@ use tokio::time::Instant;
 
 use crate::application::Content;
 use crate::checks::{BYSTANDER, Invariant, Violation, is_terminal};
+use crate::compare;
 use crate::interposed;
 use crate::operation::{Operation, create_restore, perform, phase};
-use crate::world::{APPLICATIONS, NODES, VELERO, World};
+use crate::sabotage::Sabotage;
+use crate::world::{NODES, VELERO, World};
 
 /// What is played.
 #[derive(Clone, Debug)]
@@ -56,8 +59,24 @@ const REAL_TIME: Duration = Duration::from_secs(300);
 /// Room for what the product does in one poll in an unoptimised build.
 const STACK_BYTES: usize = 64 << 20;
 
+/// Steps of the history that nobody looks at.
+const WARMING_UP: u64 = 150;
+static WARMED_UP: Once = Once::new();
+
 /// Plays a history on a thread of its own.
 pub fn play(seed: u64, plan: &Plan) -> Report {
+    play_broken(seed, plan, None)
+}
+
+/// As [`play`], in a world that has this defect.
+pub fn play_broken(seed: u64, plan: &Plan, sabotage: Option<Sabotage>) -> Report {
+    // What libraries make once a process (hash keys, tables) they make here, from the same seed: else the first history
+    // of a process would draw more random bytes than others, and would not be the one that it is as the second.
+    WARMED_UP.call_once(|| drop(played(0, &Plan::Random { steps: WARMING_UP }, None)));
+    played(seed, plan, sabotage)
+}
+
+fn played(seed: u64, plan: &Plan, sabotage: Option<Sabotage>) -> Report {
     let plan = plan.clone();
     let begun = std::time::Instant::now();
     let (ended, end) = std::sync::mpsc::channel();
@@ -79,7 +98,7 @@ pub fn play(seed: u64, plan: &Plan) -> Report {
         runtime.block_on(async {
             let start = Instant::now();
             entered.follow(start);
-            Box::pin(history(seed, &plan, start)).await
+            Box::pin(history(seed, &plan, sabotage, start)).await
         })
     };
     let thread = std::thread::Builder::new()
@@ -114,7 +133,7 @@ fn failed(seed: u64, seen: String) -> Report {
     }
 }
 
-async fn history(seed: u64, plan: &Plan, start: Instant) -> Report {
+async fn history(seed: u64, plan: &Plan, sabotage: Option<Sabotage>, start: Instant) -> Report {
     let world = match Box::pin(World::start(seed, start)).await {
         Ok(world) => world,
         Err(error) => return failed(seed, format!("{error:#}")),
@@ -123,7 +142,7 @@ async fn history(seed: u64, plan: &Plan, start: Instant) -> Report {
         seed,
         ..Report::default()
     };
-    if let Err(error) = Box::pin(run(&world, plan, &mut report)).await {
+    if let Err(error) = Box::pin(run(&world, plan, sabotage, &mut report)).await {
         world.checks.violated(Invariant::Alive, format!("{error:#}"));
     }
     report.steps = world.trace.steps();
@@ -135,14 +154,26 @@ async fn history(seed: u64, plan: &Plan, start: Instant) -> Report {
     report
 }
 
-async fn run(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Result<()> {
+async fn run(
+    world: &World,
+    plan: &Plan,
+    sabotage: Option<Sabotage>,
+    report: &mut Report,
+) -> anyhow::Result<()> {
     let untouched = bystander(world).await?;
+    let breaks = |world| {
+        if let Some(sabotage) = sabotage {
+            sabotage.breaks(world);
+        }
+    };
+    breaks(world);
     world.trace.note("operations begin");
     operate(world, plan, report).await?;
     world.trace.note("faults end");
     world.api_faults.clear();
     world.csi_faults.clear();
     world.bucket.heal();
+    breaks(world);
     for number in 0..NODES {
         let node = format!("sandbox-{number}");
         world.sandbox.machines().recover_node(&node).await?;
@@ -150,12 +181,18 @@ async fn run(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Result<
     if !settle(world).await? {
         return Ok(());
     }
+    if let Some(sabotage) = sabotage {
+        sabotage.strikes(world).await?;
+    }
     let backups = restore_all(world).await?;
     report.backups = backups;
     if !settle(world).await? {
         return Ok(());
     }
-    report.compared = compare(world).await?;
+    if let Some(sabotage) = sabotage {
+        sabotage.strikes_at_last(world)?;
+    }
+    report.compared = compare::restores(world).await?;
     left_over(world).await?;
     let (objects, content) = bystander(world).await?;
     let is_same = content.is_none() || content == untouched.1;
@@ -249,103 +286,6 @@ async fn restore_all(world: &World) -> anyhow::Result<usize> {
     Ok(completed.len())
 }
 
-/// Compares what Completed restores of Completed backups have brought back; the number of volumes.
-async fn compare(world: &World) -> anyhow::Result<usize> {
-    let backups: BTreeMap<String, DynamicObject> = world
-        .list("velero.io", "v1", "Backup")
-        .await?
-        .into_iter()
-        .map(|backup| (backup.name_any(), backup))
-        .collect();
-    let uploads = world.list("velero.io", "v2alpha1", "DataUpload").await?;
-    let mut compared = 0;
-    for restore in world.list("velero.io", "v1", "Restore").await? {
-        let name = restore.name_any();
-        let backup = restore.data["spec"]["backupName"].as_str().unwrap_or_default();
-        if backups.get(backup).map(phase) != Some("Completed") {
-            continue;
-        }
-        if phase(&restore) != "Completed" {
-            if name.starts_with("last-") {
-                let status = &restore.data["status"];
-                let seen = format!(
-                    "restore {name} without any fault is {}: {status}",
-                    phase(&restore)
-                );
-                world.checks.violated(Invariant::RestoredAsTaken, seen);
-            }
-            continue;
-        }
-        let of_backup = |upload: &&DynamicObject| {
-            upload.labels().get("velero.io/backup-name").map(String::as_str) == Some(backup)
-                && phase(upload) == "Completed"
-        };
-        let wanted = claims_of(&backups[backup]);
-        let mut found = 0;
-        for upload in uploads.iter().filter(of_backup) {
-            compare_volume(world, &name, backup, upload)?;
-            found += 1;
-        }
-        // Somebody may have deleted a DataUpload that is done; the backup holds its data all the same.
-        if found > wanted {
-            let seen = format!("backup {backup} of {wanted} volumes has {found} Completed DataUploads");
-            world.checks.violated(Invariant::RestoredAsTaken, seen);
-        }
-        compared += found;
-    }
-    Ok(compared)
-}
-
-fn claims_of(backup: &DynamicObject) -> usize {
-    let included = &backup.data["spec"]["includedNamespaces"];
-    let is_included = |namespace: &str| {
-        included
-            .as_array()
-            .is_some_and(|all| all.iter().any(|it| it == namespace))
-    };
-    let chosen = APPLICATIONS
-        .iter()
-        .filter(|(namespace, _)| is_included(namespace));
-    chosen.map(|(_, claims)| claims.len()).sum()
-}
-
-fn compare_volume(world: &World, restore: &str, backup: &str, upload: &DynamicObject) -> anyhow::Result<()> {
-    let violated = |seen: String| world.checks.violated(Invariant::RestoredAsTaken, seen);
-    let namespace = upload.data["spec"]["sourceNamespace"]
-        .as_str()
-        .unwrap_or_default();
-    let snapshot = upload.data["spec"]["csiSnapshot"]["volumeSnapshot"]
-        .as_str()
-        .unwrap_or_default();
-    let Some(taken) = world.checks.taken(namespace, snapshot) else {
-        violated(format!(
-            "DataUpload {} is Completed, but its VolumeSnapshot {namespace}/{snapshot} was never cut",
-            upload.name_any()
-        ));
-        return Ok(());
-    };
-    let to = format!("{restore}-{namespace}");
-    let Some(volume) = world.applications.volume(&to, &taken.claim) else {
-        violated(format!(
-            "restore {restore} is Completed, but no pod has {to}/{} mounted",
-            taken.claim
-        ));
-        return Ok(());
-    };
-    let differences = taken.content.differences(&Content::of(&volume)?);
-    if !differences.is_empty() {
-        violated(format!(
-            "{to}/{} (restore {restore} of backup {backup}) is not what snapshot {namespace}/{snapshot} of {}/{} \
-             was: {}",
-            taken.claim,
-            taken.namespace,
-            taken.claim,
-            differences.join("; ")
-        ));
-    }
-    Ok(())
-}
-
 /// What must not be there any more.
 async fn left_over(world: &World) -> anyhow::Result<()> {
     let left = |what: String| world.checks.violated(Invariant::NothingLeft, what);
@@ -368,6 +308,17 @@ async fn left_over(world: &World) -> anyhow::Result<()> {
                 left(format!("{kind} {}", full_name(&object)));
             }
         }
+    }
+    for kind in ["DataUpload", "DataDownload"] {
+        for object in world.list("velero.io", "v2alpha1", kind).await? {
+            if !object.finalizers().is_empty() {
+                left(format!("finalizer of {kind} {}", full_name(&object)));
+            }
+        }
+    }
+    // No object leads to these any more: they would cost money for ever.
+    for snapshot in world.checks.kept_snapshots() {
+        left(format!("snapshot {snapshot} of the storage, without an object"));
     }
     for volume in world.list("", "v1", "PersistentVolume").await? {
         let phase = phase(&volume);

@@ -11,6 +11,8 @@
 //! operation.rs    what users and misfortune do
 //! history.rs      one history from its beginning to its last check
 //! checks.rs       what must hold at every step
+//! compare.rs      what restores brought back, against what was there
+//! sabotage.rs     defects that the checks must find
 //! shrink.rs       the shortest history that still fails
 //! trace.rs        what happened, step by step
 //! ```
@@ -19,17 +21,20 @@
 mod application;
 mod bucket;
 mod checks;
+mod compare;
 mod coroutine;
 mod engine;
 mod history;
 mod interposed;
 mod operation;
+mod sabotage;
 mod shrink;
 mod trace;
 mod world;
 
 pub use checks::{Invariant, Violation};
-pub use history::{Plan, Report, play};
-pub use operation::Operation;
+pub use history::{Plan, Report, play, play_broken};
+pub use operation::{Operation, What};
+pub use sabotage::Sabotage;
 pub use shrink::{Shrunk, shrink};
 pub use trace::difference;

@@ -90,6 +90,11 @@ pub enum Deleted {
 pub enum ApiFault {
     InternalError,
     Unavailable,
+    TooManyRequests,
+    /// 504, and nothing was done.
+    Timeout,
+    /// 504, but it was done.
+    TimeoutAfter,
     Conflict,
     LostAnswer,
     Unreachable,
@@ -101,6 +106,9 @@ impl ApiFault {
         match self {
             Self::InternalError => Fault::internal_error(),
             Self::Unavailable => Fault::unavailable(),
+            Self::TooManyRequests => Fault::too_many_requests(Duration::from_secs(2)),
+            Self::Timeout => Fault::timeout(),
+            Self::TimeoutAfter => Fault::timeout_after(),
             Self::Conflict => Fault::conflict(),
             Self::LostAnswer => Fault::LostAnswer,
             Self::Unreachable => Fault::Unreachable,
@@ -143,18 +151,23 @@ impl Operation {
                     BucketFault::Unavailable,
                     BucketFault::LostAnswer,
                     BucketFault::Slow,
-                ][rng.random_range(0..3)],
+                    BucketFault::Denied,
+                    BucketFault::Full,
+                ][rng.random_range(0..5)],
                 calls: rng.random_range(1..5),
             },
             86..91 => What::Api {
                 fault: [
                     ApiFault::InternalError,
                     ApiFault::Unavailable,
+                    ApiFault::TooManyRequests,
+                    ApiFault::Timeout,
+                    ApiFault::TimeoutAfter,
                     ApiFault::Conflict,
                     ApiFault::LostAnswer,
                     ApiFault::Unreachable,
                     ApiFault::Slow,
-                ][rng.random_range(0..6)],
+                ][rng.random_range(0..9)],
                 requests: rng.random_range(1..6),
             },
             91..95 => What::Watches {
@@ -378,7 +391,8 @@ async fn delete_pod(world: &World, application: Pick) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn velero_api(world: &World, kind: &str) -> Api<DynamicObject> {
+/// DataUploads or DataDownloads.
+pub fn velero_api(world: &World, kind: &str) -> Api<DynamicObject> {
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("velero.io", "v2alpha1", kind));
     Api::namespaced_with(world.client.clone(), VELERO, &resource)
 }

@@ -5,13 +5,18 @@
 //! A blob is written to `<final>.tmp.<16 hex>`, flushed to the disk and renamed (or, when it must not replace
 //! one, hard-linked), and the folder is flushed too: a power cut leaves the old state or the new one.
 
+mod direct;
+
 use std::{
     fs, io,
     io::{Read as _, Seek as _, Write as _},
     ops::Range,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use async_trait::async_trait;
@@ -56,6 +61,14 @@ impl Default for Shards {
 }
 
 impl Shards {
+    /// What repositories have that are older than `.shards`.
+    fn before_they_were_written() -> Self {
+        Self {
+            default: vec![3, 3],
+            ..Self::default()
+        }
+    }
+
     /// The folder below the root, and the file's name without its suffix.
     fn split<'a>(&self, name: &'a str) -> (PathBuf, &'a str) {
         let mut folder = PathBuf::new();
@@ -81,10 +94,13 @@ impl Shards {
 pub struct FilesystemStorage {
     root: Arc<PathBuf>,
     shards: Arc<Shards>,
+    /// Whether `.shards` is still to be written, before the first blob.
+    unwritten: Arc<AtomicBool>,
 }
 
 impl FilesystemStorage {
-    /// Opens the folder, which must exist; `.shards` is created if it is missing.
+    /// Opens the folder, which must exist. Nothing is written before the first blob is: then `.shards`, if it is
+    /// missing.
     pub async fn open(root: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let root = root.into();
         blocking(move || Self::open_now(root)).await
@@ -103,23 +119,55 @@ impl FilesystemStorage {
         if !root.is_dir() {
             return Err(failed("there is no such folder; create it first".to_owned()));
         }
-        let file = root.join(SHARDS_FILE);
-        let shards = match fs::read(&file) {
+        let (shards, unwritten) = match fs::read(root.join(SHARDS_FILE)) {
             Ok(text) => {
-                serde_json::from_slice(&text).map_err(|e| failed(format!("unreadable {SHARDS_FILE}: {e}")))?
+                let read = serde_json::from_slice(&text);
+                (
+                    read.map_err(|e| failed(format!("unreadable {SHARDS_FILE}: {e}")))?,
+                    false,
+                )
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let shards = Shards::default();
-                let text = serde_json::to_vec(&shards).map_err(|e| failed(e.to_string()))?;
-                write_whole(&file, &text, Replace::Yes).map_err(|e| failed(e.to_string()))?;
-                shards
+                let used = root.join(format!("kopia.repository{SUFFIX}")).exists();
+                (
+                    if used {
+                        Shards::before_they_were_written()
+                    } else {
+                        Shards::default()
+                    },
+                    true,
+                )
             }
             Err(e) => return Err(failed(format!("cannot read {SHARDS_FILE}: {e}"))),
         };
         Ok(Self {
             root: Arc::new(root),
             shards: Arc::new(shards),
+            unwritten: Arc::new(AtomicBool::new(unwritten)),
         })
+    }
+
+    /// Says into which folders names are cut, for whoever comes next, before the first blob lies there.
+    fn write_shards(&self) -> io::Result<()> {
+        if !self.unwritten.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let file = self.root.join(SHARDS_FILE);
+        let text = serde_json::to_vec(&*self.shards).map_err(io::Error::other)?;
+        match write_whole(&file, &text, Replace::No) {
+            // Another client was faster; it must have chosen the same.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                if fs::read(&file)? != text {
+                    let cause = format!(
+                        "another client has just written another {SHARDS_FILE}; open the folder again"
+                    );
+                    return Err(io::Error::other(cause));
+                }
+            }
+            written => written?,
+        }
+        self.unwritten.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     fn path(&self, id: &BlobId) -> PathBuf {
@@ -135,10 +183,15 @@ impl FilesystemStorage {
         replace: Replace,
     ) -> Result<(), StorageError> {
         check_name(operation, id)?;
-        let (path, id) = (self.path(id), id.clone());
-        blocking(move || match write_whole(&path, &data, replace) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(StorageError::already_exists(&id)),
-            written => written.map_err(|e| explain(operation, id.as_str(), e)),
+        let (path, id, storage) = (self.path(id), id.clone(), self.clone());
+        blocking(move || {
+            match storage
+                .write_shards()
+                .and_then(|()| write_whole(&path, &data, replace))
+            {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(StorageError::already_exists(&id)),
+                written => written.map_err(|e| explain(operation, id.as_str(), e)),
+            }
         })
         .await
     }
@@ -204,9 +257,13 @@ fn write_whole(path: &Path, data: &[u8], replace: Replace) -> io::Result<()> {
 }
 
 fn write_flushed(path: &Path, data: &[u8]) -> io::Result<()> {
+    if data.len() >= direct::WORTH_BYTES && direct::write(path, data)? {
+        return Ok(());
+    }
     let mut file = fs::OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o600)
         .open(path)?;
     file.write_all(data)?;
@@ -282,9 +339,13 @@ impl Storage for FilesystemStorage {
             let failed = |e| explain(Operation::GetRange, id.as_str(), e);
             let mut file = fs::File::open(&path).map_err(failed)?;
             check_range(&id, &range, file.metadata().map_err(failed)?.len())?;
-            let mut data = vec![0; (range.end - range.start) as usize];
+            let length = range.end - range.start;
+            let mut data = Vec::with_capacity(length as usize);
             file.seek(io::SeekFrom::Start(range.start)).map_err(failed)?;
-            file.read_exact(&mut data).map_err(failed)?;
+            file.take(length).read_to_end(&mut data).map_err(failed)?;
+            if data.len() as u64 != length {
+                return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+            }
             Ok(Bytes::from(data))
         })
         .await
@@ -359,6 +420,37 @@ mod tests {
         crate::conformance::verify(Arc::new(FilesystemStorage::open(folder.path()).await.unwrap())).await;
         let text = fs::read_to_string(folder.path().join(SHARDS_FILE)).unwrap();
         assert_eq!(text, r#"{"default":[1,3],"maxNonShardedLength":20}"#);
+    }
+
+    #[tokio::test]
+    async fn opening_writes_nothing_and_the_first_blob_says_how_names_are_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FilesystemStorage::open(folder.path()).await.unwrap();
+        assert_eq!(storage.list("").await.unwrap(), []);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        storage
+            .put(&BlobId::from("kopia.repository"), Bytes::from_static(b"{}"))
+            .await
+            .unwrap();
+        assert!(folder.path().join(SHARDS_FILE).exists());
+    }
+
+    #[tokio::test]
+    async fn a_repository_without_a_shards_file_is_an_old_one() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("kopia.repository.f"), "{}").unwrap();
+        let old = folder.path().join("p01/234/5678901234567890");
+        fs::create_dir_all(old.parent().unwrap()).unwrap();
+        fs::write(old.with_extension("f"), "a pack").unwrap();
+        let storage = FilesystemStorage::open(folder.path()).await.unwrap();
+        let pack = BlobId::from("p012345678901234567890");
+        assert_eq!(storage.get(&pack).await.unwrap(), "a pack");
+        storage
+            .put(&BlobId::from("xe1"), Bytes::from_static(b"epoch-marker"))
+            .await
+            .unwrap();
+        let text = fs::read_to_string(folder.path().join(SHARDS_FILE)).unwrap();
+        assert_eq!(text, r#"{"default":[3,3],"maxNonShardedLength":20}"#);
     }
 
     #[tokio::test]

@@ -45,6 +45,16 @@ impl MemoryStorage {
         }
     }
 
+    /// A store of its own that begins with what is in this one now.
+    #[must_use]
+    pub fn copy(&self, clock: Clock) -> Self {
+        Self {
+            blobs: Arc::new(Mutex::new(self.blobs.lock().clone())),
+            clock,
+            conditional: self.conditional,
+        }
+    }
+
     /// The same blobs seen through a server that refuses puts with a condition.
     #[must_use]
     pub fn without_conditional_put(mut self) -> Self {

@@ -96,6 +96,9 @@ pub(crate) fn upload(
         incremental_bytes,
         empty: false,
         left_out: Vec::new(),
+        failed: Vec::new(),
+        ignored_errors: 0,
+        excluded: 0,
     })
 }
 
@@ -163,7 +166,10 @@ pub(crate) fn restore(
     if request.synced {
         rustix::fs::fsync(&device).map_err(|error| UploaderError::entry("", "sync", error))?;
     }
-    Ok(RestoreOutcome { total_bytes: written })
+    Ok(RestoreOutcome {
+        total_bytes: written,
+        failed: Vec::new(),
+    })
 }
 
 /// The one file of a device's snapshot. Its name is a path on another machine and is never used as one.

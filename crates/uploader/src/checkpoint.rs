@@ -26,6 +26,9 @@ use crate::request::UploadRequest;
 /// How often. Kopia's own figure, and the longest that it allows: its maintenance counts on it.
 pub const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(45 * 60);
 
+/// So many contents may wait for a commit: memory does not grow with the number of files.
+const MOST_PENDING: usize = 100_000;
+
 /// What an incomplete manifest and its directories say is the reason.
 pub(crate) const REASON: &str = "checkpoint";
 
@@ -75,7 +78,7 @@ impl<'run> Checkpoints<'run> {
         tree: impl FnOnce() -> Result<Option<(DirectoryEntry, SnapshotStats)>> + Send,
     ) -> Result<()> {
         if !self.is_due() {
-            return Ok(());
+            return self.commit_if_many();
         }
         let _alone = self.gate.write();
         if !self.is_due() {
@@ -92,6 +95,20 @@ impl<'run> Checkpoints<'run> {
         }
         self.wait_another_interval();
         Ok(())
+    }
+
+    /// Commits what was written so far, without a checkpoint, when there is much of it.
+    fn commit_if_many(&self) -> Result<()> {
+        if self.writer.pending_contents() < MOST_PENDING {
+            return Ok(());
+        }
+        let _alone = self.gate.write();
+        if self.writer.pending_contents() < MOST_PENDING {
+            return Ok(());
+        }
+        self.writer
+            .commit_contents()
+            .map_err(|error| UploaderError::repository("committing what was stored so far", error))
     }
 
     fn is_due(&self) -> bool {

@@ -21,13 +21,16 @@ mod progress;
 mod request;
 mod restore;
 #[cfg(test)]
+mod rules_tests;
+#[cfg(test)]
 mod tests;
 
 pub use checkpoint::DEFAULT_CHECKPOINT_INTERVAL;
 pub use error::{RestoreError, UploadError, UploaderError};
 pub use progress::{CancelToken, Progress};
 pub use request::{
-    EntryRestoreRequest, LeftOut, RestoreOutcome, RestoreRequest, UploadOutcome, UploadRequest, VolumeMode,
+    EntryRestoreRequest, LeftOut, RestoreOutcome, RestoreRequest, RestoreRules, UploadOutcome, UploadRequest,
+    UploadRules, VolumeMode,
 };
 
 use caravel_repository::{DirectoryEntry, Repository};

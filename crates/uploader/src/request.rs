@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use caravel_repository::SnapshotSource;
+use caravel_repository::policy::Policy;
+use caravel_repository::{EntryError, SnapshotSource};
 
 /// How the volume is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,22 @@ pub struct UploadRequest {
     /// How often the snapshot so far is saved as an incomplete one; see [`crate::DEFAULT_CHECKPOINT_INTERVAL`]. Time is
     /// the repository's clock.
     pub checkpoint_interval: Duration,
+    /// What is left out, overlooked, compressed, and kept beside what Kopia keeps.
+    pub rules: UploadRules,
+}
+
+/// What of a folder goes into its snapshot, and how. The default is what Velero does with a volume: everything goes in,
+/// the first failure ends the upload, nothing is compressed, and Velero's policy is saved for the source.
+#[derive(Clone, Debug, Default)]
+pub struct UploadRules {
+    /// What the policies of the source say together ([`caravel_repository::Repository::effective_policy`]): ignore rules
+    /// and dot files, cache folders, other file systems, sizes, compression, splitter. Entries that fail are then noted
+    /// ([`UploadOutcome::failed`]), as Kopia does it, or ignored where the policy says so. No policy is saved.
+    pub policy: Option<Arc<Policy>>,
+    /// Extended attributes, POSIX ACLs among them, are kept inside the directory entry; Kopia overlooks them there.
+    pub extended_attributes: bool,
+    /// Files that are one under several names are one again when they are restored by us.
+    pub hard_links: bool,
 }
 
 /// An entry that a snapshot cannot hold, said once and never in silence.
@@ -61,6 +79,12 @@ pub struct UploadOutcome {
     pub empty: bool,
     /// Entries that no snapshot can hold, sorted by path.
     pub left_out: Vec<LeftOut>,
+    /// Entries that could not be read and are missing in the snapshot, sorted by path; only a policy allows that.
+    pub failed: Vec<EntryError>,
+    /// How many of these the policy says to ignore.
+    pub ignored_errors: u64,
+    /// Entries that the policy leaves out; a folder counts once.
+    pub excluded: u64,
 }
 
 /// One snapshot to be written into a volume.
@@ -79,6 +103,53 @@ pub struct RestoreRequest {
     /// Whether all of it is on the disk before the restore is done, so that a node that dies afterwards loses nothing.
     /// Only a volume that need not outlive its node goes without.
     pub synced: bool,
+    /// What may be replaced, left or overlooked.
+    pub rules: RestoreRules,
+}
+
+/// What a restore does with what is there already, and with what it cannot do. The default replaces everything that is in
+/// the way and fails at the first entry that cannot be made as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreRules {
+    /// Whether a file may be replaced; else one that is there is a failure.
+    pub overwrite_files: bool,
+    /// Whether a directory that holds something may be restored into.
+    pub overwrite_directories: bool,
+    /// Whether a symbolic link may be replaced.
+    pub overwrite_symlinks: bool,
+    /// Files and links that are there are left as they are, whatever they hold.
+    pub skip_existing: bool,
+    /// Files that are there with size, times, mode and owner of the snapshot are taken for done: a restore that was killed
+    /// goes on. Every file appears under its name only when it is whole, so half of one is never taken.
+    pub resume: bool,
+    /// Owners, modes, times and attributes that may not be set are left.
+    pub ignore_permission_errors: bool,
+    /// An entry that cannot be read from the repository or written is listed ([`RestoreOutcome::failed`]) and the others go
+    /// on: what is left of a damaged snapshot.
+    pub ignore_errors: bool,
+    /// Owners are not set.
+    pub skip_owners: bool,
+    /// Modes are not set.
+    pub skip_permissions: bool,
+    /// Times are not set.
+    pub skip_times: bool,
+}
+
+impl Default for RestoreRules {
+    fn default() -> Self {
+        Self {
+            overwrite_files: true,
+            overwrite_directories: true,
+            overwrite_symlinks: true,
+            skip_existing: false,
+            resume: false,
+            ignore_permission_errors: false,
+            ignore_errors: false,
+            skip_owners: false,
+            skip_permissions: false,
+            skip_times: false,
+        }
+    }
 }
 
 /// One entry of a snapshot to be written somewhere.
@@ -92,11 +163,15 @@ pub struct EntryRestoreRequest {
     pub parallel_files: Option<usize>,
     /// See [`RestoreRequest::synced`].
     pub synced: bool,
+    /// See [`RestoreRequest::rules`].
+    pub rules: RestoreRules,
 }
 
 /// A finished restore.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoreOutcome {
     /// Bytes of file data that are in place.
     pub total_bytes: u64,
+    /// Entries that could not be restored, by path; only [`RestoreRules::ignore_errors`] allows that.
+    pub failed: Vec<EntryError>,
 }

@@ -73,6 +73,10 @@ impl World {
             .expect("an open repository")
     }
 
+    pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
     pub(crate) fn folder(&self, name: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         fs::create_dir_all(&path).expect("a folder");
@@ -96,6 +100,7 @@ impl World {
             sparse: false,
             parallel_files: None,
             synced: true,
+            rules: RestoreRules::default(),
         };
         restore(
             &self.repository(),
@@ -124,6 +129,7 @@ pub(crate) fn request(path: &Path) -> UploadRequest {
         pins: vec!["velero-pin".to_owned()],
         parallel_files: Some(2),
         checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
+        rules: UploadRules::default(),
     }
 }
 
@@ -399,6 +405,7 @@ fn guarantee_6_a_device_gets_zeros_where_the_snapshot_has_zeros() {
         sparse: true,
         parallel_files: None,
         synced: true,
+        rules: RestoreRules::default(),
     };
     restore(&repository, &back, &Progress::default(), &CancelToken::default()).expect("a restore");
     let restored = fs::read(&target).expect("the device");

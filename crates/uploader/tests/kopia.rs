@@ -102,6 +102,7 @@ fn request(path: &Path) -> UploadRequest {
         pins: vec!["velero-pin".to_owned()],
         parallel_files: None,
         checkpoint_interval: caravel_uploader::DEFAULT_CHECKPOINT_INTERVAL,
+        rules: caravel_uploader::UploadRules::default(),
     }
 }
 
@@ -148,6 +149,7 @@ async fn restore(repository: &Repository, snapshot_id: &str, path: &Path) {
         sparse: false,
         parallel_files: None,
         synced: true,
+        rules: caravel_uploader::RestoreRules::default(),
     };
     let repository = repository.clone();
     tokio::task::spawn_blocking(move || {

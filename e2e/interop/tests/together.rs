@@ -23,6 +23,9 @@ fn long() -> Duration {
     }
 }
 
+/// The snapshots that one writer took: ids, and what was in the file that changes.
+type Taken = Vec<(String, Vec<u8>)>;
+
 /// How many writers are killed.
 fn kills() -> u32 {
     if std::env::var_os("CARAVEL_INTEROP_FULL").is_some() {
@@ -81,7 +84,7 @@ fn row_9_both_write_at_the_same_time_and_nothing_is_lost() -> Result<()> {
     ])?;
     let end = Instant::now() + long();
     let writers = [("ours", Client::ours()?), ("theirs", Client::kopia()?)];
-    let taken: Result<Vec<Vec<(String, Vec<u8>)>>> = thread::scope(|scope| {
+    let taken: Result<Vec<Taken>> = thread::scope(|scope| {
         let threads: Vec<_> = writers
             .iter()
             .map(|(name, client)| {
@@ -128,12 +131,7 @@ fn row_9_both_write_at_the_same_time_and_nothing_is_lost() -> Result<()> {
     ours.verify()
 }
 
-fn write_until(
-    client: &Client,
-    repository: &Path,
-    source: &Path,
-    end: Instant,
-) -> Result<Vec<(String, Vec<u8>)>> {
+fn write_until(client: &Client, repository: &Path, source: &Path, end: Instant) -> Result<Taken> {
     fs::create_dir_all(source)?;
     fs::write(source.join("the same"), noise(3 << 20, 5))?;
     client.connect(repository)?;

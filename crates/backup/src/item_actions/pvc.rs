@@ -102,7 +102,7 @@ impl CsiPvcAction {
         class: &VolumeSnapshotClass,
         backup: &Backup,
     ) -> Result<String, ActionError> {
-        let wanted = snapshot_of(claim, &class.name_any(), &backup.name_any());
+        let wanted = snapshot_of(claim, &class.name_any(), backup);
         let created = snapshot::create(&self.client, namespace(claim), &wanted)
             .await
             .map_err(|error| ActionError::because(of(claim), error))?;
@@ -278,12 +278,17 @@ fn operation_id(claim: &Value, backup: &Backup) -> String {
     ))
 }
 
-fn snapshot_of(claim: &Value, class: &str, backup_name: &str) -> VolumeSnapshot {
+fn snapshot_of(claim: &Value, class: &str, backup: &Backup) -> VolumeSnapshot {
     let mut labels_of_claim: BTreeMap<String, String> = claim
         .pointer("/metadata/labels")
         .and_then(|labels| serde_json::from_value(labels.clone()).ok())
         .unwrap_or_default();
-    labels_of_claim.insert(labels::BACKUP_NAME.to_owned(), labels::label_value(backup_name));
+    labels_of_claim.insert(
+        labels::BACKUP_NAME.to_owned(),
+        labels::label_value(&backup.name_any()),
+    );
+    // Velero writes the name only. By the UID a snapshot is found again that nothing else knows of.
+    labels_of_claim.insert(labels::BACKUP_UID.to_owned(), backup.uid().unwrap_or_default());
     let spec = VolumeSnapshotSpec {
         source: VolumeSnapshotSource {
             persistent_volume_claim_name: Some(name(claim).to_owned()),
@@ -431,11 +436,15 @@ mod tests {
     }
 
     #[test]
-    fn the_snapshot_has_the_claims_labels_and_the_backups_name() {
-        let snapshot = snapshot_of(&claim(), "hostpath", "fix1");
+    fn the_snapshot_has_the_claims_labels_and_the_backups_name_and_uid() {
+        let snapshot = snapshot_of(&claim(), "hostpath", &backup());
         assert_eq!(snapshot.metadata.generate_name.as_deref(), Some("velero-fs-"));
         assert_eq!(snapshot.labels()["part"], "fs");
         assert_eq!(snapshot.labels()[labels::BACKUP_NAME], "fix1");
+        assert_eq!(
+            snapshot.labels()[labels::BACKUP_UID],
+            "4522b9bc-fd28-4e9e-8c10-5bc1b7abb58e"
+        );
     }
 
     #[test]

@@ -14,7 +14,7 @@ use caravel_hooks::PodName;
 use caravel_hooks::backup::{Phase, claims_of, planned, run as run_hooks};
 use caravel_item_action::ResourceIdentifier;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -85,8 +85,14 @@ pub(super) struct Ended {
     pub(super) claims: Vec<(ResourceIdentifier, Result<Prepared, Failure>)>,
 }
 
-/// Runs a block. To be spawned: whatever becomes of the backup, the post-hooks run.
-pub(super) async fn run(request: Arc<Request>, snapshots: Arc<Semaphore>, block: Block) -> Ended {
+/// Runs a block. To be spawned: whatever becomes of the backup, the post-hooks run. When the sender of `stopped` is gone,
+/// they run at once.
+pub(super) async fn run(
+    request: Arc<Request>,
+    snapshots: Arc<Semaphore>,
+    block: Block,
+    stopped: oneshot::Receiver<()>,
+) -> Ended {
     let owed = owed(&request, &block.pods);
     let mut failed = BTreeSet::new();
     let written = if owed.is_empty() {
@@ -109,7 +115,10 @@ pub(super) async fn run(request: Arc<Request>, snapshots: Arc<Semaphore>, block:
             }
         }
     }
-    let claims = prepare_all(&request, &snapshots, block.claims).await;
+    let claims = tokio::select! {
+        claims = prepare_all(&request, &snapshots, block.claims) => claims,
+        _ = stopped => Vec::new(),
+    };
     if written.is_ok() {
         for (_, pod) in &block.pods {
             // An error is a line of the log, and counted; there is nothing that it could keep from happening.

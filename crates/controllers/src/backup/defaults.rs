@@ -69,9 +69,9 @@ pub fn apply(
         spec.volume_group_snapshot_label_key
             .clone_from(&defaults.volume_group_label_key);
     }
-    let fs_backup = spec
-        .default_volumes_to_fs_backup
-        .or(spec.default_volumes_to_restic);
+    // The old name asks for it; it never speaks against it.
+    let by_old_name = spec.default_volumes_to_restic.filter(|asked| *asked);
+    let fs_backup = by_old_name.or(spec.default_volumes_to_fs_backup);
     spec.default_volumes_to_fs_backup = Some(fs_backup.unwrap_or(defaults.volumes_to_fs_backup));
     if spec.snapshot_move_data.is_none() && defaults.snapshot_move_data {
         spec.snapshot_move_data = Some(true);

@@ -7,11 +7,12 @@
 //!                                                └─ fatal ► Failed       └► Finalizing[PartiallyFailed]
 //! ```
 //! `observe.rs` reads, `defaults.rs` and `decide.rs` decide (pure), `run.rs` acts, `status.rs` is the one writer.
-//! `recover.rs` is for backups that a server left behind when it ended.
+//! `recover.rs` is for backups that a server left behind when it ended, `orphans.rs` for snapshots without a DataUpload.
 
 pub mod decide;
 pub mod defaults;
 mod observe;
+mod orphans;
 pub mod owed_hooks;
 mod recover;
 mod run;
@@ -31,6 +32,7 @@ use self::decide::{Decision, decide};
 use self::defaults::Defaults;
 use self::observe::observe;
 use self::status::StatusWriter;
+use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source};
 
@@ -98,6 +100,14 @@ impl BackupController {
         let mut writer = StatusWriter::new(&self.context.client, backup);
         let decision = decide(&seen.observed);
         tracing::info!(backup = %display_name(&writer.current), ?decision, "backup is ready to start");
+        if let Some(who) = cancel::wished_by(&writer.current) {
+            let now = self.context.now();
+            let reason = cancel::reason(&who, now.0, "it had not begun, and nothing of it was saved");
+            let status =
+                json!({"phase": BackupPhase::Failed, "failureReason": reason, "completionTimestamp": now});
+            writer.write(json!({ "status": status })).await?;
+            return Ok(Next::Done);
+        }
         match decision {
             Decision::Refuse { errors } => {
                 let mut patch = prepared(&seen.observed.backup);

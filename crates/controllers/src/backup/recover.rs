@@ -4,6 +4,8 @@
 //! DataUploads are told to stop. `Waiting…` and `Finalizing…` backups go on by themselves. Before anything else, the
 //! applications that a pre-hook froze are set going again ([`super::owed_hooks`]).
 
+use std::time::Duration;
+
 use caravel_api::labels;
 use caravel_api::v1::{Backup, BackupPhase};
 use caravel_api::v2alpha1::DataUpload;
@@ -13,9 +15,12 @@ use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::status::StatusWriter;
-use super::{display_name, owed_hooks};
+use super::{display_name, orphans, owed_hooks};
 use crate::context::Context;
 use crate::reconcile::Error;
+
+/// A server that starts waits no longer for snapshots to be removed.
+const SNAPSHOTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Fails the backups that a former server left `InProgress`. To be called once, before the controllers start.
 ///
@@ -36,6 +41,7 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
         }
         tracing::warn!(backup = %display_name(&backup), "backup was running when the server ended; it is marked Failed");
         cancel_uploads(context, &backup).await;
+        orphans::discard(context, &backup, SNAPSHOTS_WITHIN).await;
         let reason =
             "found a backup with status \"InProgress\" during the server starting, mark it as \"Failed\"";
         let status = json!({"phase": BackupPhase::Failed, "failureReason": reason, "completionTimestamp": context.now()});

@@ -19,12 +19,16 @@ use super::decide::{Ended, phase_after};
 use super::observe::Seen;
 use super::owed_hooks::{OWED_POST_HOOKS, OwedInBackup};
 use super::status::StatusWriter;
-use super::{Settings, display_name, recover};
+use super::{Settings, display_name, orphans, recover};
+use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
 
 /// Velero's own interval; more often would only load the API server.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A request that was on its way when a run was dropped is done within this time.
+const ON_THE_WAY: Duration = Duration::from_secs(1);
 
 /// The Backup is `InProgress`; at the end it is not.
 pub(super) async fn run(
@@ -33,7 +37,7 @@ pub(super) async fn run(
     seen: Seen,
     mut writer: StatusWriter,
 ) -> Result<(), Error> {
-    let failure = match attempt(context, settings, seen, &mut writer).await {
+    let failure = match Box::pin(attempt(context, settings, seen, &mut writer)).await {
         Ok(()) => return Ok(()),
         Err(failure) => chain(&*failure),
     };
@@ -109,13 +113,30 @@ async fn attempt(
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
     };
-    let outcome = with_progress(writer, &progress, caravel_backup::run(request)).await;
+    let wished = cancel::wished::<Backup>(context.api(), &name, writer.current.uid());
+    let ran = tokio::select! {
+        ran = with_progress(writer, &progress, caravel_backup::run(request)) => Ok(ran),
+        who = wished => Err(who),
+    };
+    let (outcome, fatal) = match ran {
+        Ok(Ok(outcome)) => (outcome, None),
+        Ok(Err(error)) => (Outcome::default(), Some(chain(&error))),
+        Err(who) => {
+            released(&log).await;
+            // What was asked of the API server before has arrived by then.
+            tokio::time::sleep(ON_THE_WAY).await;
+            let what = "what it had not saved by then is not saved, and it cannot be restored from";
+            (
+                Outcome::default(),
+                Some(cancel::reason(&who, context.now().0, what)),
+            )
+        }
+    };
     owed.settle().await;
-    let fatal = outcome.as_ref().err().map(|error| chain(error));
+    orphans::discard(context, &writer.current, settings.defaults.resource_timeout).await;
     if let Some(fatal) = &fatal {
         log.error(Default::default(), "backup failed", fatal);
     }
-    let outcome = outcome.unwrap_or_default();
     let closed = Arc::try_unwrap(log)
         .map_err(|_| "the backup's log is still written to")?
         .close()?;
@@ -140,6 +161,16 @@ async fn attempt(
         None => Ok(writer
             .write_persistently(json!({"status": status}), settings.defaults.resource_timeout)
             .await?),
+    }
+}
+
+/// What a run that was dropped still held of the log is given back in a moment: its tasks end at their next step.
+async fn released(log: &Arc<BackupLog>) {
+    for _ in 0..200 {
+        if Arc::strong_count(log) == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }
 

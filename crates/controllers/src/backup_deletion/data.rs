@@ -13,7 +13,8 @@ use caravel_backup_store::BackupStore;
 use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
+use serde_json::json;
 
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
@@ -64,35 +65,72 @@ fn in_the_storage(volumes: &[BackupVolumeInfo]) -> Vec<String> {
     said.collect()
 }
 
-/// Deletes the snapshots; gives what went wrong.
-pub(super) async fn delete(
-    context: &Context,
-    store: &BackupStore,
-    location: &BackupStorageLocation,
-    backup: &Backup,
-) -> Result<Vec<String>, Error> {
-    let volumes = store
-        .get_volume_info(&backup.name_any())
-        .await?
-        .unwrap_or_default();
-    let selector = format!("{}={}", labels::BACKUP_UID, backup.uid().unwrap_or_default());
-    let uploads: Vec<DataUpload> = context.list(&ListParams::default().labels(&selector)).await?;
-    let mut errors = in_the_storage(&volumes);
-    if !errors.is_empty() {
-        return Ok(errors);
+/// What a backup has outside its own folder.
+pub(super) struct Data {
+    /// None: the folder says nothing about volumes.
+    volumes: Option<Vec<BackupVolumeInfo>>,
+    /// The folder is there.
+    saved: bool,
+    uploads: Vec<DataUpload>,
+}
+
+impl Data {
+    pub(super) async fn read(context: &Context, store: &BackupStore, backup: &Backup) -> Result<Self, Error> {
+        let name = backup.name_any();
+        let selector = format!("{}={}", labels::BACKUP_UID, backup.uid().unwrap_or_default());
+        Ok(Self {
+            volumes: store.get_volume_info(&name).await?,
+            saved: store.backup_exists(&name).await?,
+            uploads: context.list(&ListParams::default().labels(&selector)).await?,
+        })
     }
-    for (namespace, ids) in snapshots(&volumes, &uploads) {
-        if let Err(error) = forget(context, location, &namespace, &ids).await {
-            errors.push(format!(
-                "error deleting {} snapshots of namespace {namespace} from its repository: {}",
-                ids.len(),
-                chain(&*error)
-            ));
+
+    /// The uploads that are still at work: what they save would come after the deletion, and nobody would know of it.
+    pub(super) fn unfinished(&self) -> Vec<String> {
+        let unfinished = self.uploads.iter().filter(|upload| !upload.phase().is_finished());
+        unfinished.map(ResourceExt::name_any).collect()
+    }
+
+    /// Tells the uploads that are still at work to end: the backup that they are of is being deleted.
+    pub(super) async fn cancel(&self, context: &Context) -> Result<(), Error> {
+        let going = |upload: &&DataUpload| !upload.phase().is_finished() && !upload.spec.cancel;
+        for upload in self.uploads.iter().filter(going) {
+            let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
+            let api = context.api::<DataUpload>();
+            api.patch(&upload.name_any(), &PatchParams::default(), &patch)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// What this version could not delete, in sentences.
+    pub(super) fn stays(&self) -> Vec<String> {
+        match &self.volumes {
+            Some(volumes) => in_the_storage(volumes),
+            None if self.saved => vec![
+                "the backup's folder has no volume info (Velero before 1.13 made it): which snapshots belong to it is not known to this version; delete the backup with Velero, or its snapshots and its folder in the bucket by hand".to_owned(),
+            ],
+            None => Vec::new(),
         }
     }
-    if errors.is_empty() {
+
+    /// Deletes the snapshots and the uploads; gives what went wrong.
+    pub(super) async fn delete(&self, context: &Context, location: &BackupStorageLocation) -> Vec<String> {
+        let mut errors = Vec::new();
+        for (namespace, ids) in snapshots(self.volumes.as_deref().unwrap_or_default(), &self.uploads) {
+            if let Err(error) = forget(context, location, &namespace, &ids).await {
+                errors.push(format!(
+                    "error deleting {} snapshots of namespace {namespace} from its repository: {}",
+                    ids.len(),
+                    chain(&*error)
+                ));
+            }
+        }
+        if !errors.is_empty() {
+            return errors;
+        }
         let api = context.api::<DataUpload>();
-        for upload in &uploads {
+        for upload in &self.uploads {
             match api.delete(&upload.name_any(), &Default::default()).await {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -102,8 +140,8 @@ pub(super) async fn delete(
                 )),
             }
         }
+        errors
     }
-    Ok(errors)
 }
 
 async fn forget(
@@ -134,8 +172,6 @@ async fn forget(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -158,6 +194,40 @@ mod tests {
             ])
             .is_empty()
         );
+    }
+
+    fn data(saved: bool, volumes: Option<Vec<BackupVolumeInfo>>, uploads: &[&str]) -> Data {
+        let upload = |phase: &&str| -> DataUpload {
+            serde_json::from_value(
+                json!({"metadata": {"name": phase.to_lowercase()}, "spec": {}, "status": {"phase": phase}}),
+            )
+            .unwrap()
+        };
+        Data {
+            volumes,
+            saved,
+            uploads: uploads.iter().map(upload).collect(),
+        }
+    }
+
+    #[test]
+    fn a_folder_that_does_not_say_what_its_volumes_are_is_not_deleted() {
+        assert!(data(true, None, &[]).stays()[0].contains("Velero before 1.13"));
+        assert!(data(true, Some(Vec::new()), &[]).stays().is_empty());
+        assert!(
+            data(false, None, &[]).stays().is_empty(),
+            "a backup that never came so far"
+        );
+    }
+
+    #[test]
+    fn uploads_that_are_still_at_work_are_waited_for() {
+        let data = data(
+            true,
+            None,
+            &["Completed", "InProgress", "Canceled", "Canceling", "Failed"],
+        );
+        assert_eq!(data.unfinished(), ["inprogress", "canceling"]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use caravel_api::phase::{BackupStorageLocationPhase, DeleteBackupRequestPhase};
 use caravel_api::v1::{
     Backup, BackupPhase, BackupStorageLocation, BackupStorageLocationAccessMode, DeleteBackupRequest,
+    Restore, RestorePhase,
 };
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -25,6 +26,8 @@ pub struct Observed {
     pub backup: Option<Backup>,
     /// The Backup's location.
     pub location: Option<BackupStorageLocation>,
+    /// The Restores of the Backup.
+    pub restores: Vec<Restore>,
 }
 
 /// What to do.
@@ -56,6 +59,13 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     if let Some(phase) = in_progress(backup) {
         return Decision::Refuse(format!(
             "backup is still in progress ({phase}); delete it when it has ended"
+        ));
+    }
+    if let Some(restore) = observed.restores.iter().find(|restore| is_running(restore)) {
+        return Decision::Refuse(format!(
+            "restore {} reads from the backup ({}); delete the backup when it has ended, or end it by `velero restore cancel {0}`",
+            restore.name_any(),
+            restore.phase()
         ));
     }
     let location = &backup.spec.storage_location;
@@ -91,8 +101,20 @@ fn kept(request: &DeleteBackupRequest, now: Timestamp) -> Decision {
     }
 }
 
+/// One that still needs what would be deleted. One that is not begun will find nothing, and say so.
+fn is_running(restore: &Restore) -> bool {
+    matches!(
+        restore.phase(),
+        RestorePhase::InProgress
+            | RestorePhase::WaitingForPluginOperations
+            | RestorePhase::WaitingForPluginOperationsPartiallyFailed
+            | RestorePhase::Finalizing
+            | RestorePhase::FinalizingPartiallyFailed
+    )
+}
+
 /// A backup that a server works on: its files and snapshots would come while they are deleted.
-fn in_progress(backup: &Backup) -> Option<BackupPhase> {
+pub(crate) fn in_progress(backup: &Backup) -> Option<BackupPhase> {
     let phase = backup
         .status
         .as_ref()
@@ -100,7 +122,8 @@ fn in_progress(backup: &Backup) -> Option<BackupPhase> {
         .unwrap_or_default();
     let at_work = matches!(
         phase,
-        BackupPhase::InProgress
+        BackupPhase::ReadyToStart
+            | BackupPhase::InProgress
             | BackupPhase::WaitingForPluginOperations
             | BackupPhase::WaitingForPluginOperationsPartiallyFailed
             | BackupPhase::Finalizing
@@ -121,12 +144,14 @@ mod tests {
             "backup": {"metadata": {"name": "b"}, "spec": {"storageLocation": "default"}, "status": {"phase": "Completed"}},
             "location": {"metadata": {"name": "default"}, "spec": {"provider": "aws", "objectStorage": {"bucket": "b"}},
                 "status": {"phase": "Available"}},
+            "restores": [],
         });
         patch(&mut world);
         Observed {
             request: serde_json::from_value(world["request"].clone()).unwrap(),
             backup: serde_json::from_value(world["backup"].clone()).unwrap(),
             location: serde_json::from_value(world["location"].clone()).unwrap(),
+            restores: serde_json::from_value(world["restores"].clone()).unwrap(),
         }
     }
 
@@ -169,9 +194,27 @@ mod tests {
             refusal(|world| world["location"]["status"]["phase"] = json!("Unavailable"))
                 .contains("Unavailable")
         );
-        for phase in ["InProgress", "WaitingForPluginOperations", "Finalizing"] {
+        for phase in [
+            "ReadyToStart",
+            "InProgress",
+            "WaitingForPluginOperations",
+            "Finalizing",
+        ] {
             let why = refusal(|world| world["backup"]["status"]["phase"] = json!(phase));
             assert!(why.contains("still in progress"), "{phase}");
+        }
+    }
+
+    #[test]
+    fn a_backup_that_a_restore_reads_from_is_not_deleted_under_it() {
+        let restore = |phase: &str| json!([{"metadata": {"name": "r1"}, "spec": {"backupName": "b"}, "status": {"phase": phase}}]);
+        for phase in ["InProgress", "WaitingForPluginOperations", "Finalizing"] {
+            let why = refusal(|world| world["restores"] = restore(phase));
+            assert!(why.contains("velero restore cancel r1"), "{why}");
+        }
+        for phase in ["Completed", "Failed", "PartiallyFailed", "New"] {
+            let ended = observed(|world| world["restores"] = restore(phase));
+            assert_eq!(decide(&ended, now()), Decision::Delete, "{phase}");
         }
     }
 

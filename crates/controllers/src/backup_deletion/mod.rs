@@ -10,6 +10,8 @@
 mod data;
 pub mod decide;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use caravel_api::labels;
 use caravel_api::phase::DeleteBackupRequestPhase;
@@ -31,8 +33,21 @@ pub fn spawn(context: Context, shutdown: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(run(BackupDeletion { context }, vec![source], 1, shutdown))
 }
 
+/// How often a deletion that waits for uploads to end looks again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 struct BackupDeletion {
     context: Context,
+}
+
+/// What was found before anything is deleted.
+enum Look {
+    /// All of it can be deleted.
+    Ready(data::Data),
+    /// These uploads still end.
+    NotYet(Vec<String>),
+    /// Something would stay that nobody would know of any more.
+    Refused(Vec<String>),
 }
 
 #[async_trait]
@@ -61,24 +76,71 @@ impl Reconciler for BackupDeletion {
                 tracing::warn!(request = %key, %why, "backup is not deleted");
                 self.processed(&observed.request, vec![why]).await?;
             }
-            Decision::Delete => {
-                let (Some(backup), Some(location)) = (&observed.backup, &observed.location) else {
-                    return Ok(Next::Done);
-                };
-                self.begin(&observed.request, backup).await?;
-                let errors = match self.delete(backup, location).await {
-                    Ok(errors) => errors,
-                    Err(error) => vec![chain(&*error)],
-                };
-                tracing::info!(backup = %backup.name_any(), ?errors, "deletion of a backup is processed");
-                self.processed(&observed.request, errors).await?;
-            }
+            Decision::Delete => return self.process(&observed).await,
         }
         Ok(Next::Done)
     }
 }
 
 impl BackupDeletion {
+    /// Deletes what may be deleted. Whatever speaks against it is said before anything changes: the Backup stays as it
+    /// was, and can be restored.
+    async fn process(&self, observed: &Observed) -> Result<Next, Error> {
+        let (Some(backup), Some(location)) = (&observed.backup, &observed.location) else {
+            return Ok(Next::Done);
+        };
+        let name = backup.name_any();
+        let store = self.context.locations.backup_store(location).await?;
+        let data = match self.look(&store, backup).await {
+            Ok(Look::Ready(data)) => data,
+            Ok(Look::NotYet(uploads)) => {
+                tracing::info!(backup = %name, ?uploads, "deletion waits until the data movement of the backup has ended");
+                return Ok(Next::After(AGAIN));
+            }
+            Ok(Look::Refused(errors)) => {
+                tracing::warn!(backup = %name, ?errors, "backup is not deleted, and nothing of it was changed");
+                self.processed(&observed.request, errors).await?;
+                return Ok(Next::Done);
+            }
+            Err(error) => {
+                let why = format!("cannot see what belongs to backup {name}: {}", chain(&*error));
+                self.processed(&observed.request, vec![why]).await?;
+                return Ok(Next::Done);
+            }
+        };
+        self.begin(&observed.request, backup).await?;
+        let errors = match self
+            .delete(&store, backup, location, &data, &observed.restores)
+            .await
+        {
+            Ok(errors) => errors,
+            Err(error) => vec![chain(&*error)],
+        };
+        tracing::info!(backup = %name, ?errors, "deletion of a backup is processed");
+        self.processed(&observed.request, errors).await?;
+        Ok(Next::Done)
+    }
+
+    /// Reads what belongs to the backup, and whether all of it can be deleted. Changes nothing but that uploads that
+    /// nobody waits for are told to end.
+    async fn look(&self, store: &BackupStore, backup: &Backup) -> Result<Look, Error> {
+        if let Some(why) = self.somebody_elses(store, backup).await? {
+            return Ok(Look::Refused(vec![why]));
+        }
+        let data = data::Data::read(&self.context, store, backup).await?;
+        let unfinished = data.unfinished();
+        if !unfinished.is_empty() {
+            data.cancel(&self.context).await?;
+            return Ok(Look::NotYet(unfinished));
+        }
+        let errors = data.stays();
+        Ok(if errors.is_empty() {
+            Look::Ready(data)
+        } else {
+            Look::Refused(errors)
+        })
+    }
+
     async fn observe(&self, request: DeleteBackupRequest) -> Result<Observed, kube::Error> {
         let backup = match &*request.spec.backup_name {
             "" => None,
@@ -88,10 +150,20 @@ impl BackupDeletion {
             None | Some("") => None,
             Some(name) => self.context.api::<BackupStorageLocation>().get_opt(name).await?,
         };
+        let restores = match &backup {
+            None => Vec::new(),
+            Some(backup) => {
+                let name = backup.name_any();
+                let all = self.context.list::<Restore>(&ListParams::default()).await?;
+                let of_backup = all.into_iter().filter(|restore| restore.spec.backup_name == name);
+                of_backup.collect()
+            }
+        };
         Ok(Observed {
             request,
             backup,
             location,
+            restores,
         })
     }
 
@@ -121,34 +193,36 @@ impl BackupDeletion {
             "status": {"phase": DeleteBackupRequestPhase::InProgress},
         });
         merge(&requests, &request.name_any(), &patch).await?;
-        let deleting = json!({"status": {"phase": BackupPhase::Deleting}});
+        // With its version: whoever has moved it on meanwhile is not written over, it is looked at again.
+        let deleting = json!({
+            "metadata": {"resourceVersion": backup.resource_version()},
+            "status": {"phase": BackupPhase::Deleting},
+        });
         merge(&self.context.api::<Backup>(), &name, &deleting).await?;
         Ok(())
     }
 
     /// Deletes; gives the errors that the user has to do something about.
-    async fn delete(&self, backup: &Backup, location: &BackupStorageLocation) -> Result<Vec<String>, Error> {
+    async fn delete(
+        &self,
+        store: &BackupStore,
+        backup: &Backup,
+        location: &BackupStorageLocation,
+        data: &data::Data,
+        restores: &[Restore],
+    ) -> Result<Vec<String>, Error> {
         let name = backup.name_any();
-        let store = self.context.locations.backup_store(location).await?;
-        if let Some(why) = self.somebody_elses(&store, backup).await? {
-            return Ok(vec![why]);
-        }
-        let errors = data::delete(&self.context, &store, location, backup).await?;
+        let errors = data.delete(&self.context, location).await;
         if !errors.is_empty() {
             return Ok(errors);
         }
         store.delete_backup(&name).await?;
-        let restores: Api<Restore> = self.context.api();
-        for restore in self.context.list::<Restore>(&ListParams::default()).await? {
-            if restore.spec.backup_name == name {
-                store.delete_restore(&restore.name_any()).await?;
-                ignore_missing(
-                    restores
-                        .delete(&restore.name_any(), &DeleteParams::default())
-                        .await
-                        .map(drop),
-                )?;
-            }
+        let api: Api<Restore> = self.context.api();
+        for restore in restores {
+            let restore = restore.name_any();
+            store.delete_restore(&restore).await?;
+            let deleted = api.delete(&restore, &DeleteParams::default()).await;
+            ignore_missing(deleted.map(drop))?;
         }
         let same = DeleteParams {
             preconditions: Some(Preconditions {

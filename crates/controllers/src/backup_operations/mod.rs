@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::decide::{Decision, Observed, counters, decide};
 use crate::backup::status::StatusWriter;
+use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, run};
 
@@ -97,6 +98,9 @@ impl Reconciler for BackupOperations {
         if !is_waiting(&backup.phase()) {
             self.saved.lock().remove(&uid);
             return Ok(Next::Done);
+        }
+        if let Some(who) = to_cancel(&backup) {
+            return self.end(backup, &who).await;
         }
         let location = self.location(&backup).await?;
         let store = match &location {
@@ -291,6 +295,31 @@ impl BackupOperations {
         Ok(())
     }
 
+    /// Somebody changed their mind: the uploads are told to end, which ends the operations, and the Backup says why.
+    async fn end(&self, backup: Backup, who: &str) -> Result<Next, Error> {
+        let what = "the data of its volumes was still being moved, and what was not there yet is not saved";
+        let reason = cancel::reason(who, self.context.clock.now(), what);
+        tracing::info!(backup = %backup.name_any(), %reason, "backup is canceled");
+        let selector = format!("{}={}", labels::BACKUP_UID, backup.uid().unwrap_or_default());
+        let api: Api<DataUpload> = self.context.api();
+        for upload in self
+            .context
+            .list::<DataUpload>(&ListParams::default().labels(&selector))
+            .await?
+        {
+            if !upload.phase().is_finished() {
+                let patch = Patch::Merge(json!({"spec": {"cancel": true}}));
+                api.patch(&upload.name_any(), &PatchParams::default(), &patch)
+                    .await?;
+            }
+        }
+        StatusWriter::new(&self.context.client, backup)
+            .write(json!({"status": {"failureReason": reason}}))
+            .await?;
+        // The write brings it back.
+        Ok(Next::Done)
+    }
+
     async fn give_up(&self, backup: Backup, reason: &str) -> Result<Next, Error> {
         tracing::error!(backup = %backup.name_any(), reason, "operations of a backup cannot be saved, it ends here");
         let status = json!({
@@ -303,6 +332,15 @@ impl BackupOperations {
             .await?;
         Ok(Next::Done)
     }
+}
+
+/// Who wishes that a backup ends, as long as that was not acted on.
+fn to_cancel(backup: &Backup) -> Option<String> {
+    let said = backup
+        .status
+        .as_ref()
+        .is_some_and(|status| cancel::is_said(&status.failure_reason));
+    cancel::wished_by(backup).filter(|_| !said)
 }
 
 fn is_waiting(phase: &BackupPhase) -> bool {

@@ -20,6 +20,8 @@ pub struct Queued {
     pub created: Option<Timestamp>,
     /// The namespaces it backs up, against those that exist now.
     pub namespaces: Namespaces,
+    /// Who wishes that it does not run (`crate::cancel`).
+    pub canceled_by: Option<String>,
 }
 
 /// The namespaces of a backup.
@@ -45,6 +47,8 @@ impl Namespaces {
 pub enum Decision {
     /// A new backup joins at the end.
     Enqueue { name: String, position: i32 },
+    /// A backup that has not begun ends here: somebody changed their mind.
+    Cancel { name: String, who: String },
     /// A queued backup may start.
     Start { name: String },
     /// A queued backup moves up.
@@ -55,6 +59,15 @@ pub enum Decision {
 
 /// Decides the next step.
 pub fn decide(backups: &[Queued], concurrent: usize) -> Decision {
+    for backup in backups {
+        // One that is ReadyToStart is the backup controller's already.
+        if let (BackupPhase::New | BackupPhase::Queued, Some(who)) = (&backup.phase, &backup.canceled_by) {
+            return Decision::Cancel {
+                name: backup.name.clone(),
+                who: who.clone(),
+            };
+        }
+    }
     let mut queue: Vec<&Queued> = backups
         .iter()
         .filter(|b| b.phase == BackupPhase::Queued)
@@ -119,6 +132,7 @@ mod tests {
             position: 0,
             created: None,
             namespaces: Namespaces::All,
+            canceled_by: None,
         }
     }
 
@@ -141,6 +155,26 @@ mod tests {
         Decision::Start {
             name: name.to_owned(),
         }
+    }
+
+    #[test]
+    fn a_backup_that_is_canceled_before_it_began_does_not_begin() {
+        let by_alice = |backup: Queued| Queued {
+            canceled_by: Some("alice".into()),
+            ..backup
+        };
+        let cancel = Decision::Cancel {
+            name: "a".into(),
+            who: "alice".into(),
+        };
+        assert_eq!(decide(&[by_alice(queued("a", 1))], 1), cancel);
+        assert_eq!(decide(&[by_alice(backup("a", BackupPhase::New))], 1), cancel);
+        let running = by_alice(backup("a", BackupPhase::InProgress));
+        assert_eq!(
+            decide(&[running, queued("b", 1)], 1),
+            Decision::Wait,
+            "it is not the queue's any more"
+        );
     }
 
     #[test]

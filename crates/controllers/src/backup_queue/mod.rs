@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::decide::{Decision, Namespaces, Queued, decide};
+use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, run};
 
@@ -67,6 +68,18 @@ impl Reconciler for BackupQueue {
                     name,
                     json!({ "phase": BackupPhase::Queued, "queuePosition": position }),
                 ),
+                Decision::Cancel { name, who } => {
+                    let now = self.context.now();
+                    let reason = cancel::reason(&who, now.0, "it had not begun, and nothing of it was saved");
+                    tracing::info!(backup = %name, %reason, "backup is canceled");
+                    let status = json!({
+                        "phase": BackupPhase::Failed,
+                        "failureReason": reason,
+                        "completionTimestamp": now,
+                        "queuePosition": null,
+                    });
+                    (name, status)
+                }
                 Decision::Renumber { name, position } => (name, json!({ "queuePosition": position })),
                 Decision::Start { name } => (
                     name,
@@ -93,13 +106,7 @@ impl BackupQueue {
             if live.is_none() && !backup.spec.excluded_namespaces.is_empty() {
                 live = Some(self.live_namespaces().await?);
             }
-            queue.push(Queued {
-                name: backup.name_any(),
-                phase: backup.phase(),
-                position: backup.status.as_ref().map_or(0, |status| status.queue_position),
-                created: backup.creation_timestamp().map(|time| time.0),
-                namespaces: namespaces(backup, live.as_deref().unwrap_or_default()),
-            });
+            queue.push(queued(backup, live.as_deref().unwrap_or_default()));
         }
         Ok(queue)
     }
@@ -113,6 +120,17 @@ impl BackupQueue {
             .iter()
             .map(ResourceExt::name_any)
             .collect())
+    }
+}
+
+fn queued(backup: &Backup, live: &[String]) -> Queued {
+    Queued {
+        name: backup.name_any(),
+        phase: backup.phase(),
+        position: backup.status.as_ref().map_or(0, |status| status.queue_position),
+        created: backup.creation_timestamp().map(|time| time.0),
+        namespaces: namespaces(backup, live),
+        canceled_by: cancel::wished_by(backup),
     }
 }
 
@@ -165,6 +183,45 @@ mod tests {
     use caravel_api::v1::BackupSpec;
 
     use super::*;
+
+    /// One case: does the queue move the backup as Velero's does? Others may move before it: then it stays.
+    fn moved(case: &caravel_cases::Case) -> Result<(), String> {
+        let read = |value: &serde_json::Value| -> Backup { serde_json::from_value(value.clone()).unwrap() };
+        let own = read(case.input("backup"));
+        let mut backups = vec![own.clone()];
+        backups.extend(
+            case.input("priorBackups")
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(read),
+        );
+        let live = case.texts("namespaces");
+        let queue: Vec<Queued> = backups.iter().map(|backup| queued(backup, &live)).collect();
+        let concurrent = case.input("concurrentBackups").as_u64().unwrap_or(0).max(1);
+        let status = own.status.clone().unwrap_or_default();
+        let (mut phase, mut place) = (own.phase(), status.queue_position);
+        match decide(&queue, usize::try_from(concurrent).unwrap()) {
+            Decision::Enqueue { name, position } if name == own.name_any() => {
+                (phase, place) = (BackupPhase::Queued, position);
+            }
+            Decision::Start { name } if name == own.name_any() => {
+                (phase, place) = (BackupPhase::ReadyToStart, 0);
+            }
+            Decision::Renumber { name, position } if name == own.name_any() => place = position,
+            _ => {}
+        }
+        caravel_cases::same(phase.as_str(), case.want("expectPhase").as_str().unwrap())?;
+        caravel_cases::same(
+            &i64::from(place),
+            &case.want("expectQueuePosition").as_i64().unwrap(),
+        )
+    }
+
+    #[test]
+    fn the_queue_moves_as_veleros() {
+        caravel_cases::each("pkg_controller/TestBackupQueueReconciler.json", moved);
+    }
 
     fn backup(included: &[&str], excluded: &[&str]) -> Backup {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();

@@ -6,11 +6,13 @@ use std::time::Duration;
 use caravel_api::labels;
 use caravel_api::phase::DeleteBackupRequestPhase;
 use caravel_api::v1::{
-    Backup, BackupPhase, BackupStorageLocation, BackupStorageLocationAccessMode, BackupStorageLocationPhase,
+    Backup, BackupStorageLocation, BackupStorageLocationAccessMode, BackupStorageLocationPhase,
     DeleteBackupRequest, DeleteBackupRequestSpec,
 };
 use jiff::Timestamp;
 use kube::ResourceExt;
+
+use crate::backup_deletion::decide::in_progress;
 
 /// The label that says why an expired backup stays.
 pub const GC_FAILURE: &str = "velero.io/gc-failure";
@@ -23,6 +25,8 @@ pub struct Observed {
     pub location: Option<BackupStorageLocation>,
     /// Those for this backup's UID.
     pub requests: Vec<DeleteBackupRequest>,
+    /// One that failed is made again after this long: `--garbage-collection-frequency`.
+    pub frequency: Duration,
 }
 
 /// Why an expired backup stays.
@@ -71,11 +75,10 @@ pub fn left(backup: &Backup, now: Timestamp) -> Option<Duration> {
 }
 
 /// Decides about an expired backup.
-pub fn decide(observed: &Observed) -> Decision {
-    let status = observed.backup.status.clone().unwrap_or_default();
+pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
     // One that is being made is not deleted under the hands of the server that makes it.
     let going = observed.backup.metadata.deletion_timestamp.is_some();
-    if going || status.phase == Some(BackupPhase::InProgress) {
+    if going || in_progress(&observed.backup).is_some() {
         return Decision::Nothing;
     }
     let Some(location) = &observed.location else {
@@ -88,7 +91,16 @@ pub fn decide(observed: &Observed) -> Decision {
     if location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly) {
         return Decision::Wait(Some(Failure::ReadOnly));
     }
-    let open = |request: &DeleteBackupRequest| request.phase() != DeleteBackupRequestPhase::Processed;
+    // Every change of the Backup comes by here: a deletion that failed is not tried again with each of them.
+    let just_made = |request: &DeleteBackupRequest| {
+        let created = request
+            .creation_timestamp()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        Duration::try_from(now.duration_since(created)).is_ok_and(|age| age < observed.frequency)
+    };
+    let open = |request: &DeleteBackupRequest| {
+        request.phase() != DeleteBackupRequestPhase::Processed || just_made(request)
+    };
     if observed.requests.iter().any(open) {
         Decision::Pending
     } else {
@@ -137,7 +149,29 @@ mod tests {
             backup: backup("2026-01-01T00:00:00Z", "Completed"),
             location: Some(serde_json::from_value(location).unwrap()),
             requests: Vec::new(),
+            frequency: Duration::from_secs(3600),
         }
+    }
+
+    fn now() -> Timestamp {
+        "2026-02-01T00:00:00Z".parse().unwrap()
+    }
+
+    fn decide(observed: &Observed) -> Decision {
+        super::decide(observed, now())
+    }
+
+    #[test]
+    fn a_deletion_that_failed_is_asked_for_again_after_the_frequency_and_not_with_every_change() {
+        let failed = |created: &str| {
+            let mut asked = observed("ReadWrite", "Available");
+            let request = json!({"metadata": {"name": "d", "creationTimestamp": created}, "spec": {"backupName": "b"},
+                "status": {"phase": "Processed", "errors": ["no"]}});
+            asked.requests = vec![serde_json::from_value(request).unwrap()];
+            decide(&asked)
+        };
+        assert_eq!(failed("2026-01-31T23:30:00Z"), Decision::Pending);
+        assert_eq!(failed("2026-01-31T22:59:00Z"), Decision::Request);
     }
 
     #[test]
@@ -174,7 +208,14 @@ mod tests {
             backup: backup("2026-01-01T00:00:00Z", phase),
             ..observed("ReadWrite", "Available")
         };
-        assert_eq!(decide(&with("InProgress")), Decision::Nothing);
+        for phase in [
+            "ReadyToStart",
+            "InProgress",
+            "WaitingForPluginOperations",
+            "Finalizing",
+        ] {
+            assert_eq!(decide(&with(phase)), Decision::Nothing, "{phase}");
+        }
         assert_eq!(
             decide(&with("Deleting")),
             Decision::Request,

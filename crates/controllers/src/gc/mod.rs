@@ -55,8 +55,9 @@ impl Reconciler for Gc {
                 .await?,
             requests: self.requests(&backup).await?,
             backup,
+            frequency: self.frequency,
         };
-        let decision = decide(&observed);
+        let decision = decide(&observed, now);
         match &decision {
             Decision::Nothing => return Ok(Next::Done),
             Decision::Pending => {}

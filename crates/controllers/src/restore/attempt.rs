@@ -25,6 +25,7 @@ use super::log::LogrusLog;
 use super::status::{Change, write};
 use super::volume_info::restored_volumes;
 use super::{Settings, cancel_downloads, delete_result_maps};
+use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{Error, chain, is_conflict};
 
@@ -120,7 +121,7 @@ impl Attempt<'_> {
             "starting restore",
             &[("backup", &self.backup.name_any())],
         );
-        let outcome = run::run(RestoreRun {
+        let run = run::run(RestoreRun {
             client: self.context.client.clone(),
             restore: Arc::new(self.restore.clone()),
             backup: Arc::new(self.backup.clone()),
@@ -138,8 +139,16 @@ impl Attempt<'_> {
             terminating_timeout: self.settings.terminating_timeout,
             log: Arc::clone(&self.log) as Arc<dyn RestoreLog>,
             progress: Arc::clone(&self.progress),
-        })
-        .await?;
+        });
+        let name = self.restore.name_any();
+        let wished = cancel::wished::<Restore>(self.context.api(), &name, self.restore.uid());
+        let outcome = tokio::select! {
+            ran = run => ran?,
+            who = wished => {
+                let what = "what was restored by then stays, and the rest is not restored";
+                return Err(cancel::reason(&who, self.context.clock.now(), what).into());
+            }
+        };
         self.log.line(Level::Info, "restore completed", &[]);
         let artifacts = RestoreArtifacts {
             log: None,

@@ -40,6 +40,8 @@ pub enum Decision {
     ForgetFinalizer,
     /// FailedValidation with these reasons.
     Refuse(Vec<String>),
+    /// It had not begun, and somebody (named) changed their mind.
+    Cancel(String),
     /// Run it.
     Run(Box<Start>),
     /// InProgress, but no run is going on: an earlier one ended with the server, or could not write its end.
@@ -76,7 +78,11 @@ pub fn decide(observed: &Observed, default_timeout: caravel_api::Duration) -> De
         .and_then(|status| status.phase.clone())
         .unwrap_or_default()
     {
-        RestorePhase::New => {}
+        RestorePhase::New => {
+            if let Some(who) = crate::cancel::wished_by(restore) {
+                return Decision::Cancel(who);
+            }
+        }
         RestorePhase::InProgress => return Decision::Abandon,
         _ => return Decision::Nothing,
     }

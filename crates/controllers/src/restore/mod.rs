@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use caravel_api::labels;
-use caravel_api::v1::{Backup, BackupStorageLocation, Restore};
+use caravel_api::v1::{Backup, BackupStorageLocation, BackupStorageLocationAccessMode, Restore};
 use caravel_api::v2alpha1::DataDownload;
 use caravel_restore::priority::Priorities;
 use caravel_restore::resource_modifiers::{self, ResourceModifiers};
@@ -161,10 +161,16 @@ impl RestoreController {
         match decision {
             Decision::Nothing => {}
             Decision::ForgetFinalizer => {
+                self.forget_files(&observed).await?;
                 write(context, &observed.restore, Change::WithoutFinalizer).await?;
             }
             Decision::Refuse(reasons) => {
                 write(context, &observed.restore, Change::FailedValidation(reasons)).await?;
+            }
+            Decision::Cancel(who) => {
+                let what = "it had not begun, and nothing was restored";
+                let reason = crate::cancel::reason(&who, context.clock.now(), what);
+                write(context, &observed.restore, Change::Failed { reason }).await?;
             }
             Decision::Abandon => self.abandon(&observed.restore).await?,
             Decision::Run(start) => {
@@ -176,6 +182,23 @@ impl RestoreController {
                 attempt::run(context, &self.settings, restore, backup, modifiers, &location).await?;
             }
         }
+        Ok(())
+    }
+
+    /// The Restore's own files go from the bucket. Without its Backup or location nobody knows where they are: then
+    /// only the record goes, as in Velero.
+    async fn forget_files(&self, observed: &Observed) -> Result<(), Error> {
+        let name = observed.restore.name_any();
+        let Some(location) = &observed.location else {
+            tracing::info!(restore = %name, "restore is deleted; its backup or location is gone, so its files stay");
+            return Ok(());
+        };
+        if location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly) {
+            tracing::warn!(restore = %name, location = %location.name_any(), "restore is deleted; its location is read-only, so its files stay");
+            return Ok(());
+        }
+        let store = self.context.locations.backup_store(location).await?;
+        store.delete_restore(&name).await?;
         Ok(())
     }
 

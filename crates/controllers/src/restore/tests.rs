@@ -26,6 +26,12 @@ fn observed(patch: Value) -> Observed {
 }
 
 #[test]
+fn a_restore_that_is_canceled_before_it_began_does_not_begin() {
+    let by_alice = json!({"restore": {"metadata": {"annotations": {"velero.io/cancel": "alice"}}}});
+    assert_eq!(decision(by_alice), Decision::Cancel("alice".to_owned()));
+}
+
+#[test]
 fn a_restore_of_a_schedule_takes_its_completed_backup_that_started_last() {
     let backup = |name: &str, phase: &str, hour: u8| {
         let value = json!({"metadata": {"name": name}, "spec": {},

@@ -26,8 +26,10 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source};
+use crate::restore::cancel_downloads;
 use decide::{Decision, Observed, Step, decide};
 
 /// Starts the controller.
@@ -80,6 +82,9 @@ impl Reconciler for RestoreOperations {
             self.known.lock().remove(&uid);
             return Ok(Next::Done);
         }
+        if let Some(who) = to_cancel(&restore) {
+            return self.end(&restore, &who).await;
+        }
         let store = open_store(&self.context, &restore).await?;
         let observed = self.observe(&restore, &store).await?;
         match decide(&observed, self.context.clock.now()) {
@@ -87,6 +92,15 @@ impl Reconciler for RestoreOperations {
             Decision::Go(step) => self.act(&restore, &store, *step).await,
         }
     }
+}
+
+/// Who wishes that a restore ends, as long as that was not acted on.
+fn to_cancel(restore: &Restore) -> Option<String> {
+    let said = restore
+        .status
+        .as_ref()
+        .is_some_and(|status| cancel::is_said(&status.failure_reason));
+    cancel::wished_by(restore).filter(|_| !said)
 }
 
 fn is_waiting(restore: &Restore) -> bool {
@@ -166,7 +180,26 @@ impl RestoreOperations {
         Ok(step.next_deadline.map_or(Next::Done, Next::After))
     }
 
-    /// The one place where this controller writes a Restore.
+    /// Somebody changed their mind: the downloads are told to end, which ends the operations, and the Restore says why.
+    async fn end(&self, restore: &Restore, who: &str) -> Result<Next, Error> {
+        let what = "volumes were still being filled; those that were not done are not whole, and what was restored stays";
+        let reason = cancel::reason(who, self.context.clock.now(), what);
+        tracing::info!(restore = %restore.name_any(), %reason, "restore is canceled");
+        cancel_downloads(&self.context, restore).await?;
+        let patch = json!({
+            "metadata": {"resourceVersion": restore.resource_version()},
+            "status": {"failureReason": reason},
+        });
+        let restores: Api<Restore> = self.context.api();
+        let name = restore.name_any();
+        restores
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await?;
+        // The write brings it back.
+        Ok(Next::Done)
+    }
+
+    /// Where this controller writes how far a Restore is.
     async fn write(&self, restore: &Restore, step: &Step) -> Result<(), kube::Error> {
         let patch = json!({
             "metadata": {"resourceVersion": restore.resource_version()},

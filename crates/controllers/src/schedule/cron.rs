@@ -282,9 +282,9 @@ impl Fields {
                 let tomorrow = now.date().checked_add(1.day()).ok()?;
                 time = self.at(tomorrow.at(0, 0, 0, 0))?;
             } else if !has(self.hours, now.hour()) {
-                let hour = now.with().minute(0).build().ok()?;
-                // An hour later on the clock on the wall of this very day: one that a zone skips is not there.
-                time = self.at(hour)?.checked_add(1.hour()).ok()?;
+                // In time that passes, not on the clock on the wall: there an hour that comes twice would never end.
+                let left = 60 - i64::from(now.minute());
+                time = time.checked_add(left.minutes()).ok()?;
             } else if !has(self.minutes, now.minute()) {
                 time = time.checked_add(1.minute()).ok()?;
             } else {
@@ -321,8 +321,27 @@ mod tests {
             (
                 "0 0 */5 Apr,Aug,Oct Mon",
                 "2012-07-09T23:35:00Z",
-                "2012-08-06T00:00:00Z",
+                "2012-08-01T00:00:00Z",
             ),
+            ("0 0 */5 Oct Mon", "2012-07-09T23:35:00Z", "2012-10-01T00:00:00Z"),
+            ("0 0 * Feb Mon", "2012-07-09T23:35:00Z", "2013-02-04T00:00:00Z"),
+            ("0 0 * Feb Mon/2", "2012-07-09T23:35:00Z", "2013-02-01T00:00:00Z"),
+            (
+                "20-35/15 1/2 */2 * *",
+                "2012-07-09T23:35:51Z",
+                "2012-07-11T01:20:00Z",
+            ),
+            (
+                "20-35/15 * 9-20 Jul *",
+                "2012-07-09T23:35:51Z",
+                "2012-07-10T00:20:00Z",
+            ),
+            (
+                "20-35/15 10-12 * * *",
+                "2012-07-09T23:35:51Z",
+                "2012-07-10T10:20:00Z",
+            ),
+            ("* * * * *", "2012-12-31T23:59:45Z", "2013-01-01T00:00:00Z"),
             ("0 0 29 Feb ?", "2012-07-09T23:35:00Z", "2016-02-29T00:00:00Z"),
             ("30 3 15,30 * Fri", "2026-11-21T00:00:00Z", "2026-11-27T03:30:00Z"),
             ("@daily", "2026-11-21T00:00:00Z", "2026-11-22T00:00:00Z"),
@@ -338,21 +357,64 @@ mod tests {
         }
     }
 
+    /// robfig's own table for New York and São Paulo: an hour that does not come, one that comes twice, a midnight that
+    /// does not come.
     #[test]
-    fn a_zone_moves_the_hour_and_a_skipped_hour_does_not_come() {
+    fn clocks_that_are_put_forward_and_back_are_followed_as_by_robfig() {
         if TimeZone::get("America/New_York").is_err() {
             eprintln!("skipped: this machine has no time zones");
             return;
         }
-        // 2 July: UTC-4. 11 March 2012: 2:30 does not exist.
-        assert_eq!(
-            next("TZ=America/New_York 0 12 * * *", "2012-07-02T00:00:00Z"),
-            "2012-07-02T16:00:00Z"
-        );
-        assert_eq!(
-            next("CRON_TZ=America/New_York 30 2 11 Mar *", "2012-03-11T00:00:00Z"),
-            "2013-03-11T06:30:00Z"
-        );
+        for (cron, after, wanted) in [
+            ("0 12 * * *", "2012-07-02T00:00:00-04", "2012-07-02T12:00:00-04"),
+            (
+                "30 2 11 Mar ?",
+                "2012-03-11T00:00:00-05",
+                "2013-03-11T02:30:00-04",
+            ),
+            ("0 * * * ?", "2012-03-11T00:00:00-05", "2012-03-11T01:00:00-05"),
+            ("0 * * * ?", "2012-03-11T01:00:00-05", "2012-03-11T03:00:00-04"),
+            ("0 * * * ?", "2012-03-11T03:00:00-04", "2012-03-11T04:00:00-04"),
+            ("0 1 * * ?", "2012-03-11T00:00:00-05", "2012-03-11T01:00:00-05"),
+            ("0 1 * * ?", "2012-03-11T01:00:00-05", "2012-03-12T01:00:00-04"),
+            ("0 2 * * ?", "2012-03-11T00:00:00-05", "2012-03-12T02:00:00-04"),
+            (
+                "30 2 04 Nov ?",
+                "2012-11-04T00:00:00-04",
+                "2012-11-04T02:30:00-05",
+            ),
+            (
+                "30 1 04 Nov ?",
+                "2012-11-04T01:45:00-04",
+                "2012-11-04T01:30:00-05",
+            ),
+            ("0 * * * ?", "2012-11-04T00:00:00-04", "2012-11-04T01:00:00-04"),
+            ("0 * * * ?", "2012-11-04T01:00:00-04", "2012-11-04T01:00:00-05"),
+            ("0 * * * ?", "2012-11-04T01:00:00-05", "2012-11-04T02:00:00-05"),
+            ("0 1 * * ?", "2012-11-04T01:00:00-04", "2012-11-04T01:00:00-05"),
+            ("0 1 * * ?", "2012-11-04T01:00:00-05", "2012-11-05T01:00:00-05"),
+            ("0 2 * * ?", "2012-11-04T00:00:00-04", "2012-11-04T02:00:00-05"),
+            ("0 2 * * ?", "2012-11-04T02:00:00-05", "2012-11-05T02:00:00-05"),
+            ("0 3 * * ?", "2012-11-04T00:00:00-04", "2012-11-04T03:00:00-05"),
+            ("0 3 3 * ?", "2012-11-04T00:00:00-04", "2012-12-03T03:00:00-05"),
+        ] {
+            for zone in ["TZ", "CRON_TZ"] {
+                let cron = format!("{zone}=America/New_York {cron}");
+                let wanted: Timestamp = format!("{wanted}:00").parse().unwrap();
+                assert_eq!(
+                    next(&cron, &format!("{after}:00")),
+                    wanted.to_string(),
+                    "{cron} after {after}"
+                );
+            }
+        }
+        for (cron, after, wanted) in [
+            ("0 9 10 * ?", "2018-10-17T05:00:00-04:00", "2018-11-10T11:00:00Z"),
+            ("0 9 22 * ?", "2018-02-14T05:00:00-05:00", "2018-02-22T12:00:00Z"),
+        ] {
+            let cron = format!("TZ=America/Sao_Paulo {cron}");
+            assert_eq!(next(&cron, after), wanted, "{cron} after {after}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `velero kopia blob …`.
 
+mod gc;
 mod list;
 mod show;
 mod stats;
@@ -16,6 +17,7 @@ pub enum Verb {
     #[command(visible_alias = "cat")]
     Show(show::Args),
     Stats(stats::Args),
+    Gc(gc::Args),
 }
 
 /// Runs the verb.
@@ -24,5 +26,6 @@ pub fn run(verb: Verb, app: &App) -> Outcome {
         Verb::List(args) => list::run(&args, app),
         Verb::Show(args) => show::run(&args, app),
         Verb::Stats(args) => stats::run(&args, app),
+        Verb::Gc(args) => gc::run(&args, app),
     }
 }

@@ -3,6 +3,7 @@
 mod epoch_list;
 mod inspect;
 mod list;
+mod optimize;
 mod recover;
 
 use clap::Subcommand;
@@ -16,6 +17,7 @@ pub enum Verb {
     List(list::Args),
     Inspect(inspect::Args),
     Recover(recover::Args),
+    Optimize(optimize::Args),
     /// Look at epochs: stretches of the index that are compacted together.
     #[command(subcommand)]
     Epoch(Epoch),
@@ -34,6 +36,7 @@ pub fn run(verb: Verb, app: &App) -> Outcome {
         Verb::List(args) => list::run(&args, app),
         Verb::Inspect(args) => inspect::run(&args, app),
         Verb::Recover(args) => recover::run(&args, app),
+        Verb::Optimize(args) => optimize::run(&args, app),
         Verb::Epoch(Epoch::List(args)) => epoch_list::run(&args, app),
     }
 }

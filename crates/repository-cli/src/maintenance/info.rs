@@ -3,8 +3,13 @@
 use caravel_repository::maintenance::{Cycle, MaintenanceParameters, Schedule};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::Value;
 
-use crate::{app::App, failure::Outcome, json, units};
+use crate::{
+    app::App,
+    failure::{Failure, Outcome},
+    json, units,
+};
 
 /// Who maintains the repository, how often, and what was done.
 #[derive(Debug, clap::Args)]
@@ -18,7 +23,17 @@ pub struct Args {
 struct Document<'a> {
     #[serde(flatten)]
     parameters: &'a MaintenanceParameters,
-    schedule: &'a Schedule,
+    schedule: Value,
+}
+
+/// As Kopia prints it, which has no list of runs before the first.
+fn shown(schedule: &Schedule) -> Outcome<Value> {
+    let mut value = serde_json::to_value(schedule)
+        .map_err(|error| Failure::new(format!("printing the schedule: {error}")))?;
+    if schedule.runs.is_empty() {
+        value["runs"] = Value::Null;
+    }
+    Ok(value)
 }
 
 /// Runs the command.
@@ -30,7 +45,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     if args.json {
         let document = Document {
             parameters: &parameters,
-            schedule: &schedule,
+            schedule: shown(&schedule)?,
         };
         json::print(console, &document)?;
         return console.flush();

@@ -37,8 +37,6 @@ enum Waiting {
 
 /// Runs the command.
 pub fn run(args: &Args, app: &App) -> Outcome {
-    let mut lock_file = app.config_file()?.into_os_string();
-    lock_file.push(".mlock");
     let options = MaintenanceOptions {
         mode: match (args.full, args.quick) {
             (true, _) => Mode::Full,
@@ -50,7 +48,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
             Waiting::Full => Safety::full(),
             Waiting::None => Safety::none(),
         },
-        lock_file: Some(lock_file.into()),
+        lock_file: Some(app.maintenance_lock()?),
     };
     if args.dry_run {
         let plan = app.open()?.plan_maintenance(&options)?;

@@ -18,6 +18,7 @@ pub struct Args {
 struct Listed<'a> {
     id: &'a str,
     target: &'a PolicyTarget,
+    #[serde(flatten)]
     policy: &'a Policy,
 }
 

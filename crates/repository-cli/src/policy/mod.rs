@@ -1,5 +1,7 @@
 //! `velero kopia policy …`. Here: whose policy a user means.
 
+mod delete;
+mod flags;
 mod list;
 mod set;
 mod show;
@@ -21,7 +23,9 @@ pub enum Verb {
     List(list::Args),
     #[command(visible_alias = "get")]
     Show(show::Args),
-    Set(set::Args),
+    Set(Box<set::Args>),
+    #[command(visible_aliases = ["rm", "remove"])]
+    Delete(delete::Args),
 }
 
 /// Runs the verb.
@@ -30,6 +34,7 @@ pub fn run(verb: Verb, app: &App) -> Outcome {
         Verb::List(args) => list::run(&args, app),
         Verb::Show(args) => show::run(&args, app),
         Verb::Set(args) => set::run(&args, app),
+        Verb::Delete(args) => delete::run(&args, app),
     }
 }
 

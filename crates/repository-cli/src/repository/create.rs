@@ -1,7 +1,5 @@
 //! `velero kopia repository create filesystem|s3`.
 
-use std::os::unix::fs::DirBuilderExt as _;
-
 use caravel_repository::CreateOptions;
 use clap::Subcommand;
 
@@ -9,7 +7,7 @@ use super::{format::Format, identity::Client, provider};
 use crate::{
     app::App,
     config_file::{self, Connected},
-    failure::{Failure, Outcome},
+    failure::Outcome,
 };
 
 /// Where it shall be.
@@ -49,14 +47,11 @@ pub fn run(place: &Place, app: &App) -> Outcome {
             (connected, args.format.options()?, args.create_only)
         }
     };
-    if let Some(folder) = connected.storage.folder() {
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder);
-        made.map_err(|error| Failure::new(format!("cannot create {}: {error}", folder.display())))?;
-    }
     let password = app.new_password()?;
+    if let Some(folder) = connected.storage.folder() {
+        provider::make_folder(folder)?;
+        provider::refuse_foreign(folder)?;
+    }
     let storage = app.storage(&connected.storage)?;
     let options = CreateOptions {
         username: connected.username.clone(),

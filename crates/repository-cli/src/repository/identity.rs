@@ -33,6 +33,7 @@ impl Client {
             username: otherwise(&self.override_username, user_name),
             description: self.description.clone().unwrap_or_else(|| storage.description()),
             readonly: self.readonly,
+            caching: None,
             storage,
         }
     }

@@ -1,6 +1,9 @@
 //! Where a repository is: the flags of a folder and of a bucket, with Kopia's names.
 
-use std::path::PathBuf;
+use std::{
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -123,6 +126,41 @@ impl S3 {
             "" => format!("kopia/{namespace}/"),
             prefix => format!("{prefix}/kopia/{namespace}/"),
         }
+    }
+}
+
+/// Makes the folder of a repository, readable to its owner alone, unless it is there.
+pub(super) fn make_folder(folder: &Path) -> Outcome {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder);
+    made.map_err(|error| {
+        Failure::new(format!("cannot create {}: {error}", folder.display()))
+            .next("velero kopia repository create filesystem --path FOLDER    (where you may write)")
+    })
+}
+
+/// A folder that another program uses is no place for a repository, also where none of its files looks like a blob.
+/// What a fresh file system holds does not count, nor do files whose names begin with a dot.
+pub(super) fn refuse_foreign(folder: &Path) -> Outcome {
+    let failed = |error: std::io::Error| Failure::new(format!("cannot read {}: {error}", folder.display()));
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| !name.starts_with('.') && name != "lost+found" && !name.starts_with("kopia."));
+    names.sort();
+    // A repository says itself what is wrong with creating another over it.
+    let repository = folder.join("kopia.repository.f").exists();
+    match names.first().filter(|_| !repository) {
+        None => Ok(()),
+        Some(first) => Err(Failure::new(format!(
+            "{} holds other things already ({first:?}, {} in all) and no repository; nothing was written",
+            folder.display(),
+            names.len()
+        ))
+        .next("velero kopia repository create filesystem --path FOLDER    (an empty one, for nothing but the repository)")),
     }
 }
 

@@ -21,6 +21,9 @@ pub struct Args {
     json: bool,
 }
 
+/// Nanoseconds until a writer looks at the format blob again.
+const FORMAT_BLOB_IS_BELIEVED: i64 = 15 * 60 * 1_000_000_000;
+
 /// Members of the settings that belong to objects; Kopia lists them apart.
 const OF_OBJECTS: [&str; 1] = ["splitter"];
 
@@ -54,6 +57,13 @@ fn document(app: &App, connected: &Connected, repository: &Repository) -> Outcom
             object_format[name] = settings.remove(name).unwrap_or_default();
         }
     }
+    let mut storage = shown(&connected.storage.without_secrets())?;
+    if connected.storage.folder().is_some() {
+        // How files are made here, as Kopia says it: 0600 and 0700, folders as the repository's own file has it.
+        storage["config"]["fileMode"] = 0o600.into();
+        storage["config"]["dirMode"] = 0o700.into();
+        storage["config"]["dirShards"] = Value::Null;
+    }
     let mut document = json!({
         "configFile": app.config_file()?,
         "uniqueIDHex": hex::encode(repository.unique_id()),
@@ -61,16 +71,30 @@ fn document(app: &App, connected: &Connected, repository: &Repository) -> Outcom
             "hostname": connected.hostname,
             "username": connected.username,
             "description": connected.description,
-            "readonly": connected.readonly,
+            // Commands of policies are never run.
+            "enableActions": false,
+            "formatBlobCacheDuration": FORMAT_BLOB_IS_BELIEVED,
         },
-        "storage": shown(&connected.storage.without_secrets())?,
+        "storage": storage,
         "contentFormat": content_format,
         "objectFormat": object_format,
+        "blobRetention": blob_retention(repository),
     });
+    if connected.readonly {
+        document["clientOptions"]["readonly"] = true.into();
+    }
     if let Some((capacity, available)) = connected.storage.folder().and_then(|folder| volume(folder)) {
         document["volume"] = json!({"capacity": capacity, "available": available});
     }
     Ok(document)
+}
+
+/// How long the storage must keep what is written; empty without object lock.
+fn blob_retention(repository: &Repository) -> Value {
+    match repository.format_options().retention {
+        Some(retention) => json!({"retentionMode": retention.mode, "retentionPeriod": retention.period}),
+        None => json!({}),
+    }
 }
 
 fn text(app: &App, connected: &Connected, repository: &Repository) -> Outcome {

@@ -1,10 +1,13 @@
 //! `velero kopia snapshot create`: folders into the repository. What is left out of a snapshot is said.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use caravel_repository::{ManifestId, Repository, Snapshot};
 use caravel_uploader::{
-    CancelToken, DEFAULT_CHECKPOINT_INTERVAL, Progress, UploadOutcome, UploadRequest, VolumeMode,
+    CancelToken, DEFAULT_CHECKPOINT_INTERVAL, Progress, UploadOutcome, UploadRequest, UploadRules, VolumeMode,
 };
 
 use super::{
@@ -37,6 +40,12 @@ pub struct Args {
     /// Files read at the same time [default: one a core].
     #[arg(long, value_name = "N")]
     parallel: Option<usize>,
+    /// Keep extended attributes and ACLs, which Kopia overlooks.
+    #[arg(long)]
+    extended_attributes: bool,
+    /// Keep hard links: files with several names are one again when they are restored by us.
+    #[arg(long)]
+    hard_links: bool,
     /// Source that the snapshot is listed under, as USER@HOST:PATH or PATH.
     #[arg(long, value_name = "SOURCE")]
     override_source: Option<String>,
@@ -53,8 +62,10 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     let tags = tags(&args.tags)?;
     let connected = app.connected()?;
     let repository = app.open_to_write()?;
+    let mut failed = 0;
     for path in &args.sources {
-        let request = request(args, &connected, path, &tags)?;
+        let mut request = request(args, &connected, path, &tags)?;
+        request.rules = rules(args, &repository, &request)?;
         let name = source_text(&request.source);
         app.console.say(format!("Snapshotting {name} ..."));
         let begun = app.environment.clock.now();
@@ -62,11 +73,29 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         let snapshot = load(&repository, &outcome.snapshot_id)?;
         let took = app.environment.clock.now().duration_since(begun);
         tell(app, &outcome, &snapshot, took.as_secs());
+        failed += (outcome.failed.len() as u64).saturating_sub(outcome.ignored_errors);
         if args.json {
             json::print(&app.console, &Document::of(&snapshot, Stats::Left))?;
         }
     }
-    app.console.flush()
+    app.console.flush()?;
+    match failed {
+        0 => Ok(()),
+        count => Err(Failure::new(format!(
+            "{count} entries could not be read and are not in the snapshot; they are named above"
+        ))
+        .next("velero kopia policy set --help    (--ignore-file-errors and --ignore-dir-errors, when they need not be)")),
+    }
+}
+
+/// What the policies of the source say, and what was asked for beside that.
+fn rules(args: &Args, repository: &Repository, request: &UploadRequest) -> Outcome<UploadRules> {
+    let policy = repository.effective_policy(&request.source)?.policy;
+    Ok(UploadRules {
+        policy: Some(Arc::new(policy)),
+        extended_attributes: args.extended_attributes,
+        hard_links: args.hard_links,
+    })
 }
 
 fn request(
@@ -98,6 +127,7 @@ fn request(
         pins: args.pin.clone(),
         parallel_files: args.parallel,
         checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
+        rules: UploadRules::default(),
     })
 }
 
@@ -123,6 +153,14 @@ fn tell(app: &App, outcome: &UploadOutcome, snapshot: &Snapshot, seconds: i64) {
             "not in the snapshot: {} is a {}, which no snapshot can hold",
             left.path, left.what
         ));
+    }
+    for failed in &outcome.failed {
+        app.console
+            .say(format!("not in the snapshot: {}: {}", failed.path, failed.error));
+    }
+    if outcome.excluded > 0 {
+        app.console
+            .say(format!("{} entries are left out by policy.", outcome.excluded));
     }
     let root = snapshot.manifest.root_entry.as_ref();
     let object = root.map_or_else(String::new, |root| root.object.to_string());

@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod document;
+mod estimate;
 mod expire;
 mod list;
 mod pin;
@@ -31,6 +32,7 @@ pub enum Verb {
     Delete(delete::Args),
     Pin(pin::Args),
     Expire(expire::Args),
+    Estimate(estimate::Args),
 }
 
 /// Runs the verb.
@@ -43,6 +45,7 @@ pub fn run(verb: Verb, app: &App) -> Outcome {
         Verb::Delete(args) => delete::run(&args, app),
         Verb::Pin(args) => pin::run(&args, app),
         Verb::Expire(args) => expire::run(&args, app),
+        Verb::Estimate(args) => estimate::run(&args, app),
     }
 }
 
@@ -105,6 +108,7 @@ mod tests {
             username: "u".into(),
             description: String::new(),
             readonly: false,
+            caching: None,
         };
         let read = |text| source_text(&source(text, &connected).unwrap());
         assert_eq!(read("/data/"), "u@h:/data");

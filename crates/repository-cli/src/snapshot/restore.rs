@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use caravel_repository::EntryType;
-use caravel_uploader::{CancelToken, EntryRestoreRequest, Progress};
+use caravel_uploader::{CancelToken, EntryRestoreRequest, Progress, RestoreRules};
 
 use crate::{
     app::App,
@@ -26,6 +26,53 @@ pub struct Args {
     /// Leave every block of zeros unwritten, not only long runs.
     #[arg(long)]
     write_sparse_files: bool,
+    /// Whether files that are there are replaced.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    overwrite_files: bool,
+    /// Whether folders that hold something are restored into.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    overwrite_directories: bool,
+    /// Whether symbolic links that are there are replaced.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    overwrite_symlinks: bool,
+    /// Leave files and links that are there as they are.
+    #[arg(long)]
+    skip_existing: bool,
+    /// Go on with a restore that broke off: what is there as the snapshot has it is taken for done.
+    #[arg(long)]
+    resume: bool,
+    /// Go on with the rest when an entry cannot be restored; those are listed at the end.
+    #[arg(long)]
+    ignore_errors: bool,
+    /// Whether owners, modes and times that may not be set are left.
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    ignore_permission_errors: bool,
+    /// Set no owners.
+    #[arg(long)]
+    skip_owners: bool,
+    /// Set no modes.
+    #[arg(long)]
+    skip_permissions: bool,
+    /// Set no times.
+    #[arg(long)]
+    skip_times: bool,
+}
+
+impl Args {
+    fn rules(&self) -> RestoreRules {
+        RestoreRules {
+            overwrite_files: self.overwrite_files,
+            overwrite_directories: self.overwrite_directories,
+            overwrite_symlinks: self.overwrite_symlinks,
+            skip_existing: self.skip_existing,
+            resume: self.resume,
+            ignore_permission_errors: self.ignore_permission_errors,
+            ignore_errors: self.ignore_errors,
+            skip_owners: self.skip_owners,
+            skip_permissions: self.skip_permissions,
+            skip_times: self.skip_times,
+        }
+    }
 }
 
 /// Runs the command.
@@ -41,6 +88,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         sparse: args.write_sparse_files,
         parallel_files: args.parallel,
         synced: true,
+        rules: args.rules(),
     };
     let progress = Progress::default();
     let total = place::size(&entry);
@@ -60,5 +108,15 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     };
     app.console
         .say(format!("Restored {what} ({}).", units::bytes(done.total_bytes)));
-    Ok(())
+    for failed in &done.failed {
+        app.console
+            .say(format!("not restored: {}: {}", failed.path, failed.error));
+    }
+    match done.failed.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(format!(
+            "{count} entries could not be restored; they are named above"
+        ))
+        .next("velero kopia snapshot verify --verify-files-percent=100    (says why)")),
+    }
 }

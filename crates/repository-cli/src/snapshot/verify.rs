@@ -51,6 +51,25 @@ struct Stats {
     processed_bytes: u64,
     read_file_count: u64,
     read_bytes: u64,
+    expected_total_object_count: u64,
+    expected_total_file_count: u64,
+    expected_total_bytes: u64,
+}
+
+impl Stats {
+    /// With what the snapshots' own summaries promise.
+    fn expecting(snapshots: &[Snapshot]) -> Self {
+        let roots = snapshots
+            .iter()
+            .filter_map(|one| one.manifest.root_entry.as_ref());
+        let mut stats = Self::default();
+        for summary in roots.filter_map(|root| root.summary.as_ref()) {
+            stats.expected_total_object_count += summary.files + summary.dirs + summary.symlinks;
+            stats.expected_total_file_count += summary.files;
+            stats.expected_total_bytes += summary.size;
+        }
+        stats
+    }
 }
 
 #[derive(Serialize)]
@@ -59,7 +78,7 @@ struct Verdict<'a> {
     stats: &'a Stats,
     error_count: usize,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    errors: &'a [String],
+    error_strings: &'a [String],
 }
 
 /// Runs the command.
@@ -70,11 +89,8 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     let repository = app.open()?;
     let chosen = choose(args, app, &repository)?;
     let packs = packs(&repository)?;
-    let total = chosen.iter().filter_map(|s| s.manifest.root_entry.as_ref());
-    let total: u64 = total
-        .filter_map(|root| root.summary.as_ref())
-        .map(|summary| summary.files + summary.dirs + summary.symlinks)
-        .sum();
+    let stats = Stats::expecting(&chosen);
+    let total = stats.expected_total_object_count;
     let done = AtomicU64::new(0);
     let mut check = Check {
         repository: &repository,
@@ -83,7 +99,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         percent: args.verify_files_percent,
         done: &done,
         seen: HashSet::new(),
-        stats: Stats::default(),
+        stats,
         errors: Vec::new(),
     };
     app.console.watch(
@@ -106,7 +122,7 @@ fn report(args: &Args, app: &App, check: &Check<'_>) -> Outcome {
         let verdict = Verdict {
             stats,
             error_count: check.errors.len(),
-            errors: &check.errors,
+            error_strings: &check.errors,
         };
         json::print(&app.console, &verdict)?;
         app.console.flush()?;

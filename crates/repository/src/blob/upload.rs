@@ -1,7 +1,7 @@
 //! Finished packs on their way to storage: a bounded queue and a few threads, the only bridge between the
 //! synchronous engine and asynchronous storage for data that is written (decisions.md 1).
 //!
-//! Memory: at most [`PARALLEL`] packs being sent and one waiting; a writer that produces faster blocks.
+//! Memory: at most [`PARALLEL`] packs being sent; a writer that produces faster blocks with one in its hands.
 
 use std::{
     sync::Arc,
@@ -16,7 +16,7 @@ use super::Blobs;
 use crate::error::{RepositoryError, Result};
 
 /// Packs sent at the same time: 2 keep one connection's latency hidden behind the other.
-const PARALLEL: usize = 3;
+const PARALLEL: usize = 2;
 
 struct Finished {
     name: String,
@@ -98,7 +98,7 @@ impl PackUploads {
     fn queue(&self) -> Sender<Finished> {
         let mut running = self.running.lock();
         let running = running.get_or_insert_with(|| {
-            let (queue, packs) = bounded::<Finished>(1);
+            let (queue, packs) = bounded::<Finished>(0);
             let threads = (0..PARALLEL)
                 .map(|_| {
                     let (blobs, shared, packs) = (self.blobs.clone(), self.shared.clone(), packs.clone());

@@ -109,15 +109,22 @@ impl ContentReader {
     }
 
     fn read_entry(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Vec<u8>> {
-        self.open_segment(entry, pack, &self.segment(entry, pack, pack_end)?)
+        let segment = self.segment(entry, pack, pack_end)?;
+        let opened = self.sealer.open_owned(entry.id.iv(), segment);
+        self.opened(entry, pack, opened.map(Vec::from))
     }
 
     /// The content of an entry from the bytes of its segment.
     ///
     /// Errors: `Damaged`, naming pack and offset.
     pub(crate) fn open_segment(&self, entry: &Entry, pack: &str, segment: &[u8]) -> Result<Vec<u8>> {
+        self.opened(entry, pack, self.sealer.open(entry.id.iv(), segment))
+    }
+
+    /// The content of what a segment held, none being an altered one.
+    fn opened(&self, entry: &Entry, pack: &str, payload: Option<Vec<u8>>) -> Result<Vec<u8>> {
         let at = || format!("the segment at {} of pack {pack}", entry.pack_offset);
-        let payload = self.sealer.open(entry.id.iv(), segment).ok_or_else(|| {
+        let payload = payload.ok_or_else(|| {
             RepositoryError::damaged(format!("{} was altered: its authentication failed", at()))
         })?;
         if entry.compression == 0 {

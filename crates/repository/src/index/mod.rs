@@ -140,4 +140,6 @@ fn fnv1a(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
+mod kopia_tests;
+#[cfg(test)]
 mod tests;

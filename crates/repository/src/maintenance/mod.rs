@@ -13,6 +13,7 @@
 //! Each neighbour has a plain `decide` over what was observed and an `act`; `due.rs` says when, `safety.rs` how long to
 //! wait, `plan.rs` is what a dry run prints.
 
+mod by_hand;
 mod due;
 mod epochs;
 mod lock;
@@ -174,11 +175,19 @@ impl Repository {
             next_quick,
             runs: before.runs.clone(),
         };
-        self.put_schedule(&schedule)?;
+        self.storage_time(&schedule, &before)
+    }
+
+    /// Writes the schedule blob and gives the time at which the storage says that it was written.
+    ///
+    /// Errors: `ClockSkew` when that is far from this machine's own; the blob is then as `before` again.
+    fn storage_time(&self, schedule: &Schedule, before: &Schedule) -> Result<Timestamp> {
+        let now = self.inner.environment.clock.now();
+        self.put_schedule(schedule)?;
         let start = self.inner.blobs.metadata(SCHEDULE_BLOB)?.timestamp;
         let skew = start.duration_since(now).abs();
         if skew > MAX_SKEW {
-            self.put_schedule(&before)?;
+            self.put_schedule(before)?;
             return Err(RepositoryError::new(
                 RepositoryErrorKind::ClockSkew,
                 format!(

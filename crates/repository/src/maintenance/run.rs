@@ -71,6 +71,27 @@ impl Maintenance<'_> {
         Ok(self.plan)
     }
 
+    /// Only the tasks of the index, settled epochs until none is left to merge.
+    pub fn index_only(mut self) -> Result<Plan> {
+        let epochs = self.repository.inner.format.config.index_manager() == IndexManager::Epochs;
+        if epochs {
+            self.compact_single_epochs()?;
+        }
+        self.plan.steps.pop_if(|step| matches!(step, Step::Skip { .. }));
+        self.epoch_tasks(epochs, true)?;
+        Ok(self.plan)
+    }
+
+    /// Every settled epoch; in a dry run the first, which it would find again.
+    fn compact_single_epochs(&mut self) -> Result<()> {
+        loop {
+            self.compact_single_epoch()?;
+            if self.dry_run || matches!(self.plan.steps.last(), Some(Step::Skip { .. })) {
+                return Ok(());
+            }
+        }
+    }
+
     fn epoch_tasks(&mut self, epochs: bool, full: bool) -> Result<()> {
         if !epochs {
             let why = "this repository has no epochs; merging its index is left to kopia";

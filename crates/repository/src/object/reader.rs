@@ -155,8 +155,20 @@ impl<'r> ObjectReader<'r> {
             (None, Some(read)) => read?,
             (None, None) => read_location(self.contents, self.id, &location)?,
         };
-        self.last = Some((location.content, location.compressed, bytes.clone()));
+        // Kept only when it comes again at once, so that its memory is the caller's alone.
+        if self.next_content() == Some(location.content) {
+            self.last = Some((location.content, location.compressed, bytes.clone()));
+        }
         Ok(Some(bytes.into()))
+    }
+
+    /// The content that comes next, where no list must be read to say so.
+    fn next_content(&self) -> Option<ContentId> {
+        let ahead = self.ahead.front().map(|location| location.content);
+        ahead.or_else(|| {
+            let next = self.pending.last()?.piece.object;
+            next.list().is_none().then_some(next.content)
+        })
     }
 
     /// All remaining bytes; at most `limit`, or the object is called damaged.

@@ -279,12 +279,9 @@ fn add_files(into: &mut Files, from: &Files) {
         &from.ignore,
         from.no_parent_ignore,
     );
-    extend(
-        &mut into.ignore_dot_files,
-        &mut into.no_parent_dot_files,
-        &from.ignore_dot_files,
-        from.no_parent_dot_files,
-    );
+    // Of the most specific policy that names any (policy_merge.go, `mergeStringsReplace`).
+    set(&mut into.ignore_dot_files, &from.ignore_dot_files);
+    set(&mut into.no_parent_dot_files, &from.no_parent_dot_files);
     set(&mut into.ignore_cache_dirs, &from.ignore_cache_dirs);
     set(&mut into.max_file_size, &from.max_file_size);
     set(&mut into.one_file_system, &from.one_file_system);

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use expire::Expiry;
-pub use inherit::{DefinedAt, Effective, PolicyRecord};
+pub use inherit::{DefinedAt, Effective, PolicyRecord, built_in};
 pub use retention::Reasons;
 
 use crate::snapshot::SnapshotSource;

@@ -3,9 +3,11 @@
 //! ```text
 //! {"stream":"kopia:directory","entries":[directories…, others…],"summary":{…}}\n
 //! ```
-//! Two fields are ours and ignored by Kopia: `rawName` (a name that is not UTF-8, which Kopia's own form
-//! loses) and `allocated` (bytes that a sparse file really occupies). They are left out of ordinary entries,
+//! Four fields are ours and ignored by Kopia: `rawName` (a name that is not UTF-8, which Kopia's own form
+//! loses), `allocated` (bytes that a sparse file really occupies), `xattrs` and `hardLink` (on request). They are left out of ordinary entries,
 //! so ordinary directories are byte for byte Kopia's.
+
+use std::collections::BTreeMap;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use jiff::Timestamp;
@@ -57,7 +59,18 @@ pub struct DirectoryEntry {
     /// Bytes that the file occupied on its volume, when that was clearly less than its size.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocated: Option<u64>,
+    /// By name: base64. ACLs are among them.
+    #[serde(rename = "xattrs", default, skip_serializing_if = "Option::is_none")]
+    extended_attributes: Option<Box<Attributes>>,
+    /// The same for all entries of a snapshot that are one file.
+    #[serde(rename = "hardLink", default, skip_serializing_if = "Option::is_none")]
+    pub hard_link: Option<Box<str>>,
 }
+
+/// Extended attributes by name: base64. Most entries have none, so they lie elsewhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Attributes(BTreeMap<String, String>);
 
 /// Totals over everything below a directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -87,7 +100,7 @@ pub struct DirectorySummary {
 }
 
 /// An entry that could not be saved.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryError {
     /// Relative to the snapshot's root.
     pub path: String,
@@ -158,7 +171,25 @@ impl DirectoryEntry {
             summary: None,
             raw_name,
             allocated: None,
+            extended_attributes: None,
+            hard_link: None,
         }
+    }
+
+    /// Extended attributes by name, where they were kept; values that are not base64 are left out.
+    pub fn extended_attributes(&self) -> BTreeMap<String, Vec<u8>> {
+        let kept = self.extended_attributes.iter().flat_map(|kept| kept.0.iter());
+        kept.filter_map(|(name, value)| Some((name.clone(), BASE64_STANDARD.decode(value).ok()?)))
+            .collect()
+    }
+
+    /// Keeps extended attributes inside the entry.
+    pub fn set_extended_attributes(&mut self, attributes: &BTreeMap<String, Vec<u8>>) {
+        let encoded = attributes
+            .iter()
+            .map(|(name, value)| (name.clone(), BASE64_STANDARD.encode(value)))
+            .collect();
+        self.extended_attributes = Some(Box::new(Attributes(encoded)));
     }
 
     /// The name on disk, byte for byte where we saved it.

@@ -19,6 +19,10 @@ use secrecy::SecretString;
 pub struct StoppedClock(AtomicI64);
 
 impl StoppedClock {
+    pub fn set_to(&self, other: &Self) {
+        self.0.store(other.0.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     pub fn advance_secs(&self, secs: i64) {
         self.0.fetch_add(secs * 1000, Ordering::Relaxed);
     }

@@ -17,7 +17,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::Kubelet;
-use super::volumes::OnPod;
+use super::volumes::{OnPod, give_back};
 use crate::machinery::{Answer, Kinds, is_not_found, merge};
 
 /// Namespace of the nodes' leases.
@@ -166,9 +166,7 @@ impl Kubelet {
             pod: uid,
         };
         for handle in left.volumes {
-            if let Err(why) = self.parts.volumes.unpublish(&handle, &on).await {
-                tracing::warn!(volume = %handle, pod = uid, why, "volume is not given back");
-            }
+            give_back(&*self.parts.volumes, &handle, &on).await;
         }
     }
 }

@@ -8,7 +8,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, Preconditions};
 
 use super::container::Started;
-use super::volumes::{OnPod, pod_folder};
+use super::volumes::{OnPod, give_back, pod_folder};
 use super::worker::Worker;
 use crate::machinery::{Kinds, Told, is_conflict, is_not_found};
 
@@ -70,7 +70,8 @@ impl Worker {
     pub(super) async fn stop_quickly(&self) {
         let running: Vec<Started> = self.started.lock().values().cloned().collect();
         stop(&running, SHUTDOWN_GRACE).await;
-        self.unmount().await;
+        // A driver that refuses is not waited for: with the sandbox all publications end.
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, self.unmount()).await;
     }
 
     fn has_run_all(&self) -> bool {
@@ -100,9 +101,7 @@ impl Worker {
             pod: &uid,
         };
         for handle in asked {
-            if let Err(why) = self.node.volumes.unpublish(&handle, &on).await {
-                tracing::warn!(volume = %handle, pod = %self.pod.name_any(), why, "volume is not given back");
-            }
+            give_back(&*self.node.volumes, &handle, &on).await;
             self.asked.lock().remove(&handle);
         }
     }

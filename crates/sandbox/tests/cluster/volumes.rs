@@ -1,11 +1,17 @@
 //! Pods with volumes of the sandbox's CSI driver.
 
+use std::sync::Arc;
+
+use caravel_api_server::faults::Rule;
+use caravel_sandbox::Sandbox;
+use caravel_sandbox::storage::{CsiFault, CsiRules};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, LogParams, PostParams};
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::workloads::template;
 use crate::world::{World, phase};
@@ -133,4 +139,39 @@ async fn a_stateful_set_gives_each_pod_a_volume_that_stays_with_its_name() {
     world.until(&pods, "db-1", is_next).await;
     assert_eq!(pods.logs("db-1", &LogParams::default()).await.unwrap(), "mine\n");
     world.sandbox.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_the_driver_does_not_take_back_at_once_is_given_back_later_and_can_be_deleted() {
+    let faults = Arc::new(CsiRules::new(1));
+    let world = World::of_still(Sandbox::builder().seed(1).csi_faults(faults.clone())).await;
+    world
+        .create::<PersistentVolumeClaim>(json!({"metadata": {"name": "data"}, "spec": claim("sandbox-csi")}))
+        .await;
+    world
+        .run("writer", &[], using("data", &["write /v/file kept"]))
+        .await;
+    let refused = CsiFault::Fail(Code::Internal, "the array is on fire".to_owned());
+    faults.add(Rule::always(refused).on("NodeUnpublishVolume").first(3));
+    world.until_phase("writer", "Succeeded").await;
+    let volume = world.of::<PersistentVolumeClaim>().get("data").await.unwrap();
+    let volume = volume.spec.unwrap().volume_name.unwrap();
+    for gone in [
+        world
+            .of::<Pod>()
+            .delete("writer", &DeleteParams::default())
+            .await
+            .map(drop),
+        world
+            .of::<PersistentVolumeClaim>()
+            .delete("data", &DeleteParams::default())
+            .await
+            .map(drop),
+    ] {
+        gone.unwrap();
+    }
+    world
+        .until_gone(&Api::<PersistentVolume>::all(world.client.clone()), &volume)
+        .await;
+    assert_eq!(faults.injected(), 3);
 }

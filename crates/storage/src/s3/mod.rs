@@ -15,6 +15,10 @@ mod http;
 mod tls;
 
 #[cfg(any(test, feature = "test-server"))]
+mod chunked;
+#[cfg(any(test, feature = "test-server"))]
+pub mod storage_server;
+#[cfg(any(test, feature = "test-server"))]
 pub mod test_server;
 #[cfg(test)]
 mod tests;

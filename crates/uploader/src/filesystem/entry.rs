@@ -1,5 +1,6 @@
 //! What `lstat` says of one name, in the words of a snapshot.
 
+use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -59,6 +60,8 @@ impl Found {
             name: self.name,
             kind,
             stat: self.stat,
+            extended_attributes: None,
+            hard_link: None,
         }
     }
 
@@ -76,9 +79,18 @@ pub(crate) struct Described {
     pub kind: EntryType,
     /// What `lstat` said.
     pub stat: Stat,
+    /// By name; only where they are kept.
+    pub extended_attributes: Option<BTreeMap<String, Vec<u8>>>,
+    /// The same for all names of one file; only where that is kept.
+    pub hard_link: Option<Box<str>>,
 }
 
 impl Described {
+    /// A directory that was opened.
+    pub fn directory(name: CString, stat: Stat) -> Self {
+        Found { name, stat }.into_described(EntryType::Directory)
+    }
+
     /// The entry, now that its content is stored as `object` with `size` bytes.
     pub fn entry(&self, object: ObjectId, size: u64) -> DirectoryEntry {
         let mut entry = DirectoryEntry::new(self.kind, self.name.to_bytes(), object);
@@ -88,6 +100,10 @@ impl Described {
         entry.uid = self.stat.st_uid;
         entry.gid = self.stat.st_gid;
         entry.allocated = self.allocated();
+        if let Some(attributes) = &self.extended_attributes {
+            entry.set_extended_attributes(attributes);
+        }
+        entry.hard_link = self.hard_link.clone();
         entry
     }
 

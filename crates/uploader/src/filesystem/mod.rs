@@ -1,14 +1,18 @@
 //! A mounted tree → a snapshot.
 //!
-//! What Kopia's default policy leaves out in silence (names in `.kopiaignore`, folders with a `CACHEDIR.TAG`) is kept:
-//! a backup holds what the volume holds. See docs/differences.md.
+//! What Kopia's default policy leaves out in silence (names in `.kopiaignore`, folders with a `CACHEDIR.TAG`) is kept
+//! of a volume: a backup holds what the volume holds (docs/differences.md). `velero kopia snapshot create` asks for the
+//! rules of a policy instead (`rules.rs`, `ignore.rs`).
 
+mod attributes;
 pub(crate) mod entry;
+mod ignore;
 mod open_directory;
 mod parent;
 mod policy;
 pub(crate) mod read;
 mod record;
+mod rules;
 mod walk;
 
 use caravel_repository::Repository;
@@ -20,6 +24,7 @@ use crate::error::{Result, UploaderError};
 use crate::job;
 use crate::progress::{CancelToken, Progress};
 use crate::request::{UploadOutcome, UploadRequest};
+use rules::Rules;
 use walk::{Totals, Walk};
 
 #[cfg(test)]
@@ -33,6 +38,7 @@ pub(crate) fn upload(
     cancel: &CancelToken,
 ) -> Result<UploadOutcome> {
     let start_time = repository.environment().clock.now();
+    let rules = Rules::new(&request.rules)?;
     let root = rustix::fs::open(
         &request.path,
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
@@ -42,14 +48,17 @@ pub(crate) fn upload(
     let before = parent::find(repository, request)?;
     let writer = repository
         .write()
-        .map_err(|error| UploaderError::repository("beginning to write to the repository", error))?;
+        .map_err(|error| UploaderError::repository("beginning to write to the repository", error))?
+        .with_directory_compressor(rules.metadata_compressor);
     let walk = Walk {
         repository,
         writer: &writer,
+        rules: &rules,
         progress,
         cancel,
         totals: Totals::default(),
         left_out: Mutex::default(),
+        failed: Mutex::default(),
         root: Mutex::default(),
         checkpoints: Checkpoints::new(repository, &writer, request, start_time),
         top: Mutex::default(),
@@ -65,6 +74,7 @@ pub(crate) fn upload(
     let Walk {
         totals,
         left_out,
+        failed,
         root,
         ..
     } = walk;
@@ -85,12 +95,17 @@ pub(crate) fn upload(
     let snapshot_id = record(repository, &writer, request, recording)?;
     let mut left_out = left_out.into_inner();
     left_out.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut failed = failed.into_inner();
+    failed.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(UploadOutcome {
         snapshot_id,
         total_bytes: totals.total_bytes(),
         incremental_bytes: totals.new_bytes(),
         empty: totals.is_empty(),
         left_out,
+        failed,
+        ignored_errors: totals.ignored_errors(),
+        excluded: totals.excluded(),
     })
 }
 

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
-use caravel_repository::{DirectoryEntry, DirectorySummary, EntryType};
+use caravel_repository::{DirectoryEntry, DirectorySummary, EntryError, EntryType};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
@@ -23,6 +23,8 @@ pub(crate) struct OpenDirectory {
     /// Directories in this one that are still open, for checkpoints.
     below: Mutex<BTreeMap<CString, Weak<OpenDirectory>>>,
     gaps: AtomicUsize,
+    /// Entries that are missing, and whether the policy ignores it.
+    failures: Mutex<Vec<(EntryError, bool)>>,
 }
 
 impl OpenDirectory {
@@ -34,6 +36,7 @@ impl OpenDirectory {
             entries: Mutex::new(Vec::with_capacity(children)),
             below: Mutex::default(),
             gaps: AtomicUsize::new(children + 1),
+            failures: Mutex::default(),
         });
         if let Some(above) = &directory.above {
             let name = directory.own.name.clone();
@@ -45,6 +48,12 @@ impl OpenDirectory {
     /// One entry is finished. Returns whether nothing is missing any more.
     pub fn fill(&self, entry: DirectoryEntry) -> bool {
         self.entries.lock().push(entry);
+        self.release()
+    }
+
+    /// One entry is missing and stays so. Returns whether nothing else is awaited any more.
+    pub fn give_up(&self, failure: EntryError, ignored: bool) -> bool {
+        self.failures.lock().push((failure, ignored));
         self.release()
     }
 
@@ -79,7 +88,7 @@ impl OpenDirectory {
         // Not a copy of the finished ones: there may be a million.
         let mut entries = self.entries.lock();
         entries.extend(unfinished);
-        let mut summary = summarize(&entries, self.own.mtime());
+        let mut summary = summarize(&entries, self.own.mtime(), &self.failures.lock());
         summary.incomplete = checkpoint::REASON.to_owned();
         let written = write(&mut entries, &summary);
         if !names.is_empty() {
@@ -94,13 +103,17 @@ impl OpenDirectory {
             above.below.lock().remove(&self.own.name);
         }
         let entries = std::mem::take(&mut *self.entries.lock());
-        let summary = summarize(&entries, self.own.mtime());
+        let summary = summarize(&entries, self.own.mtime(), &self.failures.lock());
         (entries, summary)
     }
 }
 
 /// Totals of a directory and all below it (kopia-format.md 10.3).
-fn summarize(entries: &[DirectoryEntry], own_mtime: Timestamp) -> DirectorySummary {
+fn summarize(
+    entries: &[DirectoryEntry],
+    own_mtime: Timestamp,
+    failures: &[(EntryError, bool)],
+) -> DirectorySummary {
     let mut total = DirectorySummary {
         dirs: 1,
         ..DirectorySummary::default()
@@ -120,10 +133,21 @@ fn summarize(entries: &[DirectoryEntry], own_mtime: Timestamp) -> DirectorySumma
                     total.symlinks += below.symlinks;
                     total.dirs += below.dirs;
                     total.max_time = total.max_time.max(below.max_time);
+                    total.num_failed += below.num_failed;
+                    total.num_ignored_errors += below.num_ignored_errors;
+                    total.errors.extend_from_slice(&below.errors);
                 }
             }
         }
     }
+    for (failure, ignored) in failures {
+        match ignored {
+            true => total.num_ignored_errors += 1,
+            false => total.num_failed += 1,
+        }
+        total.errors.push(failure.clone());
+    }
+    total.errors.sort_by(|a, b| a.path.cmp(&b.path));
     if entries.is_empty() {
         total.max_time = own_mtime;
     }

@@ -25,10 +25,12 @@ pub(crate) fn record(
     recording: Recording,
 ) -> Result<String> {
     let failed = |error| UploaderError::repository("saving the snapshot", error);
-    let parallel = request.parallel_files.unwrap_or_else(one_a_core);
-    writer
-        .replace_manifest(policy::labels(request), &policy::payload(parallel))
-        .map_err(failed)?;
+    if request.rules.policy.is_none() {
+        let parallel = request.parallel_files.unwrap_or_else(one_a_core);
+        writer
+            .replace_manifest(policy::labels(request), &policy::payload(parallel))
+            .map_err(failed)?;
+    }
     // What was saved on the way, by this run or by one that was killed before it, has done its service.
     for (id, checkpoint) in checkpoint::find(repository, request).map_err(failed)? {
         if checkpoint.start_time <= recording.start_time {

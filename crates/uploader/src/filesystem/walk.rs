@@ -10,15 +10,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use caravel_repository::{
-    DirectoryEntry, EntryType, ObjectId, ObjectWriter, Repository, RepositoryError, SnapshotStats, Writer,
+    DirectoryEntry, EntryError, EntryType, ObjectId, ObjectWriter, Repository, RepositoryError,
+    SnapshotStats, Writer,
 };
 use parking_lot::Mutex;
 use rustix::fs::{Dir, OFlags};
 
+use super::attributes;
 use super::entry::{Described, Found, join, open};
 use super::open_directory::OpenDirectory;
 use super::parent::Before;
 use super::read;
+use super::rules::{Rules, Scope, Tolerance};
 use crate::checkpoint::{self, Checkpoints};
 use crate::error::{Result, UploaderError};
 use crate::job::Queue;
@@ -29,11 +32,14 @@ use crate::request::LeftOut;
 pub(crate) struct Walk<'run> {
     pub repository: &'run Repository,
     pub writer: &'run Writer,
+    pub rules: &'run Rules,
     pub progress: &'run Progress,
     pub cancel: &'run CancelToken,
     pub totals: Totals,
     /// What no snapshot can hold.
     pub left_out: Mutex<Vec<LeftOut>>,
+    /// What the policy allows to be missing.
+    pub failed: Mutex<Vec<EntryError>>,
     /// The root's entry, once the tree is complete.
     pub root: Mutex<Option<DirectoryEntry>>,
     pub checkpoints: Checkpoints<'run>,
@@ -62,6 +68,11 @@ pub(crate) struct Totals {
     pub checkpoint_bytes: AtomicU64,
     pub directories: AtomicU64,
     pub entries: AtomicU64,
+    pub excluded_files: AtomicU64,
+    pub excluded_directories: AtomicU64,
+    pub excluded_bytes: AtomicU64,
+    pub errors: AtomicU64,
+    pub ignored_errors: AtomicU64,
 }
 
 /// One file or link whose content is to be stored.
@@ -80,6 +91,17 @@ struct Here<'a> {
     above: Option<Arc<OpenDirectory>>,
     /// The same directory in earlier snapshots.
     before: Before<ObjectId>,
+    /// The ignore rules of the directory above.
+    scope: Scope,
+}
+
+/// A directory that was looked into.
+struct Inside<'a> {
+    here: Here<'a>,
+    scope: Scope,
+    children: Vec<Described>,
+    /// What no snapshot can hold, where that counts as a failure.
+    unknown: Vec<EntryError>,
 }
 
 impl<'run> Walk<'run> {
@@ -93,48 +115,88 @@ impl<'run> Walk<'run> {
     ) -> Result<()> {
         let stat = rustix::fs::fstat(&root).map_err(|error| UploaderError::entry("", "look at", error))?;
         let name = CString::new(name).map_err(|error| UploaderError::entry("", "name", error))?;
-        let own = Described {
-            name,
-            kind: EntryType::Directory,
-            stat,
+        let mut own = Described::directory(c".".to_owned(), stat);
+        attributes::note(self.rules, &root, &mut own, "")?;
+        own.name = name;
+        let here = Here {
+            descriptor: Arc::new(root),
+            path: "",
+            own,
+            above: None,
+            before,
+            scope: self.rules.top()?,
         };
-        self.directory(
-            Here {
-                descriptor: Arc::new(root),
-                path: "",
-                own,
-                above: None,
-                before,
-            },
-            queue,
-        )
+        // Without its root there is no snapshot, whatever a policy says.
+        self.directory(self.look_inside(here)?, queue)
     }
 
-    fn directory(&self, here: Here<'_>, queue: &Queue<'_, ReadJob>) -> Result<()> {
+    /// Lists a directory and leaves out what its policy leaves out.
+    fn look_inside<'a>(&self, here: Here<'a>) -> Result<Inside<'a>> {
+        let mut unknown = Vec::new();
+        let mut children = self.list(&here.descriptor, here.path, &mut unknown)?;
+        let scope = self
+            .rules
+            .enter(&here.scope, &here.descriptor, here.path, &children)?;
+        let device = here.own.stat.st_dev;
+        let saves = |child: &Described| {
+            scope.as_ref().is_some_and(|scope| {
+                let path = join(here.path, child.name.to_bytes());
+                self.rules.saves(scope, child, &path, device)
+            })
+        };
+        children.retain(|child| saves(child) || self.totals.exclude(child));
+        let scope = scope.unwrap_or_else(|| here.scope.clone());
+        Ok(Inside {
+            here,
+            scope,
+            children,
+            unknown,
+        })
+    }
+
+    fn directory(&self, inside: Inside<'_>, queue: &Queue<'_, ReadJob>) -> Result<()> {
+        let Inside {
+            here,
+            scope,
+            children,
+            unknown,
+        } = inside;
         queue.check()?;
-        let children = self.list(&here.descriptor, here.path)?;
         let mut before = here.before.entries(self.repository, here.path)?;
         self.totals.directories.fetch_add(1, Ordering::Relaxed);
         self.totals
             .entries
             .fetch_add(children.len() as u64, Ordering::Relaxed);
-        let directory = OpenDirectory::new(here.own, here.above, children.len());
+        let directory = OpenDirectory::new(here.own, here.above, children.len() + unknown.len());
         self.top.lock().get_or_insert_with(|| directory.clone());
-        for described in children {
+        for failure in unknown {
+            self.give_up(&directory, failure, false)?;
+        }
+        for mut described in children {
             self.save_checkpoint_if_due()?;
             let path = join(here.path, described.name.to_bytes());
             let before = before.remove(described.name.to_bytes()).unwrap_or_default();
             if described.kind == EntryType::Directory {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                let child = Here {
-                    descriptor: Arc::new(open(&here.descriptor, &described.name, flags, &path)?),
-                    path: &path,
-                    own: described,
-                    above: Some(directory.clone()),
-                    before: before.directory(),
-                };
-                self.directory(child, queue)?;
-            } else if let Some(entry) = self.reuse(&described, &before, &path)? {
+                let inside = open(&here.descriptor, &described.name, flags, &path).and_then(|opened| {
+                    attributes::note(self.rules, &here.descriptor, &mut described, &path)?;
+                    self.look_inside(Here {
+                        descriptor: Arc::new(opened),
+                        path: &path,
+                        own: described,
+                        above: Some(directory.clone()),
+                        before: before.directory(),
+                        scope: scope.clone(),
+                    })
+                });
+                match inside {
+                    Ok(inside) => self.directory(inside, queue)?,
+                    Err(error) => {
+                        let _writing = self.checkpoints.writing();
+                        self.failed(&directory, &path, EntryType::Directory, error)?;
+                    }
+                }
+            } else if let Some(entry) = self.reuse(&here.descriptor, &mut described, &before, &path)? {
                 let _writing = self.checkpoints.writing();
                 self.fill(&directory, entry)?;
             } else {
@@ -157,7 +219,7 @@ impl<'run> Walk<'run> {
 
     /// The children in the order of a stored directory: directories first, each group by the bytes of the name, so that
     /// data lands in packs in the order in which it will be read back.
-    fn list(&self, directory: &OwnedFd, path: &str) -> Result<Vec<Described>> {
+    fn list(&self, directory: &OwnedFd, path: &str, unknown: &mut Vec<EntryError>) -> Result<Vec<Described>> {
         let failed = |error: rustix::io::Errno| UploaderError::entry(path, "list", error);
         let mut children = Vec::new();
         for listed in Dir::read_from(directory).map_err(failed)? {
@@ -169,6 +231,10 @@ impl<'run> Walk<'run> {
             let found = Found::look(directory, name, path)?;
             match found.kind() {
                 Some(kind) => children.push(found.into_described(kind)),
+                None if self.rules.unknown_types_fail() => unknown.push(EntryError {
+                    path: join(path, found.name.to_bytes()),
+                    error: format!("it is a {}, which no snapshot can hold", found.word()),
+                }),
                 None => self.left_out.lock().push(LeftOut {
                     path: join(path, found.name.to_bytes()),
                     what: found.word().to_owned(),
@@ -185,7 +251,8 @@ impl<'run> Walk<'run> {
     /// An earlier snapshot's entry of a file that has not changed since, if its contents are all still there.
     fn reuse(
         &self,
-        now: &Described,
+        directory: &OwnedFd,
+        now: &mut Described,
         before: &Before<DirectoryEntry>,
         path: &str,
     ) -> Result<Option<DirectoryEntry>> {
@@ -194,7 +261,8 @@ impl<'run> Walk<'run> {
         }
         let size = now.size();
         self.progress.found(size);
-        for (object, of_parent) in before.unchanged(now) {
+        let candidates: Vec<_> = before.unchanged(now).collect();
+        for (object, of_parent) in candidates {
             let reusable = self
                 .repository
                 .is_reusable(object)
@@ -202,21 +270,70 @@ impl<'run> Walk<'run> {
             if reusable {
                 self.progress.finished(size);
                 self.totals.reuse(size, of_parent);
-                return Ok(Some(now.entry(object, size)));
+                // What cannot be asked of the file makes it one that is read, and fails there.
+                let asked = attributes::note(self.rules, directory, now, path);
+                return Ok(asked.is_ok().then(|| now.entry(object, size)));
             }
         }
         Ok(None)
     }
 
+    /// An entry that could not be saved: noted and overlooked, or the end of the upload. The caller holds
+    /// [`Checkpoints::writing`].
+    fn failed(
+        &self,
+        directory: &Arc<OpenDirectory>,
+        path: &str,
+        kind: EntryType,
+        error: UploaderError,
+    ) -> Result<()> {
+        let ignored = match (&error, self.rules.tolerance(kind)) {
+            (UploaderError::Entry { .. }, Tolerance::Noted) => false,
+            (UploaderError::Entry { .. }, Tolerance::Ignored) => true,
+            _ => return Err(error),
+        };
+        let failure = EntryError {
+            path: path.to_owned(),
+            error: error.to_string(),
+        };
+        self.give_up(directory, failure, ignored)
+    }
+
+    fn give_up(&self, directory: &Arc<OpenDirectory>, failure: EntryError, ignored: bool) -> Result<()> {
+        let count = match ignored {
+            true => &self.totals.ignored_errors,
+            false => &self.totals.errors,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        self.failed.lock().push(failure.clone());
+        match directory.give_up(failure, ignored) {
+            true => self.close(directory),
+            false => Ok(()),
+        }
+    }
+
     /// Stores one file or link; runs on a worker.
     pub fn read(&self, job: ReadJob) -> Result<()> {
         self.save_checkpoint_if_due()?;
+        let (directory, path, kind) = (job.directory.clone(), job.path.clone(), job.described.kind);
+        match self.try_read(job) {
+            Err(error @ UploaderError::Entry { .. }) => {
+                let _writing = self.checkpoints.writing();
+                self.failed(&directory, &path, kind, error)
+            }
+            done => done,
+        }
+    }
+
+    /// The same; an [`UploaderError::Entry`] leaves the directory's gap open.
+    fn try_read(&self, job: ReadJob) -> Result<()> {
         let ReadJob {
             descriptor,
             path,
-            described,
+            mut described,
             directory,
         } = job;
+        attributes::note(self.rules, &descriptor, &mut described, &path)?;
         if described.kind == EntryType::Symlink {
             let target = rustix::fs::readlinkat(&*descriptor, &described.name, Vec::new())
                 .map_err(|error| UploaderError::entry(&path, "read the link", error))?;
@@ -227,10 +344,11 @@ impl<'run> Walk<'run> {
             return self.fill(&directory, described.entry(object, size));
         }
         let file = open(&*descriptor, &described.name, OFlags::RDONLY, &path)?;
+        let options = self.rules.object_options(&described);
         let unfinished = Arc::new(Unfinished {
             directory,
             described,
-            object: Mutex::new(Some(self.writer.object())),
+            object: Mutex::new(Some(self.writer.object_with(options))),
         });
         self.unfinished.lock().push(unfinished.clone());
         let copied = read::copy(
@@ -398,6 +516,27 @@ impl Totals {
         self.entries.load(Ordering::Relaxed) == 0
     }
 
+    /// Counts an entry that a policy leaves out; false, as it is not saved.
+    fn exclude(&self, entry: &Described) -> bool {
+        if entry.kind == EntryType::Directory {
+            self.excluded_directories.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.excluded_files.fetch_add(1, Ordering::Relaxed);
+            self.excluded_bytes.fetch_add(entry.size(), Ordering::Relaxed);
+        }
+        false
+    }
+
+    /// Entries that a policy left out; a directory counts once.
+    pub fn excluded(&self) -> u64 {
+        self.excluded_files.load(Ordering::Relaxed) + self.excluded_directories.load(Ordering::Relaxed)
+    }
+
+    /// Failures that a policy says to ignore.
+    pub fn ignored_errors(&self) -> u64 {
+        self.ignored_errors.load(Ordering::Relaxed)
+    }
+
     /// As a snapshot's manifest counts: `fileCount` leaves out reused files (kopia-format.md 10.1).
     pub fn stats(&self) -> SnapshotStats {
         let read_files = self.read_files.load(Ordering::Relaxed);
@@ -407,7 +546,11 @@ impl Totals {
             cached_files: self.reused_files.load(Ordering::Relaxed),
             non_cached_files: read_files,
             dir_count: self.directories.load(Ordering::Relaxed),
-            ..SnapshotStats::default()
+            excluded_total_size: self.excluded_bytes.load(Ordering::Relaxed),
+            excluded_file_count: self.excluded_files.load(Ordering::Relaxed),
+            excluded_dir_count: self.excluded_directories.load(Ordering::Relaxed),
+            ignored_error_count: self.ignored_errors(),
+            error_count: self.errors.load(Ordering::Relaxed),
         }
     }
 }

@@ -1,39 +1,88 @@
-//! Owner, mode and times of what was restored, in the order in which the kernel keeps them: a change of owner clears
-//! setuid, and a change of mode does not touch the times.
+//! Owner, mode, extended attributes and times of what was restored, in the order in which the kernel keeps them: a change of
+//! owner clears setuid and capabilities, a change of mode cuts an ACL, and neither touches the times.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use caravel_repository::DirectoryEntry;
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
 
 use crate::error::{Result, UploaderError};
+use crate::request::RestoreRules;
 
 /// Sets all attributes of an open file or directory.
-pub(crate) fn set(file: impl AsFd, entry: &DirectoryEntry, path: &str) -> Result<()> {
+pub(crate) fn set(rules: &RestoreRules, file: impl AsFd, entry: &DirectoryEntry, path: &str) -> Result<()> {
     let file = file.as_fd();
-    rustix::fs::fchown(
-        file,
-        Some(Uid::from_raw(entry.uid)),
-        Some(Gid::from_raw(entry.gid)),
-    )
-    .map_err(|error| UploaderError::entry(path, "set the owner of", error))?;
-    rustix::fs::fchmod(file, Mode::from_raw_mode(entry.mode.to_unix()))
-        .map_err(|error| UploaderError::entry(path, "set the mode of", error))?;
-    rustix::fs::futimens(file, &times(entry))
-        .map_err(|error| UploaderError::entry(path, "set the times of", error))
+    if !rules.skip_owners {
+        let (uid, gid) = owner(entry);
+        let done = rustix::fs::fchown(file, uid, gid);
+        overlook(rules, done, path, "set the owner of")?;
+    }
+    if !rules.skip_permissions {
+        let mode = Mode::from_raw_mode(entry.mode.to_unix());
+        overlook(rules, rustix::fs::fchmod(file, mode), path, "set the mode of")?;
+        for (name, value) in entry.extended_attributes() {
+            let done = rustix::fs::fsetxattr(file, name.as_str(), &value, XattrFlags::empty());
+            overlook(rules, done, path, "set an extended attribute of")?;
+        }
+    }
+    if rules.skip_times {
+        return Ok(());
+    }
+    let done = rustix::fs::futimens(file, &times(entry));
+    overlook(rules, done, path, "set the times of")
 }
 
-/// Sets what a symbolic link has: an owner and times, no mode.
-pub(crate) fn set_link(directory: impl AsFd, name: &[u8], entry: &DirectoryEntry, path: &str) -> Result<()> {
+/// Sets what a symbolic link has: an owner, extended attributes and times, no mode.
+pub(crate) fn set_link(
+    rules: &RestoreRules,
+    directory: impl AsFd,
+    name: &[u8],
+    entry: &DirectoryEntry,
+    path: &str,
+) -> Result<()> {
     let directory = directory.as_fd();
-    let (uid, gid) = (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)));
-    rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|error| UploaderError::entry(path, "set the owner of", error))?;
-    rustix::fs::utimensat(directory, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW)
-        .map_err(|error| UploaderError::entry(path, "set the times of", error))
+    if !rules.skip_owners {
+        let (uid, gid) = owner(entry);
+        let done = rustix::fs::chownat(directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW);
+        overlook(rules, done, path, "set the owner of")?;
+    }
+    if !rules.skip_permissions {
+        // There is no call for a name in an open directory; this path is one to the kernel.
+        let mut here = format!("/proc/self/fd/{}/", directory.as_raw_fd()).into_bytes();
+        here.extend_from_slice(name);
+        for (attribute, value) in entry.extended_attributes() {
+            let flags = XattrFlags::empty();
+            let done = rustix::fs::lsetxattr(here.as_slice(), attribute.as_str(), &value, flags);
+            overlook(rules, done, path, "set an extended attribute of")?;
+        }
+    }
+    if rules.skip_times {
+        return Ok(());
+    }
+    let done = rustix::fs::utimensat(directory, name, &times(entry), AtFlags::SYMLINK_NOFOLLOW);
+    overlook(rules, done, path, "set the times of")
 }
 
-fn times(entry: &DirectoryEntry) -> Timestamps {
+fn owner(entry: &DirectoryEntry) -> (Option<Uid>, Option<Gid>) {
+    (Some(Uid::from_raw(entry.uid)), Some(Gid::from_raw(entry.gid)))
+}
+
+/// A refusal is overlooked where that is allowed; nothing else is.
+fn overlook(
+    rules: &RestoreRules,
+    done: std::result::Result<(), Errno>,
+    path: &str,
+    what: &'static str,
+) -> Result<()> {
+    match done {
+        Err(Errno::PERM | Errno::ACCESS) if rules.ignore_permission_errors => Ok(()),
+        done => done.map_err(|error| UploaderError::entry(path, what, error)),
+    }
+}
+
+/// Access and modification as the kernel wants them.
+pub(crate) fn times(entry: &DirectoryEntry) -> Timestamps {
     // jiff keeps sign and magnitude together; the kernel wants nanoseconds that are never negative.
     let nanoseconds = entry.mtime.as_nanosecond();
     let seconds = nanoseconds.div_euclid(1_000_000_000);

@@ -1,12 +1,13 @@
 //! A snapshot → a mounted tree.
 //!
-//! Every file is new where it is written; holes stay holes. Directories get the modification time that was recorded for
+//! Every file is new where it is written and appears under its name when it is whole; holes stay holes. Directories get the modification time that was recorded for
 //! them (Kopia gives them the newest of what they hold, kopia-format.md 10.8). The file system is synced before this
 //! returns (`RestoreRequest::synced`), so a node that dies afterwards loses nothing.
 
 mod attributes;
 mod room;
 mod single;
+mod straight;
 mod tree;
 pub(crate) mod write;
 
@@ -43,6 +44,7 @@ pub(crate) fn restore(
         sparse: request.sparse,
         parallel_files: request.parallel_files,
         synced: request.synced,
+        rules: request.rules,
     };
     directory(repository, root, &request, progress, cancel)
 }
@@ -83,16 +85,22 @@ fn directory(
         progress,
         cancel,
         hole_bytes: hole_bytes(request.sparse),
-        late: Mutex::new(None),
+        rules: request.rules,
+        unfinished: write::Unfinished::new(repository.environment()),
+        late: Mutex::default(),
+        failed: Mutex::default(),
     };
+    let mut links = tree::Links::default();
     let workers = job::workers(repository, request.parallel_files);
     job::run(
         workers,
         cancel,
-        |queue| tree.walk(target, root, queue),
+        |queue| tree.walk(target, root, queue, &mut links),
         |job| tree.write(job),
     )?;
-    if let Some(error) = tree.late.into_inner() {
+    tree.link_all(links)?;
+    let tree::Tree { late, failed, .. } = tree;
+    if let Some(error) = late.into_inner() {
         return Err(error);
     }
     if request.synced {
@@ -100,6 +108,11 @@ fn directory(
     }
     Ok(RestoreOutcome {
         total_bytes: progress.bytes_done(),
+        failed: {
+            let mut failed = failed.into_inner();
+            failed.sort_by(|a, b| a.path.cmp(&b.path));
+            failed
+        },
     })
 }
 

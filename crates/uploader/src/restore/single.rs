@@ -11,9 +11,6 @@ use crate::error::{Result, UploaderError};
 use crate::progress::{CancelToken, Progress};
 use crate::request::{EntryRestoreRequest, RestoreOutcome};
 
-/// Longer names than this leave no room for the ending of the unfinished file (255 bytes are a name's limit).
-const NAME_BYTES: usize = 240;
-
 pub(crate) fn restore(
     repository: &Repository,
     entry: &DirectoryEntry,
@@ -37,11 +34,13 @@ pub(crate) fn restore(
         .open_object(entry.object)
         .map_err(|error| UploaderError::repository(format!("opening `{path}` of the snapshot"), error))?;
     if entry.kind == EntryType::Symlink {
-        write::symlink(&folder, name.as_bytes(), entry, reader, &path)?;
-        return Ok(RestoreOutcome { total_bytes: 0 });
+        write::symlink(&request.rules, &folder, name.as_bytes(), entry, reader, &path)?;
+        return Ok(RestoreOutcome::default());
     }
-    let mut unfinished = name.as_bytes()[..name.len().min(NAME_BYTES)].to_vec();
-    unfinished.extend_from_slice(b".restoring");
+    if !write::makes_way(&request.rules, &folder, name.as_bytes(), entry, &path)? {
+        return Ok(RestoreOutcome::default());
+    }
+    let unfinished = write::Unfinished::new(repository.environment()).name();
     let run = write::Run {
         path: &path,
         progress,
@@ -57,15 +56,17 @@ pub(crate) fn restore(
                 entry.size
             )));
         }
-        attributes::set(&file, entry, &path)?;
+        attributes::set(&request.rules, &file, entry, &path)?;
         rustix::fs::fsync(&file).map_err(|error| UploaderError::entry(&path, "sync", error))?;
-        rustix::fs::renameat(&folder, unfinished.as_slice(), &folder, name)
-            .map_err(|error| UploaderError::entry(&path, "rename", error))?;
+        write::take_name(&folder, &unfinished, name.as_bytes(), &path)?;
         Ok(written)
     })();
     let total_bytes = written.inspect_err(|_| {
         // What is left of it is of no use; that it cannot be removed changes nothing about the failure.
         let _ = rustix::fs::unlinkat(&folder, unfinished.as_slice(), AtFlags::empty());
     })?;
-    Ok(RestoreOutcome { total_bytes })
+    Ok(RestoreOutcome {
+        total_bytes,
+        failed: Vec::new(),
+    })
 }

@@ -3,12 +3,13 @@
 //! Nothing is ever opened by a path of more than one name: every name is checked, then created relative to its open
 //! directory without following a link, so no entry can land outside the target.
 
+use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use caravel_repository::{DirectoryEntry, EntryType, ObjectId, Repository};
+use caravel_repository::{DirectoryEntry, EntryError, EntryType, ObjectId, ObjectReader, Repository};
 use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes;
@@ -17,6 +18,7 @@ use crate::error::{Result, UploaderError};
 use crate::filesystem::entry::join;
 use crate::job::Queue;
 use crate::progress::{CancelToken, Progress};
+use crate::request::RestoreRules;
 
 /// Everything that the threads of one restore share.
 pub(crate) struct Tree<'run> {
@@ -25,6 +27,10 @@ pub(crate) struct Tree<'run> {
     pub cancel: &'run CancelToken,
     /// Runs of zeros of at least this many bytes become holes.
     pub hole_bytes: usize,
+    pub rules: RestoreRules,
+    pub unfinished: write::Unfinished,
+    /// What could not be restored, where the others go on.
+    pub failed: Mutex<Vec<EntryError>>,
     /// The first directory whose attributes could not be set, noted when its last holder let go of it.
     pub late: Mutex<Option<UploaderError>>,
 }
@@ -35,6 +41,7 @@ pub(crate) struct Made<'run> {
     descriptor: OwnedFd,
     entry: DirectoryEntry,
     path: String,
+    rules: RestoreRules,
     late: &'run Mutex<Option<UploaderError>>,
     /// Keeps the directory above unfinished until this one is.
     _above: Option<Arc<Made<'run>>>,
@@ -42,9 +49,33 @@ pub(crate) struct Made<'run> {
 
 impl Drop for Made<'_> {
     fn drop(&mut self) {
-        if let Err(error) = attributes::set(&self.descriptor, &self.entry, &self.path) {
+        if let Err(error) = attributes::set(&self.rules, &self.descriptor, &self.entry, &self.path) {
             self.late.lock().get_or_insert(error);
         }
+    }
+}
+
+/// Files under several names (kept on request): the first name is written as any file, the others are made names of it
+/// when everything else is done. They hold their directories, whose times are set afterwards.
+#[derive(Default)]
+pub(crate) struct Links<'run> {
+    first: HashMap<Box<str>, (Arc<Made<'run>>, Vec<u8>)>,
+    others: Vec<WriteJob<'run>>,
+}
+
+impl<'run> Links<'run> {
+    /// The job, unless it is another name of a file that is written already.
+    fn first_name(&mut self, job: WriteJob<'run>) -> Option<WriteJob<'run>> {
+        let Some(id) = &job.entry.hard_link else {
+            return Some(job);
+        };
+        if self.first.contains_key(id) {
+            self.others.push(job);
+            return None;
+        }
+        let named = (job.directory.clone(), job.name.clone());
+        self.first.insert(id.clone(), named);
+        Some(job)
     }
 }
 
@@ -63,16 +94,32 @@ impl Tree<'_> {
         root: OwnedFd,
         entry: DirectoryEntry,
         queue: &Queue<'_, WriteJob<'tree>>,
+        links: &mut Links<'tree>,
     ) -> Result<()> {
         let object = entry.object;
         let made = Made {
             descriptor: root,
             entry,
             path: String::new(),
+            rules: self.rules,
             late: &self.late,
             _above: None,
         };
-        self.children(&Arc::new(made), object, queue)
+        self.children(&Arc::new(made), object, queue, links)
+    }
+
+    /// A failure, or the note of one where the others go on.
+    fn tolerate(&self, path: &str, done: Result<()>) -> Result<()> {
+        match done {
+            Err(error) if self.rules.ignore_errors && !matches!(error, UploaderError::Canceled) => {
+                self.failed.lock().push(EntryError {
+                    path: path.to_owned(),
+                    error: error.to_string(),
+                });
+                Ok(())
+            }
+            done => done,
+        }
     }
 
     fn children<'tree>(
@@ -80,6 +127,7 @@ impl Tree<'_> {
         directory: &Arc<Made<'tree>>,
         object: ObjectId,
         queue: &Queue<'_, WriteJob<'tree>>,
+        links: &mut Links<'tree>,
     ) -> Result<()> {
         queue.check()?;
         let listed = self.repository.read_directory(object).map_err(|error| {
@@ -87,27 +135,42 @@ impl Tree<'_> {
                 format!("reading directory `{}` of the snapshot", directory.path),
                 error,
             )
-        })?;
-        for entry in listed.entries {
+        });
+        if self.rules.resume {
+            self.unfinished.clear(&directory.descriptor, &directory.path)?;
+        }
+        let entries = match listed {
+            Ok(listed) => listed.entries,
+            Err(error) => return self.tolerate(&directory.path, Err(error)),
+        };
+        for entry in entries {
             let name = entry.file_name();
             let path = join(&directory.path, &name);
-            check_name(&name, &path)?;
+            if let Err(error) = check_name(&name, &path) {
+                self.tolerate(&path, Err(error))?;
+                continue;
+            }
             match entry.kind {
                 EntryType::Directory => {
                     let object = entry.object;
-                    let child = self.make(directory, &name, entry, path)?;
-                    self.children(&Arc::new(child), object, queue)?;
+                    match self.make(directory, &name, entry, path.clone()) {
+                        Ok(child) => self.children(&Arc::new(child), object, queue, links)?,
+                        Err(error) => self.tolerate(&path, Err(error))?,
+                    }
                 }
                 EntryType::File | EntryType::Symlink => {
                     if entry.kind == EntryType::File {
                         self.progress.found(entry.size);
                     }
-                    queue.add(WriteJob {
+                    let job = WriteJob {
                         directory: directory.clone(),
                         name,
                         entry,
                         path,
-                    })?;
+                    };
+                    if let Some(job) = links.first_name(job) {
+                        queue.add(job)?;
+                    }
                 }
             }
         }
@@ -128,6 +191,12 @@ impl Tree<'_> {
             Ok(()) | Err(Errno::EXIST) => rustix::fs::openat(&above.descriptor, name, flags, Mode::empty()),
             Err(error) => return Err(UploaderError::entry(&path, "create directory", error)),
         };
+        if created == Err(Errno::EXIST) && !self.rules.overwrite_directories {
+            let holds_something = opened.as_ref().is_ok_and(|opened| !is_empty(opened));
+            if holds_something {
+                return Err(UploaderError::entry(&path, "restore into", Errno::NOTEMPTY));
+            }
+        }
         let descriptor = match opened {
             Err(Errno::NOTDIR | Errno::LOOP) => {
                 rustix::fs::unlinkat(&above.descriptor, name, AtFlags::empty())
@@ -141,6 +210,7 @@ impl Tree<'_> {
             descriptor,
             entry,
             path,
+            rules: self.rules,
             late: &self.late,
             _above: Some(above.clone()),
         })
@@ -148,11 +218,43 @@ impl Tree<'_> {
 
     /// Writes one file or link; runs on a worker.
     pub fn write(&self, job: WriteJob<'_>) -> Result<()> {
+        self.tolerate(&job.path, self.try_write(&job))
+    }
+
+    /// Makes the other names of files that are one, when all files are written.
+    pub fn link_all(&self, links: Links<'_>) -> Result<()> {
+        let Links { first, others } = links;
+        for job in others {
+            let one = job.entry.hard_link.as_ref().and_then(|id| first.get(id));
+            let done = one.map_or(Ok(()), |(directory, name)| self.link(directory, name, &job));
+            self.tolerate(&job.path, done)?;
+        }
+        Ok(())
+    }
+
+    fn link(&self, directory: &Made<'_>, name: &[u8], job: &WriteJob<'_>) -> Result<()> {
+        let here = &job.directory.descriptor;
+        if !write::makes_way(&self.rules, here, &job.name, &job.entry, &job.path)? {
+            return Ok(());
+        }
+        let unfinished = self.unfinished.name();
+        let flags = AtFlags::empty();
+        rustix::fs::linkat(&directory.descriptor, name, here, unfinished.as_slice(), flags)
+            .map_err(|error| UploaderError::entry(&job.path, "make another name for a file as", error))?;
+        write::take_name(here, &unfinished, &job.name, &job.path)?;
+        // Where both names are of one file already, the kernel leaves both.
+        let _ = rustix::fs::unlinkat(here, unfinished.as_slice(), flags);
+        self.progress.finished(job.entry.size);
+        Ok(())
+    }
+
+    fn try_write(&self, job: &WriteJob<'_>) -> Result<()> {
         let reader = self.repository.open_object(job.entry.object).map_err(|error| {
             UploaderError::repository(format!("opening `{}` of the snapshot", job.path), error)
         })?;
         if job.entry.kind == EntryType::Symlink {
             return write::symlink(
+                &self.rules,
                 &job.directory.descriptor,
                 &job.name,
                 &job.entry,
@@ -160,7 +262,22 @@ impl Tree<'_> {
                 &job.path,
             );
         }
-        let file = write::create(&job.directory.descriptor, &job.name, &job.path)?;
+        let directory = &job.directory.descriptor;
+        if !write::makes_way(&self.rules, directory, &job.name, &job.entry, &job.path)? {
+            self.progress.finished(job.entry.size);
+            return Ok(());
+        }
+        let unfinished = self.unfinished.name();
+        self.fill(job, &unfinished, reader).inspect_err(|_| {
+            // What is left of it is of no use; that it cannot be removed changes nothing about the failure.
+            let _ = rustix::fs::unlinkat(directory, unfinished.as_slice(), AtFlags::empty());
+        })
+    }
+
+    /// Writes a file under the name that it has until it is whole, then gives it its own.
+    fn fill(&self, job: &WriteJob<'_>, unfinished: &[u8], reader: ObjectReader<'_>) -> Result<()> {
+        let directory = &job.directory.descriptor;
+        let file = write::create(directory, unfinished, &job.path)?;
         let run = write::Run {
             path: &job.path,
             progress: self.progress,
@@ -174,8 +291,18 @@ impl Tree<'_> {
                 job.path, job.entry.size
             )));
         }
-        attributes::set(&file, &job.entry, &job.path)
+        attributes::set(&self.rules, &file, &job.entry, &job.path)?;
+        write::take_name(directory, unfinished, &job.name, &job.path)
     }
+}
+
+fn is_empty(directory: &OwnedFd) -> bool {
+    let listed = Dir::read_from(directory);
+    listed.is_ok_and(|listed| {
+        listed
+            .flatten()
+            .all(|entry| matches!(entry.file_name().to_bytes(), b"." | b".."))
+    })
 }
 
 /// A name may be one step down and nothing else.

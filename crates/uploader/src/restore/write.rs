@@ -1,26 +1,118 @@
 //! One file's bytes out of the repository: data by writing, long runs of zeros by not writing.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use caravel_repository::{DirectoryEntry, ObjectReader, RepositoryError};
-use rustix::fs::{AtFlags, Mode, OFlags};
+use caravel_repository::{DirectoryEntry, EntryType, Environment, FileMode, ObjectReader, RepositoryError};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attributes;
+use super::straight::{self, Output};
 use crate::error::{Result, UploaderError};
 use crate::progress::{CancelToken, Progress};
+use crate::request::RestoreRules;
 
 /// The longest link target that Linux has.
 const LINK_BYTES: u64 = 4096;
+/// How the names of files begin that are not whole yet.
+const UNFINISHED: &str = ".restoring.";
 
-/// Creates a file of size zero in `directory`. What stands in its place and is not a file is removed; a file keeps its
-/// name but loses its content, and other names of it (hard links) keep theirs.
+/// Names for files that are not whole yet, of this run alone: what an earlier run left behind may be in the snapshot, and
+/// must not meet what this one is writing.
+pub(crate) struct Unfinished {
+    beginning: String,
+    next: AtomicU64,
+}
+
+impl Unfinished {
+    pub fn new(environment: &Environment) -> Self {
+        let mut token = [0; 16];
+        environment.randomness.fill(&mut token);
+        Self {
+            beginning: format!("{UNFINISHED}{:032x}.", u128::from_be_bytes(token)),
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// The next one.
+    pub fn name(&self) -> Vec<u8> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("{}{number}", self.beginning).into_bytes()
+    }
+
+    /// Removes what a run that was killed left in a directory.
+    pub fn clear(&self, directory: &OwnedFd, path: &str) -> Result<()> {
+        let failed = |error| UploaderError::entry(path, "list", error);
+        for listed in Dir::read_from(directory).map_err(failed)? {
+            let listed = listed.map_err(failed)?;
+            let name = listed.file_name().to_bytes();
+            let of_another_run = name.starts_with(UNFINISHED.as_bytes())
+                && name.len() > self.beginning.len()
+                && name.get(self.beginning.len() - 1) == Some(&b'.')
+                && !name.starts_with(self.beginning.as_bytes());
+            if of_another_run {
+                rustix::fs::unlinkat(directory, name, AtFlags::empty())
+                    .map_err(|error| UploaderError::entry(path, "remove an unfinished file in", error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives a whole file its name, in place of what has it.
+pub(crate) fn take_name(directory: impl AsFd, unfinished: &[u8], name: &[u8], path: &str) -> Result<()> {
+    let directory = directory.as_fd();
+    rustix::fs::renameat(directory, unfinished, directory, name)
+        .map_err(|error| UploaderError::entry(path, "replace", error))
+}
+
+/// Whether an entry is to be written: false when what is there stays.
+///
+/// Errors: something is there that must not be replaced.
+pub(crate) fn makes_way(
+    rules: &RestoreRules,
+    directory: impl AsFd,
+    name: &[u8],
+    entry: &DirectoryEntry,
+    path: &str,
+) -> Result<bool> {
+    if *rules == RestoreRules::default() {
+        return Ok(true);
+    }
+    let there = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(there) => there,
+        Err(Errno::NOENT) => return Ok(true),
+        Err(error) => return Err(UploaderError::entry(path, "look at", error)),
+    };
+    let is_file = FileType::from_raw_mode(there.st_mode) == FileType::RegularFile;
+    if rules.skip_existing || (rules.resume && is_file && is_done(&there, entry)) {
+        return Ok(false);
+    }
+    let may = match FileType::from_raw_mode(there.st_mode) {
+        FileType::Symlink => rules.overwrite_symlinks,
+        _ => rules.overwrite_files,
+    };
+    match may || rules.resume {
+        true => Ok(true),
+        false => Err(UploaderError::entry(path, "replace", Errno::EXIST)),
+    }
+}
+
+/// Whether a file is what an entry says, as far as its attributes tell: they are set before it gets its name.
+fn is_done(there: &Stat, entry: &DirectoryEntry) -> bool {
+    let times = attributes::times(entry).last_modification;
+    let nanoseconds = i64::try_from(there.st_mtime_nsec).unwrap_or(-1);
+    entry.kind == EntryType::File
+        && u64::try_from(there.st_size) == Ok(entry.size)
+        && (there.st_mtime, nanoseconds) == (times.tv_sec, times.tv_nsec)
+        && FileMode::from_unix(there.st_mode) == entry.mode
+        && (there.st_uid, there.st_gid) == (entry.uid, entry.gid)
+}
+
+/// Creates a file of size zero in `directory`, where there is nothing of that name.
 pub(crate) fn create(directory: impl AsFd, name: &[u8], path: &str) -> Result<OwnedFd> {
     let directory = directory.as_fd();
-    match rustix::fs::unlinkat(directory, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(UploaderError::entry(path, "replace", error)),
-    }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     rustix::fs::openat(directory, name, flags, Mode::RUSR | Mode::WUSR)
         .map_err(|error| UploaderError::entry(path, "create", error))
@@ -28,6 +120,7 @@ pub(crate) fn create(directory: impl AsFd, name: &[u8], path: &str) -> Result<Ow
 
 /// Makes a symbolic link with its owner and times.
 pub(crate) fn symlink(
+    rules: &RestoreRules,
     directory: impl AsFd,
     name: &[u8],
     entry: &DirectoryEntry,
@@ -35,6 +128,9 @@ pub(crate) fn symlink(
     path: &str,
 ) -> Result<()> {
     let directory = directory.as_fd();
+    if !makes_way(rules, directory, name, entry, path)? {
+        return Ok(());
+    }
     let target = reader
         .read_to_end(LINK_BYTES)
         .map_err(|error| reading(path, error))?;
@@ -44,7 +140,7 @@ pub(crate) fn symlink(
     }
     rustix::fs::symlinkat(target.as_slice(), directory, name)
         .map_err(|error| UploaderError::entry(path, "create the link", error))?;
-    attributes::set_link(directory, name, entry, path)
+    attributes::set_link(rules, directory, name, entry, path)
 }
 
 /// What one copy needs to know besides its two ends.
@@ -59,11 +155,13 @@ impl Run<'_> {
     /// Copies everything into an empty file and returns how much that was.
     pub fn copy(&self, mut reader: ObjectReader<'_>, file: &OwnedFd) -> Result<u64> {
         let mut position = 0;
+        let mut output = Output::new(file, reader.length());
         while let Some(piece) = self.next(&mut reader)? {
-            self.write_data(file, &piece, position)?;
+            self.write_data(&mut output, &piece, position)?;
             position += piece.len() as u64;
             self.progress.finished(piece.len() as u64);
         }
+        output.finish().map_err(|error| self.writing(error))?;
         // A hole at the end has to be said; writing would have extended the file.
         rustix::fs::ftruncate(file, position)
             .map_err(|error| UploaderError::entry(self.path, "extend", error))?;
@@ -74,7 +172,7 @@ impl Run<'_> {
     pub fn overwrite(&self, mut reader: ObjectReader<'_>, device: &OwnedFd) -> Result<u64> {
         let mut position = 0;
         while let Some(piece) = self.next(&mut reader)? {
-            self.write_all(device, &piece, position)?;
+            straight::write_all(device, &piece, position).map_err(|error| self.writing(error))?;
             position += piece.len() as u64;
             self.progress.finished(piece.len() as u64);
         }
@@ -89,7 +187,7 @@ impl Run<'_> {
     }
 
     /// Writes the pieces of `data` that are not zeros, in steps of `hole_bytes`; neighbours go out together.
-    fn write_data(&self, file: &OwnedFd, data: &[u8], position: u64) -> Result<()> {
+    fn write_data(&self, output: &mut Output<'_>, data: &[u8], position: u64) -> Result<()> {
         let mut start = 0;
         while start < data.len() {
             let zeros = data[start..]
@@ -102,23 +200,16 @@ impl Run<'_> {
                 .take_while(|piece| !is_zero(piece))
                 .count();
             let end = (start + pieces * self.hole_bytes).min(data.len());
-            self.write_all(file, &data[start..end], position + start as u64)?;
+            output
+                .write(&data[start..end], position + start as u64)
+                .map_err(|error| self.writing(error))?;
             start = end;
         }
         Ok(())
     }
 
-    fn write_all(&self, file: &OwnedFd, mut data: &[u8], mut position: u64) -> Result<()> {
-        while !data.is_empty() {
-            let written = match rustix::io::pwrite(file, data, position) {
-                Ok(written) => written,
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(UploaderError::entry(self.path, "write", error)),
-            };
-            data = &data[written..];
-            position += written as u64;
-        }
-        Ok(())
+    fn writing(&self, error: Errno) -> UploaderError {
+        UploaderError::entry(self.path, "write", error)
     }
 }
 

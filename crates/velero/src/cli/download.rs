@@ -57,6 +57,15 @@ enum Missing {
     Failure(Failure),
 }
 
+impl Missing {
+    fn failure(self, kind: &DownloadTargetKind, name: &str) -> Failure {
+        match self {
+            Self::NotFound => Failure::new(format!("the backup location holds no {kind} of {name}")),
+            Self::Failure(failure) => failure,
+        }
+    }
+}
+
 impl Downloader {
     /// A downloader that trusts the public roots, `SSL_CERT_FILE`, `--cacert` (or the client configuration's
     /// `cacert`), and else the location's own certificates.
@@ -80,14 +89,18 @@ impl Downloader {
         })
     }
 
+    /// The file as it lies in the bucket.
+    pub async fn zipped(&self, kind: DownloadTargetKind, name: &str) -> Outcome<Vec<u8>> {
+        self.fetch_zipped(kind.clone(), name)
+            .await
+            .map_err(|missing| missing.failure(&kind, name))
+    }
+
     /// The file's content, unzipped.
     pub async fn bytes(&self, kind: DownloadTargetKind, name: &str) -> Outcome<Vec<u8>> {
         self.fetch(kind.clone(), name)
             .await
-            .map_err(|missing| match missing {
-                Missing::NotFound => Failure::new(format!("the backup location holds no {kind} of {name}")),
-                Missing::Failure(failure) => failure,
-            })
+            .map_err(|missing| missing.failure(&kind, name))
     }
 
     /// The file as JSON; a file that is not there is `Absent`.
@@ -103,6 +116,15 @@ impl Downloader {
     }
 
     async fn fetch(&self, kind: DownloadTargetKind, name: &str) -> Result<Vec<u8>, Missing> {
+        let body = self.fetch_zipped(kind.clone(), name).await?;
+        unzip(&body).map_err(|error| {
+            Missing::Failure(Failure::new(format!(
+                "downloading {kind} of {name}: unzipping it: {error}"
+            )))
+        })
+    }
+
+    async fn fetch_zipped(&self, kind: DownloadTargetKind, name: &str) -> Result<Vec<u8>, Missing> {
         let url = self
             .signed_url(kind.clone(), name)
             .await
@@ -118,8 +140,7 @@ impl Downloader {
             return Err(Missing::NotFound);
         }
         let response = response.error_for_status().map_err(failed)?;
-        let body = response.bytes().await.map_err(failed)?;
-        unzip(&body).map_err(|error| Missing::Failure(Failure::new(format!("{what}: unzipping it: {error}"))))
+        Ok(response.bytes().await.map_err(failed)?.to_vec())
     }
 
     async fn signed_url(&self, kind: DownloadTargetKind, name: &str) -> Outcome<String> {

@@ -92,6 +92,24 @@ pub fn label_selector(text: &str) -> Result<LabelSelector, String> {
     })
 }
 
+/// `app=shop or app=web` as selectors; none when the text is empty.
+pub fn or_selectors(text: &str) -> Result<Vec<LabelSelector>, String> {
+    let parts = text.split(" or ").map(str::trim).filter(|part| !part.is_empty());
+    parts.map(label_selector).collect()
+}
+
+/// `pods=ns1/a,ns1/b;persistentvolumes=pv1`: kind → names in their order.
+pub fn ordered_resources(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut orders = BTreeMap::new();
+    for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
+        let (kind, names) = entry
+            .split_once('=')
+            .ok_or_else(|| format!("invalid OrderedResources '{entry}': it is not kind=name,name"))?;
+        orders.insert(kind.trim().to_owned(), names.trim().to_owned());
+    }
+    Ok(orders)
+}
+
 fn expression(key: &str, operator: &str, values: Option<Vec<String>>) -> LabelSelectorRequirement {
     LabelSelectorRequirement {
         key: key.trim().to_owned(),
@@ -196,6 +214,16 @@ mod tests {
         assert_eq!(read["tags"], "a=b,c=d");
         assert_eq!(read["region"], "us-east-1");
         assert!(map(&["region".into()]).unwrap_err().contains("not key=value"));
+    }
+
+    #[test]
+    fn orders_and_alternatives_are_read() {
+        let orders = ordered_resources("pods=ns1/a,ns1/b;persistentvolumes=pv1").unwrap();
+        assert_eq!(orders["pods"], "ns1/a,ns1/b");
+        assert_eq!(orders["persistentvolumes"], "pv1");
+        assert!(ordered_resources("pods").is_err());
+        assert_eq!(or_selectors("app=shop or app=web").unwrap().len(), 2);
+        assert!(or_selectors("").unwrap().is_empty());
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! Exit codes: 0 done · 1 failed · 2 the command line is wrong, or asks for what this version does not have yet.
 
 mod backup;
+mod backup_location;
+mod cancel;
 pub(crate) mod connection;
 mod describe;
 mod download;
@@ -19,8 +21,11 @@ mod not_yet;
 pub(crate) mod output;
 mod repo;
 mod restore;
+mod schedule;
+mod select;
 mod tab_writer;
 mod velero_commands;
+mod verb_first;
 pub(crate) mod version;
 
 #[cfg(test)]
@@ -56,6 +61,21 @@ enum Command {
     /// Work with backups.
     #[command(subcommand)]
     Backup(backup::Verb),
+    /// Work with backup storage locations.
+    #[command(subcommand)]
+    BackupLocation(backup_location::Verb),
+    /// Create a backup, restore, schedule or location.
+    #[command(subcommand)]
+    Create(verb_first::Create),
+    /// Delete backups, restores, schedules or locations.
+    #[command(subcommand)]
+    Delete(verb_first::Delete),
+    /// Describe backups, restores or schedules.
+    #[command(subcommand)]
+    Describe(verb_first::Describe),
+    /// Get backups, restores, schedules or locations.
+    #[command(subcommand)]
+    Get(verb_first::Get),
     Install(Box<install::Args>),
     Kopia(Box<caravel_repository_cli::Args>),
     /// Work with backup repositories.
@@ -64,6 +84,9 @@ enum Command {
     /// Work with restores.
     #[command(subcommand)]
     Restore(restore::Verb),
+    /// Work with schedules.
+    #[command(subcommand)]
+    Schedule(schedule::Verb),
     #[cfg(feature = "sandbox")]
     Sandbox(crate::sandbox::Args),
     /// Not in this build: a cluster in this process.
@@ -122,10 +145,16 @@ async fn run_verb(cli: Cli) -> Outcome {
     let global = &cli.global;
     match cli.command {
         Command::Backup(verb) => backup::run(verb, global).await,
+        Command::BackupLocation(verb) => backup_location::run(verb, global).await,
+        Command::Create(noun) => noun.run(global).await,
+        Command::Delete(noun) => noun.run(global).await,
+        Command::Describe(noun) => noun.run(global).await,
+        Command::Get(noun) => noun.run(global).await,
         Command::Install(args) => install::run(&args, global).await,
         Command::Kopia(args) => kopia::run(*args).await,
         Command::Repo(verb) => repo::run(verb, global).await,
         Command::Restore(verb) => restore::run(verb, global).await,
+        Command::Schedule(verb) => schedule::run(verb, global).await,
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => crate::sandbox::run(&args, global).await,
         #[cfg(not(feature = "sandbox"))]
@@ -143,10 +172,26 @@ async fn run_verb(cli: Cli) -> Outcome {
 /// Runs what somebody types, against a cluster of this process.
 #[cfg(feature = "sandbox")]
 pub async fn run_typed(line: &str, cluster: Client) -> Outcome {
-    let args = line.split_whitespace();
-    let mut cli = Cli::try_parse_from(args).map_err(|error| Failure::usage(format!("{line}: {error}")))?;
+    let mut cli =
+        Cli::try_parse_from(words_of(line)).map_err(|error| Failure::usage(format!("{line}: {error}")))?;
     cli.global.own_cluster = Some(OwnCluster(cluster));
     dispatch(cli).await
+}
+
+/// The words of a line, as a shell sees them; double quotes keep blanks together.
+#[cfg(feature = "sandbox")]
+fn words_of(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
+    for letter in line.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(std::mem::take(&mut word)),
+            letter => word.push(letter),
+        }
+    }
+    words.push(word);
+    words.retain(|word| !word.is_empty());
+    words
 }
 
 /// Runs what a container of our image runs, as a task. An error is the exit code, and what the container says then.

@@ -13,11 +13,8 @@ pub fn explain(args: &[String], error: &clap::Error) -> Option<String> {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let known = COMMANDS.iter().any(|(command, _)| *command == path);
-            (known && !path.is_empty()).then(|| {
-                let instead =
-                    noun_first(&path).map_or_else(String::new, |other| format!("; use `velero {other}`"));
-                format!("velero {path}: this version does not have this command yet{instead}")
-            })
+            (known && !path.is_empty())
+                .then(|| format!("velero {path}: this version does not have this command yet"))
         }
         ErrorKind::UnknownArgument => {
             let Some(ContextValue::String(refused)) = error.get(ContextKind::InvalidArg) else {
@@ -81,17 +78,4 @@ fn other_spellings(word: &str) -> impl Iterator<Item = &str> {
             None
         }
     })
-}
-
-/// `get backups` → `backup get`, where that exists here.
-fn noun_first(path: &str) -> Option<String> {
-    let (verb, noun) = path.split_once(' ')?;
-    let noun = ALIASES
-        .iter()
-        .find_map(|(one, many)| (noun == *many || noun == *one).then_some(*one))?;
-    let has_it = matches!(
-        (noun, verb),
-        ("backup" | "restore", "create" | "get" | "describe" | "logs")
-    );
-    has_it.then(|| format!("{noun} {verb}"))
 }

@@ -148,6 +148,17 @@ pub fn bytes_below(folder: &Path) -> u64 {
         .sum()
 }
 
+/// How many files lie below a folder; one that is not there has none.
+pub fn files_below(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => files_below(&entry.path()),
+            _ => 1,
+        })
+        .sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,6 +78,11 @@ impl ObjectStore {
         std::fs::read_to_string(&self.credentials_file).unwrap()
     }
 
+    /// How many objects lie below this folder of the bucket.
+    pub fn names_below(&self, folder: &str) -> usize {
+        folder::files_below(&self.bucket.join(folder))
+    }
+
     /// Bytes of all objects in the bucket.
     pub fn bytes(&self) -> u64 {
         folder::bytes_below(&self.bucket)

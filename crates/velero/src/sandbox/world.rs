@@ -24,6 +24,8 @@ pub struct World {
     pub sandbox: Sandbox,
     pub objects: ObjectStore,
     pub shop: Shop,
+    /// Of the shop.
+    pub size: Size,
     /// Where the folder stays.
     keeper: Option<Keeper>,
     pub folder: Folder,
@@ -34,11 +36,25 @@ pub struct World {
 impl World {
     /// Starts a cluster of so many nodes, as it was saved in the folder if it was, and waits until Velero runs in it.
     pub async fn start(folder: Folder, size: Size, saved: Option<Saved>, nodes: usize) -> Outcome<Self> {
+        let objects = serve(&folder).await?;
+        Self::over(folder, objects, size, saved, nodes).await
+    }
+
+    /// Another cluster of one node, whose Velero has the same bucket.
+    pub async fn beside(other: &Self, folder: Folder) -> Outcome<Self> {
+        let objects = serve(&other.folder).await?;
+        Self::over(folder, objects, other.size, None, 1).await
+    }
+
+    async fn over(
+        folder: Folder,
+        objects: ObjectStore,
+        size: Size,
+        saved: Option<Saved>,
+        nodes: usize,
+    ) -> Outcome<Self> {
         container_log::start();
         let shop = Shop::new(size);
-        let objects = ObjectStore::start(&folder.path().join("object-store"))
-            .await
-            .map_err(|error| Failure::new(format!("starting the object store: {error:#}")))?;
         let mut cluster = Sandbox::builder()
             .nodes(nodes)
             .folder(folder.path().join("cluster"))
@@ -61,6 +77,7 @@ impl World {
             sandbox,
             objects,
             shop,
+            size,
             keeper,
             folder,
             spoil: false,
@@ -82,6 +99,13 @@ impl World {
             None => Ok(()),
         }
     }
+}
+
+/// The object store of a sandbox's folder.
+async fn serve(folder: &Folder) -> Outcome<ObjectStore> {
+    ObjectStore::start(&folder.path().join("object-store"))
+        .await
+        .map_err(|error| Failure::new(format!("starting the object store: {error:#}")))
 }
 
 /// `velero install --provider aws --bucket backups …`.

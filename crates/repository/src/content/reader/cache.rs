@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 
-/// Kept in memory, in bytes: four full packs and some.
-const CAPACITY: usize = 96 << 20;
+/// Kept in memory, in bytes: two full packs and some.
+const CAPACITY: usize = 48 << 20;
 
 /// A pack, and where in it a kept stretch starts.
 type Key = (Arc<str>, u64);
@@ -115,7 +115,7 @@ mod tests {
             let mut fetched = false;
             let fetch = || {
                 fetched = true;
-                Ok(Bytes::from(vec![0; 40 << 20]))
+                Ok(Bytes::from(vec![0; 20 << 20]))
             };
             cache.get(&pack, start, fetch).unwrap();
             fetched

@@ -19,8 +19,8 @@ use crate::{content::reader::ContentReader, error::Result, object::ObjectId};
 pub(super) const DEPTH: usize = 4;
 /// Shorter objects are not worth a thread.
 pub(super) const FROM_BYTES: u64 = 16 << 20;
-/// Contents in flight for all objects together: bounds memory to 64 MiB whatever the number of readers.
-const IN_FLIGHT: usize = 8;
+/// Contents in flight for all objects together: bounds memory to 32 MiB whatever the number of readers.
+const IN_FLIGHT: usize = 4;
 
 /// Counts the contents in flight of one repository.
 #[derive(Debug, Default)]
@@ -75,6 +75,11 @@ impl Ahead {
             })
         });
         self.queue.push_back((location, reading));
+    }
+
+    /// The location that comes first.
+    pub fn front(&self) -> Option<&Location> {
+        self.queue.front().map(|(location, _)| location)
     }
 
     /// The first location, and its bytes if they were read ahead.

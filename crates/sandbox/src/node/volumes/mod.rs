@@ -9,6 +9,7 @@ mod files;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{
@@ -28,6 +29,20 @@ pub trait Volumes: Send + Sync + 'static {
 
     /// The pod does not use it any more. Idempotent.
     async fn unpublish(&self, handle: &str, on: &OnPod<'_>) -> Result<(), String>;
+}
+
+/// A volume that a driver does not take back is tried again after this, doubled each time up to a kubelet's longest wait.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(122);
+
+/// Gives a volume back, however often the driver refuses: while it is published nobody can delete it.
+pub(super) async fn give_back(volumes: &dyn Volumes, handle: &str, on: &OnPod<'_>) {
+    let mut wait = FIRST_WAIT;
+    while let Err(why) = volumes.unpublish(handle, on).await {
+        tracing::warn!(volume = %handle, pod = on.pod, why, "volume is not given back yet");
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LONGEST_WAIT);
+    }
 }
 
 /// The pod that a volume is for.

@@ -3,48 +3,38 @@
 //! Mirrors `pkg/cmd/cli/backup/create.go`. A location that cannot take the backup refuses it here, with its reason,
 //! before an object exists that could only fail.
 
-use caravel_api::v1::{Backup, BackupSpec};
+use std::collections::BTreeMap;
+
+use caravel_api::v1::{Backup, Schedule};
+use caravel_controllers::schedule::decide::backup_of;
+use kube::ResourceExt;
 use kube::api::{Api, PostParams};
 
 use super::super::connection::Global;
+use super::super::describe::words;
 use super::super::failure::{Failure, Outcome, kubernetes};
-use super::super::flags::{boolean, duration, label_selector, list, map};
+use super::super::flags::{boolean, map};
 use super::super::follow::{Look, until_finished};
 use super::super::location;
 use super::super::output::{Format, emit, print};
+use super::spec::SpecFlags;
 
 /// Create a backup.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
-    /// Name of the backup.
-    name: String,
-    /// Namespaces to include, comma-separated; * is all of them [default: *].
-    #[arg(long)]
-    include_namespaces: Vec<String>,
-    /// Namespaces to leave out, comma-separated.
-    #[arg(long)]
-    exclude_namespaces: Vec<String>,
-    /// Only resources with these labels.
-    #[arg(short = 'l', long, value_parser = label_selector)]
-    selector: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector>,
+    /// Name of the backup [default with --from-schedule: the schedule's and the time].
+    name: Option<String>,
+    #[command(flatten)]
+    spec: SpecFlags,
     /// Labels of the Backup: key1=value1,key2=value2.
     #[arg(long)]
     labels: Vec<String>,
     /// Annotations of the Backup: key1=value1,key2=value2.
     #[arg(long)]
     annotations: Vec<String>,
-    /// BackupStorageLocation to store it in [default: the default one].
-    #[arg(long)]
-    storage_location: Option<String>,
-    /// How long it is kept, such as 720h [default: the server's].
-    #[arg(long, value_parser = duration)]
-    ttl: Option<caravel_api::Duration>,
-    /// Move the data of CSI snapshots to the backup location.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    snapshot_move_data: Option<bool>,
-    /// Take snapshots of volumes; false backs up without them.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    snapshot_volumes: Option<bool>,
+    /// Back up what this Schedule says; all filters given here are ignored.
+    #[arg(long, value_name = "SCHEDULE")]
+    from_schedule: Option<String>,
     /// Wait until it has run to its end.
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     wait: Option<bool>,
@@ -56,14 +46,31 @@ pub struct Args {
 /// Runs the command.
 pub async fn run(args: &Args, global: &Global) -> Outcome {
     let namespace = global.namespace();
-    let backup = backup(args, &namespace)?;
+    let backup = match args.from_schedule.as_deref() {
+        None => backup(args, &namespace)?,
+        Some("") => {
+            return Err(
+                Failure::usage("flag must have a non-empty value: --from-schedule")
+                    .next("velero schedule get"),
+            );
+        }
+        Some(schedule) => {
+            let api: Api<Schedule> = Api::namespaced(global.client().await?, &namespace);
+            let schedule = words::one(&api, &namespace, "schedule", schedule).await?;
+            from_schedule(args, &schedule, &namespace, jiff::Timestamp::now())?
+        }
+    };
     if let Some(format) = args.output {
         return print(&backup, format);
     }
+    if args.from_schedule.is_some() {
+        emit("Creating backup from schedule, all other filters are ignored.\n")?;
+    }
     let client = global.client().await?;
-    location::check(&client, &namespace, args.storage_location.as_deref()).await?;
+    let wanted = Some(&*backup.spec.storage_location).filter(|location| !location.is_empty());
+    location::check(&client, &namespace, wanted).await?;
     let api: Api<Backup> = Api::namespaced(client, &namespace);
-    let name = &args.name;
+    let name = &backup.name_any();
     api.create(&PostParams::default(), &backup)
         .await
         .map_err(|error| match &error {
@@ -91,28 +98,42 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
 }
 
 fn backup(args: &Args, namespace: &str) -> Outcome<Backup> {
-    let mut namespaces = list(&args.include_namespaces);
-    if namespaces.is_empty() {
-        namespaces.push("*".to_owned());
-    }
-    let spec = BackupSpec {
-        included_namespaces: namespaces,
-        excluded_namespaces: list(&args.exclude_namespaces),
-        label_selector: args.selector.clone(),
-        storage_location: args.storage_location.clone().unwrap_or_default(),
-        ttl: args.ttl,
-        snapshot_move_data: args.snapshot_move_data,
-        snapshot_volumes: args.snapshot_volumes,
-        ..BackupSpec::default()
+    let Some(name) = &args.name else {
+        return Err(
+            Failure::usage("a backup name is required, unless you are creating based on a schedule")
+                .next("velero backup create NAME, or velero backup create --from-schedule SCHEDULE"),
+        );
     };
-    let mut backup = Backup::new(&args.name, spec);
+    let mut backup = Backup::new(name, args.spec.spec()?);
     backup.metadata.namespace = Some(namespace.to_owned());
-    let labels = map(&args.labels).map_err(|why| Failure::usage(format!("--labels: {why}")))?;
-    let annotations =
-        map(&args.annotations).map_err(|why| Failure::usage(format!("--annotations: {why}")))?;
+    let (labels, annotations) = metadata(args)?;
     backup.metadata.labels = (!labels.is_empty()).then_some(labels);
     backup.metadata.annotations = (!annotations.is_empty()).then_some(annotations);
     Ok(backup)
+}
+
+/// As the server makes it when the Schedule is due, with labels and annotations of the command line over it.
+fn from_schedule(args: &Args, schedule: &Schedule, namespace: &str, now: jiff::Timestamp) -> Outcome<Backup> {
+    let mut backup = backup_of(schedule, now);
+    backup.metadata.namespace = Some(namespace.to_owned());
+    if let Some(name) = &args.name {
+        backup.metadata.name = Some(name.clone());
+    }
+    let (labels, annotations) = metadata(args)?;
+    backup.labels_mut().extend(labels);
+    if !annotations.is_empty() {
+        backup.annotations_mut().extend(annotations);
+    }
+    Ok(backup)
+}
+
+type Pairs = BTreeMap<String, String>;
+
+fn metadata(args: &Args) -> Outcome<(Pairs, Pairs)> {
+    let labels = map(&args.labels).map_err(|why| Failure::usage(format!("--labels: {why}")))?;
+    let annotations =
+        map(&args.annotations).map_err(|why| Failure::usage(format!("--annotations: {why}")))?;
+    Ok((labels, annotations))
 }
 
 fn look(backup: &Backup) -> Look {
@@ -138,11 +159,11 @@ fn look(backup: &Backup) -> Look {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use caravel_api::v1::{BackupPhase, BackupProgress, BackupStatus};
+    use caravel_api::v1::{BackupPhase, BackupProgress, BackupSpec, BackupStatus};
 
     fn args() -> Args {
         Args {
-            name: "b1".into(),
+            name: Some("b1".into()),
             ..Args::default()
         }
     }
@@ -162,9 +183,12 @@ mod tests {
     #[test]
     fn flags_land_in_the_spec() {
         let args = Args {
-            include_namespaces: vec!["shop,web".into()],
-            snapshot_move_data: Some(false),
-            ttl: Some(caravel_api::Duration::from_hours(24)),
+            spec: SpecFlags {
+                include_namespaces: vec!["shop,web".into()],
+                snapshot_move_data: Some(false),
+                ttl: Some(caravel_api::Duration::from_hours(24)),
+                ..SpecFlags::default()
+            },
             labels: vec!["a=b".into()],
             ..args()
         };
@@ -173,6 +197,49 @@ mod tests {
         assert_eq!(backup.spec.snapshot_move_data, Some(false));
         assert_eq!(backup.spec.ttl.unwrap().to_string(), "24h0m0s");
         assert_eq!(backup.metadata.labels.unwrap()["a"], "b");
+    }
+
+    #[test]
+    fn filters_of_two_styles_and_two_kinds_of_selectors_are_refused_together() {
+        let refused = |spec: SpecFlags| backup(&Args { spec, ..args() }, "velero").unwrap_err();
+        let styles = refused(SpecFlags {
+            include_resources: vec!["pods".into()],
+            exclude_cluster_scoped_resources: vec!["*".into()],
+            ..SpecFlags::default()
+        });
+        assert_eq!(styles.code(), 2);
+        let selectors = refused(SpecFlags {
+            selector: super::super::super::flags::label_selector("a=b").ok(),
+            or_selector: Some("c=d".into()),
+            ..SpecFlags::default()
+        });
+        assert!(selectors.to_string().contains("not both"));
+    }
+
+    #[test]
+    fn a_backup_from_a_schedule_is_the_schedules() {
+        let schedule: Schedule = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "daily", "labels": {"team": "shop"}},
+            "spec": {"schedule": "@daily", "template": {"includedNamespaces": ["shop"], "ttl": "24h0m0s"}}}))
+        .unwrap();
+        let now = "2026-11-21T10:00:00Z".parse().unwrap();
+        let nameless = Args {
+            labels: vec!["by=hand".into()],
+            ..Args::default()
+        };
+        let made = from_schedule(&nameless, &schedule, "velero", now).ok().unwrap();
+        assert_eq!(made.name_any(), "daily-20261121100000");
+        assert_eq!(made.spec.included_namespaces, ["shop"]);
+        let labels = made.labels();
+        assert_eq!((&*labels["by"], &*labels["team"]), ("hand", "shop"));
+        assert_eq!(labels["velero.io/schedule-name"], "daily");
+        let named = from_schedule(&args(), &schedule, "velero", now).ok().unwrap();
+        assert_eq!(named.name_any(), "b1");
+        assert_eq!(
+            backup(&Args::default(), "velero").unwrap_err().code(),
+            2,
+            "a name or a schedule"
+        );
     }
 
     #[test]

@@ -107,7 +107,7 @@ fn findings(out: &mut String, status: &BackupStatus, read: &Read<Results>, detai
     }
 }
 
-fn spec(out: &mut String, spec: &BackupSpec) {
+pub fn spec(out: &mut String, spec: &BackupSpec) {
     let namespaces = joined(&spec.included_namespaces, "*");
     let _ = writeln!(
         out,
@@ -174,7 +174,7 @@ fn spec(out: &mut String, spec: &BackupSpec) {
     }
 }
 
-/// Three lines, or four when the scoped filters are used.
+/// Three lines with the old filters, four with those that name a scope, or with none: as Velero.
 fn resources(out: &mut String, spec: &BackupSpec) {
     let scoped = [
         &spec.included_cluster_scoped_resources,
@@ -182,7 +182,10 @@ fn resources(out: &mut String, spec: &BackupSpec) {
         &spec.included_namespace_scoped_resources,
         &spec.excluded_namespace_scoped_resources,
     ];
-    if scoped.iter().all(|filter| filter.is_empty()) {
+    let old = spec.include_cluster_resources.is_some()
+        || !spec.included_resources.is_empty()
+        || !spec.excluded_resources.is_empty();
+    if old {
         let _ = writeln!(
             out,
             "Resources:\n  Included:\t{}\n  Excluded:\t{}\n  Cluster-scoped:\t{}",

@@ -9,6 +9,7 @@ pub mod backup;
 pub mod operations;
 pub mod restore;
 pub mod results;
+pub mod schedule;
 pub mod stuck;
 pub mod volumes;
 pub mod words;

@@ -213,3 +213,39 @@ fn a_backup_that_no_server_looks_at_is_explained() {
 fn object(value: serde_json::Value) -> Backup {
     serde_json::from_value(value).unwrap()
 }
+
+#[test]
+fn a_schedule_is_described_as_by_velero() {
+    let schedule = serde_json::from_value(json!({
+        "metadata": {"name": "s1", "namespace": "velero"},
+        "spec": {"schedule": "@every 24h", "paused": true, "template": {"includedNamespaces": ["*"]}},
+    }))
+    .unwrap();
+    let Some(wanted) = sample("cli/schedule-describe.txt") else {
+        return;
+    };
+    assert_eq!(
+        super::schedule::text(&schedule, true).trim_end(),
+        wanted.trim_end()
+    );
+}
+
+#[test]
+fn a_schedule_that_is_refused_says_why_and_when_it_ran() {
+    let schedule = serde_json::from_value(json!({
+        "metadata": {"name": "s1", "namespace": "velero"},
+        "spec": {"schedule": "often", "template": {}},
+        "status": {"phase": "FailedValidation", "validationErrors": ["invalid schedule: often"],
+            "lastBackup": "2026-11-21T03:00:00Z"},
+    }))
+    .unwrap();
+    let text = super::schedule::text(&schedule, false);
+    assert!(
+        text.contains("Phase:  FailedValidation\n\nValidation errors:  invalid schedule: often"),
+        "{text}"
+    );
+    assert!(
+        text.contains("Last Backup:  2026-11-21 03:00:00 +0000 UTC"),
+        "{text}"
+    );
+}

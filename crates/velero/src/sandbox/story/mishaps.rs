@@ -265,7 +265,7 @@ where
 }
 
 /// Looks again and again.
-async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Outcome<Option<T>>) -> Outcome<T> {
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Outcome<Option<T>>) -> Outcome<T> {
     let looking = async {
         loop {
             if let Some(found) = look().await? {

@@ -3,6 +3,7 @@
 //! A story ends well only when what came back is, byte for byte, what was there; then the exit code is 0.
 
 mod acts;
+mod life;
 mod mishaps;
 mod tale;
 
@@ -76,6 +77,26 @@ const STORIES: &[Story] = &[
         says: "A backup is canceled while its data moves: it says so, leaves nothing behind, and the next one is whole.",
         nodes: 1,
         play: |world, tale| canceled(world, tale).boxed_local(),
+    },
+    Story {
+        name: "cancel-backup",
+        says: "A backup is canceled by command while its data moves: it stops within seconds, says who and when, leaves \
+               nothing behind, and the next one is whole.",
+        nodes: 1,
+        play: |world, tale| cancel_backup(world, tale).boxed_local(),
+    },
+    Story {
+        name: "schedule-and-expire",
+        says: "A schedule makes a backup, the application is lost and comes back from it, and when the backup's time is \
+               over it goes by itself.",
+        nodes: 1,
+        play: |world, tale| schedule_and_expire(world, tale).boxed_local(),
+    },
+    Story {
+        name: "second-cluster",
+        says: "Another cluster with the same bucket sees the backup by itself, and the application comes up there.",
+        nodes: 1,
+        play: |world, tale| second_cluster(world, tale).boxed_local(),
     },
     Story {
         name: "node-dies",
@@ -179,6 +200,46 @@ async fn canceled(world: &World, tale: &mut Tale) -> Outcome {
     acts::lose(world, tale).await?;
     acts::restore(world, tale, "shop-2").await?;
     acts::compare(world, tale, &before).await
+}
+
+async fn cancel_backup(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    mishaps::begin_backup(world, tale, "shop-1", mishaps::A_MOMENT).await?;
+    life::cancel_backup(world, tale, "shop-1").await?;
+    life::cannot_cancel(world, tale, "shop-1").await?;
+    mishaps::nothing_is_left(world, tale).await?;
+    acts::back_up(world, tale, "shop-2").await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, "shop-2").await?;
+    acts::compare(world, tale, &before).await
+}
+
+async fn schedule_and_expire(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    let backup = life::schedule(world, tale, "often", "45s").await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, &backup).await?;
+    acts::compare(world, tale, &before).await?;
+    life::expires(world, tale, "often").await
+}
+
+async fn second_cluster(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    acts::back_up(world, tale, "shop-1").await?;
+    let second = life::second_cluster(world, tale, "shop-1").await?;
+    let restored = async {
+        acts::restore(&second, tale, "shop-1").await?;
+        acts::compare(&second, tale, &before).await
+    };
+    let restored = Box::pin(restored).await;
+    if restored.is_err() {
+        tale.trouble(&second).await?;
+    }
+    second.end().await?;
+    restored
 }
 
 async fn node_dies(world: &World, tale: &mut Tale) -> Outcome {

@@ -1,0 +1,126 @@
+//! Snapshots that a backup took and that no DataUpload will ever remove: the server was killed between the two, or one of
+//! the requests was done without its answer being heard. Nobody else would look for them, and storage charges for them.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use caravel_api::labels;
+use caravel_api::v1::Backup;
+use caravel_api::v2alpha1::DataUpload;
+use caravel_csi::{VolumeSnapshot, snapshot};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+
+use super::display_name;
+use crate::context::Context;
+use crate::reconcile::Error;
+
+/// Between two tries.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Removes them. To be called when nothing takes snapshots for this backup any more. What cannot be removed for
+/// `timeout` is said, and left: it is no reason to give up a backup, or not to start a server.
+pub(super) async fn discard(context: &Context, backup: &Backup, timeout: Duration) {
+    let deadline = tokio::time::Instant::now() + timeout;
+    while let Err(error) = try_discard(context, backup).await {
+        let (display, backup) = (backup, display_name(backup));
+        if tokio::time::Instant::now() >= deadline {
+            let selector = format!("{}={}", labels::BACKUP_UID, display.uid().unwrap_or_default());
+            tracing::error!(
+                %backup, %error,
+                "snapshots of this backup that nothing uses may be left; look with: kubectl get volumesnapshots -A -l {selector}"
+            );
+            return;
+        }
+        tracing::warn!(%backup, %error, "cannot look for snapshots that nothing uses; tried again in {} s", RETRY_INTERVAL.as_secs());
+        tokio::time::sleep(RETRY_INTERVAL).await;
+    }
+}
+
+async fn try_discard(context: &Context, backup: &Backup) -> Result<(), Error> {
+    // By UID, which only this version writes: a backup of the same name may have had snapshots that are to be kept.
+    let Some(uid) = backup.uid().filter(|uid| !uid.is_empty()) else {
+        return Ok(());
+    };
+    let of_backup = format!("{}={uid}", labels::BACKUP_UID);
+    let of_backup = ListParams::default().labels(&of_backup);
+    let snapshots = Api::<VolumeSnapshot>::all(context.client.clone());
+    let taken = match snapshots.list(&of_backup).await {
+        Ok(taken) => taken.items,
+        // A cluster without snapshots.
+        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let uploads = context.list::<DataUpload>(&of_backup).await?;
+    for orphan in orphans(&taken, &uploads) {
+        tracing::warn!(
+            backup = %display_name(backup), volume_snapshot = %format!("{}/{}", orphan.0, orphan.1),
+            "no DataUpload is there for this snapshot; it is deleted"
+        );
+        snapshot::delete_with_content(&context.client, &orphan.0, &orphan.1).await?;
+    }
+    Ok(())
+}
+
+/// Namespace and name of the snapshots that no upload names.
+fn orphans(taken: &[VolumeSnapshot], uploads: &[DataUpload]) -> BTreeSet<(String, String)> {
+    let named: BTreeSet<(&str, &str)> = uploads
+        .iter()
+        .filter_map(|upload| {
+            let snapshot = upload.spec.csi_snapshot.as_ref()?;
+            Some((
+                upload.spec.source_namespace.as_str(),
+                snapshot.volume_snapshot.as_str(),
+            ))
+        })
+        .collect();
+    let names = taken
+        .iter()
+        .map(|snapshot| (snapshot.namespace().unwrap_or_default(), snapshot.name_any()));
+    names
+        .filter(|(namespace, name)| !named.contains(&(namespace.as_str(), name.as_str())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use caravel_api::v2alpha1::{CsiSnapshotSpec, DataUploadSpec};
+    use caravel_csi::VolumeSnapshotSpec;
+
+    use super::*;
+
+    fn taken(namespace: &str, name: &str) -> VolumeSnapshot {
+        let mut snapshot = VolumeSnapshot::new(name, VolumeSnapshotSpec::default());
+        snapshot.metadata.namespace = Some(namespace.to_owned());
+        snapshot
+    }
+
+    fn upload(namespace: &str, snapshot: &str) -> DataUpload {
+        let csi_snapshot = CsiSnapshotSpec {
+            volume_snapshot: snapshot.to_owned(),
+            ..CsiSnapshotSpec::default()
+        };
+        let spec = DataUploadSpec {
+            csi_snapshot: Some(csi_snapshot),
+            source_namespace: namespace.to_owned(),
+            ..DataUploadSpec::default()
+        };
+        DataUpload::new("u", spec)
+    }
+
+    #[test]
+    fn only_a_snapshot_that_no_upload_names_is_an_orphan() {
+        let snapshots = [taken("shop", "a"), taken("shop", "b"), taken("desk", "a")];
+        let found = orphans(&snapshots, &[upload("shop", "a")]);
+        let wanted = [("desk", "a"), ("shop", "b")];
+        assert_eq!(
+            found,
+            wanted
+                .map(|(namespace, name)| (namespace.to_owned(), name.to_owned()))
+                .into()
+        );
+    }
+}

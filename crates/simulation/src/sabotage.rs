@@ -1,0 +1,140 @@
+//! Worlds with one defect each. A check that no defect can fail checks nothing: `tests/sabotage.rs` plays each of these
+//! and expects the check that is there to find it.
+
+use anyhow::Context as _;
+use caravel_api_server::faults::{Fault, Rule};
+use caravel_api_server::{ApiError, Reason, User};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use serde_json::json;
+
+use crate::application;
+use crate::checks::{BYSTANDER, Invariant};
+use crate::operation::{phase, velero_api};
+use crate::world::{VELERO, World};
+
+/// One defect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// A snapshot is not of one moment: the storage changes it after it was cut.
+    SnapshotsChange,
+    /// A DataUpload is Completed, but the volume that comes back has a byte changed.
+    RestoredByteChanges,
+    /// Something that has ended is taken up again.
+    MovementGoesOn,
+    /// A node agent cannot say that a movement has ended, whatever it tries.
+    MovementsNeverEnd,
+    /// Deletions of snapshots are answered as if they were gone, and nothing is deleted.
+    SnapshotsStay,
+    /// Velero's server writes into a namespace that nobody named.
+    ServerWritesElsewhere,
+    /// An object in a namespace that nobody named is not what it was; who did it was not seen.
+    OtherObjectChanges,
+    /// Its volume is not what it was.
+    OtherVolumeChanges,
+}
+
+impl Sabotage {
+    /// Each of them.
+    pub const ALL: [Self; 8] = [
+        Self::SnapshotsChange,
+        Self::RestoredByteChanges,
+        Self::MovementGoesOn,
+        Self::MovementsNeverEnd,
+        Self::SnapshotsStay,
+        Self::ServerWritesElsewhere,
+        Self::OtherObjectChanges,
+        Self::OtherVolumeChanges,
+    ];
+
+    /// What is not true any more.
+    pub fn breaks_what(self) -> Invariant {
+        match self {
+            Self::SnapshotsChange | Self::RestoredByteChanges => Invariant::RestoredAsTaken,
+            Self::MovementGoesOn => Invariant::TerminalStays,
+            Self::MovementsNeverEnd => Invariant::EverythingEnds,
+            Self::SnapshotsStay => Invariant::NothingLeft,
+            Self::ServerWritesElsewhere | Self::OtherObjectChanges | Self::OtherVolumeChanges => {
+                Invariant::OthersUntouched
+            }
+        }
+    }
+
+    /// Makes the world have it, from now on.
+    pub fn breaks(self, world: &World) {
+        let product = "system:serviceaccount:velero:";
+        match self {
+            Self::SnapshotsChange => world.checks.spoil_snapshots(),
+            Self::MovementsNeverEnd => {
+                let refused = Rule::always(Fault::unavailable()).of("datauploads");
+                world.api_faults.add(refused.subresource("status").by(product));
+            }
+            Self::SnapshotsStay => {
+                let gone = ApiError::new(Reason::NotFound, "it is gone, says who sabotages");
+                let lie = Rule::always(Fault::Refuse(gone)).on("delete");
+                world.api_faults.add(lie.of("volumesnapshots").by(product));
+            }
+            _ => {}
+        }
+    }
+
+    /// Strikes once: when the operations have ended, before everything is restored.
+    ///
+    /// # Errors
+    /// There is nothing to strike.
+    pub async fn strikes(self, world: &World) -> anyhow::Result<()> {
+        match self {
+            Self::MovementGoesOn => {
+                let uploads = world.list("velero.io", "v2alpha1", "DataUpload").await?;
+                let done = uploads.iter().find(|upload| phase(upload) == "Completed");
+                let name = done.and_then(|upload| upload.metadata.name.clone());
+                let on = Patch::Merge(json!({"status": {"phase": "InProgress"}}));
+                velero_api(world, "DataUpload")
+                    .patch_status(
+                        &name.context("no upload is Completed")?,
+                        &PatchParams::default(),
+                        &on,
+                    )
+                    .await?;
+            }
+            Self::ServerWritesElsewhere => {
+                let server = world
+                    .sandbox
+                    .api()
+                    .client_as(User::service_account(VELERO, "velero"));
+                let map = ConfigMap {
+                    metadata: ObjectMeta {
+                        name: Some("left-by-velero".into()),
+                        ..ObjectMeta::default()
+                    },
+                    ..ConfigMap::default()
+                };
+                let maps: Api<ConfigMap> = Api::namespaced(server, BYSTANDER);
+                maps.create(&PostParams::default(), &map).await?;
+            }
+            Self::OtherObjectChanges => {
+                let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), BYSTANDER);
+                let other = Patch::Merge(json!({"data": {"of": "somebody else"}}));
+                maps.patch("settings", &PatchParams::default(), &other).await?;
+            }
+            Self::OtherVolumeChanges => {
+                world.write(BYSTANDER, "data", 1)?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Strikes once: when everything was restored, before it is compared.
+    ///
+    /// # Errors
+    /// There is nothing to strike.
+    pub fn strikes_at_last(self, world: &World) -> anyhow::Result<()> {
+        if self == Self::RestoredByteChanges {
+            let restored = world.applications.restored();
+            let volume = restored.first().context("no volume was restored")?;
+            application::flip_a_byte(volume)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,98 @@
+//! `velero schedule get [NAMES]`. Columns: velero-behaviour.md 10.2, sample `schedule-get.txt`.
+
+use caravel_api::v1::Schedule;
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::Api;
+
+use super::super::connection::Global;
+use super::super::describe::words;
+use super::super::failure::Outcome;
+use super::super::flags::format_label_selector;
+use super::super::output::{Format, emit, list, print, with_type};
+use super::super::tab_writer::table;
+
+const HEADER: [&str; 8] = [
+    "NAME",
+    "STATUS",
+    "CREATED",
+    "SCHEDULE",
+    "BACKUP TTL",
+    "LAST BACKUP",
+    "SELECTOR",
+    "PAUSED",
+];
+
+/// Get schedules.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Names of schedules; all of them when none is given.
+    names: Vec<String>,
+    /// Output format.
+    #[arg(short, long, default_value = "table")]
+    output: Format,
+}
+
+/// Runs the command.
+pub async fn run(args: &Args, global: &Global) -> Outcome {
+    let namespace = global.namespace();
+    let api: Api<Schedule> = Api::namespaced(global.client().await?, &namespace);
+    let mut schedules = words::fetch(&api, &namespace, "schedule", &args.names).await?;
+    schedules.sort_by_key(ResourceExt::name_any);
+    if args.output == Format::Table {
+        return emit(&text(&schedules, Timestamp::now()));
+    }
+    let mut items = schedules.iter().map(with_type).collect::<Outcome<Vec<_>>>()?;
+    let one = if args.names.len() == 1 { items.pop() } else { None };
+    print(&one.unwrap_or_else(|| list(items)), args.output)
+}
+
+/// The table; one line says so when it would be empty.
+pub fn text(schedules: &[Schedule], now: Timestamp) -> String {
+    if schedules.is_empty() {
+        return "No schedules found\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = schedules.iter().map(|schedule| row(schedule, now)).collect();
+    table(&HEADER, &rows)
+}
+
+fn row(schedule: &Schedule, now: Timestamp) -> Vec<String> {
+    let template = &schedule.spec.template;
+    let last = schedule
+        .status
+        .as_ref()
+        .and_then(|status| status.last_backup.as_ref());
+    vec![
+        schedule.name_any(),
+        schedule.phase().to_string(),
+        words::time(schedule.metadata.creation_timestamp.as_ref()),
+        schedule.spec.schedule.clone(),
+        template.ttl.unwrap_or_default().to_string(),
+        last.map_or_else(|| "n/a".to_owned(), |last| words::remaining(last.0, now)),
+        format_label_selector(template.label_selector.as_ref()),
+        schedule.spec.paused.to_string(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_schedule_table_is_veleros() {
+        let schedule = serde_json::from_value(json!({
+            "metadata": {"name": "s1", "creationTimestamp": "2026-11-21T03:49:25Z"},
+            "spec": {"schedule": "@every 24h", "paused": true, "template": {}},
+        }))
+        .unwrap();
+        let now = "2026-11-21T04:00:00Z".parse().unwrap();
+        assert_eq!(
+            text(&[schedule], now),
+            "NAME   STATUS   CREATED                         SCHEDULE     BACKUP TTL   LAST BACKUP   SELECTOR   PAUSED\n\
+             s1     New      2026-11-21 03:49:25 +0000 UTC   @every 24h   0s           n/a           <none>     true\n"
+        );
+        assert_eq!(text(&[], now), "No schedules found\n");
+    }
+}
