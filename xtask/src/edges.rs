@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-csi",
             "caravel-backup-store",
             "caravel-item-action",
+            "caravel-hooks",
         ],
     ),
     (
@@ -48,6 +49,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-csi",
             "caravel-backup-store",
             "caravel-item-action",
+            "caravel-hooks",
         ],
     ),
     // Where the two sides meet.
@@ -77,6 +79,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-csi",
             "caravel-backup-store",
             "caravel-item-action",
+            "caravel-hooks",
             "caravel-exposer",
             "caravel-backup",
             "caravel-restore",

@@ -134,6 +134,8 @@ pub struct Collected {
     pub id: ResourceIdentifier,
     /// Named in `spec.orderedResources`: backed up before others, and to its end before the next one.
     pub ordered: bool,
+    /// A pod that hooks run in.
+    pub hooked: bool,
     spooled: Spooled,
 }
 
@@ -155,7 +157,7 @@ impl Items {
 }
 
 /// Lists everything that is selected. A resource that cannot be listed is an error line of the backup, and the others
-/// are still taken.
+/// are still taken. `hooked` says of a pod whether hooks run in it.
 ///
 /// # Errors
 /// The temporary file in `folder` cannot be written.
@@ -165,6 +167,7 @@ pub async fn collect(
     selection: &Selection,
     page_size: u32,
     folder: &Path,
+    hooked: impl Fn(&Value) -> bool,
     log: &BackupLog,
 ) -> io::Result<Items> {
     let mut items = Items {
@@ -184,6 +187,7 @@ pub async fn collect(
                 Ok(spooled) => found.push(Collected {
                     id: identifier(resource, &item),
                     ordered: false,
+                    hooked: gr == "pods" && hooked(&item),
                     spooled,
                 }),
                 Err(error) => failure = Some(error),

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod collect;
 pub mod discovery;
 pub mod filter;
+pub mod hooks;
 pub mod item_actions;
 pub mod log;
 pub mod preflight;

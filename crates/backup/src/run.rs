@@ -2,8 +2,9 @@
 //!
 //! The selected items are listed; the PVCs' actions are started, all at once (a snapshot each, bounded), so that the
 //! snapshots are as close in time as the storage allows; meanwhile all other items are written; then the PVCs and what
-//! they bring along, the namespaces that have items, and the CRDs of custom resources. Upstream: `pkg/backup/backup.go`, `item_backupper.go`. Hooks and item blocks are later issues.
+//! they bring along, the namespaces that have items, and the CRDs of custom resources. Upstream: `pkg/backup/backup.go`, `item_backupper.go`. Pods with hooks come first, with their claims (`run/blocks.rs`).
 
+mod blocks;
 mod prepare;
 #[cfg(test)]
 mod tests;
@@ -15,22 +16,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use caravel_api::v1::Backup;
+use caravel_api::v1::{Backup, HookStatus};
 use caravel_backup_store::item_operations::BackupOperation;
 use caravel_backup_store::tarball;
 use caravel_backup_store::volume_info::{BackupVolumeInfo, PvInfo};
 use caravel_item_action::{BackupItemAction, ResourceIdentifier};
 use kube::Client;
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use crate::cluster::{self, name, namespace, text};
-use crate::collect::{self, Items, Selection, listed_name};
+use crate::collect::{self, Collected, Items, Selection, listed_name};
 use crate::discovery::Resources;
 use crate::filter::NamespaceNotes;
+use crate::hooks::Hooks;
 use crate::log::{About, BackupLog};
+use blocks::{BLOCKS_AT_ONCE, Block, Members};
 use prepare::{Failure, Prepared, prepare};
 
 /// Snapshots that are taken at the same time. Drivers and clouds limit the rate of snapshots; 16 keeps a namespace of
@@ -48,6 +52,7 @@ pub struct Request {
     /// All Namespace objects of the cluster.
     pub namespaces: Vec<Value>,
     pub actions: Vec<Arc<dyn BackupItemAction>>,
+    pub hooks: Hooks,
     /// Where temporary files go.
     pub folder: PathBuf,
     /// The tarball is written here.
@@ -82,6 +87,7 @@ pub struct Outcome {
     /// `apps/v1/Deployment` → sorted `shop/web`.
     pub resource_list: BTreeMap<String, Vec<String>>,
     pub total_items: u32,
+    pub hooks: HookStatus,
 }
 
 /// The backup as a whole cannot go on: it ends `Failed`.
@@ -126,16 +132,20 @@ pub async fn run(request: Request) -> Result<Outcome, RunError> {
         &request.selection,
         request.page_size,
         &request.folder,
+        |pod| caravel_hooks::backup::concerns(pod, &request.hooks.spec),
         &log,
     )
     .await?;
     let tarball =
         tarball::Writer::create(&request.contents).map_err(|error| RunError::Tarball(Box::new(error)))?;
     let mut run = Run::new(request, tarball);
-    run.items(&items).await?;
-    run.claims().await?;
-    run.namespaces()?;
-    run.custom_resource_definitions().await?;
+    let written = run.everything(&items).await;
+    // Also when the backup cannot go on: no application stays frozen.
+    for (block, stop) in std::mem::take(&mut run.blocks) {
+        drop(stop);
+        let _ = block.await;
+    }
+    written?;
     let outcome = run.finish()?;
     log.info(format!("Backed up a total of {} items", outcome.total_items));
     Ok(outcome)
@@ -150,6 +160,9 @@ struct Run {
     /// PVCs whose actions run.
     /// A run that is dropped (the backup is canceled) takes them along.
     claims: VecDeque<(ResourceIdentifier, AbortOnDropHandle<Result<Prepared, Failure>>)>,
+    /// Applications that are frozen, or about to be. A run that is dropped takes their snapshots along; their post-hooks
+    /// run, then.
+    blocks: VecDeque<(JoinHandle<blocks::Ended>, oneshot::Sender<()>)>,
     snapshots: Arc<Semaphore>,
     pv_infos: BTreeMap<String, PvInfo>,
     outcome: Outcome,
@@ -163,29 +176,126 @@ impl Run {
             seen: BTreeSet::new(),
             written: BTreeSet::new(),
             claims: VecDeque::new(),
+            blocks: VecDeque::new(),
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_ONCE)),
             pv_infos: BTreeMap::new(),
             outcome: Outcome::default(),
         }
     }
 
+    async fn everything(&mut self, items: &Items) -> Result<(), RunError> {
+        self.items(items).await?;
+        self.claims().await?;
+        self.namespaces()?;
+        self.custom_resource_definitions().await
+    }
+
     async fn items(&mut self, items: &Items) -> Result<(), RunError> {
         self.add_to_total(items.list.len());
+        let of_blocks = items.list.iter().filter(|item| item.hooked || is_claim(&item.id));
+        let listed: Listed<'_> = of_blocks.map(|item| (&item.id, item)).collect();
+        let mut blocks = blocks_of(items)?;
         for item in items.list.iter().filter(|item| item.ordered) {
+            let holds = |block: &Members| block.pods.contains(&item.id) || block.claims.contains(&item.id);
+            if let Some(at) = blocks.iter().position(holds) {
+                self.start_block(blocks.remove(at), items, &listed).await?;
+                self.end_block().await?;
+                self.claims().await?;
+            }
             if self.seen.insert(item.id.clone()) {
                 self.item(item.id.clone(), items.read(item)?).await?;
                 // What it brought along, too: the next one is not begun before.
                 self.claims().await?;
             }
         }
-        for item in items.list.iter().filter(|item| is_claim(&item.id)) {
+        let in_blocks: BTreeSet<&ResourceIdentifier> = blocks
+            .iter()
+            .flat_map(|block| block.claims.iter().chain(&block.pods))
+            .collect();
+        let alone = |item: &&&Collected| is_claim(&item.id) && !in_blocks.contains(&item.id);
+        for item in listed.values().filter(alone) {
             if self.seen.insert(item.id.clone()) {
                 self.start_claim(item.id.clone(), items.read(item)?);
             }
         }
+        drop(in_blocks);
+        for block in blocks {
+            if self.blocks.len() >= BLOCKS_AT_ONCE {
+                self.end_block().await?;
+            }
+            self.start_block(block, items, &listed).await?;
+        }
+        while !self.blocks.is_empty() {
+            self.end_block().await?;
+        }
         for item in &items.list {
             if self.seen.insert(item.id.clone()) {
                 self.item(item.id.clone(), items.read(item)?).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start_block(
+        &mut self,
+        members: Members,
+        items: &Items,
+        listed: &Listed<'_>,
+    ) -> Result<(), RunError> {
+        let mut block = Block {
+            pods: Vec::new(),
+            claims: Vec::new(),
+        };
+        for item in members.pods.iter().filter_map(|id| listed.get(id)) {
+            if self.seen.insert(item.id.clone()) {
+                block.pods.push((item.id.clone(), items.read(item)?));
+            }
+        }
+        for id in members.claims {
+            if !self.seen.insert(id.clone()) {
+                continue;
+            }
+            // One that is not selected comes with its pod, if it may.
+            let item = match listed.get(&id) {
+                Some(item) => Some(items.read(item)?),
+                None => self.fetch(&id, false).await.inspect(|_| self.add_to_total(1)),
+            };
+            block.claims.extend(item.map(|item| (id, item)));
+        }
+        let (request, snapshots) = (Arc::clone(&self.request), Arc::clone(&self.snapshots));
+        let (stop, stopped) = oneshot::channel();
+        let work = blocks::run(request, snapshots, block, stopped).in_current_span();
+        self.blocks.push_back((tokio::spawn(work), stop));
+        Ok(())
+    }
+
+    /// Waits for the block that was started first, and writes what it holds.
+    async fn end_block(&mut self) -> Result<(), RunError> {
+        // Held until it has ended.
+        let Some((block, _stop)) = self.blocks.pop_front() else {
+            return Ok(());
+        };
+        let ended = match block.await {
+            Ok(ended) => ended,
+            Err(join) => {
+                let why = format!("the item block of a pod with hooks ended abnormally: {join}");
+                self.request
+                    .log
+                    .error(About::default(), "Error executing hook", why);
+                return Ok(());
+            }
+        };
+        for (id, prepared) in ended.claims {
+            self.settle(id, prepared).await?;
+        }
+        for (id, pod) in ended.pods {
+            if ended.failed.contains(&id) {
+                let why = "its pre-hook failed, and says onError: Fail";
+                self.request
+                    .log
+                    .error(about("pods", &id), "Error backing up item", why);
+            } else {
+                self.item(id, pod).await?;
             }
         }
         Ok(())
@@ -274,39 +384,52 @@ impl Run {
         if !self.seen.insert(id.clone()) {
             return Ok(());
         }
-        let request = Arc::clone(&self.request);
+        let Some(item) = self.fetch(&id, must_include).await else {
+            return Ok(());
+        };
+        self.add_to_total(1);
+        if is_claim(&id) {
+            self.start_claim(id, item);
+            return Ok(());
+        }
+        self.item(id, item).await
+    }
+
+    /// An item that was not listed, if the filters let it pass.
+    async fn fetch(&self, id: &ResourceIdentifier, must_include: bool) -> Option<Value> {
+        let request = &self.request;
         let gr = id.group_resource();
         let Some(resource) = request.discovered.find(&id.group, &id.resource) else {
             request.log.warn(
-                about(&gr, &id),
+                about(&gr, id),
                 "Additional item is of a kind that the cluster does not have",
             );
-            return Ok(());
+            return None;
         };
         let in_namespaces = !resource.namespaced || request.selection.namespaces.includes(&id.namespace);
         let passes =
             must_include || (in_namespaces && request.selection.resources.follows(&gr, resource.namespaced));
         if !passes {
             request.log.item(
-                about(&gr, &id),
+                about(&gr, id),
                 "Excluding additional item because the filters leave it out",
             );
-            return Ok(());
+            return None;
         }
         let item = match cluster::get(&request.client, &resource.api, &id.namespace, &id.name).await {
             Ok(Some(item)) => item,
             Ok(None) => {
                 request.log.warn(
-                    about(&gr, &id),
+                    about(&gr, id),
                     "Additional item was not found in Kubernetes API, can't back it up",
                 );
-                return Ok(());
+                return None;
             }
             Err(error) => {
                 request
                     .log
-                    .error(about(&gr, &id), "Error getting additional item", error);
-                return Ok(());
+                    .error(about(&gr, id), "Error getting additional item", error);
+                return None;
             }
         };
         let named_out = request.selection.kinds.keeps_out(&gr, &item);
@@ -315,15 +438,10 @@ impl Run {
         if let Some(why) = collect::being_deleted(&item).or(why.filter(|_| !must_include)) {
             request
                 .log
-                .item(about(&gr, &id), format!("Excluding item because {why}"));
-            return Ok(());
+                .item(about(&gr, id), format!("Excluding item because {why}"));
+            return None;
         }
-        self.add_to_total(1);
-        if is_claim(&id) {
-            self.start_claim(id, item);
-            return Ok(());
-        }
-        self.item(id, item).await
+        Some(item)
     }
 
     /// Namespace objects: those selected themselves, and those of every item that was written.
@@ -424,6 +542,7 @@ impl Run {
         let (_, done) = self.request.progress.get();
         self.request.progress.total.store(done, Ordering::Relaxed);
         self.outcome.total_items = done;
+        self.outcome.hooks = self.request.hooks.tracker.status();
         Ok(self.outcome)
     }
 
@@ -431,6 +550,18 @@ impl Run {
         let items = u32::try_from(items).unwrap_or(u32::MAX);
         self.request.progress.total.fetch_add(items, Ordering::Relaxed);
     }
+}
+
+/// Claims and pods with hooks, by name.
+type Listed<'a> = BTreeMap<&'a ResourceIdentifier, &'a Collected>;
+
+/// The blocks of the pods with hooks.
+fn blocks_of(items: &Items) -> Result<Vec<Members>, RunError> {
+    let hooked = items.list.iter().filter(|item| item.hooked);
+    let pods: io::Result<Vec<_>> = hooked
+        .map(|item| Ok((item.id.clone(), blocks::claims(&items.read(item)?).collect())))
+        .collect();
+    Ok(blocks::blocks(pods?))
 }
 
 fn is_claim(id: &ResourceIdentifier) -> bool {

@@ -135,19 +135,10 @@ fn without_volumes(claim: &Value) -> String {
     )
 }
 
-/// Why a pod asks for something that this version does not have: hooks and file system backup by annotation.
-/// Ignoring them would make a backup that looks whole and is not.
+/// Why a pod asks for something that this version does not have: file system backup by annotation. Ignoring it would
+/// make a backup that looks whole and is not.
 pub fn unsupported_by_annotation(pod: &Value) -> Option<String> {
-    let annotations = pod.pointer("/metadata/annotations")?.as_object()?;
-    let hook = annotations
-        .keys()
-        .find(|key| key.contains("hook.backup.velero.io/") && key.ends_with("/command"));
     let pod_name = format!("pod {}/{}", namespace(pod), name(pod));
-    if let Some(key) = hook {
-        return Some(format!(
-            "{pod_name} has a backup hook (annotation {key}); this version does not have hooks yet"
-        ));
-    }
     let volumes = metadata_entry(pod, "annotations", labels::BACKUP_VOLUMES).unwrap_or_default();
     (!volumes.is_empty()).then(|| {
         format!(
@@ -266,11 +257,9 @@ mod tests {
     }
 
     #[test]
-    fn hooks_and_file_system_backup_by_annotation_are_refused() {
+    fn file_system_backup_by_annotation_is_refused_and_hooks_are_not() {
         let pod = |annotation: &str| json!({"metadata": {"name": "db", "namespace": "shop", "annotations": {annotation: "[\"/bin/sync\"]"}}});
-        assert!(unsupported_by_annotation(&pod("pre.hook.backup.velero.io/command")).is_some());
-        assert!(unsupported_by_annotation(&pod("hook.backup.velero.io/command")).is_some());
         assert!(unsupported_by_annotation(&pod("backup.velero.io/backup-volumes")).is_some());
-        assert!(unsupported_by_annotation(&pod("pre.hook.backup.velero.io/container")).is_none());
+        assert!(unsupported_by_annotation(&pod("pre.hook.backup.velero.io/command")).is_none());
     }
 }

@@ -10,6 +10,7 @@ use caravel_backup_store::{
     BackupStore, Credentials, Location, LocationError, NetworkStores, ObjectStore, ProcessCredentials,
     Storage, Stores,
 };
+use caravel_hooks::running::RunningHooks;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
@@ -26,6 +27,8 @@ pub struct Context {
     pub locations: Locations,
     /// Where synchronous work is done, and what the repository engine takes from the machine.
     pub environment: Environment,
+    /// The restores' exec hooks that run in this process.
+    pub restore_hooks: RunningHooks,
 }
 
 impl Context {
@@ -38,6 +41,7 @@ impl Context {
             namespace,
             clock: Arc::new(SystemClock),
             environment: Environment::system(),
+            restore_hooks: RunningHooks::default(),
         }
     }
 

@@ -37,6 +37,16 @@ pub enum ContentsError {
         #[source]
         source: std::io::Error,
     },
+    /// Asked for by an item action, or a name that would lead out of the backup.
+    #[error("the backup does not have {group_resource} {namespace:?}/{name:?}")]
+    NotInBackup {
+        /// Resource.
+        group_resource: String,
+        /// Empty for cluster scope.
+        namespace: String,
+        /// Name.
+        name: String,
+    },
     /// An object in the backup is not JSON.
     #[error("object {path} in the backup is not JSON ({source}); the backup's tarball is damaged")]
     NotJson {
@@ -93,13 +103,21 @@ impl BackupContents {
             .is_some_and(|names| names.contains(name))
     }
 
-    /// Reads one object. Small and local; called from async code directly.
+    /// Reads one object. Small and local; called from async code directly. Only what [`BackupContents::read`] found is
+    /// read: no name leads out of the backup.
     pub fn object(
         &self,
         group_resource: &GroupResource,
         namespace: &str,
         name: &str,
     ) -> Result<Value, ContentsError> {
+        if !self.contains(group_resource, namespace, name) {
+            return Err(ContentsError::NotInBackup {
+                group_resource: group_resource.to_string(),
+                namespace: namespace.to_owned(),
+                name: name.to_owned(),
+            });
+        }
         let below = object_path(group_resource, namespace, name);
         let path = self.root.join("resources").join(&below);
         let bytes = std::fs::read(&path).map_err(|source| ContentsError::Io { path, source })?;

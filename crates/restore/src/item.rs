@@ -3,9 +3,10 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use caravel_api::labels;
-use caravel_item_action::RestoreItemInput;
+use caravel_item_action::{ResourceIdentifier, RestoreItemAction, RestoreItemInput};
 use serde_json::{Value, json};
 
 use crate::create::{Creation, ExistingPolicy, create};
@@ -24,6 +25,11 @@ use crate::operations;
 use crate::restore_status;
 use crate::run::{Engine, RestoredClaim, StartedOperation};
 use crate::volumes::{Saved, VolumeDecision, decide_volume, empty_claim_warning};
+
+/// By which an action says that its additional items pass the filters; never comes into the cluster.
+const MUST_INCLUDE: &str = "restore.velero.io/must-include-additional-items";
+/// How often an action is asked whether its additional items are ready. Velero's.
+const READY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why an item is not restored; added to the results with the item's name.
 type ItemError = Box<dyn std::error::Error + Send + Sync>;
@@ -138,7 +144,7 @@ impl Engine {
         forget_old_life(&mut item);
         self.forget_volumes(name, in_backup, &mut item).await?;
         let mut operation = None;
-        for action in &self.actions {
+        for action in &self.run.actions {
             if !action.applies_to().matches(&name.identifier()) {
                 continue;
             }
@@ -147,18 +153,31 @@ impl Engine {
                 item_from_backup: in_backup,
                 restore: &self.run.restore,
             };
-            let output = action.execute(input).await?;
+            let mut output = action.execute(input).await?;
             if output.skip_restore {
                 return Ok(None);
             }
-            for additional in output.additional_items {
-                self.restore_additional(additional.into()).await;
-            }
-            if let Some(id) = output.operation_id {
+            if let Some(id) = output.operation_id.take() {
                 operation = Some((action.name().to_owned(), id));
             }
             if !output.item.is_null() {
-                item = output.item;
+                item = std::mem::take(&mut output.item);
+            }
+            let must_include = take_annotation(&mut item, MUST_INCLUDE);
+            let mut restored = Vec::new();
+            for additional in std::mem::take(&mut output.additional_items) {
+                if self
+                    .restore_additional(additional.clone().into(), must_include)
+                    .await
+                {
+                    restored.push(additional);
+                }
+            }
+            if output.wait_for_additional_items {
+                let timeout = output
+                    .additional_items_ready_timeout
+                    .unwrap_or(self.run.resource_timeout);
+                self.wait_until_ready(&**action, &restored, timeout).await?;
             }
         }
         if let Some(modifiers) = &self.run.modifiers {
@@ -245,27 +264,69 @@ impl Engine {
         Ok(volumes.get_opt(volume).await?.is_some())
     }
 
-    /// An item that another needs: restored first when the backup has it, else only said.
-    async fn restore_additional(&self, name: ItemName) {
-        let taken = self
-            .selection
-            .resources
-            .includes(&name.group_resource.to_string())
-            && self.selection.cluster_resources.unwrap_or(true) | !name.namespace.is_empty();
-        if taken
-            && self
-                .run
-                .contents
-                .contains(&name.group_resource, &name.namespace, &name.name)
-        {
-            self.restore_item(name).await;
+    /// An item that another needs: restored first when the backup has it and the filters (or `must_include`) let it
+    /// pass. One that the backup does not have is a warning. True when it was restored, now or before.
+    async fn restore_additional(&self, name: ItemName, must_include: bool) -> bool {
+        let in_scope = if name.namespace.is_empty() {
+            self.selection.cluster_resources != Some(false)
         } else {
+            self.selection.namespaces.includes(&name.namespace)
+        };
+        let taken = in_scope
+            && self
+                .selection
+                .resources
+                .includes(&name.group_resource.to_string());
+        let must_have = name.group_resource.is(known::DATA_UPLOADS);
+        if !(taken || must_include || must_have) {
             self.log_item(
                 Level::Info,
-                "Additional item is not in the backup or not asked for",
+                "Not restoring additional item: it is excluded",
                 &name,
                 "",
             );
+            return false;
+        }
+        if !self
+            .run
+            .contents
+            .contains(&name.group_resource, &name.namespace, &name.name)
+        {
+            let target = self.selection.target_namespace(&name.namespace);
+            let said = format!(
+                "unable to restore additional item {}/{}: the backup does not have it",
+                name.group_resource, name.name
+            );
+            self.warning(target, said);
+            return false;
+        }
+        self.restore_item(name).await;
+        true
+    }
+
+    /// Waits for what an action needs before its item can be created.
+    async fn wait_until_ready(
+        &self,
+        action: &dyn RestoreItemAction,
+        items: &[ResourceIdentifier],
+        timeout: Duration,
+    ) -> Result<(), ItemError> {
+        let ready = async {
+            while !action
+                .are_additional_items_ready(items, &self.run.restore)
+                .await?
+            {
+                tokio::time::sleep(READY_INTERVAL).await;
+            }
+            Ok::<_, ItemError>(())
+        };
+        match tokio::time::timeout(timeout, ready).await {
+            Ok(ended) => ended,
+            Err(_) => Err(format!(
+                "additional items of {} are not ready to use after {timeout:?}",
+                action.name()
+            )
+            .into()),
         }
     }
 
@@ -303,6 +364,10 @@ impl Engine {
                 );
                 self.restore_status(name, target, served, in_backup, &prepared.item)
                     .await;
+                if name.group_resource.is(known::PODS) {
+                    let run = &self.run;
+                    run.exec_hooks.start(&run.client, &run.log, prepared.item);
+                }
                 if name.group_resource.is(known::CUSTOM_RESOURCE_DEFINITIONS) {
                     established::wait(&self.run.client, &name.name, self.run.resource_timeout).await?;
                 }
@@ -449,6 +514,16 @@ impl Engine {
             ],
         );
     }
+}
+
+/// Takes an annotation off; true when it said `true`.
+fn take_annotation(item: &mut Value, key: &str) -> bool {
+    let annotations = item
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut);
+    annotations
+        .and_then(|annotations| annotations.remove(key))
+        .is_some_and(|value| value == "true")
 }
 
 fn has_moved_data(name: &ItemName, in_backup: &Value) -> bool {

@@ -8,6 +8,7 @@ pub mod contents;
 mod create;
 pub mod discovery;
 mod established;
+pub mod exec_hooks;
 pub mod existing;
 pub mod group_resource;
 mod item;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::contents::{BackupContents, ContentsError};
+use crate::contents::BackupContents;
 use crate::discovery::Discovered;
 use crate::group_resource::{GroupResource, known};
 use crate::priority::{self, Priorities};
@@ -62,7 +62,7 @@ pub fn plan(
     selection: &Selection,
     priorities: &Priorities,
     discovered: &Discovered,
-) -> Result<Plan, ContentsError> {
+) -> Plan {
     let priorities = priority::resolved(priorities, |name| {
         discovered
             .resolve(name)
@@ -75,7 +75,7 @@ pub fn plan(
         if contents.names(&group_resource).is_none() || !selection.takes_resource(&group_resource) {
             continue;
         }
-        let items = items_of(contents, selection, &group_resource)?;
+        let items = items_of(contents, selection, &group_resource);
         if items.is_empty() {
             continue;
         }
@@ -88,14 +88,14 @@ pub fn plan(
             items,
         });
     }
-    Ok(plan)
+    plan
 }
 
 fn items_of(
     contents: &BackupContents,
     selection: &Selection,
     group_resource: &GroupResource,
-) -> Result<Vec<PlannedItem>, ContentsError> {
+) -> Vec<PlannedItem> {
     let is_namespace = group_resource.is(known::NAMESPACES);
     // The DataUploads stand in Velero's own namespace; the claims of the namespaces asked for find theirs among them.
     let carries_data = group_resource.is(known::DATA_UPLOADS);
@@ -115,8 +115,9 @@ fn items_of(
                 continue;
             }
             if !carries_data && selection.filters_labels() {
-                let labels = labels_of(&contents.object(group_resource, namespace, name)?);
-                if !selection.takes_labels(&labels) {
+                // One that cannot be read is taken: its own restore says what is wrong with it, and the others go on.
+                let object = contents.object(group_resource, namespace, name).ok();
+                if object.is_some_and(|object| !selection.takes_labels(&labels_of(&object))) {
                     continue;
                 }
             }
@@ -127,7 +128,7 @@ fn items_of(
             });
         }
     }
-    Ok(items)
+    items
 }
 
 fn labels_of(object: &Value) -> BTreeMap<String, String> {

@@ -58,6 +58,32 @@ impl Default for Priorities {
     }
 }
 
+/// `--restore-resource-priorities` has more than one `-`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "multiple priority separator \"-\" found; what stands before the one `-` comes first, what stands after it comes last"
+)]
+pub struct TwoSeparators;
+
+impl std::str::FromStr for Priorities {
+    type Err = TwoSeparators;
+
+    /// `high1,high2,-,low1`. An empty text has neither.
+    fn from_str(text: &str) -> Result<Self, TwoSeparators> {
+        let mut names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let high = names
+            .by_ref()
+            .take_while(|name| *name != "-")
+            .map(str::to_owned)
+            .collect();
+        let low: Vec<String> = names.map(str::to_owned).collect();
+        if low.iter().any(|name| name == "-") {
+            return Err(TwoSeparators);
+        }
+        Ok(Self { high, low })
+    }
+}
+
 /// The names in `--restore-resource-priorities` are what a user types (`clusterroles`, `volumesnapshotclass…`), so
 /// they go through the cluster's discovery: `resolve` gives the full `resource.group`, or `None` when the cluster does
 /// not serve it; the name is then kept as it stands.

@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 
 use crate::contents::{BackupContents, ContentsError};
 use crate::discovery::Discovered;
-use crate::item_actions;
+use crate::exec_hooks::ExecHooks;
 use crate::item_name::ItemName;
 use crate::log::{Level, RestoreLog};
 use crate::plan::{Plan, PlannedResource, plan};
@@ -47,6 +47,10 @@ pub struct RestoreRun {
     pub saved_volumes: SavedVolumes,
     /// `spec.resourceModifier`, read and validated.
     pub modifiers: Option<ResourceModifiers>,
+    /// In the order in which they run; those of the product are [`crate::item_actions::built_in`].
+    pub actions: Vec<Box<dyn RestoreItemAction>>,
+    /// Commands in pods that are created.
+    pub exec_hooks: ExecHooks,
     /// `--restore-resource-priorities`.
     pub priorities: Priorities,
     /// `--resource-timeout`: how long a CustomResourceDefinition may take to be Established.
@@ -143,7 +147,6 @@ pub(crate) struct Engine {
     pub(crate) run: RestoreRun,
     pub(crate) selection: Selection,
     pub(crate) discovered: Discovered,
-    pub(crate) actions: Vec<Box<dyn RestoreItemAction>>,
     pub(crate) state: Mutex<State>,
     /// Target namespaces that are known to exist; held while one is made, so that it is made once.
     pub(crate) namespaces: tokio::sync::Mutex<BTreeSet<String>>,
@@ -159,15 +162,12 @@ pub(crate) struct State {
 pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
     let discovered = discover(&run.client).await?;
     let selection = Selection::from_spec(&run.restore.spec, &discovered)?;
-    let first = plan(&run.contents, &selection, &run.priorities, &discovered)?;
+    let first = plan(&run.contents, &selection, &run.priorities, &discovered);
     run.progress.expect(first.total());
-    let velero_namespace = kube::ResourceExt::namespace(&*run.restore).unwrap_or_default();
-    let actions = item_actions::built_in(&run.client, &run.backup, &velero_namespace);
     let mut engine = Engine {
         run,
         selection,
         discovered,
-        actions,
         state: Mutex::default(),
         namespaces: tokio::sync::Mutex::default(),
     };
@@ -181,7 +181,7 @@ pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
             &engine.selection,
             &engine.run.priorities,
             &engine.discovered,
-        )?;
+        );
         (_, rest) = again.split_definitions();
         engine
             .run

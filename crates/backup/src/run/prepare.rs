@@ -41,6 +41,11 @@ impl Failure {
         Self(format!("its actions ended abnormally: {join}"))
     }
 
+    /// Its task panicked.
+    pub(super) fn lost() -> Self {
+        Self("its actions ended abnormally".to_owned())
+    }
+
     fn action(action: &str, id: &ResourceIdentifier, error: &ActionError) -> Self {
         Self(format!(
             "error executing custom action {action} (groupResource={}, namespace={}, name={}): {error}",

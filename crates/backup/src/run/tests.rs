@@ -136,6 +136,56 @@ fn discovered() -> Resources {
 
 /// Runs a backup of namespace `shop`; gives the outcome, the tarball's entries, and the log's error count.
 async fn backed_up(api: &Arc<Api>) -> (Outcome, Vec<String>, usize) {
+    backed_up_with(api, true).await
+}
+
+/// Notes among the requests when a hook runs and when it is owed.
+struct Noted {
+    api: Arc<Api>,
+    may_owe: bool,
+}
+
+impl Noted {
+    fn note(&self, what: String) {
+        self.api.requests.lock().unwrap().push(what);
+    }
+}
+
+#[async_trait::async_trait]
+impl caravel_hooks::exec::PodCommandExecutor for Noted {
+    async fn execute(
+        &self,
+        _: &dyn caravel_hooks::HookLog,
+        _: &Value,
+        _: &str,
+        hook: &caravel_api::v1::ExecHook,
+    ) -> Result<(), caravel_hooks::exec::HookError> {
+        self.note(format!("EXEC {}", hook.command.join(" ")));
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl crate::hooks::OwedPostHooks for Noted {
+    async fn begin(&self, pods: &[caravel_hooks::PodName]) -> Result<(), String> {
+        self.note(format!("OWED {}", pods[0]));
+        if self.may_owe {
+            Ok(())
+        } else {
+            Err("the API server is away".to_owned())
+        }
+    }
+
+    async fn end(&self, pods: &[caravel_hooks::PodName]) {
+        self.note(format!("PAID {}", pods[0]));
+    }
+}
+
+async fn backed_up_with(api: &Arc<Api>, may_owe: bool) -> (Outcome, Vec<String>, usize) {
+    let noted = Arc::new(Noted {
+        api: Arc::clone(api),
+        may_owe,
+    });
     let folder = tempfile::tempdir().unwrap();
     let mut backup = Backup::new("b1", Default::default());
     backup.metadata.uid = Some("backup-uid".into());
@@ -153,6 +203,12 @@ async fn backed_up(api: &Arc<Api>) -> (Outcome, Vec<String>, usize) {
         namespace_notes,
         namespaces: vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})],
         actions: item_actions::built_in(&client(api), "velero", true, None),
+        hooks: Hooks {
+            spec: Vec::new(),
+            executor: Arc::clone(&noted) as _,
+            owed: noted,
+            tracker: Arc::default(),
+        },
         folder: folder.path().to_owned(),
         contents: contents.clone(),
         page_size: 500,
@@ -218,4 +274,61 @@ async fn guarantee_5_a_data_upload_that_cannot_be_created_is_an_error_and_its_sn
     assert!(api.asked_for(&format!(
         "DELETE {SNAPSHOT_API}/namespaces/shop/volumesnapshots/velero-data-x"
     )));
+}
+
+/// The shop with a pod that asks to be frozen.
+fn frozen_shop() -> Arc<Api> {
+    let mut api = Api::shop();
+    let pods = api.objects.get_mut("/api/v1/namespaces/shop/pods").unwrap();
+    pods["items"][0]["metadata"]["annotations"] = json!({
+        "pre.hook.backup.velero.io/command": "freeze", "post.hook.backup.velero.io/command": "thaw",
+    });
+    Arc::new(api)
+}
+
+#[tokio::test]
+async fn guarantee_7_a_pod_is_written_down_before_it_is_frozen_and_thawed_once_its_snapshot_is_cut() {
+    let api = frozen_shop();
+    let (outcome, entries, errors) = backed_up(&api).await;
+    assert_eq!(
+        (errors, outcome.hooks.hooks_attempted, outcome.hooks.hooks_failed),
+        (0, 2, 0)
+    );
+    assert!(entries.contains(&"resources/pods/namespaces/shop/web.json".to_owned()));
+    let snapshot = format!("POST {SNAPSHOT_API}/namespaces/shop/volumesnapshots");
+    let upload = "POST /apis/velero.io/v2alpha1/namespaces/velero/datauploads";
+    let requests = api.requests.lock().unwrap().clone();
+    let at = |wanted: &str| {
+        requests
+            .iter()
+            .position(|request| request == wanted)
+            .unwrap_or_else(|| panic!("{wanted}: {requests:?}"))
+    };
+    let order = [
+        "OWED shop/web",
+        "EXEC freeze",
+        &snapshot,
+        upload,
+        "EXEC thaw",
+        "PAID shop/web",
+    ]
+    .map(at);
+    assert!(order.is_sorted(), "{requests:?}");
+}
+
+#[tokio::test]
+async fn guarantee_7_a_pod_that_cannot_be_written_down_is_not_frozen_and_not_saved() {
+    let api = frozen_shop();
+    let (_, entries, errors) = backed_up_with(&api, false).await;
+    assert!(
+        !api.requests
+            .lock()
+            .unwrap()
+            .iter()
+            .any(|request| request.starts_with("EXEC"))
+    );
+    assert!(
+        errors > 0 && !entries.iter().any(|entry| entry.contains("pods")),
+        "{entries:?}"
+    );
 }

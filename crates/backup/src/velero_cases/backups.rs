@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use caravel_api::v1::Backup;
 use caravel_backup_store::tarball::Reader;
 use caravel_cases::{Case, read, same, settle, texts};
+use caravel_hooks::exec::PodCommandExecutor;
 use caravel_item_action::{
     ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector,
 };
@@ -118,7 +119,7 @@ fn selector(uri: &http::Uri) -> Option<Selector> {
 }
 
 /// A made-up action of a case: does what Velero's test plug-in did.
-struct Replayed {
+pub(super) struct Replayed {
     selector: ResourceSelector,
     calls: Vec<Value>,
     /// `ns/name` of the items that it was called for.
@@ -216,14 +217,23 @@ fn actions(case: &Case) -> Vec<Arc<Replayed>> {
         .collect()
 }
 
-struct Done {
+pub(super) struct Done {
     outcome: Outcome,
     /// Path → contents.
-    files: BTreeMap<String, Value>,
+    pub(super) files: BTreeMap<String, Value>,
     order: Vec<String>,
 }
 
 async fn back_up(case: &Case, backup: &Value, actions: &[Arc<Replayed>]) -> Result<Done, String> {
+    back_up_with(case, backup, actions, super::hooks::none()).await
+}
+
+pub(super) async fn back_up_with(
+    case: &Case,
+    backup: &Value,
+    actions: &[Arc<Replayed>],
+    executor: Arc<dyn PodCommandExecutor>,
+) -> Result<Done, String> {
     let mut backup: Backup = serde_json::from_value(backup.clone()).map_err(|error| error.to_string())?;
     backup.metadata.uid.get_or_insert_default();
     let resources = discovered(case.input("apiResources"));
@@ -239,12 +249,14 @@ async fn back_up(case: &Case, backup: &Value, actions: &[Arc<Replayed>]) -> Resu
     let folder = tempfile::tempdir().unwrap();
     let contents = folder.path().join("contents");
     let log = Arc::new(BackupLog::create(&folder.path().join("log"), "velero/b1").unwrap());
+    let hooks = super::hooks::hooks(&backup, executor);
     let request = Request {
         client: Api::of(case).client(),
         selection: Selection::new(spec, filter, &resources, None).map_err(|error| error.to_string())?,
         backup,
         discovered: resources,
         namespace_notes: Default::default(),
+        hooks,
         namespaces,
         actions: actions
             .iter()
@@ -277,7 +289,7 @@ async fn back_up(case: &Case, backup: &Value, actions: &[Arc<Replayed>]) -> Resu
 }
 
 /// Runs the cases of a file, each on a runtime of its own.
-fn each_backup(file: &str, check: impl AsyncFn(&Case) -> Result<(), String>) {
+pub(super) fn each_backup(file: &str, check: impl AsyncFn(&Case) -> Result<(), String>) {
     let Some(cases) = read(file) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -3,6 +3,7 @@
 mod actions;
 mod backups;
 mod collections;
+mod hooks;
 mod policies;
 mod volume_choice;
 mod wildcard;

@@ -49,6 +49,8 @@ pub fn decide(observed: &Observed) -> Decision {
         Ok(None) => {}
         Err(why) => errors.push(format!("invalid resource policies: {why}")),
     }
+    let hooks = caravel_hooks::backup::from_spec(observed.backup.spec.hooks.as_ref(), str::to_owned);
+    errors.extend(hooks.err().map(|error| error.to_string()));
     errors.extend(not_yet(&observed.backup));
     errors.extend(observed.volume_errors.iter().cloned());
     if errors.is_empty() {
@@ -104,18 +106,10 @@ fn policies_against_spec(policies: &Policies, backup: &Backup) -> Vec<String> {
 /// What a spec asks for that this version does not have: refused, never ignored.
 fn not_yet(backup: &Backup) -> Vec<String> {
     let spec = &backup.spec;
-    let asked = [
-        (
-            spec.hooks
-                .as_ref()
-                .is_some_and(|hooks| !hooks.resources.is_empty()),
-            "spec.hooks",
-        ),
-        (
-            spec.default_volumes_to_fs_backup == Some(true),
-            "spec.defaultVolumesToFsBackup",
-        ),
-    ];
+    let asked = [(
+        spec.default_volumes_to_fs_backup == Some(true),
+        "spec.defaultVolumesToFsBackup",
+    )];
     let asked = asked.into_iter().filter(|(asked, _)| *asked);
     asked
         .map(|(_, field)| format!("{field}: this version does not have it yet"))
@@ -216,17 +210,13 @@ mod tests {
     fn what_this_version_does_not_have_is_refused_and_never_ignored() {
         let mut all = observed();
         let spec = &mut all.backup.spec;
-        spec.hooks = Some(BackupHooks {
-            resources: vec![BackupResourceHookSpec::default()],
-        });
         spec.default_volumes_to_fs_backup = Some(true);
         let errors = errors(&all);
-        for field in ["spec.hooks", "spec.defaultVolumesToFsBackup"] {
-            assert!(
-                errors.contains(&format!("{field}: this version does not have it yet")),
-                "{field}: {errors}"
-            );
-        }
+        let field = "spec.defaultVolumesToFsBackup";
+        assert!(
+            errors.contains(&format!("{field}: this version does not have it yet")),
+            "{errors}"
+        );
     }
 
     #[test]
@@ -249,10 +239,21 @@ mod tests {
     }
 
     #[test]
-    fn empty_hooks_ask_for_nothing() {
-        let mut plain = observed();
-        plain.backup.spec.hooks = Some(BackupHooks::default());
-        assert_eq!(decide(&plain), Decision::Start);
+    fn hooks_are_taken_and_a_selector_that_is_none_refuses_the_backup() {
+        let mut hooked = observed();
+        hooked.backup.spec.hooks = Some(BackupHooks {
+            resources: vec![BackupResourceHookSpec {
+                name: "freeze".into(),
+                ..Default::default()
+            }],
+        });
+        assert_eq!(decide(&hooked), Decision::Start);
+        let hooks = hooked.backup.spec.hooks.as_mut().unwrap();
+        hooks.resources[0].label_selector = serde_json::from_value(
+            serde_json::json!({"matchExpressions": [{"key": "a", "operator": "nonexistent-operator", "values": ["b"]}]}),
+        )
+        .ok();
+        assert!(errors(&hooked).contains("\"freeze\""), "{}", errors(&hooked));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod decide;
 pub mod defaults;
 mod observe;
 mod orphans;
+pub mod owed_hooks;
 mod recover;
 mod run;
 pub mod status;

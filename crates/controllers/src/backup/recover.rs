@@ -1,19 +1,21 @@
 //! Backups that a server was running when it ended (velero-behaviour.md 3.7, "server restart").
 //!
 //! This version starts no backup again: what is found `InProgress` becomes `Failed` with the reason, and its
-//! DataUploads are told to stop. `Waiting…` and `Finalizing…` backups go on by themselves.
+//! DataUploads are told to stop. `Waiting…` and `Finalizing…` backups go on by themselves. Before anything else, the
+//! applications that a pre-hook froze are set going again ([`super::owed_hooks`]).
 
 use std::time::Duration;
 
 use caravel_api::labels;
 use caravel_api::v1::{Backup, BackupPhase};
 use caravel_api::v2alpha1::DataUpload;
+use caravel_hooks::exec::KubeExecutor;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use super::status::StatusWriter;
-use super::{display_name, orphans};
+use super::{display_name, orphans, owed_hooks};
 use crate::context::Context;
 use crate::reconcile::Error;
 
@@ -25,7 +27,15 @@ const SNAPSHOTS_WITHIN: Duration = Duration::from_secs(60);
 /// # Errors
 /// The API server cannot be asked or told; the server should not start then.
 pub async fn recover(context: &Context) -> Result<(), Error> {
-    for backup in context.list::<Backup>(&ListParams::default()).await? {
+    let backups = context.list::<Backup>(&ListParams::default()).await?;
+    let executor = KubeExecutor::new(context.client.clone());
+    for backup in backups
+        .iter()
+        .filter(|backup| !owed_hooks::owed(backup).is_empty())
+    {
+        owed_hooks::pay(&context.client, &executor, backup).await?;
+    }
+    for backup in backups {
         if backup.phase() != BackupPhase::InProgress {
             continue;
         }

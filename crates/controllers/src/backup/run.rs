@@ -5,16 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caravel_api::v1::{Backup, BackupPhase, BackupProgress, BackupStatus};
+use caravel_backup::hooks::{Hooks, OwedPostHooks};
 use caravel_backup::log::BackupLog;
 use caravel_backup::run::{Outcome, Progress, RunError};
 use caravel_backup::{Request, item_actions};
 use caravel_backup_store::results::Results;
 use caravel_backup_store::{BackupArtifacts, BackupStore, encode_metadata};
+use caravel_hooks::exec::KubeExecutor;
 use kube::ResourceExt;
 use serde_json::json;
 
 use super::decide::{Ended, phase_after};
 use super::observe::Seen;
+use super::owed_hooks::{OWED_POST_HOOKS, OwedInBackup};
 use super::status::StatusWriter;
 use super::{Settings, display_name, orphans, recover};
 use crate::cancel;
@@ -75,6 +78,20 @@ async fn attempt(
     let contents = folder.path().join("contents.tar.gz");
     let log = Arc::new(BackupLog::create(&log_path, display_name(&writer.current))?);
     let progress = Arc::new(Progress::default());
+    let resources = &seen.discovered;
+    let owed = Arc::new(OwedInBackup::new(
+        &context.client,
+        &writer.current,
+        settings.defaults.resource_timeout,
+    ));
+    let hooks = Hooks {
+        spec: caravel_hooks::backup::from_spec(writer.current.spec.hooks.as_ref(), |word| {
+            resources.resolve(word)
+        })?,
+        executor: Arc::new(KubeExecutor::new(context.client.clone())),
+        owed: Arc::clone(&owed) as Arc<dyn OwedPostHooks>,
+        tracker: Arc::default(),
+    };
     let (selection, namespace_notes) = seen.selection.ok_or("the backup's filters are not valid")?;
     let request = Request {
         client: context.client.clone(),
@@ -89,6 +106,7 @@ async fn attempt(
             settings.enable_csi,
             seen.observed.policies.as_ref().ok().cloned().flatten(),
         ),
+        hooks,
         folder: folder.path().to_owned(),
         contents: contents.clone(),
         page_size: settings.page_size,
@@ -115,6 +133,7 @@ async fn attempt(
             )
         }
     };
+    owed.settle().await;
     orphans::discard(context, &writer.current, settings.defaults.resource_timeout).await;
     if let Some(fatal) = &fatal {
         log.error(Default::default(), "backup failed", fatal);
@@ -203,6 +222,7 @@ fn status_after(backup: &Backup, outcome: &Outcome, results: &Results, fatal: Op
             total_items: items,
             items_backed_up: items,
         }),
+        hook_status: Some(outcome.hooks.clone()),
         ..backup.status.clone().unwrap_or_default()
     }
 }
@@ -221,6 +241,8 @@ async fn upload(
     log: &Path,
 ) -> Result<(), Error> {
     let mut backup = backup.clone();
+    // The run's own note; the next cluster that reads this owes nothing.
+    backup.annotations_mut().remove(OWED_POST_HOOKS);
     backup.status = Some(status.clone());
     let artifacts = BackupArtifacts {
         metadata_json: encode_metadata(&backup)?,

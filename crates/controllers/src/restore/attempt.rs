@@ -10,7 +10,11 @@ use caravel_api::phase::RestorePhase;
 use caravel_api::v1::{Backup, BackupStorageLocation, Restore};
 use caravel_backup_store::item_operations::{OperationPhase, RestoreOperation};
 use caravel_backup_store::{BackupStore, RestoreArtifacts, tarball};
+use caravel_hooks::exec::KubeExecutor;
+use caravel_hooks::tracker::Tracker;
 use caravel_restore::contents::BackupContents;
+use caravel_restore::exec_hooks::ExecHooks;
+use caravel_restore::item_actions;
 use caravel_restore::log::{Level, RestoreLog};
 use caravel_restore::resource_modifiers::ResourceModifiers;
 use caravel_restore::run::{self, Outcome, Progress, RestoreRun, StartedOperation};
@@ -67,6 +71,7 @@ pub(super) async fn run(
     let change = match ended {
         Ok(change) => change,
         Err(error) => {
+            context.restore_hooks.forget(&restore.uid().unwrap_or_default());
             cancel_downloads(context, &restore).await?;
             Change::Failed {
                 reason: chain(&*error),
@@ -123,6 +128,12 @@ impl Attempt<'_> {
             contents,
             saved_volumes: SavedVolumes::from(saved.clone()),
             modifiers: self.modifiers.clone(),
+            actions: item_actions::built_in(
+                &self.context.client,
+                &Arc::new(self.backup.clone()),
+                &self.context.namespace,
+            ),
+            exec_hooks: self.exec_hooks()?,
             priorities: self.settings.priorities.clone(),
             resource_timeout: self.settings.resource_timeout,
             terminating_timeout: self.settings.terminating_timeout,
@@ -168,6 +179,23 @@ impl Attempt<'_> {
         contents.await?
     }
 
+    fn exec_hooks(&self) -> Result<ExecHooks, Error> {
+        let spec = &self.restore.spec;
+        let limit = spec.item_operation_timeout.unwrap_or_default();
+        Ok(ExecHooks {
+            spec: caravel_hooks::restore_exec::from_spec(spec.hooks.as_ref())?,
+            executor: Arc::new(KubeExecutor::new(self.context.client.clone())),
+            tracker: self.hooks(),
+            limit: limit.or(self.settings.item_operation_timeout),
+        })
+    }
+
+    fn hooks(&self) -> Arc<Tracker> {
+        self.context
+            .restore_hooks
+            .begin(&self.restore.uid().unwrap_or_default())
+    }
+
     async fn put_log(&self, store: &BackupStore, scratch: &Scratch) -> Result<(), Error> {
         let file = scratch.path("log.gz");
         write_gzip(&file, self.log.text().as_bytes())?;
@@ -204,6 +232,7 @@ impl Attempt<'_> {
             operations: outcome.operations.len(),
             restored,
             total,
+            hooks: self.hooks().status(),
         }
     }
 }

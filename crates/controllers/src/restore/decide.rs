@@ -188,13 +188,8 @@ fn unsupported(spec: &RestoreSpec) -> Vec<String> {
             "Invalid ExistingResourcePolicy {other:?}: it is none or update"
         )),
     }
-    if spec
-        .hooks
-        .as_ref()
-        .is_some_and(|hooks| !hooks.resources.is_empty())
-    {
-        errors.push(not_yet("spec.hooks (restore hooks)", "leave them out"));
-    }
+    let hooks = caravel_hooks::restore_exec::from_spec(spec.hooks.as_ref());
+    errors.extend(hooks.err().map(|error| error.to_string()));
     if spec.resource_policy.is_some() {
         errors.push(not_yet("spec.resourcePolicy", "leave it out"));
     }

@@ -2,7 +2,7 @@
 //! the object that was decided on, so that a change in between is a conflict and not lost.
 
 use caravel_api::phase::RestorePhase;
-use caravel_api::v1::Restore;
+use caravel_api::v1::{HookStatus, Restore};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
@@ -27,6 +27,7 @@ pub enum Change {
         operations: usize,
         restored: usize,
         total: usize,
+        hooks: HookStatus,
     },
     /// It cannot go on.
     Failed { reason: String },
@@ -76,8 +77,10 @@ fn patch(context: &Context, restore: &Restore, change: Change) -> Value {
             operations,
             restored,
             total,
+            hooks,
         } => json!({"status": {
             "phase": phase,
+            "hookStatus": hooks,
             "warnings": warnings,
             "errors": errors,
             "restoreItemOperationsAttempted": operations,

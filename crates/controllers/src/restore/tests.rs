@@ -127,8 +127,8 @@ fn what_cannot_be_done_is_refused_and_said_never_ignored() {
             "Invalid ExistingResourcePolicy",
         ),
         (
-            json!({"restore": {"spec": {"hooks": {"resources": [{"name": "h"}]}}}}),
-            "does not have spec.hooks",
+            json!({"restore": {"spec": {"hooks": {"resources": [{"name": "h", "postHooks": [{"init": {"initContainers": [{"name": "a"}]}}]}]}}}}),
+            "command, image is missing",
         ),
         (
             json!({"modifiers": "ConfigMap m does not exist"}),

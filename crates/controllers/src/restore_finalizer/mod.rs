@@ -14,7 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use caravel_api::labels;
 use caravel_api::phase::RestorePhase;
-use caravel_api::v1::Restore;
+use caravel_api::v1::{HookStatus, Restore};
 use caravel_backup_store::BackupStore;
 use caravel_backup_store::item_operations::{OperationPhase, RestoreOperation};
 use caravel_backup_store::results::Results;
@@ -51,6 +51,9 @@ impl Default for Settings {
         }
     }
 }
+
+/// How often the restore's exec hooks are looked at, while some are still to come.
+const HOOKS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Starts the controller.
 pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
@@ -238,6 +241,9 @@ impl RestoreFinalizer {
         if !waiting.is_empty() && !left.is_zero() {
             return Ok(Next::After(left));
         }
+        if !self.hooks_are_complete(&observed.restore) {
+            return Ok(Next::After(HOOKS_INTERVAL));
+        }
         for state in waiting {
             let message = format!(
                 "PersistentVolumeClaim {}/{} is not bound after {:?} (--resource-timeout): its volume does not get the old one's labels and reclaim policy; see `kubectl describe pvc`",
@@ -250,6 +256,7 @@ impl RestoreFinalizer {
 
     async fn end(&self, mut observed: Observed) -> Result<Next, Error> {
         add_failed_operations(&observed.restore, &observed.operations, &mut observed.results);
+        let hooks = self.end_hooks(&observed.restore, &mut observed.results);
         let (errors, warnings) = (observed.results.errors.count(), observed.results.warnings.count());
         let Some(phase) = final_phase(&observed.phase, errors) else {
             return Ok(Next::Done);
@@ -259,9 +266,45 @@ impl RestoreFinalizer {
             .put_restore_results(&observed.restore.name_any(), &observed.results)
             .await?;
         delete_result_maps(&self.context, &observed.restore).await?;
-        self.write(&observed.restore, &phase, errors, warnings).await?;
+        self.write(&observed.restore, &phase, errors, warnings, &hooks)
+            .await?;
+        self.context
+            .restore_hooks
+            .forget(&observed.restore.uid().unwrap_or_default());
         tracing::info!(restore = %observed.restore.name_any(), %phase, errors, warnings, "restore ends");
         Ok(Next::Done)
+    }
+
+    /// Each of the restore's exec hooks ends at its own timeouts, so this does, too.
+    fn hooks_are_complete(&self, restore: &Restore) -> bool {
+        let hooks = self.context.restore_hooks.of(&restore.uid().unwrap_or_default());
+        hooks.is_none_or(|hooks| hooks.is_complete())
+    }
+
+    /// How the hooks went; their errors are errors of the Restore. After a restart of the server nobody knows, and that
+    /// is an error, too.
+    fn end_hooks(&self, restore: &Restore, results: &mut Results) -> HookStatus {
+        if let Some(hooks) = self.context.restore_hooks.of(&restore.uid().unwrap_or_default()) {
+            for (namespace, error) in hooks.errors() {
+                add_once(results, &namespace, error);
+            }
+            return hooks.status();
+        }
+        let status = restore
+            .status
+            .as_ref()
+            .and_then(|status| status.hook_status.clone())
+            .unwrap_or_default();
+        if status.hooks_attempted > 0 {
+            let lost = format!(
+                "the server was restarted before the end of this restore: whether its {} exec hooks ran is not known; see the pods, and run the commands by hand where they did not",
+                status.hooks_attempted
+            );
+            if !results.errors.velero.contains(&lost) {
+                results.errors.velero.push(lost);
+            }
+        }
+        status
     }
 
     /// The one place where this controller writes a Restore.
@@ -271,10 +314,11 @@ impl RestoreFinalizer {
         phase: &RestorePhase,
         errors: usize,
         warnings: usize,
+        hooks: &HookStatus,
     ) -> Result<(), kube::Error> {
         let patch = json!({
             "metadata": {"resourceVersion": restore.resource_version()},
-            "status": {"phase": phase, "completionTimestamp": self.context.now(), "errors": errors, "warnings": warnings},
+            "status": {"hookStatus": hooks, "phase": phase, "completionTimestamp": self.context.now(), "errors": errors, "warnings": warnings},
         });
         let restores: Api<Restore> = self.context.api();
         restores
@@ -304,14 +348,19 @@ fn add_failed_operations(restore: &Restore, operations: &[RestoreOperation], res
             "error restoring {}/{namespace}/{}: {}",
             id.resource, id.name, operation.status.error
         );
-        let known = results
-            .errors
-            .namespaces
-            .get(namespace)
-            .is_some_and(|messages| messages.contains(&message));
-        if !known {
-            results.errors.add(namespace, message);
-        }
+        add_once(results, namespace, message);
+    }
+}
+
+/// The end may be written in several tries.
+fn add_once(results: &mut Results, namespace: &str, message: String) {
+    let known = results
+        .errors
+        .namespaces
+        .get(namespace)
+        .is_some_and(|messages| messages.contains(&message));
+    if !known {
+        results.errors.add(namespace, message);
     }
 }
 

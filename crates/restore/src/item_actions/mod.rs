@@ -6,6 +6,7 @@
 
 pub mod claim;
 pub mod data_upload;
+pub mod init_hook;
 pub mod mapping;
 mod moved_claim;
 pub mod pod;
@@ -31,6 +32,7 @@ pub fn built_in(
     let mut actions: Vec<Box<dyn RestoreItemAction>> = pure::actions()
         .map(|action| Box::new(action) as Box<dyn RestoreItemAction>)
         .collect();
+    actions.push(Box::new(init_hook::InitRestoreHook));
     actions.push(Box::new(mapping::ChangeStorageClass::new(
         client,
         velero_namespace,

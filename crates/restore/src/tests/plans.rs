@@ -61,7 +61,7 @@ fn planned(case: &Value, resource: &GroupResource) -> BTreeSet<String> {
     let restore: Restore = object(&case["input"]["restore"]);
     let discovered = discovered(&case["input"]["apiResources"]);
     let selection = Selection::from_spec(&restore.spec, &discovered).unwrap();
-    let plan = plan(&contents, &selection, &Priorities::default(), &discovered).unwrap();
+    let plan = plan(&contents, &selection, &Priorities::default(), &discovered);
     let of_resource = plan
         .resources
         .iter()
