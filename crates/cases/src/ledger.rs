@@ -71,11 +71,6 @@ pub const ENTRIES: &[Entry] = &[
         "{\"a\"::1} is YAML 1.2: a is \":1\"",
     ),
     different(
-        "pkg_backup/TestItemCollectorBackupNamespaces.json",
-        &[6],
-        "a spec with * and other names is refused before it comes to this",
-    ),
-    different(
         "pkg_backup/TestBackupResourceOrdering.json",
         &[0],
         "claims are written as soon as their snapshots are cut, which all are taken at once; no restore depends on the \

@@ -5,3 +5,4 @@ mod cases;
 mod existing;
 mod modifiers;
 mod plans;
+mod small;
