@@ -66,8 +66,8 @@ impl Sabotage {
         match self {
             Self::SnapshotsChange => world.checks.spoil_snapshots(),
             Self::MovementsNeverEnd => {
-                let refused = Rule::always(Fault::unavailable()).of("datauploads");
-                world.api_faults.add(refused.subresource("status").by(product));
+                let refused = Rule::always(Fault::unavailable()).on("patch");
+                world.api_faults.add(refused.of("datauploads").by(product));
             }
             Self::SnapshotsStay => {
                 let gone = ApiError::new(Reason::NotFound, "it is gone, says who sabotages");
@@ -90,7 +90,7 @@ impl Sabotage {
                 let name = done.and_then(|upload| upload.metadata.name.clone());
                 let on = Patch::Merge(json!({"status": {"phase": "InProgress"}}));
                 velero_api(world, "DataUpload")
-                    .patch_status(
+                    .patch(
                         &name.context("no upload is Completed")?,
                         &PatchParams::default(),
                         &on,

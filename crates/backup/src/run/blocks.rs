@@ -116,6 +116,7 @@ pub(super) async fn run(
         }
     }
     let claims = tokio::select! {
+        biased;
         claims = prepare_all(&request, &snapshots, block.claims) => claims,
         _ = stopped => Vec::new(),
     };

@@ -12,7 +12,7 @@ pub struct Args {
     #[command(flatten)]
     target: Target,
     /// Say what would be removed, and do nothing.
-    #[arg(short = 'n', long)]
+    #[arg(long)]
     dry_run: bool,
 }
 

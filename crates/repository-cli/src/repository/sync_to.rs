@@ -52,7 +52,7 @@ pub struct How {
     #[arg(long)]
     delete: bool,
     /// Say what would be copied and deleted, and do nothing.
-    #[arg(short = 'n', long)]
+    #[arg(long)]
     dry_run: bool,
     /// Blobs copied at the same time.
     #[arg(long, default_value_t = 4, value_name = "N")]
