@@ -2,10 +2,12 @@
 //! and expects the check that is there to find it.
 
 use anyhow::Context as _;
+use caravel_api_server::User;
 use caravel_api_server::faults::{Fault, Rule};
-use caravel_api_server::{ApiError, Reason, User};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, Patch, PatchParams, PostParams,
+};
 use serde_json::json;
 
 use crate::application;
@@ -24,8 +26,8 @@ pub enum Sabotage {
     MovementGoesOn,
     /// A node agent cannot say that a movement has ended, whatever it tries.
     MovementsNeverEnd,
-    /// Deletions of snapshots are answered as if they were gone, and nothing is deleted.
-    SnapshotsStay,
+    /// A snapshot is there that nobody needs and nobody takes away.
+    SnapshotStays,
     /// Velero's server writes into a namespace that nobody named.
     ServerWritesElsewhere,
     /// An object in a namespace that nobody named is not what it was; who did it was not seen.
@@ -41,7 +43,7 @@ impl Sabotage {
         Self::RestoredByteChanges,
         Self::MovementGoesOn,
         Self::MovementsNeverEnd,
-        Self::SnapshotsStay,
+        Self::SnapshotStays,
         Self::ServerWritesElsewhere,
         Self::OtherObjectChanges,
         Self::OtherVolumeChanges,
@@ -53,7 +55,7 @@ impl Sabotage {
             Self::SnapshotsChange | Self::RestoredByteChanges => Invariant::RestoredAsTaken,
             Self::MovementGoesOn => Invariant::TerminalStays,
             Self::MovementsNeverEnd => Invariant::EverythingEnds,
-            Self::SnapshotsStay => Invariant::NothingLeft,
+            Self::SnapshotStays => Invariant::NothingLeft,
             Self::ServerWritesElsewhere | Self::OtherObjectChanges | Self::OtherVolumeChanges => {
                 Invariant::OthersUntouched
             }
@@ -68,11 +70,6 @@ impl Sabotage {
             Self::MovementsNeverEnd => {
                 let refused = Rule::always(Fault::unavailable()).on("patch");
                 world.api_faults.add(refused.of("datauploads").by(product));
-            }
-            Self::SnapshotsStay => {
-                let gone = ApiError::new(Reason::NotFound, "it is gone, says who sabotages");
-                let lie = Rule::always(Fault::Refuse(gone)).on("delete");
-                world.api_faults.add(lie.of("volumesnapshots").by(product));
             }
             _ => {}
         }
@@ -95,6 +92,15 @@ impl Sabotage {
                         &PatchParams::default(),
                         &on,
                     )
+                    .await?;
+            }
+            Self::SnapshotStays => {
+                let kind = GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", "VolumeSnapshot");
+                let resource = ApiResource::from_gvk(&kind);
+                let mut left = DynamicObject::new("left-by-velero", &resource);
+                left.data = json!({"spec": {"source": {"persistentVolumeClaimName": "gone"}}});
+                Api::namespaced_with(world.client.clone(), VELERO, &resource)
+                    .create(&PostParams::default(), &left)
                     .await?;
             }
             Self::ServerWritesElsewhere => {

@@ -18,6 +18,8 @@ fn plan() -> Plan {
 fn every_check_finds_the_defect_that_it_is_for() {
     let sound = play(SEED, &plan());
     assert_eq!(sound.violations, []);
+    // Broken worlds are given an hour.
+    assert!(sound.virtual_time.as_secs() < 3600, "{:?}", sound.virtual_time);
     assert_eq!((sound.backups, sound.compared), (1, 3));
     for sabotage in Sabotage::ALL {
         let broken = play_broken(SEED, &plan(), Some(sabotage));
