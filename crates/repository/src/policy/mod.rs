@@ -169,11 +169,13 @@ members! {
     }
 }
 
-members! {
-    /// Snapshots of the operating system.
-    OsSnapshots {
-        volume_shadow_copy: VolumeShadowCopy,
-    }
+/// Snapshots of the operating system. As in the policy itself, Kopia writes the empty object too.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct OsSnapshots {
+    pub volume_shadow_copy: VolumeShadowCopy,
+    #[serde(flatten)]
+    pub other: Other,
 }
 
 members! {
@@ -183,12 +185,14 @@ members! {
     }
 }
 
-members! {
-    /// What Kopia logs, 0 to 10.
-    Logging {
-        directories: LogDetails,
-        entries: LogDetails,
-    }
+/// What Kopia logs, 0 to 10. Kopia writes empty objects too.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Logging {
+    pub directories: LogDetails,
+    pub entries: LogDetails,
+    #[serde(flatten)]
+    pub other: Other,
 }
 
 members! {
@@ -223,8 +227,10 @@ mod tests {
         {\"directories\":{},\"entries\":{}},\"upload\":{\"maxParallelFileReads\":2,\"parallelUploadAboveSize\":2147483648}}";
 
     #[test]
-    fn veleros_policy_round_trips_in_meaning() {
+    fn veleros_policy_round_trips_member_by_member() {
         let policy: Policy = serde_json::from_str(VELERO).unwrap();
+        let raw: Value = serde_json::from_str(VELERO).unwrap();
+        assert_eq!(serde_json::to_value(&policy).unwrap(), raw);
         assert_eq!(policy.retention.keep_annual, Some(2_147_483_647));
         assert!(policy.scheduling.manual && policy.error_handling.ignore_unknown_types == Some(true));
         let again: Policy = serde_json::from_str(&serde_json::to_string(&policy).unwrap()).unwrap();
