@@ -53,10 +53,13 @@ async fn cluster() -> (Client, Value) {
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "db"},
         "spec": {"nodeName": "one", "containers": [{"name": "first", "image": "i"}, {"name": "second", "image": "i"}]}});
     let pod = pods
-        .create(&PostParams::default(), &serde_json::from_value(pod).unwrap())
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(pod).expect("it is a pod"),
+        )
         .await
-        .unwrap();
-    (client, serde_json::to_value(pod).unwrap())
+        .expect("the pod is created");
+    (client, serde_json::to_value(pod).expect("pods are JSON"))
 }
 
 async fn execute(

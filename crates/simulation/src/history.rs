@@ -87,6 +87,8 @@ fn played(seed: u64, plan: &Plan, sabotage: Option<Sabotage>) -> Report {
         // Dropped with the thread's last breath, also in a panic.
         let _ended: std::sync::mpsc::Sender<()> = ended;
         let entered = interposed::enter(seed);
+        // The jitter of kube's backoff is drawn from it, and it would take its seed from the thread's number.
+        fastrand::seed(seed);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
