@@ -70,8 +70,8 @@ fn is_ci() -> bool {
     std::env::var("CI").is_ok_and(|ci| ci == "true")
 }
 
-/// The histories of every CI run, each played twice: with an unoptimised build about a minute and a half on two processors.
-const HISTORIES: [&str; 5] = ["--seeds", "8", "--steps", "400", "--twice"];
+/// The histories of every CI run, each played twice: with an unoptimised build a minute and a half to two on two processors.
+const HISTORIES: [&str; 5] = ["--seeds", "8", "--steps", "200", "--twice"];
 
 /// What is promised holds, and two runs of a seed are the same, byte for byte. Played by the binary that the tests built.
 fn fixed_seeds() -> Result<()> {
