@@ -13,6 +13,7 @@ use std::{
     thread,
 };
 
+use caravel_repository::format::FORMAT_BLOB;
 use caravel_storage::{BlobId, BlobMetadata, Storage, StorageErrorKind};
 use clap::Subcommand;
 use parking_lot::Mutex;
@@ -24,8 +25,6 @@ use crate::{
     failure::{Failure, Outcome},
     units,
 };
-
-const FORMAT_BLOB: &str = "kopia.repository";
 
 /// Where to.
 #[derive(Debug, Subcommand)]

@@ -67,8 +67,18 @@ pub fn list(items: Vec<Value>) -> Value {
     serde_json::json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": items})
 }
 
+/// Prints what a `get` found: one object asked for by name as itself, else a list of all.
+pub fn print_objects<K>(objects: &[K], names: &[String], format: Format) -> Outcome
+where
+    K: Serialize + kube::Resource<DynamicType = ()>,
+{
+    let mut items = objects.iter().map(with_type).collect::<Outcome<Vec<_>>>()?;
+    let one = if names.len() == 1 { items.pop() } else { None };
+    print(&one.unwrap_or_else(|| list(items)), format)
+}
+
 /// An object with its `apiVersion` and `kind`, which typed lists of the API server leave out.
-pub fn with_type<K>(object: &K) -> Outcome<Value>
+fn with_type<K>(object: &K) -> Outcome<Value>
 where
     K: Serialize + kube::Resource<DynamicType = ()>,
 {

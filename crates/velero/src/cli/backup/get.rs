@@ -10,7 +10,7 @@ use super::super::connection::Global;
 use super::super::describe::words;
 use super::super::failure::Outcome;
 use super::super::flags::format_label_selector;
-use super::super::output::{Format, emit, list, print, with_type};
+use super::super::output::{Format, emit, print_objects};
 use super::super::tab_writer::table;
 
 const HEADER: [&str; 9] = [
@@ -44,10 +44,7 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
     if args.output == Format::Table {
         return emit(&text(&backups, Timestamp::now()));
     }
-    let mut items = backups.iter().map(with_type).collect::<Outcome<Vec<_>>>()?;
-    // One object asked for by name is printed as itself.
-    let one = if args.names.len() == 1 { items.pop() } else { None };
-    print(&one.unwrap_or_else(|| list(items)), args.output)
+    print_objects(&backups, &args.names, args.output)
 }
 
 /// The table; one line says so when it would be empty.
