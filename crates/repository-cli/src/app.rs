@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     Global,
-    caching::Caching,
+    caching::{self, Caching},
     config_file::{self, Connected},
     connection::StorageSettings,
     console::Console,
@@ -135,7 +135,10 @@ impl App {
             username: connected.username.clone(),
             hostname: connected.hostname.clone(),
         };
-        let environment = self.environment.clone();
+        let environment = Environment {
+            index_folder: caching::index_folder(connected.caching.as_ref()),
+            ..self.environment.clone()
+        };
         let opening = caravel_repository::open(storage, password, options, environment);
         Ok(self.wait(opening)?)
     }

@@ -42,17 +42,13 @@ impl Default for Caching {
 impl Caching {
     /// In the user's own folder for caches, one for each repository.
     pub fn of_repository(unique_id: &[u8]) -> Outcome<Self> {
-        let base = std::env::var_os("XDG_CACHE_HOME")
-            .filter(|folder| !folder.is_empty())
-            .map(PathBuf::from)
-            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-        let base = base.ok_or_else(|| {
+        let base = base().ok_or_else(|| {
             Failure::new("there is no home folder (HOME is not set) to keep a cache in")
                 .next("velero kopia cache set --cache-directory FOLDER")
         })?;
         let name: String = hex::encode(unique_id).chars().take(16).collect();
         Ok(Self {
-            cache_directory: base.join("velero").join("kopia").join(name),
+            cache_directory: base.join(name),
             ..Self::default()
         })
     }
@@ -65,4 +61,19 @@ impl Caching {
             _ => None,
         }
     }
+}
+
+/// The folder of all caches of ours: the user's own, where there is one.
+fn base() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME")
+        .filter(|folder| !folder.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    base.map(|base| base.join("velero").join("kopia"))
+}
+
+/// Where a connection's large indexes lie while it is open, in files without names: in its own cache, or where all are.
+pub fn index_folder(caching: Option<&Caching>) -> Option<PathBuf> {
+    let own = caching.map(|caching| caching.cache_directory.clone());
+    own.filter(|own| !own.as_os_str().is_empty()).or_else(base)
 }

@@ -2,7 +2,7 @@
 //! All of it is passed in (decisions.md 1), so that a simulation can run the whole engine inline on one
 //! thread, and get the same bytes twice.
 
-use std::{any::Any, fmt, panic, sync::Arc};
+use std::{any::Any, fmt, panic, path::PathBuf, sync::Arc};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -60,6 +60,8 @@ pub struct Environment {
     pub blocking: Option<Arc<dyn Blocking>>,
     /// How a password becomes a key; a simulation remembers results instead of computing 300 ms each time.
     pub key_derivation: Arc<dyn KeyDerivation>,
+    /// Where large indexes lie, in files without names, instead of in memory (34 bytes a content). None: in memory.
+    pub index_folder: Option<PathBuf>,
 }
 
 impl Environment {
@@ -71,6 +73,7 @@ impl Environment {
             cpu_threads: std::thread::available_parallelism().map_or(1, usize::from),
             blocking: None,
             key_derivation: Arc::new(SlowKeyDerivation),
+            index_folder: None,
         }
     }
 

@@ -223,7 +223,7 @@ impl Repository {
 
     /// Reads one content (blocking).
     pub fn read_content(&self, id: &ContentId) -> Result<Vec<u8>> {
-        self.inner.contents.read(id)
+        self.inner.contents.read(id).map(Vec::from)
     }
 
     /// The ids of all live contents, in order, as of the last reading of the index (blocking).

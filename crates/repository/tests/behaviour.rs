@@ -434,3 +434,33 @@ async fn long_objects_come_back_in_order_whatever_was_read_ahead() {
     .await
     .unwrap();
 }
+
+#[test]
+fn a_large_index_lies_in_a_file_without_a_name_where_there_is_a_folder_for_it() {
+    let (mut world, memory, repository) = created(31);
+    let writer = repository.write().unwrap();
+    let mut written = Vec::new();
+    for number in 0..40_000u32 {
+        let mut object = writer.object();
+        object.write(&number.to_be_bytes()).unwrap();
+        written.push(object.finish().unwrap().0);
+    }
+    writer.commit().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let indexes = folder.path().join("indexes");
+    let mapped = || {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.contains(indexes.to_str().unwrap())
+    };
+    assert!(!mapped());
+    world.environment.index_folder = Some(indexes.clone());
+    let repository = world.open(memory).unwrap();
+    assert!(mapped());
+    assert_eq!(indexes.read_dir().unwrap().count(), 0);
+    for (number, id) in (0..40_000u32).zip(&written).step_by(999) {
+        let reader = repository.open_object(*id).unwrap();
+        assert_eq!(reader.read_to_end(100).unwrap(), number.to_be_bytes());
+    }
+    drop(repository);
+    assert!(!mapped(), "the file is gone with its last user");
+}

@@ -22,6 +22,7 @@ pub fn environment(seed: u64, start: Instant) -> Environment {
         cpu_threads: 0,
         blocking: Some(Arc::new(Coroutines::new(start))),
         key_derivation: Arc::new(Remembered),
+        index_folder: None,
     }
 }
 

@@ -27,11 +27,14 @@ mod tests;
 
 pub use checkpoint::DEFAULT_CHECKPOINT_INTERVAL;
 pub use error::{RestoreError, UploadError, UploaderError};
+pub use filesystem::Estimated;
 pub use progress::{CancelToken, Progress};
 pub use request::{
     EntryRestoreRequest, LeftOut, RestoreOutcome, RestoreRequest, RestoreRules, UploadOutcome, UploadRequest,
     UploadRules, VolumeMode,
 };
+
+use std::path::Path;
 
 use caravel_repository::{DirectoryEntry, Repository};
 
@@ -50,6 +53,18 @@ pub fn upload(
         VolumeMode::Filesystem => filesystem::upload(repository, request, progress, cancel),
         VolumeMode::Block => block::upload(repository, request, progress, cancel),
     }
+}
+
+/// Says what [`upload`] would save of a tree with these rules, from names and attributes alone.
+///
+/// # Errors
+/// The root cannot be read, or the rules cannot be followed.
+pub fn estimate(
+    root: &Path,
+    rules: &UploadRules,
+    visit: &mut dyn FnMut(Estimated<'_>),
+) -> Result<(), UploadError> {
+    filesystem::estimate(root, rules, visit)
 }
 
 /// Writes a snapshot into the volume, and returns when the file system says that it is on disk.

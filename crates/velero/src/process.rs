@@ -49,7 +49,7 @@ impl Process {
         // A variable that is no text cannot be one of ours.
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        Ok(Self {
+        let mut process = Self {
             client: Client::try_default()
                 .await
                 .context("cannot reach the Kubernetes API")?,
@@ -61,7 +61,9 @@ impl Process {
             stores: Arc::new(NetworkStores),
             environment: Environment::system(),
             shutdown: CancellationToken::new(),
-        })
+        };
+        process.environment.index_folder = Some(process.scratch());
+        Ok(process)
     }
 
     /// The same, ended by the kubelet's SIGTERM or somebody's SIGINT.

@@ -1,11 +1,14 @@
-//! `velero kopia snapshot estimate`: how much a snapshot of a folder would hold, from names and sizes alone.
+//! `velero kopia snapshot estimate`: how much a snapshot of a folder would hold by the policies of its source, from names
+//! and sizes alone.
 
 use std::{
-    fs::{self, FileType},
-    os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
+use caravel_uploader::{Estimated, UploadRules};
+
+use super::source;
 use crate::{
     app::App,
     console::Console,
@@ -41,14 +44,24 @@ struct Bucket {
     examples: Vec<String>,
 }
 
+/// Files by power of ten: below 1 KB, below 10 KB, …
+#[derive(Default)]
+struct Sizes {
+    files: u64,
+    bytes: u64,
+    buckets: [Bucket; 14],
+}
+
 /// What was found.
 #[derive(Default)]
 struct Found {
-    files: u64,
-    bytes: u64,
-    /// By power of ten: below 1 KB, below 10 KB, …
-    buckets: [Bucket; 14],
-    excluded: Vec<String>,
+    included: Sizes,
+    /// By policy.
+    excluded: Sizes,
+    excluded_directories: u64,
+    /// Some of them.
+    named_directories: Vec<String>,
+    left_out: Vec<String>,
     errors: u64,
 }
 
@@ -57,81 +70,51 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     if args.upload_speed.is_nan() || args.upload_speed <= 0.0 {
         return Err(Failure::usage("--upload-speed is a number above 0"));
     }
-    // Kopia asks the repository for policies; ours is asked for being one.
-    app.open()?;
+    let repository = app.open()?;
     let root = std::path::absolute(&args.source)
         .map_err(|error| Failure::usage(format!("{} is not a path: {error}", args.source.display())))?;
     if !root.is_dir() {
         return Err(Failure::usage(format!("{} is not a folder", root.display())));
     }
+    let source = source(&root.to_string_lossy(), &app.connected()?)?;
+    let rules = UploadRules {
+        policy: Some(Arc::new(repository.effective_policy(&source)?.policy)),
+        ..UploadRules::default()
+    };
     let mut found = Found::default();
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        if !args.quiet {
-            app.console.say(format!("Analyzing {}...", folder.display()));
-        }
-        folder_of(&folder, &root, args, app, &mut found, &mut folders);
-    }
+    caravel_uploader::estimate(&root, &rules, &mut |what| {
+        found.note(what, args, &root, &app.console);
+    })?;
     report(args, &app.console, &found)
 }
 
-fn folder_of(
-    folder: &Path,
-    root: &Path,
-    args: &Args,
-    app: &App,
-    found: &mut Found,
-    folders: &mut Vec<PathBuf>,
-) {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) => return found.failed(&app.console, folder, &error),
-    };
-    for entry in entries {
-        // No link is followed.
-        let looked = entry.and_then(|entry| Ok((entry.path(), entry.metadata()?)));
-        let (path, metadata) = match looked {
-            Ok(looked) => looked,
-            Err(error) => {
-                found.failed(&app.console, folder, &error);
-                continue;
+impl Found {
+    fn note(&mut self, what: Estimated<'_>, args: &Args, root: &Path, console: &Console) {
+        let examples = args.max_examples_per_bucket;
+        match what {
+            Estimated::Directory(path) if !args.quiet => {
+                console.say(format!("Analyzing {}...", root.join(path).display()));
             }
-        };
-        let kind = metadata.file_type();
-        let name = path
-            .strip_prefix(root)
-            .unwrap_or(&path)
-            .to_string_lossy()
-            .into_owned();
-        if kind.is_dir() {
-            folders.push(path);
-        } else if let Some(what) = never_stored(kind) {
-            found.excluded.push(format!("{name} is a {what}"));
-        } else if kind.is_file() {
-            found.add(name, metadata.len(), args.max_examples_per_bucket);
+            Estimated::Directory(_) => {}
+            Estimated::File { path, size } => self.included.add(path, size, examples),
+            Estimated::ExcludedFile { path, size } => self.excluded.add(path, size, examples),
+            Estimated::ExcludedDirectory(path) => {
+                self.excluded_directories += 1;
+                if self.named_directories.len() < examples {
+                    self.named_directories.push(path.to_owned());
+                }
+            }
+            Estimated::LeftOut { path, what } => self.left_out.push(format!("{path} is a {what}")),
+            Estimated::Failed(error) => {
+                console.say(format!("Error: {error}"));
+                self.errors += 1;
+            }
         }
     }
 }
 
-/// What no snapshot can hold.
-fn never_stored(kind: FileType) -> Option<&'static str> {
-    [
-        (kind.is_fifo(), "fifo"),
-        (kind.is_socket(), "socket"),
-        (kind.is_block_device(), "block device"),
-        (kind.is_char_device(), "character device"),
-    ]
-    .into_iter()
-    .find_map(|(is, name)| is.then_some(name))
-}
-
-impl Found {
-    fn failed(&mut self, console: &Console, path: &Path, error: &std::io::Error) {
-        console.say(format!("Error in {}: {error}", path.display()));
-        self.errors += 1;
-    }
-
-    fn add(&mut self, name: String, length: u64, examples: usize) {
+impl Sizes {
+    fn add(&mut self, name: &str, length: u64, examples: usize) {
         self.files += 1;
         self.bytes += length;
         let power = (0..13)
@@ -144,47 +127,59 @@ impl Found {
             bucket.examples.push(format!("{name} - {}", units::bytes(length)));
         }
     }
+
+    fn print(&self, console: &Console, show_files: bool) -> Outcome {
+        for (power, bucket) in self.buckets.iter().enumerate().filter(|(_, b)| b.count > 0) {
+            let from = 100 * 10u64.pow(power as u32);
+            let range = match power {
+                0 => format!("{:<6}...{:>6}", units::bytes(0), units::bytes(1000)),
+                13 => format!("{:<6}...", units::bytes(from)),
+                _ => format!("{:<6}...{:>6}", units::bytes(from), units::bytes(from * 10)),
+            };
+            let (count, size) = (bucket.count, units::bytes(bucket.bytes));
+            console.line(format!("{range:>18}: {count:>7} files, total size {size}"))?;
+            for example in bucket.examples.iter().filter(|_| show_files) {
+                console.line(format!(" - {example}"))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 fn report(args: &Args, console: &Console, found: &Found) -> Outcome {
+    let Sizes { files, bytes, .. } = found.included;
     console.line(format!(
-        "Snapshot includes {} file(s), total size {}",
-        found.files,
-        units::bytes(found.bytes)
+        "Snapshot includes {files} file(s), total size {}",
+        units::bytes(bytes)
     ))?;
-    for (power, bucket) in found
-        .buckets
-        .iter()
-        .enumerate()
-        .filter(|(_, bucket)| bucket.count > 0)
-    {
-        let from = 100 * 10u64.pow(power as u32);
-        let range = match power {
-            0 => format!("{:<6}...{:>6}", units::bytes(0), units::bytes(1000)),
-            13 => format!("{:<6}...", units::bytes(from)),
-            _ => format!("{:<6}...{:>6}", units::bytes(from), units::bytes(from * 10)),
-        };
-        let (count, size) = (bucket.count, units::bytes(bucket.bytes));
-        console.line(format!("{range:>18}: {count:>7} files, total size {size}"))?;
-        for example in bucket.examples.iter().filter(|_| args.show_files) {
-            console.line(format!(" - {example}"))?;
-        }
-    }
+    found.included.print(console, args.show_files)?;
     console.line("")?;
-    match found.excluded.len() {
+    match found.excluded.files {
         0 => console.line("Snapshot excludes no files.")?,
         count => console.line(format!(
-            "Snapshot excludes {count} file(s), which no snapshot can hold:"
+            "Snapshot excludes {count} file(s), total size {}",
+            units::bytes(found.excluded.bytes)
         ))?,
     }
-    for excluded in found.excluded.iter().take(args.max_examples_per_bucket) {
-        console.line(format!(" - {excluded}"))?;
+    found.excluded.print(console, true)?;
+    match found.excluded_directories {
+        0 => console.line("Snapshot excludes no directories.")?,
+        count => console.line(format!("Snapshot excludes {count} directories. Examples:"))?,
+    }
+    for directory in &found.named_directories {
+        console.line(format!(" - {directory}"))?;
+    }
+    if !found.left_out.is_empty() {
+        console.line(format!("Snapshot cannot hold {} entries:", found.left_out.len()))?;
+    }
+    for entry in found.left_out.iter().take(args.max_examples_per_bucket) {
+        console.line(format!(" - {entry}"))?;
     }
     if found.errors > 0 {
         console.line(format!("Encountered {} error(s).", found.errors))?;
     }
     console.line("")?;
-    let seconds = (found.bytes as f64 * 8.0 / 1_000_000.0 / args.upload_speed) as i64;
+    let seconds = (bytes as f64 * 8.0 / 1_000_000.0 / args.upload_speed) as i64;
     console.line(format!(
         "Estimated upload time: {} at {} Mbit/s",
         units::duration(seconds.saturating_mul(1_000_000_000)),

@@ -1,10 +1,12 @@
 //! The synchronous engine's view of asynchronous storage. Only this folder waits for storage.
-//! Neighbours: `upload.rs` (finished packs on their way), `names.rs` (pack ids and sessions).
+//! Neighbours: `upload.rs` (finished packs on their way), `pack_memory.rs` (their memory), `names.rs` (pack ids and
+//! sessions).
 //!
 //! The engine runs on threads of its own; a call here blocks that thread until the storage answers. With
 //! `cpu_threads: 0` nothing waits: the storage must answer at once, as the one in memory does.
 
 pub mod names;
+pub(crate) mod pack_memory;
 pub mod upload;
 
 use std::{future::Future, ops::Range, sync::Arc};

@@ -1,26 +1,29 @@
 //! Finished packs on their way to storage: a bounded queue and a few threads, the only bridge between the
 //! synchronous engine and asynchronous storage for data that is written (decisions.md 1).
 //!
-//! Memory: at most [`PARALLEL`] packs being sent; a writer that produces faster blocks with one in its hands.
+//! Memory: at most [`PARALLEL`] packs being sent and one that is filled meanwhile; a writer that produces faster waits
+//! for the next pack's memory (`pack_memory.rs`).
 
 use std::{
     sync::Arc,
     thread::{self, JoinHandle},
 };
 
-use bytes::Bytes;
 use crossbeam_channel::{Sender, bounded};
 use parking_lot::{Condvar, Mutex};
 
-use super::Blobs;
+use super::{
+    Blobs,
+    pack_memory::{PackMemories, PackMemory},
+};
 use crate::error::{RepositoryError, Result};
 
 /// Packs sent at the same time: 2 keep one connection's latency hidden behind the other.
-const PARALLEL: usize = 2;
+pub(super) const PARALLEL: usize = 2;
 
 struct Finished {
     name: String,
-    data: Bytes,
+    data: PackMemory,
 }
 
 #[derive(Default)]
@@ -38,6 +41,7 @@ struct Progress {
 /// Sends packs; [`PackUploads::drain`] says when all are durable.
 pub struct PackUploads {
     blobs: Blobs,
+    memories: PackMemories,
     shared: Arc<Shared>,
     running: Mutex<Option<Running>>,
 }
@@ -51,18 +55,21 @@ impl PackUploads {
     pub fn new(blobs: Blobs) -> Self {
         Self {
             blobs,
+            memories: PackMemories::default(),
             shared: Arc::default(),
             running: Mutex::new(None),
         }
     }
 
+    /// Memory for one more data pack; waits while all of it is with packs that are being sent.
+    pub fn memory(&self) -> PackMemory {
+        self.memories.take(!self.blobs.is_inline())
+    }
+
     /// Hands one pack over; waits while the queue is full. An earlier pack's failure is returned here.
-    pub fn send(&self, name: String, data: Vec<u8>) -> Result<()> {
+    pub fn send(&self, name: String, data: PackMemory) -> Result<()> {
         self.check()?;
-        let finished = Finished {
-            name,
-            data: Bytes::from(data),
-        };
+        let finished = Finished { name, data };
         self.shared.progress.lock().outstanding += 1;
         if self.blobs.is_inline() {
             self.shared.put(&self.blobs, finished);
@@ -117,7 +124,8 @@ impl Shared {
         let result = if already_failed {
             Ok(())
         } else {
-            blobs.put(&pack.name, pack.data)
+            let name = pack.name;
+            pack.data.lend(|data| blobs.put(&name, data))
         };
         let mut progress = self.progress.lock();
         progress.outstanding -= 1;

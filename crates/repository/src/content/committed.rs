@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 
@@ -12,7 +13,7 @@ use crate::{
     environment::Environment,
     epoch::{IndexManager, IndexSet},
     error::{RepositoryError, RepositoryErrorKind, Result},
-    index::merged::MergedIndex,
+    index::{mapped, merged::MergedIndex},
 };
 
 /// Older than this, an index must not decide that a content need not be written: its pack may be deleted an
@@ -21,6 +22,8 @@ const MAX_AGE_SECS: i64 = 15 * 60;
 /// Kopia's patience with index blobs that vanish while being read.
 const ATTEMPTS: u32 = 10;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
+/// Index blobs that are in memory at the same time while they are read: enough to hide a storage's delay.
+const TOGETHER: usize = 8;
 
 /// One reading of the index blobs.
 pub struct Reading {
@@ -136,17 +139,40 @@ impl Committed {
             }));
         }
         let missing = old.index.missing(&wanted);
-        let fetched = self.blobs.get_all(&missing)?.into_iter().map(|(name, body)| {
-            let plain = self.sealer.open_blob_in_place(&name, body);
-            plain
-                .map(|plain| (name.clone(), plain))
-                .ok_or_else(|| cannot_open(&name))
-        });
+        let fetched = missing.chunks(TOGETHER).flat_map(|some| self.fetch(some));
         let index = Arc::new(old.index.next(wanted.clone(), fetched, watermark)?);
         if self.environment.now_secs() - taken_at.as_second() > self.max_reading_secs {
             return Ok(None);
         }
         Ok(Some(Reading { index, taken_at }))
+    }
+
+    /// The plaintexts of some index blobs.
+    fn fetch(&self, names: &[&str]) -> Vec<Result<(String, Bytes)>> {
+        let bodies = match self.blobs.get_all(names) {
+            Ok(bodies) => bodies,
+            Err(error) => return vec![Err(error)],
+        };
+        let opened = bodies.into_iter().map(|(name, body)| {
+            let plain = self.sealer.open_blob_in_place(&name, body);
+            let plain = plain.ok_or_else(|| cannot_open(&name))?;
+            Ok((name, self.keep(plain)))
+        });
+        opened.collect()
+    }
+
+    /// Moves a large index into a file, where there is a folder for it.
+    fn keep(&self, plain: Bytes) -> Bytes {
+        let Some(folder) = &self.environment.index_folder else {
+            return plain;
+        };
+        if plain.len() < mapped::WORTH_BYTES {
+            return plain;
+        }
+        mapped::keep(folder, &plain).unwrap_or_else(|error| {
+            tracing::warn!(folder = %folder.display(), %error, "an index stays in memory: it cannot be kept in a file");
+            plain
+        })
     }
 }
 

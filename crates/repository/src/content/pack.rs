@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use crate::{
-    blob::names::PackKind,
+    blob::{names::PackKind, pack_memory::PackMemory},
     crypto::Sealer,
     environment::Environment,
     error::Result,
@@ -25,7 +25,9 @@ const LOCAL_INDEX_SUFFIX: usize = 32;
 pub struct PackBuilder {
     pub name: String,
     pub kind: PackKind,
-    data: Vec<u8>,
+    data: PackMemory,
+    /// Of the memory of a full one, in bytes.
+    full: usize,
     entries: Vec<Entry>,
     names: PackNames,
     index_version: u8,
@@ -38,6 +40,8 @@ pub struct PackFormat {
     pub index_version: u8,
     /// In front of everything, in repositories of format version 1; else empty.
     pub replica: Arc<[u8]>,
+    /// How many bytes a full pack may have: its memory.
+    pub full: usize,
 }
 
 impl PackBuilder {
@@ -47,15 +51,15 @@ impl PackBuilder {
         kind: PackKind,
         format: &PackFormat,
         environment: &Environment,
-        capacity: usize,
+        mut data: PackMemory,
     ) -> Self {
-        let mut data = Vec::with_capacity(capacity);
         data.extend_from_slice(&format.replica);
         data.extend_from_slice(&environment.random::<PREAMBLE>());
         Self {
             name,
             kind,
             data,
+            full: format.full,
             entries: Vec::new(),
             names: PackNames::default(),
             index_version: format.index_version,
@@ -72,11 +76,15 @@ impl PackBuilder {
         self.data.len()
     }
 
-    /// Appends a segment that `entry` describes.
-    pub fn append(&mut self, segment: &[u8], entry: Entry) {
-        self.data.extend_from_slice(segment);
+    /// Appends a segment of about `length` bytes, which `write` adds to the bytes so far; `entry` is told where it lies
+    /// and how long it is.
+    pub fn append(&mut self, entry: &mut Entry, length: usize, write: impl FnOnce(&mut Vec<u8>)) {
+        self.data.make_room(length, self.full);
+        entry.pack_offset = self.offset();
+        write(&mut self.data);
+        entry.packed_length = self.offset() - entry.pack_offset;
         let pack = self.names.number(&self.name);
-        self.entries.push(Entry { pack, ..entry });
+        self.entries.push(Entry { pack, ..*entry });
     }
 
     /// Notes an entry without bytes here: the tombstone of a content in another pack.
@@ -86,7 +94,7 @@ impl PackBuilder {
     }
 
     /// Adds padding, local index and postamble; the result is ready to be stored under the pack's name.
-    pub fn finish(mut self, sealer: &Sealer, environment: &Environment) -> Result<Vec<u8>> {
+    pub fn finish(mut self, sealer: &Sealer, environment: &Environment) -> Result<PackMemory> {
         let padding = PADDING_UNIT - self.data.len() % PADDING_UNIT;
         let start = self.data.len();
         self.data.resize(start + padding, 0);

@@ -50,7 +50,7 @@ impl ContentReader {
     /// maintenance may have moved it.
     ///
     /// Errors: `NotFound`, `Damaged` (naming content, pack and offset), `Unsupported` (compression), `Storage`.
-    pub fn read(&self, id: &ContentId) -> Result<Vec<u8>> {
+    pub fn read(&self, id: &ContentId) -> Result<Bytes> {
         let mut first_failure = None;
         for refreshed in [false, true] {
             let reading = if refreshed {
@@ -108,21 +108,21 @@ impl ContentReader {
         self.cache.clear();
     }
 
-    fn read_entry(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Vec<u8>> {
+    fn read_entry(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Bytes> {
         let segment = self.segment(entry, pack, pack_end)?;
-        let opened = self.sealer.open_owned(entry.id.iv(), segment);
-        self.opened(entry, pack, opened.map(Vec::from))
+        self.opened(entry, pack, self.sealer.open_owned(entry.id.iv(), segment))
     }
 
     /// The content of an entry from the bytes of its segment.
     ///
     /// Errors: `Damaged`, naming pack and offset.
-    pub(crate) fn open_segment(&self, entry: &Entry, pack: &str, segment: &[u8]) -> Result<Vec<u8>> {
-        self.opened(entry, pack, self.sealer.open(entry.id.iv(), segment))
+    pub(crate) fn open_segment(&self, entry: &Entry, pack: &str, segment: &[u8]) -> Result<Bytes> {
+        let opened = self.sealer.open(entry.id.iv(), segment);
+        self.opened(entry, pack, opened.map(Bytes::from))
     }
 
     /// The content of what a segment held, none being an altered one.
-    fn opened(&self, entry: &Entry, pack: &str, payload: Option<Vec<u8>>) -> Result<Vec<u8>> {
+    fn opened(&self, entry: &Entry, pack: &str, payload: Option<Bytes>) -> Result<Bytes> {
         let at = || format!("the segment at {} of pack {pack}", entry.pack_offset);
         let payload = payload.ok_or_else(|| {
             RepositoryError::damaged(format!("{} was altered: its authentication failed", at()))
@@ -137,6 +137,7 @@ impl ContentReader {
             };
         }
         compression::decompress(entry.compression, &payload, entry.original_length as usize)
+            .map(Bytes::from)
             .map_err(|e| e.while_doing(at()))
     }
 

@@ -1,5 +1,5 @@
 //! New contents: deduplicated, sealed, packed, and made visible by one commit (kopia-format.md 6.2, 7.7, 7.10).
-//! Neighbour: `commit.rs` is the second half of this type.
+//! Neighbours: `commit.rs` and `rewrite.rs` are the rest of this type, `buffers.rs` the memory of long pieces.
 //!
 //! ```text
 //! write ─ hash ─ known? ─ seal ─▶ open pack (p or q) ─ full ─▶ queue ─▶ storage
@@ -8,6 +8,7 @@
 //! A crash before the index blob leaves packs that nobody refers to; after it, a marker. Both are garbage that
 //! maintenance removes, and the repository opens either way.
 
+mod buffers;
 mod commit;
 mod rewrite;
 
@@ -32,6 +33,7 @@ use crate::{
     blob::{
         Blobs,
         names::{PackKind, SessionId, SessionMarker, pack_name},
+        pack_memory::PackMemory,
         upload::PackUploads,
     },
     crypto::Sealer,
@@ -41,6 +43,11 @@ use crate::{
     format::{Format, guard::FormatGuard},
     index::{Entry, PackNames},
 };
+pub(crate) use buffers::LONG;
+use buffers::LongBuffers;
+
+/// Beyond its size, what a pack's memory must hold: the content that fills it, its own index.
+const PACK_EXCESS: usize = 9 << 20;
 
 /// Who writes, for the session marker.
 #[derive(Clone, Debug)]
@@ -48,9 +55,6 @@ pub struct Identity {
     pub username: String,
     pub hostname: String,
 }
-
-/// Sealed segments are built in these, so that 8 MiB are not allocated for every content.
-const SPARE_BUFFERS: usize = 8;
 
 /// Writes contents of one session after another. Threads may write at the same time; only one may commit, when
 /// the others are done.
@@ -66,8 +70,9 @@ pub struct ContentWriter {
     uploads: PackUploads,
     session: Mutex<Session>,
     state: Mutex<State>,
-    spare: Mutex<Vec<Vec<u8>>>,
     new_bytes: AtomicU64,
+    /// Of the objects that are written through it.
+    pub(crate) buffers: LongBuffers,
 }
 
 struct Session {
@@ -113,6 +118,7 @@ impl Layout {
             packs: PackFormat {
                 index_version: format.config.index_version(),
                 replica: format.pack_replica()?.into(),
+                full: format.config.pack_size() + PACK_EXCESS,
             },
             manager: format.config.index_manager(),
         })
@@ -149,8 +155,8 @@ impl ContentWriter {
             guard: parts.guard,
             session: Mutex::new(session),
             state: Mutex::default(),
-            spare: Mutex::default(),
             new_bytes: AtomicU64::new(0),
+            buffers: LongBuffers::default(),
         }
     }
 
@@ -179,9 +185,7 @@ impl ContentWriter {
 
         let compressor = compressor.filter(|_| self.compresses_contents());
         let packed = compressor.and_then(|compressor| compression::compress(compressor, plain));
-        let mut segment = self.spare.lock().pop().unwrap_or_default();
-        self.sealer
-            .seal_into(id.iv(), packed.as_deref().unwrap_or(plain), &mut segment);
+        let payload = packed.as_deref().unwrap_or(plain);
         let entry = Entry {
             id,
             deleted: false,
@@ -193,16 +197,20 @@ impl ContentWriter {
             timestamp,
             pack: 0,
             pack_offset: 0,
-            packed_length: segment.len() as u32,
+            packed_length: 0,
             original_length: plain.len() as u32,
         };
-        let full = self.append(&segment, entry);
-        segment.clear();
-        let mut spare = self.spare.lock();
-        if spare.len() < SPARE_BUFFERS {
-            spare.push(segment);
-        }
-        drop(spare);
+        let full = if self.sealer.corrects_errors() {
+            // Takes long; other threads go on meanwhile.
+            let mut segment = Vec::new();
+            self.sealer.seal_into(id.iv(), payload, &mut segment);
+            self.append(entry, segment.len(), |pack| pack.extend_from_slice(&segment))
+        } else {
+            // No slower than a copy, and needs no second buffer.
+            self.append(entry, payload.len(), |pack| {
+                self.sealer.seal_into(id.iv(), payload, pack);
+            })
+        };
         full.map_or(Ok(()), |pack| self.send(pack))?;
         Ok(id)
     }
@@ -239,8 +247,14 @@ impl ContentWriter {
         Ok(Some(timestamp))
     }
 
-    /// Adds the segment to its open pack; returns the pack when that filled it.
-    fn append(&self, segment: &[u8], mut entry: Entry) -> Option<PackBuilder> {
+    /// Adds a segment of about `length` bytes, which `write` appends, to its open pack; returns the pack when that filled
+    /// it.
+    fn append(
+        &self,
+        mut entry: Entry,
+        length: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<PackBuilder> {
         let kind = if entry.id.prefix().is_some() {
             PackKind::Metadata
         } else {
@@ -248,9 +262,8 @@ impl ContentWriter {
         };
         let mut state = self.state.lock();
         let open = state.open_pack(kind);
-        let pack = open.get_or_insert_with(|| self.new_pack(kind, segment.len()));
-        entry.pack_offset = pack.offset();
-        pack.append(segment, entry);
+        let pack = open.get_or_insert_with(|| self.new_pack(kind));
+        pack.append(&mut entry, length, write);
         let (name, full) = (pack.name.clone(), pack.length() >= self.layout.pack_size);
         let finished = if full { open.take() } else { None };
         entry.pack = state.packs.number(&name);
@@ -258,14 +271,14 @@ impl ContentWriter {
         finished
     }
 
-    fn new_pack(&self, kind: PackKind, first_segment: usize) -> PackBuilder {
+    /// May wait for a pack that is being sent; nobody needs the state's lock for that.
+    fn new_pack(&self, kind: PackKind) -> PackBuilder {
         let name = pack_name(kind, &self.session.lock().id, &self.environment);
-        // Data packs nearly always fill up; a metadata pack is often a few kilobytes.
-        let capacity = match kind {
-            PackKind::Data if first_segment > 1 << 20 => self.layout.pack_size + (9 << 20),
-            _ => 64 << 10,
+        let memory = match kind {
+            PackKind::Data => self.uploads.memory(),
+            PackKind::Metadata => PackMemory::default(),
         };
-        PackBuilder::new(name, kind, &self.layout.packs, &self.environment, capacity)
+        PackBuilder::new(name, kind, &self.layout.packs, &self.environment, memory)
     }
 
     /// Asks the format blob whether this repository may still be written to; its answer holds for 15 minutes.

@@ -107,6 +107,11 @@ impl Sealer {
         self.hash.algorithm().length()
     }
 
+    /// Whether what is sealed gets error correction around it.
+    pub(crate) fn corrects_errors(&self) -> bool {
+        self.correction.is_some()
+    }
+
     fn key(&self, iv: &[u8]) -> Zeroizing<[u8; 32]> {
         let tag = hmac::sign(&self.content_secret, iv);
         Zeroizing::new(tag.as_ref().try_into().expect("HMAC-SHA256 has 32 bytes"))

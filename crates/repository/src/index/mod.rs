@@ -1,7 +1,8 @@
 //! Which pack holds which content (kopia-format.md 6.4, 6.5, 7). Neighbours: `v2.rs` and `v1.rs` (bytes of
-//! an index blob), `table.rs` (one blob, read where it lies), `merged.rs` (all of them together, as a reader sees
-//! them), `walk.rs` (their entries in order).
+//! an index blob), `table.rs` (one blob, read where it lies), `mapped.rs` (where that is, for a large one), `merged.rs`
+//! (all of them together, as a reader sees them), `walk.rs` (their entries in order).
 
+pub(crate) mod mapped;
 pub mod merged;
 mod table;
 pub mod v1;

@@ -1,5 +1,5 @@
 //! One index blob, read where it lies: its bytes stay as they came, entries are taken out one at a time. Millions of
-//! contents cost their 34 bytes each and no more (Kopia maps the same bytes from its cache).
+//! contents cost their 34 bytes each and no more, and those may lie in a file (`mapped.rs`).
 
 use std::{collections::BTreeSet, sync::Arc};
 

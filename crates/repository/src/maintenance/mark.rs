@@ -144,7 +144,7 @@ impl Walk<'_> {
     fn directory(&mut self, object: ObjectId) -> Result<()> {
         let mut bytes = Bytes {
             object: ObjectReader::open(self.contents, object)?,
-            piece: Vec::new(),
+            piece: bytes::Bytes::new(),
             at: 0,
             failed: None,
         };
@@ -182,7 +182,7 @@ fn exists(contents: &ContentReader, id: &ContentId) -> Result<()> {
 /// An object as a stream for the JSON decoder, which cannot carry our errors.
 struct Bytes<'r> {
     object: ObjectReader<'r>,
-    piece: Vec<u8>,
+    piece: bytes::Bytes,
     at: usize,
     failed: Option<RepositoryError>,
 }

@@ -127,11 +127,12 @@ impl<'r> ObjectReader<'r> {
         Ok(None)
     }
 
-    /// The next bytes, up to 8 MiB; `None` at the end.
+    /// The next bytes, up to 8 MiB; `None` at the end. In a long run of zeros, which names one content again and again,
+    /// they are the same memory each time.
     ///
     /// Errors: as of reading a content, naming the object; `Damaged` when a piece has another length than its
     /// list says.
-    pub fn next_piece(&mut self) -> Result<Option<Vec<u8>>> {
+    pub fn next_piece(&mut self) -> Result<Option<Bytes>> {
         let reads_ahead =
             self.length.is_some_and(|length| length >= ahead::FROM_BYTES) && !self.contents.is_inline();
         while reads_ahead && !self.ahead.is_full() {
@@ -155,11 +156,11 @@ impl<'r> ObjectReader<'r> {
             (None, Some(read)) => read?,
             (None, None) => read_location(self.contents, self.id, &location)?,
         };
-        // Kept only when it comes again at once, so that its memory is the caller's alone.
+        // Kept only when it comes again at once.
         if self.next_content() == Some(location.content) {
             self.last = Some((location.content, location.compressed, bytes.clone()));
         }
-        Ok(Some(bytes.into()))
+        Ok(Some(bytes))
     }
 
     /// The content that comes next, where no list must be read to say so.
@@ -208,6 +209,7 @@ pub(crate) fn read_location(
         }
         let limit = location.length.and_then(|length| usize::try_from(length).ok());
         compression::decompress_by_header(&bytes, limit.unwrap_or(MAX_UNFOLDED).min(MAX_UNFOLDED))
+            .map(Bytes::from)
             .map_err(|e| e.while_doing(format_args!("content {}", location.content)))
     };
     let bytes = read().map_err(|e| e.while_doing(format_args!("cannot read object {object}")))?;
@@ -217,6 +219,6 @@ pub(crate) fn read_location(
             location.start,
             bytes.len(),
         ))),
-        _ => Ok(Bytes::from(bytes)),
+        _ => Ok(bytes),
     }
 }

@@ -4,7 +4,7 @@ use super::{ObjectId, indirect, indirect::Piece};
 use crate::{
     content::{
         compression::{self, Compressor},
-        writer::ContentWriter,
+        writer::{ContentWriter, LONG},
     },
     error::Result,
     splitter::{Rule, Splitter},
@@ -27,6 +27,8 @@ pub struct ObjectWriter<'w> {
     length: u64,
     /// The content of a whole piece of zeros, once one was written.
     zeros: Option<ObjectId>,
+    /// Zeros that were given and are not cut yet: they follow what is in the buffer.
+    waiting_zeros: u64,
 }
 
 /// How one object is written; the default is the repository's splitter and no compression.
@@ -59,54 +61,90 @@ impl<'w> ObjectWriter<'w> {
             pieces: Vec::new(),
             length: 0,
             zeros: None,
+            waiting_zeros: 0,
         }
     }
 
     /// Bytes so far.
     pub fn length(&self) -> u64 {
-        self.length + self.buffer.len() as u64
+        self.length + self.buffer.len() as u64 + self.waiting_zeros
     }
 
     /// Appends bytes.
     pub fn write(&mut self, mut data: &[u8]) -> Result<()> {
-        while let Some(cut) = self.splitter.next_cut(data) {
-            let (head, tail) = data.split_at(cut);
-            data = tail;
-            if self.buffer.is_empty() {
-                self.write_piece(head)?;
-                continue;
-            }
-            self.buffer.extend_from_slice(head);
-            let buffer = std::mem::take(&mut self.buffer);
-            let written = self.write_piece(&buffer);
-            self.buffer = buffer;
-            self.buffer.clear();
-            written?;
+        self.write_waiting_zeros()?;
+        while !data.is_empty() {
+            let taken = self.take_some(data)?;
+            data = &data[taken..];
+        }
+        Ok(())
+    }
+
+    /// Takes bytes up to the next cut and writes the piece that ends there, or takes all. Returns how many it took.
+    fn take_some(&mut self, data: &[u8]) -> Result<usize> {
+        let Some(cut) = self.splitter.next_cut(data) else {
+            self.keep(data);
+            return Ok(data.len());
+        };
+        if self.buffer.is_empty() {
+            self.write_piece(&data[..cut])?;
+            return Ok(cut);
+        }
+        self.keep(&data[..cut]);
+        let buffer = std::mem::take(&mut self.buffer);
+        let written = self.write_piece(&buffer);
+        self.buffer = buffer;
+        self.buffer.clear();
+        written.map(|()| cut)
+    }
+
+    fn keep(&mut self, data: &[u8]) {
+        if self.buffer.capacity() <= LONG && self.buffer.len() + data.len() > LONG {
+            let mut long = self.contents.buffers.take(self.rule.max_length());
+            long.extend_from_slice(&self.buffer);
+            self.buffer = long;
         }
         self.buffer.extend_from_slice(data);
-        Ok(())
     }
 
     /// Appends `length` zeros: the same object as writing them, but a long run costs nothing. This is how
     /// holes of sparse files are saved.
-    pub fn write_zeros(&mut self, mut length: u64) -> Result<()> {
-        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    ///
+    /// Behind the first cut within the zeros the splitter's window holds nothing but zeros, so that from there on every
+    /// piece is [`Rule::uniform_length`] zeros: one content, which is written once and named again and again.
+    pub fn write_zeros(&mut self, length: u64) -> Result<()> {
+        self.waiting_zeros += length;
         let whole = self.rule.uniform_length() as u64;
-        while length > 0 {
-            if length >= whole && self.buffer.is_empty() && self.splitter.at_start_of_zeros() {
+        while self.waiting_zeros >= whole {
+            if self.buffer.is_empty() && self.splitter.at_start_of_zeros() {
                 let id = match self.zeros {
                     Some(id) => id,
                     None => self.write_content(&vec![0; whole as usize])?,
                 };
                 self.zeros = Some(id);
                 self.note_piece(id, whole);
-                length -= whole;
-                continue;
+                self.waiting_zeros -= whole;
+            } else {
+                self.take_some_zeros()?;
             }
-            let some = length.min(ZEROS.len() as u64) as usize;
-            self.write(&ZEROS[..some])?;
-            length -= some as u64;
         }
+        Ok(())
+    }
+
+    /// Before anything else is written.
+    fn write_waiting_zeros(&mut self) -> Result<()> {
+        while self.waiting_zeros > 0 {
+            self.take_some_zeros()?;
+        }
+        Ok(())
+    }
+
+    /// Some of the waiting zeros as bytes like others, never over a cut.
+    fn take_some_zeros(&mut self) -> Result<()> {
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+        let some = self.waiting_zeros.min(ZEROS.len() as u64) as usize;
+        let taken = self.take_some(&ZEROS[..some])?;
+        self.waiting_zeros -= taken as u64;
         Ok(())
     }
 
@@ -136,6 +174,7 @@ impl<'w> ObjectWriter<'w> {
     /// Appends a whole object that was written before: part after part of a long file, written side by side. Bytes
     /// given to [`ObjectWriter::write`] before end in a piece of their own. `pieces` are the object's, in order.
     pub fn append_pieces(&mut self, pieces: &[Piece]) -> Result<()> {
+        self.write_waiting_zeros()?;
         if !self.buffer.is_empty() {
             let buffer = std::mem::take(&mut self.buffer);
             self.write_piece(&buffer)?;
@@ -168,9 +207,12 @@ impl<'w> ObjectWriter<'w> {
 
     /// Writes what is left and returns the object's id and length. The object is readable after the next commit.
     pub fn finish(mut self) -> Result<(ObjectId, u64)> {
+        self.write_waiting_zeros()?;
         if !self.buffer.is_empty() || self.pieces.is_empty() {
             let buffer = std::mem::take(&mut self.buffer);
-            self.write_piece(&buffer)?;
+            let written = self.write_piece(&buffer);
+            self.buffer = buffer;
+            written?;
         }
         if let [only] = self.pieces.as_slice() {
             return Ok((only.object, self.length));
@@ -189,6 +231,12 @@ impl<'w> ObjectWriter<'w> {
         list.write(&indirect::encode(pieces))?;
         let (list, _) = list.finish()?;
         Ok(list.indirect())
+    }
+}
+
+impl Drop for ObjectWriter<'_> {
+    fn drop(&mut self) {
+        self.contents.buffers.give_back(std::mem::take(&mut self.buffer));
     }
 }
 
@@ -214,3 +262,6 @@ pub(crate) fn concatenate(
     let pieces = std::mem::take(&mut to.pieces);
     Ok((to.write_list(pieces)?, to.length))
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,7 @@ impl World {
             cpu_threads: 0,
             blocking: None,
             key_derivation: Arc::new(FreeKeys),
+            index_folder: None,
         };
         Self { clock, environment }
     }

@@ -6,7 +6,9 @@
 
 mod attributes;
 pub(crate) mod entry;
+mod estimate;
 mod ignore;
+mod list;
 mod open_directory;
 mod parent;
 mod policy;
@@ -29,6 +31,8 @@ use walk::{Totals, Walk};
 
 #[cfg(test)]
 pub(crate) use entry::opened;
+pub use estimate::Estimated;
+pub(crate) use estimate::estimate;
 pub(crate) use record::{Recording, record};
 
 pub(crate) fn upload(

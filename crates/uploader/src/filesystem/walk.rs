@@ -4,7 +4,7 @@
 //! directory. Unchanged files take their object from an earlier snapshot and are not opened at all. Now and then everyone
 //! waits for a checkpoint (`checkpoint.rs`).
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +14,11 @@ use caravel_repository::{
     SnapshotStats, Writer,
 };
 use parking_lot::Mutex;
-use rustix::fs::{Dir, OFlags};
+use rustix::fs::OFlags;
 
 use super::attributes;
-use super::entry::{Described, Found, join, open};
+use super::entry::{Described, join, open};
+use super::list::list;
 use super::open_directory::OpenDirectory;
 use super::parent::Before;
 use super::read;
@@ -217,35 +218,22 @@ impl<'run> Walk<'run> {
         }
     }
 
-    /// The children in the order of a stored directory: directories first, each group by the bytes of the name, so that
-    /// data lands in packs in the order in which it will be read back.
+    /// The children in the order of a stored directory. What no snapshot can hold is left out, or counts as a failure.
     fn list(&self, directory: &OwnedFd, path: &str, unknown: &mut Vec<EntryError>) -> Result<Vec<Described>> {
-        let failed = |error: rustix::io::Errno| UploaderError::entry(path, "list", error);
-        let mut children = Vec::new();
-        for listed in Dir::read_from(directory).map_err(failed)? {
-            let listed = listed.map_err(failed)?;
-            let name: &CStr = listed.file_name();
-            if name == c"." || name == c".." {
-                continue;
-            }
-            let found = Found::look(directory, name, path)?;
-            match found.kind() {
-                Some(kind) => children.push(found.into_described(kind)),
-                None if self.rules.unknown_types_fail() => unknown.push(EntryError {
-                    path: join(path, found.name.to_bytes()),
-                    error: format!("it is a {}, which no snapshot can hold", found.word()),
+        let fails = self.rules.unknown_types_fail();
+        list(directory, path, &mut |found| {
+            let (path, what) = (join(path, found.name.to_bytes()), found.word());
+            match fails {
+                true => unknown.push(EntryError {
+                    path,
+                    error: format!("it is a {what}, which no snapshot can hold"),
                 }),
-                None => self.left_out.lock().push(LeftOut {
-                    path: join(path, found.name.to_bytes()),
-                    what: found.word().to_owned(),
+                false => self.left_out.lock().push(LeftOut {
+                    path,
+                    what: what.to_owned(),
                 }),
             }
-        }
-        children.sort_by(|a, b| {
-            let rank = |child: &Described| child.kind != EntryType::Directory;
-            rank(a).cmp(&rank(b)).then_with(|| a.name.cmp(&b.name))
-        });
-        Ok(children)
+        })
     }
 
     /// An earlier snapshot's entry of a file that has not changed since, if its contents are all still there.

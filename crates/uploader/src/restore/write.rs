@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use caravel_repository::{DirectoryEntry, EntryType, Environment, FileMode, ObjectReader, RepositoryError};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -156,8 +157,13 @@ impl Run<'_> {
     pub fn copy(&self, mut reader: ObjectReader<'_>, file: &OwnedFd) -> Result<u64> {
         let mut position = 0;
         let mut output = Output::new(file, reader.length());
+        let mut zeros: Option<Bytes> = None;
         while let Some(piece) = self.next(&mut reader)? {
-            self.write_data(&mut output, &piece, position)?;
+            // A long hole is the same piece again and again; looking at its bytes once is enough.
+            if !zeros.as_ref().is_some_and(|zeros| is_the_same(zeros, &piece)) {
+                self.write_data(&mut output, &piece, position)?;
+                zeros = is_zero(&piece).then(|| piece.clone());
+            }
             position += piece.len() as u64;
             self.progress.finished(piece.len() as u64);
         }
@@ -179,7 +185,7 @@ impl Run<'_> {
         Ok(position)
     }
 
-    fn next(&self, reader: &mut ObjectReader<'_>) -> Result<Option<Vec<u8>>> {
+    fn next(&self, reader: &mut ObjectReader<'_>) -> Result<Option<Bytes>> {
         if self.cancel.is_canceled() {
             return Err(UploaderError::Canceled);
         }
@@ -215,6 +221,11 @@ impl Run<'_> {
 
 fn reading(path: &str, error: RepositoryError) -> UploaderError {
     UploaderError::repository(format!("reading `{path}` from the repository"), error)
+}
+
+/// Whether both are the same memory. Neither is given back while the other one is compared with it.
+fn is_the_same(a: &Bytes, b: &Bytes) -> bool {
+    a.as_ptr() == b.as_ptr() && a.len() == b.len()
 }
 
 /// Whether there is nothing but zeros.

@@ -46,7 +46,7 @@ impl ContentWriter {
             timestamp,
             ..*entry
         };
-        match self.append(&segment, copied) {
+        match self.append(copied, segment.len(), |pack| pack.extend_from_slice(&segment)) {
             Some(full) => self.send(full),
             None => Ok(()),
         }

@@ -1,8 +1,12 @@
 //! Tombstones and the writer (kopia-format.md 6.2, 6.4), on storage in memory.
 
-use std::sync::Arc;
+use std::{sync::Arc, thread, time::Duration};
 
-use caravel_storage::{Storage, memory::MemoryStorage};
+use caravel_storage::{
+    Operation, Storage, StorageErrorKind,
+    faulty::{Fault, FaultyStorage, Rule},
+    memory::MemoryStorage,
+};
 use futures::FutureExt;
 
 use super::*;
@@ -60,7 +64,7 @@ fn content_marked_as_deleted_is_written_afresh_and_outdoes_its_tombstone() {
     let contents = &repository.inner.contents;
     assert!(!contents.is_live(&id).unwrap());
     assert_eq!(
-        contents.read(&id).unwrap(),
+        &*contents.read(&id).unwrap(),
         b"bytes",
         "readable until its pack goes"
     );
@@ -93,4 +97,70 @@ fn small_contents_of_one_data_pack_are_read_across_windows() {
     for (id, bytes) in contents.iter().rev() {
         assert!(repository.read_content(id).unwrap() == *bytes, "{id}");
     }
+}
+
+/// A repository with threads, on a store with these rules.
+async fn with_threads(rules: impl IntoIterator<Item = Rule>) -> Repository {
+    let memory = Arc::new(MemoryStorage::new());
+    repository(&memory);
+    let faulty = FaultyStorage::new(memory);
+    rules.into_iter().for_each(|rule| faulty.add(rule));
+    let environment = Environment {
+        cpu_threads: 2,
+        ..Environment::system()
+    };
+    let options = OpenOptions {
+        username: "u".into(),
+        hostname: "h".into(),
+    };
+    open(Arc::new(faulty), &"x".into(), options, environment)
+        .await
+        .unwrap()
+}
+
+fn bytes_of(thread: usize, number: usize) -> Vec<u8> {
+    let seed = (thread * 1000 + number).to_be_bytes();
+    seed.into_iter().cycle().take(300_000 + number).collect()
+}
+
+/// Four threads write 30 contents each, many packs more than there is memory for; what each was told.
+fn write_much(writer: &ContentWriter) -> Vec<Result<Vec<ContentId>>> {
+    thread::scope(|scope| {
+        let write = |thread| {
+            let contents = (0..30).map(move |number| writer.write(None, &bytes_of(thread, number), None));
+            scope.spawn(move || contents.collect::<Result<Vec<_>>>())
+        };
+        let running: Vec<_> = (0..4).map(write).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_that_are_faster_than_the_storage_wait_for_it() {
+    let slow = Rule::always(Fault::Slow(Duration::from_millis(5)));
+    let repository = with_threads([slow.on(Operation::Put).named("p")]).await;
+    let work = move || {
+        let writer = writer(&repository, 1 << 20);
+        let written = write_much(&writer);
+        writer.commit().unwrap();
+        for (thread, ids) in written.into_iter().enumerate() {
+            for (number, id) in ids.unwrap().iter().enumerate() {
+                assert!(repository.read_content(id).unwrap() == bytes_of(thread, number));
+            }
+        }
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_pack_is_lost_nobody_waits_for_its_memory_and_nothing_is_committed() {
+    let full = Rule::always(Fault::Fail(StorageErrorKind::NoSpace));
+    let repository = with_threads([full.on(Operation::Put).named("p").nth(3)]).await;
+    let work = move || {
+        let writer = writer(&repository, 1 << 20);
+        assert!(write_much(&writer).iter().any(Result::is_err));
+        assert!(writer.commit().is_err());
+        assert!(repository.live_contents().len() < 120);
+    };
+    tokio::task::spawn_blocking(work).await.unwrap();
 }

@@ -19,13 +19,15 @@ use crate::{content::reader::ContentReader, error::Result, object::ObjectId};
 pub(super) const DEPTH: usize = 4;
 /// Shorter objects are not worth a thread.
 pub(super) const FROM_BYTES: u64 = 16 << 20;
-/// Contents in flight for all objects together: bounds memory to 32 MiB whatever the number of readers.
+/// Contents fetched ahead and not taken yet, for all objects together: bounds memory to 32 MiB whatever the number of
+/// readers.
 const IN_FLIGHT: usize = 4;
 
-/// Counts the contents in flight of one repository.
+/// Counts the contents of one repository that are fetched ahead.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight(Arc<AtomicUsize>);
 
+/// Held until the content's reader takes it: then it is one that is being written, and no more ahead of anything.
 struct Permit(Arc<AtomicUsize>);
 
 impl InFlight {
@@ -43,10 +45,16 @@ impl Drop for Permit {
     }
 }
 
+/// A location, and the thread that reads it.
+struct Coming {
+    location: Location,
+    reading: Option<(Permit, JoinHandle<Result<Bytes>>)>,
+}
+
 /// Locations in order, some of them being read.
 #[derive(Default)]
 pub(super) struct Ahead {
-    queue: VecDeque<(Location, Option<JoinHandle<Result<Bytes>>>)>,
+    queue: VecDeque<Coming>,
 }
 
 impl Ahead {
@@ -61,7 +69,7 @@ impl Ahead {
         let repeats = self
             .queue
             .back()
-            .is_some_and(|(before, _)| before.content == location.content);
+            .is_some_and(|before| before.location.content == location.content);
         let permit = if repeats {
             None
         } else {
@@ -69,23 +77,21 @@ impl Ahead {
         };
         let reading = permit.map(|permit| {
             let contents = contents.clone();
-            thread::spawn(move || {
-                let _held = permit;
-                read_location(&contents, object, &location)
-            })
+            let thread = thread::spawn(move || read_location(&contents, object, &location));
+            (permit, thread)
         });
-        self.queue.push_back((location, reading));
+        self.queue.push_back(Coming { location, reading });
     }
 
     /// The location that comes first.
     pub fn front(&self) -> Option<&Location> {
-        self.queue.front().map(|(location, _)| location)
+        self.queue.front().map(|coming| &coming.location)
     }
 
     /// The first location, and its bytes if they were read ahead.
     pub fn pop(&mut self) -> Option<(Location, Option<Result<Bytes>>)> {
-        let (location, reading) = self.queue.pop_front()?;
-        let read = reading.map(|thread| match thread.join() {
+        let Coming { location, reading } = self.queue.pop_front()?;
+        let read = reading.map(|(_held, thread)| match thread.join() {
             Ok(read) => read,
             Err(panic) => std::panic::resume_unwind(panic),
         });
