@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use caravel_simulation::{Plan, Report, difference, play, shrink};
 use clap::Parser;
 
+/// What a step costs is mostly small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Histories that are played at most to find a shorter one.
 const SHRINKING: usize = 400;
 
