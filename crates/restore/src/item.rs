@@ -44,7 +44,7 @@ impl Engine {
     /// Restores one object and what it needs; never fails as a whole, errors go into the results.
     pub(crate) fn restore_item(&self, name: ItemName) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            if !self.state.lock().processed.insert(name.clone()) {
+            if !self.state.lock().processed.insert(&name.identifier()) {
                 return;
             }
             let target = self.selection.target_namespace(&name.namespace).to_owned();
