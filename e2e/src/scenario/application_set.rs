@@ -275,7 +275,7 @@ impl ApplicationSet {
             json!({"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "small", "namespace": name},
                    "spec": {"limits": [{"type": "Container", "defaultRequest": {"cpu": "1m", "memory": "8Mi"}}]}}),
             json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few", "namespace": self.store},
-                   "spec": {"hard": {"configmaps": "100", "count/exhibits.exhibits.caravel.test": "50"}}}),
+                   "spec": {"hard": {"configmaps": "100", "secrets": "100"}}}),
         ]
     }
 
