@@ -44,7 +44,7 @@ impl Engine {
     /// Restores one object and what it needs; never fails as a whole, errors go into the results.
     pub(crate) fn restore_item(&self, name: ItemName) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            if !self.state.lock().processed.insert(name.clone()) {
+            if !self.state.lock().processed.insert(&name.identifier()) {
                 return;
             }
             let target = self.selection.target_namespace(&name.namespace).to_owned();
@@ -535,8 +535,14 @@ fn restore_name(restore: &caravel_api::v1::Restore) -> String {
     kube::ResourceExt::name_any(restore)
 }
 
-/// An error and its causes in one line.
+/// An error and its causes in one line. What the API server says is its own words, as in Velero, not the client's record of
+/// them.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    if let Some(kube::Error::Api(status)) = error.downcast_ref()
+        && !status.message.is_empty()
+    {
+        return status.message.clone();
+    }
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -547,4 +553,19 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         cause = next.source();
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_api_server_is_said_in_its_own_words() {
+        let words = "Pod \"a\" is invalid: spec.initContainers[1].name: Duplicate value: \"b\"";
+        let status = kube::core::Status::failure(words, "Invalid").with_code(422);
+        let error: ItemError = kube::Error::Api(status.boxed()).into();
+        assert_eq!(chain(&*error), words);
+        let other: ItemError = "no volume".into();
+        assert_eq!(chain(&*other), "no volume");
+    }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use caravel_api::v1::{Backup, Restore};
 use caravel_backup_store::results::{ResultSet, Results};
-use caravel_item_action::RestoreItemAction;
+use caravel_item_action::{IdentifierSet, RestoreItemAction};
 use futures::StreamExt;
 use kube::Client;
 use parking_lot::Mutex;
@@ -154,7 +154,7 @@ pub(crate) struct Engine {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) processed: BTreeSet<ItemName>,
+    pub(crate) processed: IdentifierSet,
     pub(crate) outcome: Outcome,
 }
 
@@ -173,6 +173,8 @@ pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
     };
     let (definitions, mut rest) = first.split_definitions();
     if let Some(definitions) = definitions {
+        // Made anew below; not kept twice.
+        drop(std::mem::take(&mut rest));
         engine.restore_resource(&definitions).await;
         engine.discovered = discover(&engine.run.client).await?;
         engine.selection = Selection::from_spec(&engine.run.restore.spec, &engine.discovered)?;
@@ -213,8 +215,8 @@ impl Engine {
             .for_each_concurrent(AT_ONCE, |item| async {
                 self.restore_item(ItemName {
                     group_resource: resource.group_resource.clone(),
-                    namespace: item.namespace.clone(),
-                    name: item.name.clone(),
+                    namespace: item.namespace.to_string(),
+                    name: item.name.to_string(),
                 })
                 .await;
             })

@@ -1,7 +1,6 @@
 //! One attempt at a Restore: download, unpack, run, upload what came of it, write the end. Whatever fails, the Restore
 //! leaves InProgress, and nothing of the attempt stays on the scratch volume.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +28,8 @@ use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{Error, chain, is_conflict};
 
+/// The restore's log, on the scratch volume.
+const LOG: &str = "log.gz";
 /// How often progress is written, at most.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Waits between tries to write the end; some ten minutes in all, then the next server start gives the Restore up.
@@ -98,6 +99,7 @@ impl Attempt<'_> {
             &self.settings.scratch_dir,
             &self.restore.uid().unwrap_or_default(),
         )?;
+        self.log.write_to(&scratch.path(LOG))?;
         let ended = self.restore_from(&store, &scratch).await;
         if let Err(error) = &ended {
             self.log
@@ -197,8 +199,8 @@ impl Attempt<'_> {
     }
 
     async fn put_log(&self, store: &BackupStore, scratch: &Scratch) -> Result<(), Error> {
-        let file = scratch.path("log.gz");
-        write_gzip(&file, self.log.text().as_bytes())?;
+        self.log.close()?;
+        let file = scratch.path(LOG);
         Ok(store.put_restore_log(&self.restore.name_any(), &file).await?)
     }
 
@@ -351,14 +353,6 @@ impl Drop for Scratch {
     }
 }
 
-fn write_gzip(to: &Path, data: &[u8]) -> Result<(), Error> {
-    let mut encoder =
-        flate2::write::GzEncoder::new(std::fs::File::create(to)?, flate2::Compression::default());
-    encoder.write_all(data)?;
-    encoder.finish()?.sync_all()?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -379,8 +373,8 @@ mod tests {
         let below = std::env::temp_dir();
         let uid = format!("test-{}", std::process::id());
         let scratch = Scratch::create(&below, &uid).unwrap();
-        let file = scratch.path("log.gz");
-        write_gzip(&file, b"line").unwrap();
+        let file = scratch.path(LOG);
+        std::fs::write(&file, b"line").unwrap();
         drop(scratch);
         assert!(!file.exists() && !below.join(format!("restore-{uid}")).exists());
     }

@@ -2,29 +2,23 @@
 //!
 //! Mirrors `pkg/cmd/cli/restore/create.go`; the default name is the backup's and the time, in UTC.
 
-use caravel_api::v1::{Backup, BackupPhase, Restore, RestoreSpec};
+use caravel_api::v1::{Backup, BackupPhase, Restore};
 use kube::api::{Api, PostParams};
 
 use super::super::connection::Global;
 use super::super::failure::{Failure, Outcome, kubernetes};
-use super::super::flags::{boolean, list, map};
+use super::super::flags::{boolean, map};
 use super::super::follow::{Look, until_finished};
 use super::super::output::{Format, emit, print};
+use super::spec::SpecFlags;
 
 /// Create a restore.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {
     /// Name of the restore [default: the backup's name and the time].
     name: Option<String>,
-    /// Backup to restore from.
-    #[arg(long, value_name = "BACKUP")]
-    from_backup: String,
-    /// Namespaces to include, comma-separated; * is all of them [default: *].
-    #[arg(long)]
-    include_namespaces: Vec<String>,
-    /// Namespaces to leave out, comma-separated.
-    #[arg(long)]
-    exclude_namespaces: Vec<String>,
+    #[command(flatten)]
+    spec: SpecFlags,
     /// Labels of the Restore: key1=value1,key2=value2.
     #[arg(long)]
     labels: Vec<String>,
@@ -50,7 +44,7 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
     backup_can_be_restored(
         &Api::namespaced(client.clone(), &namespace),
         &namespace,
-        &args.from_backup,
+        &args.spec.from_backup,
     )
     .await?;
     let name = restore.metadata.name.clone().unwrap_or_default();
@@ -102,20 +96,11 @@ async fn backup_can_be_restored(api: &Api<Backup>, namespace: &str, name: &str) 
 }
 
 fn restore(args: &Args, namespace: &str, now: jiff::Timestamp) -> Outcome<Restore> {
-    let mut namespaces = list(&args.include_namespaces);
-    if namespaces.is_empty() {
-        namespaces.push("*".to_owned());
-    }
-    let spec = RestoreSpec {
-        backup_name: args.from_backup.clone(),
-        included_namespaces: namespaces,
-        excluded_namespaces: list(&args.exclude_namespaces),
-        ..RestoreSpec::default()
-    };
+    let spec = args.spec.spec()?;
     let name = args
         .name
         .clone()
-        .unwrap_or_else(|| format!("{}-{}", args.from_backup, now.strftime("%Y%m%d%H%M%S")));
+        .unwrap_or_else(|| format!("{}-{}", spec.backup_name, now.strftime("%Y%m%d%H%M%S")));
     let mut restore = Restore::new(&name, spec);
     restore.metadata.namespace = Some(namespace.to_owned());
     let labels = map(&args.labels).map_err(|why| Failure::usage(format!("--labels: {why}")))?;
@@ -152,7 +137,10 @@ mod tests {
     #[test]
     fn a_restore_without_a_name_is_named_after_its_backup_and_the_time() {
         let args = Args {
-            from_backup: "b1".into(),
+            spec: SpecFlags {
+                from_backup: "b1".into(),
+                ..SpecFlags::default()
+            },
             ..Args::default()
         };
         let restore = restore(&args, "velero", "2026-11-21T03:04:05Z".parse().unwrap())
