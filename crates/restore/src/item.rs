@@ -123,6 +123,7 @@ impl Engine {
             &target,
             from_backup,
             self.run.terminating_timeout,
+            &self.own,
         )
         .await?;
         let name = ItemName {
@@ -352,10 +353,16 @@ impl Engine {
         prepared: Prepared,
     ) -> Result<(), ItemError> {
         let policy = ExistingPolicy::from(&*self.run.restore.spec.existing_resource_policy);
-        match create(&self.run.client, served, target, &prepared.item, policy).await {
-            Ok(Creation::Done) => {
+        let own = self.is_first_of(name, target).then_some(&self.own);
+        let created = create(&self.run.client, served, target, &prepared.item, policy, own).await;
+        match created {
+            Ok(done @ (Creation::Done | Creation::Own)) => {
                 self.record(name, target, "created");
-                self.log_item(Level::Info, "Created", name, target);
+                let message = match done {
+                    Creation::Own => "Created by an earlier attempt of this restore",
+                    _ => "Created",
+                };
+                self.log_item(Level::Info, message, name, target);
                 self.note_claim(
                     name,
                     target,
@@ -410,6 +417,16 @@ impl Engine {
         }
         self.note_operation(name, prepared.operation);
         Ok(())
+    }
+
+    /// Whether no other object of this run goes to the same place: the second one finds what the first one made, and that is
+    /// not its own.
+    fn is_first_of(&self, name: &ItemName, target: &str) -> bool {
+        let in_cluster = ItemName {
+            namespace: target.to_owned(),
+            ..name.clone()
+        };
+        self.state.lock().targets.insert(in_cluster)
     }
 
     fn warn_of_kept_data(&self, name: &ItemName, target: &str) {

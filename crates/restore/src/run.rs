@@ -23,6 +23,7 @@ use crate::discovery::Discovered;
 use crate::exec_hooks::ExecHooks;
 use crate::item_name::ItemName;
 use crate::log::{Level, RestoreLog};
+use crate::own::Own;
 use crate::plan::{Plan, PlannedResource, plan};
 use crate::priority::Priorities;
 use crate::resource_modifiers::ResourceModifiers;
@@ -145,6 +146,7 @@ pub enum RunError {
 /// What the items of a run share.
 pub(crate) struct Engine {
     pub(crate) run: RestoreRun,
+    pub(crate) own: Own,
     pub(crate) selection: Selection,
     pub(crate) discovered: Discovered,
     pub(crate) state: Mutex<State>,
@@ -155,6 +157,8 @@ pub(crate) struct Engine {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) processed: IdentifierSet,
+    /// Where objects of this run go, by their names in the cluster: two of the backup may be meant for the same.
+    pub(crate) targets: BTreeSet<ItemName>,
     pub(crate) outcome: Outcome,
 }
 
@@ -165,6 +169,7 @@ pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
     let first = plan(&run.contents, &selection, &run.priorities, &discovered);
     run.progress.expect(first.total());
     let mut engine = Engine {
+        own: Own::of(&run.restore),
         run,
         selection,
         discovered,
