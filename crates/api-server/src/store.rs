@@ -2,7 +2,7 @@
 //! are to Kubernetes (`k8s.io/apiserver` v0.34, `pkg/storage/etcd3` and `pkg/storage/cacher`).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -11,6 +11,8 @@ use crate::kind::Kind;
 
 /// Changes kept per resource; a watch that asks for older ones gets 410.
 const HISTORY: usize = 8192;
+/// The newest of them keep their text: watches are seldom further behind.
+const WITH_TEXT: usize = 16;
 
 /// Group and plural: all versions of a kind share their objects.
 pub type Resource = (String, String);
@@ -74,6 +76,8 @@ pub struct Change {
     /// As it is after the change; for a deletion its last state.
     pub object: Arc<Value>,
     pub deleted: bool,
+    /// The object as JSON, which the first watch writes for all.
+    pub text: Arc<OnceLock<Vec<u8>>>,
 }
 
 /// The revision asked for is older than what is remembered.
@@ -95,6 +99,9 @@ struct Collection {
 impl Collection {
     fn record(&mut self, change: Change) {
         self.history.push_back(change);
+        if let Some(old) = self.history.len().checked_sub(WITH_TEXT + 1) {
+            self.history[old].text = Arc::default();
+        }
         while self.history.len() > HISTORY {
             if let Some(dropped) = self.history.pop_front() {
                 self.forgotten = dropped.revision;
@@ -154,6 +161,7 @@ impl Store {
             before,
             object: Arc::clone(&object),
             deleted: false,
+            text: Arc::default(),
         });
         object
     }
@@ -172,6 +180,7 @@ impl Store {
             before: Some(before),
             object: Arc::clone(&last),
             deleted: true,
+            text: Arc::default(),
         });
         Some(last)
     }

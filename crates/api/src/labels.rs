@@ -110,6 +110,8 @@ pub const CSI_VOLUMESNAPSHOT_CLASS_PREFIX: &str = "velero.io/csi-volumesnapshot-
 pub const DATA_UPLOAD_NAME: &str = "velero.io/data-upload-name";
 /// `true` or `false` on any item: restore its status or not.
 pub const RESTORE_STATUS: &str = "velero.io/restore-status";
+/// On a Backup or Restore that began again after its server ended: which attempt this is. Ours; Velero fails them.
+pub const ATTEMPT: &str = "velero.io/attempt";
 /// On a renamed PV: its old name.
 pub const ORIGINAL_PV_NAME: &str = "velero.io/original-pv-name";
 /// On a pod: comma list of volumes for file system backup.

@@ -30,4 +30,6 @@ pub use caravel_storage::Storage;
 pub use credentials::{Credentials, CredentialsError, Identity, ProcessCredentials};
 pub use layout::Layout;
 pub use location::{Location, LocationError, NetworkStores, Stores};
-pub use object_store::{Body, Contents, MemoryObjectStore, ObjectStore, PutMode, S3ObjectStore, SignedUrl};
+pub use object_store::{
+    Body, Contents, Gated, MemoryObjectStore, ObjectStore, PutMode, S3ObjectStore, SignedUrl, WriteGate,
+};

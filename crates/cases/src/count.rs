@@ -8,7 +8,7 @@ mod tests {
 
     use crate::ledger::{ELSEWHERE, ENTRIES, Standing, elsewhere};
     use crate::waits::{WAITS, waits_for};
-use crate::{folder, read};
+    use crate::{folder, read};
 
     /// Packages that issue 6 answers for; the others belong to other issues.
     fn ours(package: &str) -> bool {

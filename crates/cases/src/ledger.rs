@@ -197,6 +197,11 @@ pub const ENTRIES: &[Entry] = &[
         "the function is main's; v1.18.3 signs whatever is asked for",
     ),
     different(
+        "pkg_controller/TestProcessBackupNonProcessedItems.json",
+        &[3],
+        "a backup in progress that nobody runs was its last server's: it begins again",
+    ),
+    different(
         "pkg_controller/TestPrepareBackupRequest_SetBackupType.json",
         &[0, 1, 2],
         "spec.backupType is main's",

@@ -128,10 +128,7 @@ pub const WAITS: &[(&str, &[&str])] = &[
             "pkg_util_velero/TestGetVolumesFromVeleroServer",
         ],
     ),
-    (
-        "metrics",
-        &["pkg_controller/Test_getLastSuccessBySchedule"],
-    ),
+    ("metrics", &["pkg_controller/Test_getLastSuccessBySchedule"]),
     (
         "a test: what they are about is there, and nobody has put the two together",
         &[

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::group_resource::GroupResource;
 
 /// The names of one resource, by namespace; cluster-scoped ones stand under the empty namespace.
-pub type NamesByNamespace = BTreeMap<String, BTreeSet<String>>;
+pub type NamesByNamespace = BTreeMap<String, BTreeSet<Arc<str>>>;
 
 /// An unpacked backup.
 #[derive(Clone, Debug)]
@@ -168,10 +169,10 @@ fn entries(dir: &Path) -> Result<BTreeSet<String>, ContentsError> {
         .collect()
 }
 
-fn object_names(dir: &Path) -> Result<BTreeSet<String>, ContentsError> {
+fn object_names(dir: &Path) -> Result<BTreeSet<Arc<str>>, ContentsError> {
     Ok(entries(dir)?
         .iter()
         .filter_map(|file| file.strip_suffix(".json"))
-        .map(str::to_owned)
+        .map(Arc::from)
         .collect())
 }

@@ -12,9 +12,10 @@ use serde_json::Value;
 use crate::discovery::ServedResource;
 use crate::existing::{Existing, compare, update_patch};
 use crate::group_resource::known;
+use crate::own::Own;
 
 /// Who writes, in managed fields.
-const FIELD_MANAGER: &str = "velero-server";
+pub(crate) const FIELD_MANAGER: &str = "velero-server";
 /// Waits between tries while the API server is busy or a namespace's parts are not ready; 6.3 s in all.
 const RETRY_WAITS_MS: &[u64] = &[100, 200, 500, 1500, 4000];
 
@@ -23,6 +24,8 @@ const RETRY_WAITS_MS: &[u64] = &[100, 200, 500, 1500, 4000];
 pub enum Creation {
     /// New.
     Done,
+    /// An earlier attempt of this Restore made it, or a try whose answer was lost.
+    Own,
     /// It existed as it is in the backup.
     Same,
     /// It existed and differs; left alone.
@@ -53,13 +56,15 @@ impl From<&str> for ExistingPolicy {
 }
 
 /// Creates `object` (namespace already mapped). The object's own API version is used: that is what its fields are
-/// written for. Secrets' contents are in no error: the API server's messages name fields, not values.
+/// written for. Secrets' contents are in no error: the API server's messages name fields, not values. `own`: None where
+/// the object cannot be this Restore's from before.
 pub async fn create(
     client: &Client,
     served: &ServedResource,
     namespace: &str,
     object: &Value,
     policy: ExistingPolicy,
+    own: Option<&Own>,
 ) -> Result<Creation, kube::Error> {
     let api = api(client, served, namespace, object);
     let wanted: DynamicObject = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
@@ -68,6 +73,7 @@ pub async fn create(
         field_manager: Some(FIELD_MANAGER.into()),
     };
     let mut waits = RETRY_WAITS_MS.iter();
+    let mut may_be_ours = own.is_some_and(|own| own.is_again);
     loop {
         match api.create(&params, &wanted).await {
             Ok(_) => return Ok(Creation::Done),
@@ -77,10 +83,18 @@ pub async fn create(
                 let Some(live) = api.get_opt(name).await? else {
                     return Err(error);
                 };
-                return settle_existing(&api, served, &to_value(&live)?, object, policy).await;
+                let live = to_value(&live)?;
+                if may_be_ours && own.is_some_and(|own| own.made(&live)) {
+                    return Ok(Creation::Own);
+                }
+                return settle_existing(&api, served, &live, object, policy).await;
             }
             Err(error) if is_transient(&error) => match waits.next() {
-                Some(wait) => tokio::time::sleep(Duration::from_millis(*wait)).await,
+                Some(wait) => {
+                    // It may have been done all the same.
+                    may_be_ours = true;
+                    tokio::time::sleep(Duration::from_millis(*wait)).await;
+                }
                 None => return Err(error),
             },
             Err(error) => return Err(error),

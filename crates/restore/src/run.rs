@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use caravel_api::v1::{Backup, Restore};
 use caravel_backup_store::results::{ResultSet, Results};
-use caravel_item_action::RestoreItemAction;
+use caravel_item_action::{IdentifierSet, RestoreItemAction};
 use caravel_resource_policies::Policies;
 use futures::StreamExt;
 use kube::Client;
@@ -24,6 +24,7 @@ use crate::discovery::Discovered;
 use crate::exec_hooks::ExecHooks;
 use crate::item_name::ItemName;
 use crate::log::{Level, RestoreLog};
+use crate::own::Own;
 use crate::plan::{Plan, PlannedResource, plan};
 use crate::priority::Priorities;
 use crate::resource_modifiers::ResourceModifiers;
@@ -148,6 +149,7 @@ pub enum RunError {
 /// What the items of a run share.
 pub(crate) struct Engine {
     pub(crate) run: RestoreRun,
+    pub(crate) own: Own,
     pub(crate) selection: Selection,
     pub(crate) discovered: Discovered,
     pub(crate) state: Mutex<State>,
@@ -157,7 +159,9 @@ pub(crate) struct Engine {
 
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) processed: BTreeSet<ItemName>,
+    pub(crate) processed: IdentifierSet,
+    /// Where objects of this run go, by their names in the cluster: two of the backup may be meant for the same.
+    pub(crate) targets: BTreeSet<ItemName>,
     pub(crate) outcome: Outcome,
 }
 
@@ -168,6 +172,7 @@ pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
     let first = plan(&run.contents, &selection, &run.priorities, &discovered);
     run.progress.expect(first.total());
     let mut engine = Engine {
+        own: Own::of(&run.restore),
         run,
         selection,
         discovered,
@@ -179,6 +184,8 @@ pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
     }
     let (definitions, mut rest) = first.split_definitions();
     if let Some(definitions) = definitions {
+        // Made anew below; not kept twice.
+        drop(std::mem::take(&mut rest));
         engine.restore_resource(&definitions).await;
         engine.discovered = discover(&engine.run.client).await?;
         engine.selection = Selection::from_spec(
@@ -223,8 +230,8 @@ impl Engine {
             .for_each_concurrent(AT_ONCE, |item| async {
                 self.restore_item(ItemName {
                     group_resource: resource.group_resource.clone(),
-                    namespace: item.namespace.clone(),
-                    name: item.name.clone(),
+                    namespace: item.namespace.to_string(),
+                    name: item.name.to_string(),
                 })
                 .await;
             })

@@ -24,8 +24,7 @@ pub fn normalise(kind: &Kind, object: Value) -> Result<(Value, Vec<String>), Api
     let mut decoder = Decoder::default();
     let root = Place {
         owner: of.name,
-        fields: "",
-        path: "",
+        way: &Way::Root,
     };
     match decoder.fields(of, object, root) {
         Ok(decoded) => Ok((decoded, decoder.unknown)),
@@ -53,10 +52,36 @@ fn cannot_be_handled(kind: &Kind, why: &str) -> String {
 struct Place<'a> {
     /// The innermost struct: `Container`.
     owner: &'static str,
-    /// The fields on the way, without list places and map keys: `spec.containers.image`.
-    fields: &'a str,
-    /// The whole way: `spec.containers[0].image`.
-    path: &'a str,
+    way: &'a Way<'a>,
+}
+
+/// How one comes from the object to a value: spelled only when something is wrong with it.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Root,
+    Field(&'a Way<'a>, &'a str),
+    Key(&'a Way<'a>, &'a str),
+    Index(&'a Way<'a>, usize),
+}
+
+impl Way<'_> {
+    /// The whole of it: `spec.containers[0].image`.
+    fn whole(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Field(before, name) | Self::Key(before, name) => joined(before.whole(), name),
+            Self::Index(before, place) => format!("{}[{place}]", before.whole()),
+        }
+    }
+
+    /// The fields on it, without list places and map keys: `spec.containers.image`.
+    fn fields(&self) -> String {
+        match self {
+            Self::Root => String::new(),
+            Self::Field(before, name) => joined(before.fields(), name),
+            Self::Key(before, _) | Self::Index(before, _) => before.fields(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -66,38 +91,40 @@ struct Decoder {
 
 impl Decoder {
     fn fields(&mut self, of: &'static Type, value: Value, at: Place<'_>) -> Result<Value, String> {
-        let given = match value {
+        let mut fields = match value {
             Value::Object(given) => given,
             Value::Null => Map::new(),
             other => return Err(wrong_type(&other, &format!("v1.{}", of.name), at)),
         };
-        let mut written = Map::new();
-        for (name, value) in given {
-            let path = joined(at.path, &name);
-            let Some((name, field)) = of.fields.get_key_value(name.as_str()) else {
-                self.unknown.push(path);
-                continue;
+        let mut wrong = None;
+        fields.retain(|name, value| {
+            let way = Way::Field(at.way, name);
+            let Some(field) = of.fields.get(name.as_str()) else {
+                self.unknown.push(way.whole());
+                return false;
             };
-            if value.is_null() {
-                continue;
+            if value.is_null() || wrong.is_some() {
+                return false;
             }
-            let fields = joined(at.fields, name);
             let inside = Place {
                 owner: of.name,
-                fields: &fields,
-                path: &path,
+                way: &way,
             };
-            let value = self.value(&field.shape, value, inside)?;
-            if field.always || !is_omitted(field, &value) {
-                written.insert((*name).to_owned(), value);
+            match self.value(&field.shape, value.take(), inside) {
+                Ok(decoded) => *value = decoded,
+                Err(why) => wrong = Some(why),
             }
+            field.always || !is_omitted(field, value)
+        });
+        if let Some(why) = wrong {
+            return Err(why);
         }
         for (name, field) in &of.fields {
-            if field.always && !written.contains_key(*name) {
-                written.insert((*name).to_owned(), zero(field));
+            if field.always && !fields.contains_key(*name) {
+                fields.insert((*name).to_owned(), zero(field));
             }
         }
-        Ok(Value::Object(written))
+        Ok(Value::Object(fields))
     }
 
     fn value(&mut self, shape: &Shape, value: Value, at: Place<'_>) -> Result<Value, String> {
@@ -113,22 +140,19 @@ impl Decoder {
                 }
                 None => Ok(value),
             },
-            (Shape::List(item), Value::Array(items)) => {
-                let mut written = Vec::with_capacity(items.len());
-                for (place, value) in items.into_iter().enumerate() {
-                    let path = format!("{}[{place}]", at.path);
-                    written.push(self.element(item, value, Place { path: &path, ..at })?);
+            (Shape::List(item), Value::Array(mut items)) => {
+                for (place, value) in items.iter_mut().enumerate() {
+                    let way = Way::Index(at.way, place);
+                    *value = self.element(item, value.take(), Place { way: &way, ..at })?;
                 }
-                Ok(Value::Array(written))
+                Ok(Value::Array(items))
             }
-            (Shape::Map(inner), Value::Object(entries)) => {
-                let mut written = Map::new();
-                for (key, value) in entries {
-                    let path = joined(at.path, &key);
-                    let value = self.element(inner, value, Place { path: &path, ..at })?;
-                    written.insert(key, value);
+            (Shape::Map(inner), Value::Object(mut entries)) => {
+                for (key, value) in &mut entries {
+                    let way = Way::Key(at.way, key);
+                    *value = self.element(inner, value.take(), Place { way: &way, ..at })?;
                 }
-                Ok(Value::Object(written))
+                Ok(Value::Object(entries))
             }
             (shape, value) => scalar(shape, value, at),
         }
@@ -260,21 +284,22 @@ fn wrong_type(value: &Value, wanted: &str, at: Place<'_>) -> String {
 }
 
 fn wrong(found: &str, wanted: &str, at: Place<'_>) -> String {
-    if at.fields.is_empty() {
+    let fields = at.way.fields();
+    if fields.is_empty() {
         return format!("json: cannot unmarshal {found} into Go value of type {wanted}");
     }
     format!(
-        "json: cannot unmarshal {found} into Go struct field {}.{} of type {wanted}",
-        at.owner, at.fields
+        "json: cannot unmarshal {found} into Go struct field {}.{fields} of type {wanted}",
+        at.owner
     )
 }
 
-fn joined(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
+fn joined(mut path: String, name: &str) -> String {
+    if !path.is_empty() {
+        path.push('.');
     }
+    path.push_str(name);
+    path
 }
 
 #[cfg(test)]

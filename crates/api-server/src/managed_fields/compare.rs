@@ -53,6 +53,9 @@ impl Changes {
                         before.and_then(|old| old.get(name)),
                         after.and_then(|new| new.get(name)),
                     );
+                    if old == new {
+                        continue;
+                    }
                     path.push(set::field(name));
                     self.visit(shape.field(name).0, old, new, path);
                     path.pop();
@@ -63,6 +66,9 @@ impl Changes {
                 let branches: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
                 for branch in branches {
                     let (old, new) = (before.get(branch).copied(), after.get(branch).copied());
+                    if old == new {
+                        continue;
+                    }
                     path.push(branch.clone());
                     self.visit(shape.item(), old, new, path);
                     path.pop();

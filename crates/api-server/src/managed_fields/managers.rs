@@ -46,17 +46,11 @@ impl Manager {
         said
     }
 
-    fn parse(entry: &Value) -> Option<Self> {
+    pub(super) fn parse(entry: &Value) -> Option<Self> {
         let text = |name: &str| entry[name].as_str().unwrap_or_default().to_owned();
-        let applied = match entry["operation"].as_str()? {
-            "Apply" => true,
-            "Update" => false,
-            _ => return None,
-        };
-        let known = entry["fieldsType"] == "FieldsV1" && !text("apiVersion").is_empty();
-        known.then(|| Self {
+        Self::is_readable(entry).then(|| Self {
             name: text("manager"),
-            applied,
+            applied: entry["operation"] == "Apply",
             api_version: text("apiVersion"),
             subresource: text("subresource"),
             time: text("time"),
@@ -64,7 +58,24 @@ impl Manager {
         })
     }
 
-    fn write(&self) -> Value {
+    fn is_readable(entry: &Value) -> bool {
+        matches!(entry["operation"].as_str(), Some("Apply" | "Update"))
+            && entry["fieldsType"] == "FieldsV1"
+            && entry["apiVersion"]
+                .as_str()
+                .is_some_and(|version| !version.is_empty())
+    }
+
+    /// As [`Self::is`], of a written entry.
+    pub(crate) fn is_written(&self, entry: &Value) -> bool {
+        let text = |field: &str| entry[field].as_str().unwrap_or_default();
+        text("manager") == self.name
+            && (text("operation") == "Apply") == self.applied
+            && text("subresource") == self.subresource
+            && (self.applied || text("apiVersion") == self.api_version)
+    }
+
+    pub(crate) fn write(&self) -> Value {
         let mut entry = json!({
             "manager": self.name, "operation": if self.applied { "Apply" } else { "Update" },
             "apiVersion": self.api_version, "fieldsType": "FieldsV1", "fieldsV1": self.fields.write(),
@@ -81,48 +92,86 @@ impl Manager {
 
 /// The entries of an object; `None` when one of them cannot be read.
 pub(crate) fn of(object: &Value) -> Option<Vec<Manager>> {
-    let entries = object
+    written(object).iter().map(Manager::parse).collect()
+}
+
+/// The entries of an object as they are written in it.
+pub(crate) fn written(object: &Value) -> &[Value] {
+    object
         .pointer("/metadata/managedFields")
-        .and_then(Value::as_array);
-    entries.into_iter().flatten().map(Manager::parse).collect()
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
+}
+
+/// Whether each of the entries can be read.
+pub(crate) fn are_readable(entries: &[Value]) -> bool {
+    entries.iter().all(Manager::is_readable)
 }
 
 /// Writes the entries into the object, sorted as Kubernetes sorts them; none when there are none.
-pub(crate) fn set(object: &mut Value, mut managers: Vec<Manager>) {
-    managers.retain(|manager| !manager.fields.is_empty());
-    let order = |manager: &Manager| {
-        let manager = manager.clone();
-        (
-            !manager.applied,
-            manager.time,
-            manager.name,
-            manager.api_version,
-            manager.subresource,
-        )
-    };
-    managers.sort_by_cached_key(order);
+pub(crate) fn set(object: &mut Value, managers: Vec<Manager>) {
+    let owners = managers.iter().filter(|manager| !manager.fields.is_empty());
+    set_written(object, owners.map(Manager::write).collect());
+}
+
+/// As [`set`], of entries that are written already and own something.
+pub(crate) fn set_written(object: &mut Value, mut entries: Vec<Value>) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
         return;
     };
-    if managers.is_empty() {
+    if entries.is_empty() {
         metadata.remove("managedFields");
-    } else {
-        let entries = managers.iter().map(Manager::write).collect();
-        metadata.insert("managedFields".into(), Value::Array(entries));
+        return;
     }
+    entries.sort_by(|one, other| order(one).cmp(&order(other)));
+    metadata.insert("managedFields".into(), Value::Array(entries));
+}
+
+/// Appliers first, then by time, name, version, subresource.
+fn order(entry: &Value) -> (bool, [&str; 4]) {
+    let text = |field: &str| entry[field].as_str().unwrap_or_default();
+    let last = [
+        text("time"),
+        text("manager"),
+        text("apiVersion"),
+        text("subresource"),
+    ];
+    (text("operation") != "Apply", last)
 }
 
 /// The object without its entries.
 pub(crate) fn removed(object: &Value) -> Value {
     let mut bare = object.clone();
-    if let Some(metadata) = bare.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-    }
+    remove(&mut bare);
     bare
 }
 
+/// Takes the entries out of an object; none when it has none.
+pub(crate) fn remove(object: &mut Value) -> Vec<Value> {
+    let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+    match metadata.and_then(|metadata| metadata.remove("managedFields")) {
+        Some(Value::Array(entries)) => entries,
+        _ => Vec::new(),
+    }
+}
+
+/// The entries with the oldest updaters merged while there are too many.
+pub(crate) fn capped(entries: Vec<Value>) -> Vec<Value> {
+    let updaters = entries
+        .iter()
+        .filter(|entry| entry["operation"] == "Update")
+        .count();
+    if updaters <= MAX_UPDATERS {
+        return entries;
+    }
+    let mut managers: Vec<Manager> = entries.iter().filter_map(Manager::parse).collect();
+    cap(&mut managers);
+    managers.iter().map(Manager::write).collect()
+}
+
 /// Merges the oldest updaters while there are too many.
-pub(crate) fn cap(managers: &mut Vec<Manager>) {
+fn cap(managers: &mut Vec<Manager>) {
     loop {
         let updaters: Vec<usize> = (0..managers.len())
             .filter(|place| !managers[*place].applied)

@@ -47,13 +47,20 @@ pub fn track(
     subresource: Option<&str>,
     now: Timestamp,
 ) {
+    let zero;
+    let before = match old {
+        Some(old) => old,
+        None => {
+            zero = empty(kind);
+            &zero
+        }
+    };
+    let changes = Changes::between(Shape::of(kind), before, new).without(&reset(kind, subresource));
     let known = entries_before(old, new, subresource.is_some());
-    *new = managers::removed(new);
     // An object whose owners were forgotten is not tracked until it is applied.
     if known.is_empty() && old.is_some() {
         return;
     }
-    let before = old.map_or_else(|| empty(kind), managers::removed);
     let me = Manager {
         name: if manager.is_empty() {
             "unknown".into()
@@ -66,55 +73,72 @@ pub fn track(
         time: managers::stamp(now),
         fields: FieldSet::default(),
     };
-    let changes = Changes::between(Shape::of(kind), &before, new).without(&reset(kind, subresource));
-    managers::set(new, updated(known, &changes, me));
+    managers::set_written(new, updated(known, &changes, me));
 }
 
-/// The entries to go on from: those the writer sent back, else those of the object before.
-fn entries_before(old: Option<&Value>, new: &Value, subresource: bool) -> Vec<Manager> {
-    let live = || old.and_then(managers::of).unwrap_or_default();
-    if subresource {
-        return live();
-    }
-    let sent = new.pointer("/metadata/managedFields").and_then(Value::as_array);
+/// The entries to go on from: those the writer sent back, else those of the object before. Takes them out of `new`.
+fn entries_before(old: Option<&Value>, new: &mut Value, subresource: bool) -> Vec<Value> {
+    let is_sent = new["metadata"]["managedFields"].is_array();
+    let sent = managers::remove(new);
+    let live = old.map(managers::written).unwrap_or_default();
     // One empty entry, or none: the way to forget all owners.
-    let forgets = sent.is_some_and(|entries| match entries.as_slice() {
-        [] => true,
+    let forgets = match sent.as_slice() {
+        [] => is_sent,
         [one] => one.as_object().is_some_and(serde_json::Map::is_empty),
         _ => false,
-    });
-    if forgets {
+    };
+    if forgets && !subresource {
         return Vec::new();
     }
-    match managers::of(new) {
-        Some(sent) if !sent.is_empty() => sent,
-        _ => live(),
+    if sent == live && managers::are_readable(live) {
+        return sent;
+    }
+    if !subresource && !sent.is_empty() && managers::are_readable(&sent) {
+        // As the server writes them, whoever wrote these.
+        return sent
+            .iter()
+            .filter_map(Manager::parse)
+            .map(|entry| entry.write())
+            .collect();
+    }
+    if managers::are_readable(live) {
+        live.to_vec()
+    } else {
+        Vec::new()
     }
 }
 
-/// What a write took from the others, and gave to its manager.
-fn updated(known: Vec<Manager>, changes: &Changes, me: Manager) -> Vec<Manager> {
+/// What a write took from the others, and gave to its manager. Most writes touch no field of most entries: those are
+/// not taken apart.
+fn updated(known: Vec<Value>, changes: &Changes, me: Manager) -> Vec<Value> {
     let taken = changes.added.union(&changes.modified);
-    let mut after: Vec<Manager> = known
+    let lost = taken.union(&changes.removed);
+    let mut after: Vec<Value> = known
         .into_iter()
-        .map(|manager| Manager {
-            fields: manager.fields.difference(&taken).difference(&changes.removed),
-            ..manager
+        .filter_map(|mut entry| {
+            let fields = &entry["fieldsV1"];
+            if lost.meets(fields) {
+                let left = FieldSet::parse(fields).difference(&lost);
+                entry["fieldsV1"] = left.write();
+            }
+            let owns = |fields: &serde_json::Map<_, _>| !fields.is_empty();
+            entry["fieldsV1"].as_object().is_some_and(owns).then_some(entry)
         })
-        .filter(|manager| !manager.fields.is_empty())
         .collect();
     let taken = owned(&taken);
     if !taken.is_empty() {
-        match after.iter_mut().find(|manager| manager.is(&me)) {
-            Some(there) => {
-                there.fields = there.fields.union(&taken);
-                there.time = me.time;
+        match after.iter_mut().find(|entry| me.is_written(entry)) {
+            Some(mine) => {
+                if !taken.is_in(&mine["fieldsV1"]) {
+                    let fields = FieldSet::parse(&mine["fieldsV1"]).union(&taken);
+                    mine["fieldsV1"] = fields.write();
+                }
+                mine["time"] = me.time.into();
             }
-            None => after.push(Manager { fields: taken, ..me }),
+            None => after.push(Manager { fields: taken, ..me }.write()),
         }
     }
-    managers::cap(&mut after);
-    after
+    managers::capped(after)
 }
 
 /// The set without the fields that nobody owns.

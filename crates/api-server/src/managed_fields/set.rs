@@ -106,6 +106,22 @@ impl FieldSet {
         }
     }
 
+    /// Whether a place of this set is in the written one.
+    pub(crate) fn meets(&self, written: &Value) -> bool {
+        self.below.iter().any(|(name, branch)| {
+            let there = written.get(name);
+            there.is_some_and(|there| (branch.member && is_member(there)) || branch.meets(there))
+        })
+    }
+
+    /// Whether all places of this set are in the written one.
+    pub(crate) fn is_in(&self, written: &Value) -> bool {
+        self.below.iter().all(|(name, branch)| match written.get(name) {
+            Some(there) => (!branch.member || is_member(there)) && branch.is_in(there),
+            None => branch.is_empty(),
+        })
+    }
+
     /// Without these places and all that is below them.
     pub(crate) fn without(&self, paths: &[&[&str]]) -> Self {
         let mut rest = self.clone();
@@ -147,6 +163,12 @@ impl FieldSet {
             branch.collect(&format!("{path}{}", shown(name)), said);
         }
     }
+}
+
+/// Whether a written branch is itself in the set.
+fn is_member(written: &Value) -> bool {
+    let fields = written.as_object();
+    fields.is_none_or(|fields| fields.is_empty() || fields.contains_key("."))
 }
 
 /// A branch of a field or map key.

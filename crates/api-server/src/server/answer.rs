@@ -1,5 +1,6 @@
 //! Answers as HTTP: objects whole, as metadata only or as a table; lists; streams; refusals.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ pub(crate) fn render(call: &Call, answer: Answer, now: jiff::Timestamp) -> Respo
         Answer::Object { code, object } => {
             let mut response = json(
                 code,
-                &shaped(&call.kind, call.shape, include(&call.query), &object, now),
+                shaped(&call.kind, call.shape, include(&call.query), &object, now).as_ref(),
             );
             response.extensions_mut().insert(Stored(object));
             response
@@ -64,19 +65,20 @@ pub(crate) fn render(call: &Call, answer: Answer, now: jiff::Timestamp) -> Respo
 }
 
 /// One object in the version and shape asked for.
-pub(crate) fn shaped(
+pub(crate) fn shaped<'a>(
     kind: &Kind,
     shape: Shape,
     include: Include,
-    object: &Value,
+    object: &'a Value,
     now: jiff::Timestamp,
-) -> Value {
+) -> Cow<'a, Value> {
     match shape {
         Shape::Whole => versions::presented(kind, object),
-        Shape::Metadata => metadata_only(object),
+        Shape::Metadata => Cow::Owned(metadata_only(object)),
         Shape::Table => {
             let metadata = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
-            table(kind, include, &[versions::presented(kind, object)], metadata, now)
+            let shown = versions::presented(kind, object).into_owned();
+            Cow::Owned(table(kind, include, &[shown], metadata, now))
         }
     }
 }
@@ -89,7 +91,7 @@ fn list(
 ) -> Response<ResponseBody> {
     match call.shape {
         Shape::Whole => {
-            let presented: Vec<Value>;
+            let presented: Vec<Cow<'_, Value>>;
             let items: Vec<Item<'_>> = if versions::is_as_stored(&call.kind) {
                 objects.iter().map(|object| Item(&call.kind, object)).collect()
             } else {
@@ -119,7 +121,7 @@ fn list(
         Shape::Table => {
             let objects: Vec<Value> = objects
                 .iter()
-                .map(|object| versions::presented(&call.kind, object))
+                .map(|object| versions::presented(&call.kind, object).into_owned())
                 .collect();
             json(
                 200,

@@ -2,6 +2,8 @@
 //! only `apiVersion`; events are the one built-in kind with two shapes.
 //! Source: Kubernetes v1.34, `pkg/apis/events/v1/conversion.go`.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use crate::kind::Kind;
@@ -22,14 +24,17 @@ pub(crate) fn is_as_stored(kind: &Kind) -> bool {
     kind.group != "events.k8s.io"
 }
 
-/// A stored object in the version of `kind`.
-pub(crate) fn presented(kind: &Kind, object: &Value) -> Value {
+/// A stored object in the version of `kind`; itself where that is the one it is stored in.
+pub(crate) fn presented<'a>(kind: &Kind, object: &'a Value) -> Cow<'a, Value> {
+    if is_as_stored(kind) && object["apiVersion"] == kind.api_version() && object["kind"] == kind.kind {
+        return Cow::Borrowed(object);
+    }
     let mut object = object.clone();
     if !is_as_stored(kind) {
         rename(&mut object, |(core, new)| (core, new));
     }
     name_version(kind, &mut object);
-    object
+    Cow::Owned(object)
 }
 
 /// An object of `kind` as it is to be stored.

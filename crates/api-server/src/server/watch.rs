@@ -1,11 +1,13 @@
 //! watch: what changes, as it changes. `k8s.io/apiserver` v0.34, `pkg/endpoints/handlers/watch.go` and
 //! `pkg/storage/cacher`; streaming lists are KEP-3157.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
@@ -14,6 +16,7 @@ use super::answer::{Answer, include, shaped};
 use super::call::Call;
 use super::faulty::Asked;
 use super::read::selector;
+use super::versions::presented;
 use crate::changed::Listener;
 use crate::error::{ApiError, Reason};
 use crate::faults::WatchFault;
@@ -220,9 +223,9 @@ impl Watching {
         let after = (!change.deleted && self.selector.matches(&change.object)).then_some(&change.object);
         match (before, after) {
             (None, None) => {}
-            (None, Some(object)) => self.event(out, "ADDED", object),
-            (Some(_), Some(object)) => self.event(out, "MODIFIED", object),
-            (Some(_), None) if change.deleted => self.event(out, "DELETED", &change.object),
+            (None, Some(_)) => self.changed_object(out, "ADDED", change),
+            (Some(_), Some(_)) => self.changed_object(out, "MODIFIED", change),
+            (Some(_), None) if change.deleted => self.changed_object(out, "DELETED", change),
             (Some(before), None) => {
                 let mut last = (**before).clone();
                 last["metadata"]["resourceVersion"] = change.revision.to_string().into();
@@ -231,12 +234,27 @@ impl Watching {
         }
     }
 
+    /// The object of a change, written once for all watches that see it as it is stored.
+    fn changed_object(&mut self, out: &mut Vec<u8>, what: &str, change: &Change) {
+        let is_as_stored = matches!(presented(&self.kind, &change.object), Cow::Borrowed(_));
+        if self.shape != Shape::Whole || !is_as_stored {
+            return self.event(out, what, &change.object);
+        }
+        // Writing JSON values to memory does not fail.
+        let text = || serde_json::to_vec(&*change.object).unwrap_or_default();
+        out.extend_from_slice(b"{\"type\":\"");
+        out.extend_from_slice(what.as_bytes());
+        out.extend_from_slice(b"\",\"object\":");
+        out.extend_from_slice(change.text.get_or_init(text));
+        out.extend_from_slice(b"}\n");
+    }
+
     fn event(&mut self, out: &mut Vec<u8>, what: &str, object: &Value) {
         let now = self.server.inner.clock.now();
         let mut shown = shaped(&self.kind, self.shape, self.include, object, now);
         if self.shape == Shape::Table {
             if self.columns_sent {
-                shown["columnDefinitions"] = Value::Null;
+                shown.to_mut()["columnDefinitions"] = Value::Null;
             }
             self.columns_sent = true;
         }
@@ -279,8 +297,15 @@ fn check_options(call: &Call, streaming: bool) -> Result<(), ApiError> {
     ))
 }
 
+/// An event as a line of a watch.
+#[derive(Serialize)]
+struct Event<'a> {
+    r#type: &'a str,
+    object: &'a Value,
+}
+
 fn write_event(out: &mut Vec<u8>, what: &str, object: &Value) {
     // Writing JSON values to memory does not fail.
-    let _ = serde_json::to_writer(&mut *out, &json!({"type": what, "object": object}));
+    let _ = serde_json::to_writer(&mut *out, &Event { r#type: what, object });
     out.push(b'\n');
 }

@@ -7,18 +7,13 @@ use caravel_api::labels;
 use caravel_api::v1::{Backup, BackupStorageLocation};
 use caravel_backup::resource_policies::{Document, Policies};
 use caravel_cases::{Case, each, same};
-use kube::client::Body;
-use kube::{Client, ResourceExt as _};
-use parking_lot::Mutex;
+use kube::ResourceExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, Observed, decide, location_name};
+use super::decide::{Decision, Observed, Turn, decide, location_name, turn};
 use super::defaults::{Defaults, apply};
-use super::{BackupController, Settings, snapshot_locations};
-use crate::context::Context;
-use crate::reconcile::{Key, Next, Reconciler as _};
+use super::snapshot_locations;
 
 fn read<T: DeserializeOwned>(value: &Value) -> T {
     serde_json::from_value(value.clone()).unwrap()
@@ -205,47 +200,10 @@ fn one_snapshot_location_of_each_provider_is_chosen_as_by_velero() {
     );
 }
 
-/// The API server has the Backup of the case; whoever asks for anything else, or writes, is noted.
-fn cluster_with(backup: &Value) -> (Client, Arc<Mutex<Vec<String>>>) {
-    let (backup, others) = (backup.clone(), Arc::new(Mutex::new(Vec::new())));
-    let noted = Arc::clone(&others);
-    let service = tower::service_fn(move |request: http::Request<Body>| {
-        let path = request.uri().path();
-        let mut answer = Body::from(serde_json::to_vec(&backup).unwrap());
-        if request.method() != http::Method::GET || !path.ends_with("/backups/backup-1") {
-            noted.lock().push(format!("{} {path}", request.method()));
-            answer = Body::empty();
-        }
-        let response = http::Response::builder().header("content-type", "application/json");
-        let response = response.body(answer).unwrap();
-        async move { Ok::<_, std::convert::Infallible>(response) }
-    });
-    (Client::new(service, "velero"), others)
-}
-
 #[test]
 fn a_backup_that_is_not_ready_to_start_is_not_touched_as_in_velero() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     each("pkg_controller/TestProcessBackupNonProcessedItems.json", |case| {
-        runtime.block_on(async {
-            let (client, others) = cluster_with(case.input("backup"));
-            let controller = BackupController {
-                context: Context::new(client, "velero", Default::default()),
-                settings: Settings {
-                    defaults: Defaults::default(),
-                    default_location: "default".into(),
-                    enable_csi: true,
-                    page_size: 500,
-                    concurrent_backups: 1,
-                    scratch: std::env::temp_dir(),
-                },
-                shutdown: CancellationToken::new(),
-            };
-            let next = controller.reconcile(&Key::new("velero", "backup-1")).await;
-            same(&matches!(next, Ok(Next::Done)), &true)?;
-            let others = others.lock().clone();
-            same(&others, &Vec::new())
-        })
+        same(&turn(&read(case.input("backup"))), &Turn::NotOurs)
     });
 }
 

@@ -4,7 +4,8 @@
 //! New ──► FailedValidation                          (refused, with every reason at once)
 //!  └────► InProgress ──► (run) ──► WaitingForPluginOperations… ─► restore_operations
 //!             │                └─► Finalizing… ─► restore_finalizer
-//!             └────► Failed        (the server died or could not write the end)
+//!          ▲  └────► Failed        (it cannot go on)
+//!          └── its server ended: the next attempt (crate::attempts)
 //! ```
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use caravel_restore::resource_modifiers::ResourceModifiers;
 use caravel_restore::selection::{NEVER_RESTORABLE, list_errors};
 use kube::ResourceExt;
 use kube::core::Selector;
+
+use crate::attempts;
 
 /// Velero's finalizer on Restores; one that a Velero server set is taken off when the Restore is deleted.
 pub const FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
@@ -45,12 +48,14 @@ pub enum Decision {
     ForgetFinalizer,
     /// FailedValidation with these reasons.
     Refuse(Vec<String>),
-    /// It had not begun, and somebody (named) changed their mind.
+    /// Nobody runs it, and somebody (named) changed their mind.
     Cancel(String),
     /// Run it.
     Run(Box<Start>),
-    /// InProgress, but no run is going on: an earlier one ended with the server, or could not write its end.
-    Abandon,
+    /// InProgress, but no run is going on: an earlier one ended with the server, or could not write its end. Run it again.
+    Again { attempt: u32 },
+    /// The same, but it cannot run again, or has ended servers often enough: Failed.
+    GiveUp { reason: String },
 }
 
 /// What is written into the Restore when it starts.
@@ -88,7 +93,7 @@ pub fn decide(observed: &Observed, default_timeout: caravel_api::Duration) -> De
                 return Decision::Cancel(who);
             }
         }
-        RestorePhase::InProgress => return Decision::Abandon,
+        RestorePhase::InProgress => return left(observed),
         _ => return Decision::Nothing,
     }
     let mut reasons = spec_errors(&restore.spec);
@@ -105,6 +110,31 @@ pub fn decide(observed: &Observed, default_timeout: caravel_api::Duration) -> De
         Decision::Run(Box::new(start(observed, default_timeout)))
     } else {
         Decision::Refuse(reasons)
+    }
+}
+
+/// Decides for a Restore that its server has left.
+fn left(observed: &Observed) -> Decision {
+    let restore = &observed.restore;
+    if let Some(who) = crate::cancel::wished_by(restore) {
+        return Decision::Cancel(who);
+    }
+    let attempt = match attempts::next(restore) {
+        attempts::Next::Begin { attempt } => attempt,
+        attempts::Next::GiveUp { reason } => return Decision::GiveUp { reason },
+    };
+    let mut reasons = source_errors(observed);
+    if let Some(Err(why)) = &observed.modifiers {
+        reasons.push(why.clone());
+    }
+    if reasons.is_empty() {
+        return Decision::Again { attempt };
+    }
+    let reasons = reasons.join("; ");
+    Decision::GiveUp {
+        reason: format!(
+            "its server ended while it ran, and it cannot begin again: {reasons}; what was restored by then stays"
+        ),
     }
 }
 

@@ -205,9 +205,9 @@ fn a_partially_failed_backup_can_be_restored() {
 }
 
 #[test]
-fn only_new_restores_are_started_and_an_unattended_one_in_progress_is_given_up() {
+fn only_new_restores_are_started_and_one_that_its_server_left_begins_again() {
     for (phase, wanted) in [
-        ("InProgress", Decision::Abandon),
+        ("InProgress", Decision::Again { attempt: 2 }),
         ("WaitingForPluginOperations", Decision::Nothing),
         ("Finalizing", Decision::Nothing),
         ("Completed", Decision::Nothing),
@@ -222,6 +222,40 @@ fn only_new_restores_are_started_and_an_unattended_one_in_progress_is_given_up()
             "{phase}"
         );
     }
+}
+
+/// A Restore that its server has left, with one more thing.
+fn left(patch: Value) -> Decision {
+    let mut world = json!({"restore": {"status": {"phase": "InProgress"}}});
+    merge(&mut world, &patch);
+    decision(world)
+}
+
+#[test]
+fn a_restore_that_cannot_begin_again_has_failed_with_the_reason() {
+    for (patch, words) in [
+        (
+            json!({"restore": {"metadata": {"annotations": {"velero.io/attempt": "3"}}}}),
+            "3 times",
+        ),
+        (json!({"backup": null}), "not found"),
+        (
+            json!({"location": {"status": {"phase": "Unavailable", "message": "bucket is gone"}}}),
+            "bucket is gone",
+        ),
+        (json!({"modifiers": "ConfigMap m does not exist"}), "ConfigMap m"),
+    ] {
+        match left(patch.clone()) {
+            Decision::GiveUp { reason } => assert!(reason.contains(words), "{patch}: {reason}"),
+            other => panic!("{patch}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_restore_that_its_server_left_and_somebody_canceled_does_not_begin_again() {
+    let by_alice = json!({"restore": {"metadata": {"annotations": {"velero.io/cancel": "alice"}}}});
+    assert_eq!(left(by_alice), Decision::Cancel("alice".to_owned()));
 }
 
 #[test]

@@ -138,7 +138,7 @@ pub fn final_phase(phase: &RestorePhase, errors: usize) -> Option<RestorePhase> 
 }
 
 /// Names of one kind in the resource list that carry this mark: `shop/data(created)` → (`shop`, `data`).
-pub fn created_claims(entries: &[String]) -> Vec<(String, String)> {
+pub fn created_objects(entries: &[String]) -> Vec<(String, String)> {
     let created = entries.iter().filter_map(|entry| entry.strip_suffix("(created)"));
     created
         .filter_map(|entry| entry.split_once('/'))

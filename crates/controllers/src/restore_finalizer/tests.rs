@@ -4,7 +4,7 @@ use caravel_api::phase::RestorePhase;
 use caravel_backup_store::volume_info::PvInfo;
 use serde_json::{Value, json};
 
-use super::decide::{ClaimDecision, ClaimState, created_claims, decide_claim, final_phase, operations_of};
+use super::decide::{ClaimDecision, ClaimState, created_objects, decide_claim, final_phase, operations_of};
 
 /// A claim bound to a new volume `pv-new` that Kubernetes provisioned with Delete and no labels; the old one had
 /// Retain and a label.
@@ -107,7 +107,10 @@ fn a_restore_with_any_error_ends_partially_failed() {
 #[test]
 fn only_claims_that_this_restore_created_are_looked_at() {
     let entries = ["shop/data(created)", "shop/old(skipped)", "shop/bad(failed)"].map(str::to_owned);
-    assert_eq!(created_claims(&entries), [("shop".to_owned(), "data".to_owned())]);
+    assert_eq!(
+        created_objects(&entries),
+        [("shop".to_owned(), "data".to_owned())]
+    );
 }
 
 fn old_volume(info: &Value) -> Option<PvInfo> {

@@ -9,7 +9,7 @@ use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::cases::object;
-use crate::contents::{BackupContents, ContentsError};
+use crate::contents::{BackupContents, ContentsError, NamesByNamespace};
 use crate::create::{Creation, ExistingPolicy, create, means_exists};
 use crate::discovery::tests::served;
 use crate::existing::merge_service_account;
@@ -174,9 +174,16 @@ fn a_backup_is_read_as_velero_reads_it() {
         let read = BackupContents::read(&folder.path().join(case.input("dir").as_str().unwrap()));
         same(&read.is_err(), &!case.want("wantErrMsg").is_null())?;
         let Ok(contents) = read else { return Ok(()) };
+        let words = |names: &NamesByNamespace| -> Value {
+            let lists = names.iter().map(|(namespace, names)| {
+                let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+                (namespace.clone(), json!(names))
+            });
+            Value::Object(lists.collect())
+        };
         let names = contents
             .resources()
-            .map(|resource| (resource.to_string(), json!(contents.names(resource))));
+            .map(|resource| (resource.to_string(), contents.names(resource).map(words).into()));
         let wanted = case.want("want").as_object().into_iter().flatten();
         let wanted = wanted.map(|(name, items)| (name.clone(), items["ItemsByNamespace"].clone()));
         same(&names.collect::<serde_json::Map<_, _>>(), &wanted.collect())

@@ -56,13 +56,24 @@ impl NodeLifecycle {
     /// How long the node has not renewed its lease.
     fn silence(&self, node: &str, lease: Option<Lease>) -> Duration {
         let renewed = lease.and_then(|lease| Some(lease.spec?.renew_time?.0));
-        let now = Instant::now();
+        self.hear(node, renewed);
+        let heard = self.heard.lock();
+        heard.get(node).map_or(Duration::ZERO, |heard| heard.at.elapsed())
+    }
+
+    /// Notes a sign of life. True: the node was not known, or silent for long.
+    fn hear(&self, node: &str, renewed: Option<jiff::Timestamp>) -> bool {
+        let at = Instant::now();
         let mut all = self.heard.lock();
-        let heard = all.entry(node.to_owned()).or_insert(Heard { renewed, at: now });
+        let Some(heard) = all.get_mut(node) else {
+            all.insert(node.to_owned(), Heard { renewed, at });
+            return true;
+        };
+        let was_silent = heard.at.elapsed() >= GRACE;
         if heard.renewed != renewed {
-            *heard = Heard { renewed, at: now };
+            *heard = Heard { renewed, at };
         }
-        now - heard.at
+        was_silent
     }
 
     async fn mark_unknown(&self, node: &Node, conditions: Vec<NodeCondition>) -> Answer<()> {
@@ -122,7 +133,11 @@ impl Controller for NodeLifecycle {
     fn touched_by(&self, change: &Change<'_>) -> Vec<String> {
         let key = change.key();
         if change.is("coordination.k8s.io", "Lease") && key.namespace == LEASES {
-            return vec![key.name];
+            let renewed = change.object.data.pointer("/spec/renewTime");
+            let renewed = renewed.and_then(|time| time.as_str()?.parse().ok());
+            // The reconcile that its silence would bring is waiting already.
+            let is_news = self.hear(&key.name, renewed);
+            return if is_news { vec![key.name] } else { Vec::new() };
         }
         if !change.is("", "Node") {
             return Vec::new();
