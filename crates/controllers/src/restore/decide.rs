@@ -124,6 +124,10 @@ fn left(observed: &Observed) -> Decision {
         attempts::Next::GiveUp { reason } => return Decision::GiveUp { reason },
     };
     let mut reasons = source_errors(observed);
+    // Without the filter it began with, it would restore more than was asked for.
+    if let Some(Err(why)) = &observed.policies {
+        reasons.push(why.clone());
+    }
     if let Some(Err(why)) = &observed.modifiers {
         reasons.push(why.clone());
     }

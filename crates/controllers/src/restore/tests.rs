@@ -29,9 +29,15 @@ fn observed(patch: Value) -> Observed {
 #[test]
 fn policies_that_cannot_be_used_refuse_the_restore() {
     let broken = observed(json!({"policies": "invalid restore resource policies: no"}));
-    let decision = decide(&broken, caravel_api::Duration::from_hours(4));
+    let decision = decide(&broken, Duration::from_hours(4));
     let refused = Decision::Refuse(vec!["invalid restore resource policies: no".to_owned()]);
     assert_eq!(decision, refused);
+    let left = observed(json!({"policies": "no", "restore": {"status": {"phase": "InProgress"}}}));
+    let decision = decide(&left, Duration::from_hours(4));
+    assert!(
+        matches!(&decision, Decision::GiveUp { reason } if reason.contains(": no;")),
+        "{decision:?}"
+    );
 }
 
 #[test]

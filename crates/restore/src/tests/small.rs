@@ -287,5 +287,5 @@ async fn create_refused(refusal: Value, exists: Value, object: &Value) -> Result
     let services = served("", "services", "Service", true);
     let mut object = object.clone();
     object["apiVersion"] = json!("v1");
-    create(&client, &services, "default", &object, ExistingPolicy::Keep).await
+    create(&client, &services, "default", &object, ExistingPolicy::Keep, None).await
 }
