@@ -38,6 +38,21 @@ pub struct Facts {
     pub mounts_pid: Option<i32>,
     /// The `velero` command to drive; a freshly built one when missing.
     pub velero: Option<PathBuf>,
+    /// The real Velero, for the scenarios that compare; its images are loaded.
+    #[serde(default)]
+    pub peer: Option<Peer>,
+}
+
+/// The real Velero.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Peer {
+    /// Its command.
+    pub velero: PathBuf,
+    /// Its server's image.
+    pub image: String,
+    /// The image of its object store plug-in.
+    pub plugin_image: String,
 }
 
 /// An S3 server.

@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::facts::{self, Facts, S3};
-use crate::{cluster, image, places};
+use crate::{cluster, image, peer, places};
 
 /// When a scenario runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Scenario {
     pub shows: &'static str,
     /// Whether the product takes part, so that its image must be loaded.
     pub product: bool,
+    /// Whether the real Velero takes part, so that it must be built and loaded.
+    pub peer: bool,
 }
 
 /// Every scenario, in the order in which they run.
@@ -41,36 +43,63 @@ pub const SCENARIOS: &[Scenario] = &[
         tier: Tier::Gate,
         shows: "the CSI driver for tests passes the conformance suite",
         product: false,
+        peer: false,
     },
     Scenario {
         name: "snapshot_and_clone",
         tier: Tier::Gate,
         shows: "a writer that runs during a snapshot finds an ordered prefix of its writes in the clone",
         product: false,
+        peer: false,
     },
     Scenario {
         name: "move_data",
         tier: Tier::Gate,
         shows: "a volume with the awkward cases is backed up, lost with its namespace, and comes back equal",
         product: true,
+        peer: false,
     },
     Scenario {
         name: "move_data_incremental",
         tier: Tier::Gate,
         shows: "a second backup moves only what changed",
         product: true,
+        peer: false,
     },
     Scenario {
         name: "kopia_reads_ours",
         tier: Tier::Gate,
         shows: "Kopia verifies and restores our repository, and we restore Kopia's snapshot",
         product: true,
+        peer: false,
     },
     Scenario {
         name: "bad_input",
         tier: Tier::Gate,
         shows: "wrong bucket, credentials, certificate, class, password and an unschedulable mover are refused with their reason",
         product: true,
+        peer: false,
+    },
+    Scenario {
+        name: "resources",
+        tier: Tier::Gate,
+        shows: "an application of every kind of object is lost and comes back equal under mapped names",
+        product: true,
+        peer: false,
+    },
+    Scenario {
+        name: "hooks",
+        tier: Tier::Gate,
+        shows: "hooks run in real containers, around the snapshot and before the application, and failures are said",
+        product: true,
+        peer: false,
+    },
+    Scenario {
+        name: "velero_reads_ours",
+        tier: Tier::Full,
+        shows: "Velero and ours sync, describe and restore each other's backups, with the same result and warnings",
+        product: true,
+        peer: true,
     },
     // Last, because emptying its namespaces keeps the cluster busy for a while.
     Scenario {
@@ -78,6 +107,7 @@ pub const SCENARIOS: &[Scenario] = &[
         tier: Tier::Gate,
         shows: "Kubernetes answers as the sandbox's checks say, so that those are right",
         product: false,
+        peer: false,
     },
 ];
 
@@ -137,25 +167,8 @@ pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Resu
     fs::create_dir_all(&logs)?;
     let product = scenarios.iter().any(|scenario| scenario.product);
     let mut table = Table::default();
-    let mut facts = if elsewhere.kubeconfig.is_some() {
-        elsewhere.facts()?
-    } else {
-        let facts = table.time("cluster up", cluster::up)?;
-        if product && elsewhere.image.is_none() {
-            table.time("image", || cluster::load_image(&image::build_product(profile)?))?;
-        }
-        facts
-    };
-    facts.velero = match (&elsewhere.velero, product) {
-        (Some(velero), _) => Some(velero.clone()),
-        (None, true) => Some(table.time("command", || {
-            image::cargo_build(&["--package", "caravel-velero", "--bin", "velero"], "velero")
-        })?),
-        (None, false) => None,
-    };
-    if let Some(image) = &elsewhere.image {
-        facts.image.clone_from(image);
-    }
+    let peer = scenarios.iter().any(|scenario| scenario.peer);
+    let facts = prepare(&mut table, product, peer, elsewhere, profile)?;
     table.time("scenarios", || build_scenarios(scenarios))?;
     let facts_file = logs.join("facts.json");
     facts.write(&facts_file)?;
@@ -180,6 +193,50 @@ pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Resu
         bail!("failed: {}", failed.join(", "));
     }
     Ok(())
+}
+
+/// What a bench needs: our own cluster up, with the product's image and the real Velero's as asked for.
+pub fn prepared(product: bool, peer: bool, profile: &str) -> Result<Facts> {
+    prepare(
+        &mut Table::default(),
+        product,
+        peer,
+        &Elsewhere::default(),
+        profile,
+    )
+}
+
+/// Brings up, builds and loads what is needed, and says how to reach it.
+fn prepare(
+    table: &mut Table,
+    product: bool,
+    peer: bool,
+    elsewhere: &Elsewhere,
+    profile: &str,
+) -> Result<Facts> {
+    let mut facts = if elsewhere.kubeconfig.is_some() {
+        elsewhere.facts()?
+    } else {
+        let mut facts = table.time("cluster up", cluster::up)?;
+        if product && elsewhere.image.is_none() {
+            table.time("image", || cluster::load_image(&image::build_product(profile)?))?;
+        }
+        if peer {
+            facts.peer = Some(table.time("the real Velero", peer::load)?);
+        }
+        facts
+    };
+    facts.velero = match (&elsewhere.velero, product) {
+        (Some(velero), _) => Some(velero.clone()),
+        (None, true) => Some(table.time("command", || {
+            image::cargo_build(&["--package", "caravel-velero", "--bin", "velero"], "velero")
+        })?),
+        (None, false) => None,
+    };
+    if let Some(image) = &elsewhere.image {
+        facts.image.clone_from(image);
+    }
+    Ok(facts)
 }
 
 /// Prints the list.
@@ -321,6 +378,7 @@ impl Elsewhere {
             root: None,
             mounts_pid: None,
             velero: self.velero.clone(),
+            peer: None,
         })
     }
 }
@@ -392,7 +450,7 @@ mod tests {
 
     #[test]
     fn without_names_the_gate_runs() {
-        assert_eq!(choose(&[], false).expect("all known").len(), 7);
+        assert_eq!(choose(&[], false).expect("all known").len(), 9);
         assert_eq!(choose(&["bad_input".to_owned()], false).expect("known").len(), 1);
         assert!(choose(&["nonsense".to_owned()], false).is_err());
     }

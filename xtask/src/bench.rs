@@ -15,6 +15,22 @@ pub enum Bench {
     Floor,
     /// Backup and restore of 3.4 GiB to a local folder, by Kopia and by us; needs some 11 GiB of room
     Engine(Engine),
+    /// 10,000 secrets and config maps of 2 KB on our cluster, by the real Velero and by us; some ten minutes (builds apart)
+    Resources(Resources),
+}
+
+/// How to measure backups and restores of resources.
+#[derive(Debug, clap::Args)]
+pub struct Resources {
+    /// Objects
+    #[arg(long, default_value_t = 10_000)]
+    objects: usize,
+    /// And then as many, by us alone, for the growth of memory
+    #[arg(long, value_name = "OBJECTS")]
+    grown: Option<usize>,
+    /// Cargo profile of the product's image
+    #[arg(long, default_value = "release")]
+    profile: String,
 }
 
 /// How to measure the engine.
@@ -39,6 +55,13 @@ pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Floor => caravel_e2e::bench::floor(),
         Bench::Engine(options) => engine(options),
+        Bench::Resources(options) => {
+            caravel_e2e::bench::resources::run(&caravel_e2e::bench::resources::Settings {
+                objects: options.objects,
+                grown: options.grown,
+                profile: options.profile.clone(),
+            })
+        }
     }
 }
 

@@ -2,13 +2,13 @@
 //!
 //! What other items bring along (the PV of a PVC, Namespaces, CRDs) is added while running, in `run.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
 use caravel_api::labels;
 use caravel_api::v1::BackupSpec;
-use caravel_item_action::ResourceIdentifier;
+use caravel_item_action::{IdentifierSet, ResourceIdentifier};
 use kube::Client;
 use kube::core::{Selector, SelectorExt};
 use serde_json::Value;
@@ -128,14 +128,18 @@ pub fn being_deleted(item: &Value) -> Option<&'static str> {
     (!text(item, "/metadata/deletionTimestamp").is_empty()).then_some("it is being deleted")
 }
 
-/// An item of the backup, its JSON in the spool.
+/// An item of the backup, its JSON in the spool. Small, for there may be a million.
 #[derive(Clone, Debug)]
 pub struct Collected {
-    pub id: ResourceIdentifier,
+    /// Only of items that are looked for by name: claims, pods with hooks, those of an ordered resource. The others' is read
+    /// with them ([`Items::named`]).
+    pub id: Option<Box<ResourceIdentifier>>,
     /// Named in `spec.orderedResources`: backed up before others, and to its end before the next one.
     pub ordered: bool,
     /// A pod that hooks run in.
     pub hooked: bool,
+    /// Into [`Items::resources`].
+    resource: u32,
     spooled: Spooled,
 }
 
@@ -143,6 +147,8 @@ pub struct Collected {
 #[derive(Debug)]
 pub struct Items {
     spool: Spool,
+    /// Group and plural of what was listed.
+    resources: Vec<(String, String)>,
     pub list: Vec<Collected>,
 }
 
@@ -153,6 +159,21 @@ impl Items {
     /// The temporary file cannot be read.
     pub fn read(&self, item: &Collected) -> io::Result<Value> {
         self.spool.read(item.spooled)
+    }
+
+    /// The name and the JSON of an item.
+    ///
+    /// # Errors
+    /// The temporary file cannot be read.
+    pub fn named(&self, item: &Collected) -> io::Result<(ResourceIdentifier, Value)> {
+        let value = self.read(item)?;
+        let at = usize::try_from(item.resource).unwrap_or(usize::MAX);
+        let (group, plural) = self
+            .resources
+            .get(at)
+            .ok_or_else(|| io::Error::other("an item of no listed resource"))?;
+        let id = ResourceIdentifier::new(group, plural, namespace(&value), name(&value));
+        Ok((id, value))
     }
 }
 
@@ -172,6 +193,7 @@ pub async fn collect(
 ) -> io::Result<Items> {
     let mut items = Items {
         spool: Spool::create(folder)?,
+        resources: Vec::new(),
         list: Vec::new(),
     };
     for resource in discovered.iter() {
@@ -179,15 +201,23 @@ pub async fn collect(
         if gr == "namespaces" || !selection.resources.collects(&gr, resource.namespaced) {
             continue;
         }
+        let order = selection.ordered.get(&resource.api.plural);
+        let at = u32::try_from(items.resources.len()).unwrap_or(u32::MAX);
+        items
+            .resources
+            .push((resource.api.group.clone(), resource.api.plural.clone()));
         let mut found = Vec::new();
         let mut failure = None;
         let spool = &mut items.spool;
         list(client, resource, selection, page_size, log, |item| {
+            let hooked = gr == "pods" && hooked(&item);
+            let looked_for = hooked || order.is_some() || gr == "persistentvolumeclaims";
             match spool.push(&item) {
                 Ok(spooled) => found.push(Collected {
-                    id: identifier(resource, &item),
+                    id: looked_for.then(|| Box::new(identifier(resource, &item))),
                     ordered: false,
-                    hooked: gr == "pods" && hooked(&item),
+                    hooked,
+                    resource: at,
                     spooled,
                 }),
                 Err(error) => failure = Some(error),
@@ -197,7 +227,7 @@ pub async fn collect(
         if let Some(failure) = failure {
             return Err(failure);
         }
-        if let Some(order) = selection.ordered.get(&resource.api.plural) {
+        if let Some(order) = order {
             found = in_order(found, order, log);
         }
         items.list.append(&mut found);
@@ -224,7 +254,8 @@ fn ordered_names(names: &str) -> Vec<String> {
 fn in_order(mut found: Vec<Collected>, order: &[String], log: &BackupLog) -> Vec<Collected> {
     let mut sorted = Vec::with_capacity(found.len());
     for wanted in order {
-        match found.iter().position(|item| listed_name(&item.id) == *wanted) {
+        let is_wanted = |item: &Collected| item.id.as_deref().is_some_and(|id| listed_name(id) == *wanted);
+        match found.iter().position(is_wanted) {
             Some(at) => {
                 let mut item = found.remove(at);
                 item.ordered = true;
@@ -264,7 +295,7 @@ pub async fn list(
         _ => vec![String::new()],
     };
     let mut count = 0_usize;
-    let mut seen = BTreeSet::new();
+    let mut seen = IdentifierSet::default();
     for namespace_name in &namespaces {
         for labels in selection.selectors(&gr, resource.namespaced) {
             let about = About {
@@ -275,7 +306,7 @@ pub async fn list(
             let take = |item: Value| {
                 let wanted = (!resource.namespaced || selection.namespaces.includes(namespace(&item)))
                     && selection.takes_listed(&gr, &item)
-                    && seen.insert((namespace(&item).to_owned(), name(&item).to_owned()));
+                    && seen.insert(&identifier(resource, &item));
                 if !wanted {
                     return;
                 }

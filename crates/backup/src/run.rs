@@ -20,7 +20,7 @@ use caravel_api::v1::{Backup, HookStatus};
 use caravel_backup_store::item_operations::BackupOperation;
 use caravel_backup_store::tarball;
 use caravel_backup_store::volume_info::{BackupVolumeInfo, PvInfo};
-use caravel_item_action::{BackupItemAction, ResourceIdentifier};
+use caravel_item_action::{BackupItemAction, IdentifierSet, ResourceIdentifier};
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
@@ -155,8 +155,11 @@ struct Run {
     request: Arc<Request>,
     tarball: tarball::Writer,
     /// Taken, being taken, or given up: never looked at again.
-    seen: BTreeSet<ResourceIdentifier>,
-    written: BTreeSet<ResourceIdentifier>,
+    seen: IdentifierSet,
+    /// Namespaces that items were written of; empty: cluster scope.
+    namespaces: BTreeSet<String>,
+    /// `resource.group` of written items that may be custom resources.
+    custom: BTreeSet<String>,
     /// PVCs whose actions run.
     /// A run that is dropped (the backup is canceled) takes them along.
     claims: VecDeque<(ResourceIdentifier, AbortOnDropHandle<Result<Prepared, Failure>>)>,
@@ -173,8 +176,9 @@ impl Run {
         Self {
             request: Arc::new(request),
             tarball,
-            seen: BTreeSet::new(),
-            written: BTreeSet::new(),
+            seen: IdentifierSet::default(),
+            namespaces: BTreeSet::new(),
+            custom: BTreeSet::new(),
             claims: VecDeque::new(),
             blocks: VecDeque::new(),
             snapshots: Arc::new(Semaphore::new(SNAPSHOTS_AT_ONCE)),
@@ -192,18 +196,22 @@ impl Run {
 
     async fn items(&mut self, items: &Items) -> Result<(), RunError> {
         self.add_to_total(items.list.len());
-        let of_blocks = items.list.iter().filter(|item| item.hooked || is_claim(&item.id));
-        let listed: Listed<'_> = of_blocks.map(|item| (&item.id, item)).collect();
+        let named = items
+            .list
+            .iter()
+            .filter_map(|item| Some((item.id.as_deref()?, item)));
+        let listed: Listed<'_> = named.filter(|(id, item)| item.hooked || is_claim(id)).collect();
         let mut blocks = blocks_of(items)?;
         for item in items.list.iter().filter(|item| item.ordered) {
-            let holds = |block: &Members| block.pods.contains(&item.id) || block.claims.contains(&item.id);
+            let (id, value) = items.named(item)?;
+            let holds = |block: &Members| block.pods.contains(&id) || block.claims.contains(&id);
             if let Some(at) = blocks.iter().position(holds) {
                 self.start_block(blocks.remove(at), items, &listed).await?;
                 self.end_block().await?;
                 self.claims().await?;
             }
-            if self.seen.insert(item.id.clone()) {
-                self.item(item.id.clone(), items.read(item)?).await?;
+            if self.seen.insert(&id) {
+                self.item(id, value).await?;
                 // What it brought along, too: the next one is not begun before.
                 self.claims().await?;
             }
@@ -212,10 +220,10 @@ impl Run {
             .iter()
             .flat_map(|block| block.claims.iter().chain(&block.pods))
             .collect();
-        let alone = |item: &&&Collected| is_claim(&item.id) && !in_blocks.contains(&item.id);
-        for item in listed.values().filter(alone) {
-            if self.seen.insert(item.id.clone()) {
-                self.start_claim(item.id.clone(), items.read(item)?);
+        let alone = |id: &ResourceIdentifier| is_claim(id) && !in_blocks.contains(id);
+        for (id, item) in listed.iter().filter(|(id, _)| alone(id)) {
+            if self.seen.insert(id) {
+                self.start_claim((*id).clone(), items.read(item)?);
             }
         }
         drop(in_blocks);
@@ -229,8 +237,9 @@ impl Run {
             self.end_block().await?;
         }
         for item in &items.list {
-            if self.seen.insert(item.id.clone()) {
-                self.item(item.id.clone(), items.read(item)?).await?;
+            let (id, value) = items.named(item)?;
+            if self.seen.insert(&id) {
+                self.item(id, value).await?;
             }
         }
         Ok(())
@@ -246,13 +255,13 @@ impl Run {
             pods: Vec::new(),
             claims: Vec::new(),
         };
-        for item in members.pods.iter().filter_map(|id| listed.get(id)) {
-            if self.seen.insert(item.id.clone()) {
-                block.pods.push((item.id.clone(), items.read(item)?));
+        for (id, item) in members.pods.iter().filter_map(|id| listed.get_key_value(id)) {
+            if self.seen.insert(id) {
+                block.pods.push(((*id).clone(), items.read(item)?));
             }
         }
         for id in members.claims {
-            if !self.seen.insert(id.clone()) {
+            if !self.seen.insert(&id) {
                 continue;
             }
             // One that is not selected comes with its pod, if it may.
@@ -381,7 +390,7 @@ impl Run {
 
     /// An item that another one brings along: fetched, filtered, backed up.
     async fn additional(&mut self, id: ResourceIdentifier, must_include: bool) -> Result<(), RunError> {
-        if !self.seen.insert(id.clone()) {
+        if !self.seen.insert(&id) {
             return Ok(());
         }
         let Some(item) = self.fetch(&id, must_include).await else {
@@ -450,9 +459,9 @@ impl Run {
         if !request.selection.resources.collects("namespaces", false) {
             return Ok(());
         }
-        let with_items: BTreeSet<&str> = self.written.iter().map(|id| id.namespace.as_str()).collect();
-        let wanted =
-            |object: &&Value| request.selection.takes_namespace(object) || with_items.contains(name(object));
+        let wanted = |object: &&Value| {
+            request.selection.takes_namespace(object) || self.namespaces.contains(name(object))
+        };
         let chosen: Vec<&Value> = request.namespaces.iter().filter(wanted).collect();
         for object in chosen {
             let id = ResourceIdentifier::new("", "namespaces", "", name(object));
@@ -461,7 +470,7 @@ impl Run {
                     about("namespaces", &id),
                     format!("Skip namespace {} because {why}.", id.name),
                 );
-            } else if self.seen.insert(id.clone()) {
+            } else if self.seen.insert(&id) {
                 self.add_to_total(1);
                 self.write(&id, object)?;
             }
@@ -479,13 +488,7 @@ impl Run {
         if !request.selection.resources.adds_crds() {
             return Ok(());
         }
-        let custom: BTreeSet<String> = self
-            .written
-            .iter()
-            .filter(|id| id.group.contains('.'))
-            .map(ResourceIdentifier::group_resource)
-            .collect();
-        for gr in custom {
+        for gr in self.custom.clone() {
             let id = ResourceIdentifier::new(group, "customresourcedefinitions", "", &gr);
             if self.seen.contains(&id) {
                 continue;
@@ -494,7 +497,7 @@ impl Run {
                 // A group of the API server itself, or an aggregated one.
                 Ok(None) => {}
                 Ok(Some(item)) => {
-                    self.seen.insert(id.clone());
+                    self.seen.insert(&id);
                     self.add_to_total(1);
                     self.item(id, item).await?;
                 }
@@ -519,7 +522,12 @@ impl Run {
             .entry(resource.list_key())
             .or_default()
             .push(listed_name(id));
-        self.written.insert(id.clone());
+        if !self.namespaces.contains(&id.namespace) {
+            self.namespaces.insert(id.namespace.clone());
+        }
+        if id.group.contains('.') {
+            self.custom.insert(gr.clone());
+        }
         let done = self.request.progress.done.fetch_add(1, Ordering::Relaxed) + 1;
         let (total, _) = self.request.progress.get();
         self.request.log.item(
@@ -559,7 +567,10 @@ type Listed<'a> = BTreeMap<&'a ResourceIdentifier, &'a Collected>;
 fn blocks_of(items: &Items) -> Result<Vec<Members>, RunError> {
     let hooked = items.list.iter().filter(|item| item.hooked);
     let pods: io::Result<Vec<_>> = hooked
-        .map(|item| Ok((item.id.clone(), blocks::claims(&items.read(item)?).collect())))
+        .map(|item| {
+            let (id, pod) = items.named(item)?;
+            Ok((id, blocks::claims(&pod).collect()))
+        })
         .collect();
     Ok(blocks::blocks(pods?))
 }

@@ -36,6 +36,12 @@ pub fn add_init_containers(
     {
         added.insert(0, own.remove(0));
     }
+    // A pod that was restored with this hook before has the container already; two of one name are refused.
+    own.retain(|container| {
+        !added
+            .iter()
+            .any(|new| text(new, "/name") == text(container, "/name"))
+    });
     added.extend(own);
     let spec = pod
         .as_object_mut()
@@ -105,4 +111,26 @@ fn generated_name(pod: &PodName, seed: &str) -> String {
     let digest = Sha256::digest(format!("{seed}/{pod}"));
     let digits = hex::encode(digest.get(..4).unwrap_or_default());
     format!("velero-restore-init-{digits}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_was_restored_with_the_hook_before_gets_its_container_once() {
+        let annotations = json!({
+            "init.hook.restore.velero.io/container-name": "prepare",
+            "init.hook.restore.velero.io/container-image": "busybox:2",
+        });
+        let mut pod = json!({
+            "metadata": {"name": "p", "namespace": "shop", "annotations": annotations},
+            "spec": {"initContainers": [{"name": "prepare", "image": "busybox:1"}, {"name": "own", "image": "x"}]},
+        });
+        add_init_containers(&mut pod, &[], "shop", "seed").unwrap();
+        assert_eq!(
+            pod["spec"]["initContainers"],
+            json!([{"name": "prepare", "image": "busybox:2"}, {"name": "own", "image": "x"}])
+        );
+    }
 }

@@ -6,11 +6,13 @@
 //! an action sees exactly what goes into the tarball, and unknown fields survive.
 
 mod backup;
+mod identifier_set;
 mod operation;
 mod restore;
 mod selector;
 
 pub use backup::{BackupItemAction, BackupItemOutput};
+pub use identifier_set::IdentifierSet;
 pub use operation::{OperationProgress, UNITS_BYTES};
 pub use restore::{RestoreItemAction, RestoreItemInput, RestoreItemOutput};
 pub use selector::{ResourceIdentifier, ResourceSelector};

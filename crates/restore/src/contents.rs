@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::group_resource::GroupResource;
 
 /// The names of one resource, by namespace; cluster-scoped ones stand under the empty namespace.
-pub type NamesByNamespace = BTreeMap<String, BTreeSet<String>>;
+pub type NamesByNamespace = BTreeMap<String, BTreeSet<Arc<str>>>;
 
 /// An unpacked backup.
 #[derive(Clone, Debug)]
@@ -85,6 +86,25 @@ impl BackupContents {
         })
     }
 
+    /// What a restore reads: a tarball without `resources` is one of a backup that selected nothing.
+    pub fn read_or_empty(root: &Path) -> Result<Self, ContentsError> {
+        match Self::read(root) {
+            Err(ContentsError::NoResources) => Ok(Self {
+                root: root.to_owned(),
+                resources: BTreeMap::new(),
+            }),
+            read => read,
+        }
+    }
+
+    /// True when it holds no object at all.
+    pub fn is_empty(&self) -> bool {
+        self.resources
+            .values()
+            .flat_map(BTreeMap::values)
+            .all(BTreeSet::is_empty)
+    }
+
     /// Resources with anything in them, as `resource.group`.
     pub fn resources(&self) -> impl Iterator<Item = &GroupResource> {
         self.resources.keys()
@@ -149,10 +169,10 @@ fn entries(dir: &Path) -> Result<BTreeSet<String>, ContentsError> {
         .collect()
 }
 
-fn object_names(dir: &Path) -> Result<BTreeSet<String>, ContentsError> {
+fn object_names(dir: &Path) -> Result<BTreeSet<Arc<str>>, ContentsError> {
     Ok(entries(dir)?
         .iter()
         .filter_map(|file| file.strip_suffix(".json"))
-        .map(str::to_owned)
+        .map(Arc::from)
         .collect())
 }

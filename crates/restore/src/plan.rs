@@ -2,8 +2,7 @@
 //! [`Priorities`]. Pure apart from reading objects where labels filter. [`crate::run`] carries the plan out.
 
 use std::collections::BTreeMap;
-
-use serde_json::Value;
+use std::sync::Arc;
 
 use crate::contents::BackupContents;
 use crate::discovery::Discovered;
@@ -11,15 +10,15 @@ use crate::group_resource::{GroupResource, known};
 use crate::priority::{self, Priorities};
 use crate::selection::Selection;
 
-/// An object to restore.
+/// An object to restore. Its words are shared, for there may be a million of these.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PlannedItem {
     /// In the backup; empty for cluster scope.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// After namespace mapping; empty for cluster scope.
-    pub target_namespace: String,
+    pub target_namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
 }
 
 /// The objects of one resource, sorted by namespace and name.
@@ -110,32 +109,25 @@ fn items_of(
         if !scope_taken {
             continue;
         }
+        let target_namespace: Arc<str> = selection.target_namespace(namespace).into();
+        let namespace: Arc<str> = namespace.as_str().into();
         for name in names {
             if is_namespace && !selection.namespaces.includes(name) {
                 continue;
             }
-            if !carries_data && selection.filters_labels() {
+            if !carries_data && selection.looks_at_objects() {
                 // One that cannot be read is taken: its own restore says what is wrong with it, and the others go on.
-                let object = contents.object(group_resource, namespace, name).ok();
-                if object.is_some_and(|object| !selection.takes_labels(&labels_of(&object))) {
+                let object = contents.object(group_resource, &namespace, name).ok();
+                if object.is_some_and(|object| !selection.takes_object(group_resource, &object)) {
                     continue;
                 }
             }
             items.push(PlannedItem {
-                namespace: namespace.clone(),
-                target_namespace: selection.target_namespace(namespace).to_owned(),
-                name: name.clone(),
+                namespace: Arc::clone(&namespace),
+                target_namespace: Arc::clone(&target_namespace),
+                name: Arc::clone(name),
             });
         }
     }
     items
-}
-
-fn labels_of(object: &Value) -> BTreeMap<String, String> {
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-    labels
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
 }

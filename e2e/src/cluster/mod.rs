@@ -208,6 +208,7 @@ fn facts(layout: &Layout, ports: &Ports) -> Result<Facts> {
         root: Some(layout.root().to_owned()),
         mounts_pid: namespace::holder_pid(layout),
         velero: None,
+        peer: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! The connection to a cluster: objects by the API, commands as a user types them.
 
-use std::path::PathBuf;
+use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,7 +28,11 @@ pub struct Cluster {
 impl Cluster {
     /// Connects to the cluster that `CARAVEL_E2E` names (a facts file), else to our own one.
     pub fn connect() -> Result<Self> {
-        let facts = Facts::read()?;
+        Self::connect_to(Facts::read()?)
+    }
+
+    /// Connects to this cluster.
+    pub fn connect_to(facts: Facts) -> Result<Self> {
         // An error means that a provider is installed already, which is just as well.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = Runtime::new().context("cannot start a runtime")?;
@@ -50,6 +55,11 @@ impl Cluster {
         })
     }
 
+    /// Does what takes many requests at once, to its end.
+    pub fn with_client<T, F: Future<Output = T>>(&self, work: impl FnOnce(Client) -> F) -> T {
+        self.runtime.block_on(work(self.client.clone()))
+    }
+
     /// Addresses, classes and files of this cluster.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -58,6 +68,11 @@ impl Cluster {
     /// Runs `velero` and prints what it was asked and what it said; any exit code is an answer.
     pub fn velero(&self, arguments: &[&str]) -> Result<Said> {
         let program = self.velero.clone().unwrap_or_else(|| PathBuf::from("velero"));
+        self.velero_of(&program, arguments)
+    }
+
+    /// The same with another `velero` than ours.
+    pub fn velero_of(&self, program: &Path, arguments: &[&str]) -> Result<Said> {
         let mut command = Command::new(program);
         command
             .args(arguments)

@@ -14,18 +14,24 @@
 //! # anyhow::Ok(())
 //! ```
 
+mod application_set;
 mod bucket;
 mod connection;
+mod dump;
 mod installation;
 mod kinds;
 mod shop;
+pub mod side;
 mod tree;
 mod wait;
 
+pub use application_set::{ApplicationSet, CLUSTER_SCOPED};
 pub use bucket::Bucket;
 pub use connection::Cluster;
+pub use dump::Dump;
 pub use installation::{Installation, NAMESPACE, Options};
 pub use kinds::Kind;
 pub use shop::Shop;
+pub use side::Side;
 pub use tree::{Entry, Tree, Unlike};
 pub use wait::{phase, step, until};

@@ -5,6 +5,7 @@ pub mod delete;
 pub mod describe;
 pub mod get;
 mod logs;
+mod spec;
 
 #[cfg(test)]
 pub use get::text as table;
