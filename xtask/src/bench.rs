@@ -15,6 +15,9 @@ pub enum Bench {
     Floor,
     /// Backup and restore of 3.4 GiB to a local folder, by Kopia and by us; needs some 11 GiB of room
     Engine(Engine),
+    /// The most memory of a backup of a million files and of 100 GiB of holes, and of opening five million contents; needs
+    /// some 13 GiB of room
+    Memory(Memory),
     /// 10,000 secrets and config maps of 2 KB on our cluster, by the real Velero and by us; some ten minutes (builds apart)
     Resources(Resources),
 }
@@ -50,11 +53,40 @@ pub struct Engine {
     runs: usize,
 }
 
+/// What to measure of the engine's memory.
+#[derive(Debug, clap::Args)]
+pub struct Memory {
+    /// Folder to work in; made, and removed afterwards
+    #[arg(long, value_name = "FOLDER")]
+    scratch: Option<PathBuf>,
+    /// Our program (caravel-repository-cli), instead of building it in release
+    #[arg(long, value_name = "FILE")]
+    ours: Option<PathBuf>,
+    /// Part of the full size
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
+    /// Only these
+    #[arg(long = "row", value_enum, value_name = "ROW")]
+    rows: Vec<Row>,
+    /// Kopia, too: several times as long
+    #[arg(long)]
+    kopia: bool,
+}
+
+/// What there is much of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Row {
+    Files,
+    Sparse,
+    Contents,
+}
+
 /// Measures and prints.
 pub fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Floor => caravel_e2e::bench::floor(),
         Bench::Engine(options) => engine(options),
+        Bench::Memory(options) => memory(options),
         Bench::Resources(options) => {
             caravel_e2e::bench::resources::run(&caravel_e2e::bench::resources::Settings {
                 objects: options.objects,
@@ -65,23 +97,59 @@ pub fn run(bench: &Bench) -> Result<()> {
     }
 }
 
-fn engine(options: &Engine) -> Result<()> {
-    let ours = match &options.ours {
+/// Our program and its peers, by the variables that name them.
+fn programs(ours: Option<&PathBuf>) -> Result<Vec<(&'static str, String)>> {
+    let ours = match ours {
         Some(program) => program.clone(),
-        None => {
-            let build = [
-                "build",
-                "--release",
-                "--locked",
-                "--package",
-                "caravel-repository-cli",
-            ];
-            command("cargo", &build, &[])?;
-            tools::target()?.join("release/caravel-repository-cli")
-        }
+        None => release("caravel-repository-cli", &[])?.join("caravel-repository-cli"),
     };
     let mut peers = tools::peers()?;
     peers.push(("CARAVEL_REPOSITORY_CLI", ours.to_string_lossy().into_owned()));
+    Ok(peers)
+}
+
+/// Builds something of a package in release; where such programs lie.
+fn release(package: &str, what: &[&str]) -> Result<PathBuf> {
+    let build = ["build", "--release", "--locked", "--package", package];
+    command("cargo", &[&build, what].concat(), &[])?;
+    Ok(tools::target()?.join("release"))
+}
+
+fn memory(options: &Memory) -> Result<()> {
+    use caravel_interop::bench::memory::{self, MANY_CONTENTS};
+    let mut programs = programs(options.ours.as_ref())?;
+    let rows: Vec<Row> = match options.rows.as_slice() {
+        [] => vec![Row::Files, Row::Sparse, Row::Contents],
+        some => some.to_vec(),
+    };
+    if rows.contains(&Row::Contents) {
+        let examples = release("caravel-repository", &["--example", "many_contents"])?.join("examples");
+        let example = examples.join("many_contents");
+        programs.push((MANY_CONTENTS, example.to_string_lossy().into_owned()));
+    }
+    let settings = memory::Settings {
+        scale: options.scale,
+        kopia: options.kopia,
+        rows: rows
+            .into_iter()
+            .map(|row| match row {
+                Row::Files => memory::Row::Files,
+                Row::Sparse => memory::Row::Sparse,
+                Row::Contents => memory::Row::Contents,
+            })
+            .collect(),
+    };
+    let scratch = match &options.scratch {
+        Some(folder) => folder.clone(),
+        None => tools::target()?.join("bench-memory"),
+    };
+    let programs = programs.iter().map(|(name, value)| (*name, value.as_str()));
+    memory::memory(&scratch, &settings, &programs.collect::<Vec<_>>())
+        .with_context(|| format!("in {}", scratch.display()))
+}
+
+fn engine(options: &Engine) -> Result<()> {
+    let peers = programs(options.ours.as_ref())?;
     let scratch = match &options.scratch {
         Some(folder) => folder.clone(),
         None => tools::target()?.join("bench-engine"),

@@ -5,6 +5,7 @@
 //! as a part of Kopia's). The scratch folder needs room for three times the tree and is emptied at the end.
 
 mod data;
+pub mod memory;
 mod process;
 
 use std::{fs, path::Path};
@@ -33,22 +34,38 @@ struct Step {
 /// Runs everything in `scratch`, which is made and removed. `programs` are the variables that name Kopia and ours.
 pub fn engine(scratch: &Path, settings: &Settings, programs: &[(&str, &str)]) -> Result<()> {
     fs::create_dir_all(scratch).with_context(|| scratch.display().to_string())?;
-    let program = |name: &str| {
-        let found = programs.iter().find(|(variable, _)| *variable == name);
-        found
-            .map(|(_, program)| *program)
-            .with_context(|| format!("{name} is not given"))
-    };
-    let sides = [
-        Client::of(Whose::Kopia, program(KOPIA)?)?,
-        Client::of(Whose::Ours, program(OURS)?)?,
-    ];
-    let result = in_folder(scratch, settings, sides);
+    let result = Sides::of(programs).and_then(|sides| in_folder(scratch, settings, sides));
     fs::remove_dir_all(scratch).with_context(|| scratch.display().to_string())?;
     result
 }
 
-fn in_folder(scratch: &Path, settings: &Settings, [kopia, ours]: [Client; 2]) -> Result<()> {
+/// The two programs.
+struct Sides {
+    kopia: Client,
+    ours: Client,
+}
+
+impl Sides {
+    fn of(programs: &[(&str, &str)]) -> Result<Self> {
+        let program = |name: &str| {
+            let found = programs.iter().find(|(variable, _)| *variable == name);
+            found
+                .map(|(_, program)| *program)
+                .with_context(|| format!("{name} is not given"))
+        };
+        Ok(Self {
+            kopia: Client::of(Whose::Kopia, program(KOPIA)?)?,
+            ours: Client::of(Whose::Ours, program(OURS)?)?,
+        })
+    }
+
+    /// Ours first.
+    fn both(self) -> Vec<(&'static str, Client)> {
+        vec![("ours", self.ours), ("Kopia", self.kopia)]
+    }
+}
+
+fn in_folder(scratch: &Path, settings: &Settings, Sides { kopia, ours }: Sides) -> Result<()> {
     let source = scratch.join("source");
     println!("making the tree in {} …", source.display());
     let made = data::make(&source, settings.scale)?;

@@ -109,7 +109,8 @@ pub fn same(a: &Path, b: &Path) -> Result<()> {
     Ok(())
 }
 
-fn files(root: &Path) -> Result<Vec<PathBuf>> {
+/// Every file below a folder, relative to it, in order of names.
+pub fn files(root: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -19,7 +19,10 @@ const ASKED_EVERY: Duration = Duration::from_millis(5);
 pub struct Measured {
     pub seconds: f64,
     pub cpu_seconds: f64,
+    /// Resident, with what is mapped from files.
     pub peak_mib: f64,
+    /// Of it, what only this process has and no file backs.
+    pub peak_anonymous_mib: f64,
 }
 
 impl Measured {
@@ -37,7 +40,7 @@ pub fn measure(client: &Client, args: &[&str]) -> Result<Measured> {
     let begun = Instant::now();
     let mut child = command.spawn().context("cannot start the program")?;
     let folder = format!("/proc/{}", child.id());
-    let mut peak_kib = 0_u64;
+    let (mut peak_kib, mut anonymous_kib) = (0_u64, 0_u64);
     let seconds = loop {
         let status = fs::read_to_string(format!("{folder}/status"))?;
         let field = |name: &str| {
@@ -46,9 +49,12 @@ pub fn measure(client: &Client, args: &[&str]) -> Result<Measured> {
                 .find_map(|line| line.strip_prefix(name))
                 .map(str::trim)
         };
-        if let Some(kib) = field("VmHWM:").and_then(|text| text.split(' ').next()) {
-            peak_kib = kib.parse().unwrap_or(peak_kib).max(peak_kib);
-        }
+        let kib = |name: &str| -> u64 {
+            let number = field(name).and_then(|text| text.split(' ').next());
+            number.and_then(|text| text.parse().ok()).unwrap_or(0)
+        };
+        peak_kib = peak_kib.max(kib("VmHWM:"));
+        anonymous_kib = anonymous_kib.max(kib("RssAnon:"));
         // Ended and not yet asked for its exit code: its times can still be read.
         if field("State:").is_some_and(|state| state.starts_with('Z')) {
             break begun.elapsed().as_secs_f64();
@@ -70,5 +76,6 @@ pub fn measure(client: &Client, args: &[&str]) -> Result<Measured> {
         seconds,
         cpu_seconds: ticks.iter().sum::<f64>() / 100.0,
         peak_mib: peak_kib as f64 / 1024.0,
+        peak_anonymous_mib: anonymous_kib as f64 / 1024.0,
     })
 }
