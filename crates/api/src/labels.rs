@@ -92,6 +92,8 @@ pub const SOURCE_CLUSTER_MAJOR_VERSION: &str = "velero.io/source-cluster-k8s-maj
 pub const SOURCE_CLUSTER_MINOR_VERSION: &str = "velero.io/source-cluster-k8s-minor-version";
 /// On a Backup: the server's `--resource-timeout`.
 pub const RESOURCE_TIMEOUT: &str = "velero.io/resource-timeout";
+/// On a Backup: the ConfigMap with the server's volume policies that held for it too.
+pub const GLOBAL_BACKUP_VOLUME_POLICIES: &str = "velero.io/global-backup-volume-policy-configmap";
 /// On an object that a backup item action returns: leave it out.
 pub const SKIP_FROM_BACKUP: &str = "velero.io/skip-from-backup";
 /// On a VolumeSnapshot in a backup: the driver's snapshot handle.

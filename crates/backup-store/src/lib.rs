@@ -17,6 +17,8 @@ mod location;
 mod object_store;
 pub mod results;
 pub mod tarball;
+#[cfg(test)]
+mod velero_cases;
 pub mod volume_info;
 mod wire;
 

@@ -77,7 +77,7 @@ pub async fn create(
     loop {
         match api.create(&params, &wanted).await {
             Ok(_) => return Ok(Creation::Done),
-            Err(error) if means_exists(&error) => {
+            Err(error) if means_exists(&error, object) => {
                 let name = wanted.metadata.name.as_deref().unwrap_or_default();
                 // Not there after all: the refusal was about something else (a node port in use, say).
                 let Some(live) = api.get_opt(name).await? else {
@@ -164,6 +164,25 @@ async fn label(api: &Api<DynamicObject>, name: &str, wanted: &Value) -> Result<(
         .map(drop)
 }
 
+/// Writes who set which field; the values are those of the backup.
+pub async fn set_managed_fields(
+    client: &Client,
+    served: &ServedResource,
+    namespace: &str,
+    object: &Value,
+    fields: &Value,
+) -> Result<(), kube::Error> {
+    let name = object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let patch = serde_json::json!({"metadata": {"managedFields": fields}});
+    api(client, served, namespace, object)
+        .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .map(drop)
+}
+
 /// The API for one object: its resource, in the version that the object is written in.
 pub fn api(client: &Client, served: &ServedResource, namespace: &str, object: &Value) -> Api<DynamicObject> {
     let mut resource: ApiResource = served.api_resource();
@@ -182,14 +201,23 @@ fn to_value(object: &DynamicObject) -> Result<Value, kube::Error> {
     serde_json::to_value(object).map_err(kube::Error::SerdeError)
 }
 
-/// 409 AlreadyExists; and 422 "provided port is already allocated", which a Service that exists under this very name
-/// is answered with (Velero's `isAlreadyExistsError`).
-fn means_exists(error: &kube::Error) -> bool {
+/// 409 AlreadyExists; and for a Service 422 with no other cause than "provided port is already allocated", which one
+/// that exists under this very name is answered with (Velero's `isAlreadyExistsError`).
+pub fn means_exists(error: &kube::Error, object: &Value) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
     };
+    let causes = status
+        .details
+        .as_ref()
+        .map(|details| &details.causes[..])
+        .unwrap_or_default();
+    let only_ports = !causes.is_empty()
+        && causes
+            .iter()
+            .all(|cause| cause.message.contains("provided port is already allocated"));
     status.reason == "AlreadyExists"
-        || (status.reason == "Invalid" && status.message.contains("provided port is already allocated"))
+        || (status.reason == "Invalid" && object["kind"] == "Service" && only_ports)
 }
 
 /// Worth another try: the server is busy or away, or a new namespace's default ServiceAccount is not there yet.

@@ -9,7 +9,7 @@ use caravel_api::labels;
 use caravel_item_action::{ResourceIdentifier, RestoreItemAction, RestoreItemInput};
 use serde_json::{Value, json};
 
-use crate::create::{Creation, ExistingPolicy, create};
+use crate::create::{self, Creation, ExistingPolicy, create};
 use crate::discovery::ServedResource;
 use crate::established;
 use crate::group_resource::{GroupResource, known};
@@ -146,7 +146,7 @@ impl Engine {
         self.forget_volumes(name, in_backup, &mut item).await?;
         let mut operation = None;
         for action in &self.run.actions {
-            if !action.applies_to().matches(&name.identifier()) {
+            if !action.applies_to().matches(&name.identifier(), &item) {
                 continue;
             }
             let input = RestoreItemInput {
@@ -371,6 +371,8 @@ impl Engine {
                 );
                 self.restore_status(name, target, served, in_backup, &prepared.item)
                     .await;
+                self.restore_appliers(target, served, in_backup, &prepared.item)
+                    .await;
                 if name.group_resource.is(known::PODS) {
                     let run = &self.run;
                     run.exec_hooks.start(&run.client, &run.log, prepared.item);
@@ -453,6 +455,34 @@ impl Engine {
                 format!(
                     "could not restore the status of {} {:?}: {error}",
                     served.kind, name.name
+                ),
+            );
+        }
+    }
+
+    /// Who applied which fields server-side: without it their next apply would be in conflict with us.
+    async fn restore_appliers(
+        &self,
+        target: &str,
+        served: &ServedResource,
+        in_backup: &Value,
+        created: &Value,
+    ) {
+        let Some(fields) = applied_fields(in_backup) else {
+            return;
+        };
+        if let Err(error) =
+            create::set_managed_fields(&self.run.client, served, target, created, fields).await
+        {
+            let name = created
+                .pointer("/metadata/name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            self.error(
+                target,
+                format!(
+                    "cannot say on {} {name:?} who applied which of its fields: {error}",
+                    served.kind
                 ),
             );
         }
@@ -546,6 +576,15 @@ fn take_annotation(item: &mut Value, key: &str) -> bool {
 fn has_moved_data(name: &ItemName, in_backup: &Value) -> bool {
     name.group_resource.is(known::PERSISTENT_VOLUME_CLAIMS)
         && annotation(in_backup, labels::DATA_UPLOAD_NAME).is_some()
+}
+
+/// The managed fields of an object that somebody applied server-side.
+fn applied_fields(in_backup: &Value) -> Option<&Value> {
+    let fields = in_backup.pointer("/metadata/managedFields")?;
+    let mut entries = fields.as_array()?.iter();
+    entries
+        .any(|entry| entry["operation"] == "Apply")
+        .then_some(fields)
 }
 
 fn restore_name(restore: &caravel_api::v1::Restore) -> String {

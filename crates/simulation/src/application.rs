@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use caravel_sandbox::{Container, ExecRequest, Executed, Program};
 use parking_lot::Mutex;
 use rand::Rng;
@@ -73,7 +72,7 @@ impl Program for Application {
         let namespace = container.pod.metadata.namespace.clone().unwrap_or_default();
         let command = request.command.first().cloned().unwrap_or_default();
         self.commands.lock().entry(namespace).or_default().push(command);
-        Executed::success(Bytes::new())
+        Executed::default()
     }
 }
 

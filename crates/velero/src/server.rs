@@ -8,6 +8,7 @@
 mod ensure;
 mod metrics;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use caravel_api::labels;
 use caravel_controllers::context::Context;
 use caravel_controllers::lease::Candidate;
 use caravel_controllers::lease::decide::Identity;
+use caravel_controllers::restore::Priorities;
 use caravel_controllers::{
     backup, backup_deletion, backup_finalizer, backup_operations, backup_queue, backup_repository,
     backup_storage_location, backup_sync, download_request, gc, restore, restore_finalizer,
@@ -56,6 +58,15 @@ pub struct Args {
     /// How long to wait on persistent volumes and namespaces to terminate during a restore before timing out.
     #[arg(long, default_value = "10m0s")]
     terminating_resource_timeout: caravel_api::Duration,
+    /// ConfigMap in Velero's namespace with volume policies that hold for every backup, after its own.
+    #[arg(long)]
+    global_backup_volume_policies_configmap: Option<String>,
+    /// VolumeSnapshotLocation of each provider that has several: provider1:location1,provider2:location2.
+    #[arg(long, default_value = "", value_parser = crate::cli::flags::pairs)]
+    default_volume_snapshot_locations: BTreeMap<String, String>,
+    /// Order in which resources are restored: first what stands before "-", last what stands after it, the others between.
+    #[arg(long)]
+    restore_resource_priorities: Option<Priorities>,
     /// How long to wait by default before backups can be garbage collected.
     #[arg(long, default_value = "720h0m0s")]
     default_backup_ttl: caravel_api::Duration,
@@ -139,13 +150,9 @@ struct NotYet {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     default_volumes_to_fs_backup: bool,
     #[arg(long, hide = true, default_value = "")]
-    default_volume_snapshot_locations: String,
-    #[arg(long, hide = true, default_value = "")]
     backup_repository_configmap: String,
     #[arg(long, hide = true, default_value = "")]
     repo_maintenance_job_configmap: String,
-    #[arg(long, hide = true, default_value = "")]
-    restore_resource_priorities: String,
 }
 
 impl NotYet {
@@ -157,20 +164,12 @@ impl NotYet {
                 "--default-volumes-to-fs-backup",
             ),
             (
-                !self.default_volume_snapshot_locations.is_empty(),
-                "--default-volume-snapshot-locations",
-            ),
-            (
                 !self.backup_repository_configmap.is_empty(),
                 "--backup-repository-configmap",
             ),
             (
                 !self.repo_maintenance_job_configmap.is_empty(),
                 "--repo-maintenance-job-configmap",
-            ),
-            (
-                !self.restore_resource_priorities.is_empty(),
-                "--restore-resource-priorities",
             ),
         ];
         flags.into_iter().find(|(used, _)| *used).map(|(_, flag)| flag)
@@ -415,6 +414,11 @@ fn backup_settings(args: &Args, scratch: &Path) -> backup::Settings {
             snapshot_move_data: args.default_snapshot_move_data,
             volumes_to_fs_backup: false,
             volume_group_label_key: args.volume_group_snapshot_label_key.clone(),
+            snapshot_locations: args.default_volume_snapshot_locations.clone(),
+            global_volume_policies: args
+                .global_backup_volume_policies_configmap
+                .clone()
+                .filter(|name| !name.is_empty()),
         },
         default_location: args.default_backup_storage_location.clone(),
         enable_csi: enable_csi(args),
@@ -444,6 +448,7 @@ fn restore_settings(args: &Args, scratch: &Path) -> restore::Settings {
         item_operation_timeout: *args.default_item_operation_timeout,
         resource_timeout: *args.resource_timeout,
         terminating_timeout: *args.terminating_resource_timeout,
+        priorities: args.restore_resource_priorities.clone().unwrap_or_default(),
         ..restore::Settings::new(scratch.to_owned())
     }
 }

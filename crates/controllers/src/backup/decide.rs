@@ -43,8 +43,8 @@ pub struct Observed {
     pub backup: Backup,
     /// The location it names, if that exists.
     pub location: Option<BackupStorageLocation>,
-    /// `spec.volumeSnapshotLocations` that do not exist.
-    pub missing_snapshot_locations: Vec<String>,
+    /// What is wrong with `spec.volumeSnapshotLocations` ([`super::snapshot_locations`]).
+    pub snapshot_location_errors: Vec<String>,
     /// Of `spec.resourcePolicy`; why they cannot be used, where they cannot.
     pub policies: Result<Option<Arc<Policies>>, String>,
     /// Selected volumes that no method would save, and pods that ask for what this version does not have
@@ -68,9 +68,7 @@ pub fn decide(observed: &Observed) -> Decision {
         &observed.backup.spec.storage_location,
         observed.location.as_ref(),
     ));
-    errors.extend(observed.missing_snapshot_locations.iter().map(|name| {
-        format!("a VolumeSnapshotLocation CRD for the location {name} with the name specified in the backup spec needs to be created before this snapshot can be executed")
-    }));
+    errors.extend(observed.snapshot_location_errors.iter().cloned());
     match &observed.policies {
         Ok(Some(policies)) => errors.extend(policies_against_spec(policies, &observed.backup)),
         Ok(None) => {}
@@ -201,7 +199,7 @@ mod tests {
         Observed {
             backup,
             location: Some(location(Some("Available"))),
-            missing_snapshot_locations: Vec::new(),
+            snapshot_location_errors: Vec::new(),
             policies: Ok(None),
             volume_errors: Vec::new(),
         }

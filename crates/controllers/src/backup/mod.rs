@@ -17,7 +17,10 @@ mod orphans;
 pub mod owed_hooks;
 mod recover;
 mod run;
+pub mod snapshot_locations;
 pub mod status;
+#[cfg(test)]
+mod velero_cases;
 
 use std::path::PathBuf;
 

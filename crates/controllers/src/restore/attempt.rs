@@ -12,6 +12,7 @@ use caravel_api::v1::{Backup, BackupStorageLocation, Restore};
 use caravel_backup_store::item_operations::{OperationPhase, RestoreOperation};
 use caravel_backup_store::{BackupStore, RestoreArtifacts, tarball};
 use caravel_hooks::tracker::Tracker;
+use caravel_resource_policies::Policies;
 use caravel_restore::contents::BackupContents;
 use caravel_restore::item_actions;
 use caravel_restore::log::{Level, RestoreLog};
@@ -38,6 +39,12 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// Waits between tries to write the end; some ten minutes in all, then the Restore begins again.
 const END_TRIES: u32 = 20;
 
+/// The ConfigMaps that the Restore names, read and validated.
+pub(super) struct Asked {
+    pub policies: Option<Arc<Policies>>,
+    pub modifiers: Option<ResourceModifiers>,
+}
+
 /// Runs `restore` (InProgress by now) to the end of its run.
 ///
 /// # Errors
@@ -47,7 +54,7 @@ pub(super) async fn run(
     settings: &Settings,
     restore: Restore,
     backup: Backup,
-    modifiers: Option<ResourceModifiers>,
+    asked: Asked,
     location: &BackupStorageLocation,
 ) -> Result<(), Error> {
     let log = Arc::new(LogrusLog::new(format!(
@@ -61,7 +68,7 @@ pub(super) async fn run(
         settings,
         restore: &restore,
         backup,
-        modifiers,
+        asked,
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
     };
@@ -93,7 +100,7 @@ struct Attempt<'a> {
     settings: &'a Settings,
     restore: &'a Restore,
     backup: Backup,
-    modifiers: Option<ResourceModifiers>,
+    asked: Asked,
     log: Arc<LogrusLog>,
     progress: Arc<Progress>,
 }
@@ -142,7 +149,8 @@ impl Attempt<'_> {
             backup: Arc::new(self.backup.clone()),
             contents,
             saved_volumes: SavedVolumes::from(saved.clone()),
-            modifiers: self.modifiers.clone(),
+            policies: self.asked.policies.clone(),
+            modifiers: self.asked.modifiers.clone(),
             actions: item_actions::built_in(
                 &self.context.client,
                 &Arc::new(self.backup.clone()),
@@ -189,7 +197,7 @@ impl Attempt<'_> {
             .run(move || -> Result<BackupContents, Error> {
                 tarball::unpack(&archive, &folder)?;
                 std::fs::remove_file(&archive)?;
-                Ok(BackupContents::read(&folder)?)
+                Ok(BackupContents::read_or_empty(&folder)?)
             });
         contents.await?
     }

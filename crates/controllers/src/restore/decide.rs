@@ -8,9 +8,12 @@
 //!          └── its server ended: the next attempt (crate::attempts)
 //! ```
 
+use std::sync::Arc;
+
 use caravel_api::labels;
 use caravel_api::phase::{BackupPhase, BackupStorageLocationPhase, RestorePhase};
 use caravel_api::v1::{Backup, BackupStorageLocation, Restore, RestoreSpec};
+use caravel_resource_policies::Policies;
 use caravel_restore::resource_modifiers::ResourceModifiers;
 use caravel_restore::selection::{NEVER_RESTORABLE, list_errors};
 use kube::ResourceExt;
@@ -30,6 +33,8 @@ pub struct Observed {
     pub backup: Option<Backup>,
     /// The Backup's location.
     pub location: Option<BackupStorageLocation>,
+    /// Of `spec.resourcePolicy`; why they cannot be used, where they cannot.
+    pub policies: Option<Result<Arc<Policies>, String>>,
     /// Of `spec.resourceModifier`; why they cannot be used, where they cannot.
     pub modifiers: Option<Result<ResourceModifiers, String>>,
 }
@@ -92,6 +97,9 @@ pub fn decide(observed: &Observed, default_timeout: caravel_api::Duration) -> De
         _ => return Decision::Nothing,
     }
     let mut reasons = spec_errors(&restore.spec);
+    if let Some(Err(why)) = &observed.policies {
+        reasons.push(why.clone());
+    }
     if let Some(Err(why)) = &observed.modifiers {
         reasons.push(why.clone());
     }
@@ -116,6 +124,10 @@ fn left(observed: &Observed) -> Decision {
         attempts::Next::GiveUp { reason } => return Decision::GiveUp { reason },
     };
     let mut reasons = source_errors(observed);
+    // Without the filter it began with, it would restore more than was asked for.
+    if let Some(Err(why)) = &observed.policies {
+        reasons.push(why.clone());
+    }
     if let Some(Err(why)) = &observed.modifiers {
         reasons.push(why.clone());
     }
@@ -205,12 +217,12 @@ fn spec_errors(spec: &RestoreSpec) -> Vec<String> {
             errors.push(format!("invalid label selector: {error}"));
         }
     }
-    errors.extend(unsupported(spec));
+    errors.extend(word_errors(spec));
     errors
 }
 
-/// Fields of Velero that this version refuses instead of ignoring.
-fn unsupported(spec: &RestoreSpec) -> Vec<String> {
+/// What is wrong with the words of single fields.
+fn word_errors(spec: &RestoreSpec) -> Vec<String> {
     let mut errors = Vec::new();
     match spec.existing_resource_policy.as_str() {
         "" | "none" | "update" => {}
@@ -220,9 +232,6 @@ fn unsupported(spec: &RestoreSpec) -> Vec<String> {
     }
     let hooks = caravel_hooks::restore_exec::from_spec(spec.hooks.as_ref());
     errors.extend(hooks.err().map(|error| error.to_string()));
-    if spec.resource_policy.is_some() {
-        errors.push(not_yet("spec.resourcePolicy", "leave it out"));
-    }
     if let Some(status) = &spec.restore_status {
         errors.extend(list_errors(
             "restore status resource",
@@ -231,10 +240,6 @@ fn unsupported(spec: &RestoreSpec) -> Vec<String> {
         ));
     }
     errors
-}
-
-fn not_yet(what: &str, instead: &str) -> String {
-    format!("this version does not have {what} yet; {instead}")
 }
 
 /// What is wrong with the backup or its location.

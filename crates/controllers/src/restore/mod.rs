@@ -23,7 +23,8 @@ use caravel_api::labels;
 use caravel_api::phase::RestorePhase;
 use caravel_api::v1::{Backup, BackupStorageLocation, BackupStorageLocationAccessMode, Restore};
 use caravel_api::v2alpha1::DataDownload;
-use caravel_restore::priority::Priorities;
+use caravel_resource_policies::{Found, Policies, PoliciesError};
+pub use caravel_restore::priority::Priorities;
 use caravel_restore::resource_modifiers::{self, ResourceModifiers};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -139,11 +140,33 @@ impl RestoreController {
             Some(name) => self.context.api::<BackupStorageLocation>().get_opt(name).await?,
         };
         Ok(Some(Observed {
+            policies: self.policies_of(&restore).await?,
             modifiers: self.modifiers_of(&restore).await?,
             restore,
             backup,
             location,
         }))
+    }
+
+    /// The resource policies that the Restore names. The inner error is the user's, as for the modifiers.
+    async fn policies_of(
+        &self,
+        restore: &Restore,
+    ) -> Result<Option<Result<Arc<Policies>, String>>, kube::Error> {
+        let Some(reference) = &restore.spec.resource_policy else {
+            return Ok(None);
+        };
+        let refused = |error: PoliciesError| format!("invalid restore resource policies: {}", chain(&error));
+        let name = match caravel_resource_policies::referenced(reference) {
+            Ok(name) => name,
+            Err(error) => return Ok(Some(Err(refused(error)))),
+        };
+        let found = Found {
+            name: format!("{}/{name}", self.context.namespace),
+            map: self.context.api::<ConfigMap>().get_opt(name).await?,
+        };
+        let policies = caravel_resource_policies::for_restore(&found);
+        Ok(Some(policies.map(Arc::new).map_err(refused)))
     }
 
     /// The resource modifiers that the Restore names. The inner error is the user's; an API server that is away is not.
@@ -213,16 +236,11 @@ impl RestoreController {
         let (Some(backup), Some(location)) = (observed.backup, observed.location) else {
             return Ok(());
         };
-        let modifiers = observed.modifiers.and_then(Result::ok);
-        attempt::run(
-            &self.context,
-            &self.settings,
-            restore,
-            backup,
-            modifiers,
-            &location,
-        )
-        .await
+        let asked = attempt::Asked {
+            policies: observed.policies.and_then(Result::ok),
+            modifiers: observed.modifiers.and_then(Result::ok),
+        };
+        attempt::run(&self.context, &self.settings, restore, backup, asked, &location).await
     }
 
     /// The Restore's own files go from the bucket. Without its Backup or location nobody knows where they are: then

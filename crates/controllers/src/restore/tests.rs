@@ -21,8 +21,23 @@ fn observed(patch: Value) -> Observed {
         restore: serde_json::from_value(world["restore"].clone()).unwrap(),
         backup: serde_json::from_value(world["backup"].clone()).unwrap(),
         location: serde_json::from_value(world["location"].clone()).unwrap(),
+        policies: world["policies"].as_str().map(|why| Err(why.to_owned())),
         modifiers: world["modifiers"].as_str().map(|why| Err(why.to_owned())),
     }
+}
+
+#[test]
+fn policies_that_cannot_be_used_refuse_the_restore() {
+    let broken = observed(json!({"policies": "invalid restore resource policies: no"}));
+    let decision = decide(&broken, Duration::from_hours(4));
+    let refused = Decision::Refuse(vec!["invalid restore resource policies: no".to_owned()]);
+    assert_eq!(decision, refused);
+    let left = observed(json!({"policies": "no", "restore": {"status": {"phase": "InProgress"}}}));
+    let decision = decide(&left, Duration::from_hours(4));
+    assert!(
+        matches!(&decision, Decision::GiveUp { reason } if reason.contains(": no;")),
+        "{decision:?}"
+    );
 }
 
 #[test]

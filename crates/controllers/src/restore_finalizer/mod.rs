@@ -35,7 +35,7 @@ use crate::context::Context;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source, chain};
 use crate::restore::{delete_result_maps, exec_hooks};
 use crate::restore_operations::open_store;
-use decide::{ClaimDecision, ClaimState, created_objects, decide_claim, final_phase};
+use decide::{ClaimDecision, ClaimState, created_objects, decide_claim, final_phase, operations_of};
 
 /// The server's flags that matter here.
 #[derive(Clone, Debug)]
@@ -155,10 +155,8 @@ impl RestoreFinalizer {
         for (namespace, name) in created {
             let source = source_namespace(&restore, &namespace);
             let old = saved.info(source, &name).and_then(|info| info.pv_info.clone());
-            let failed = operations.iter().any(|operation| {
-                let id = &operation.spec.resource_identifier;
-                id.name == name && id.namespace == source && operation.status.phase == OperationPhase::Failed
-            });
+            let failed = operations_of(&operations, source, &name)
+                .any(|operation| operation.status.phase == OperationPhase::Failed);
             claims.push(self.claim_state(namespace, name, old, failed).await?);
         }
         Ok(Observed {
@@ -222,6 +220,7 @@ impl RestoreFinalizer {
                     tracing::debug!(claim = %state.name, namespace = %state.namespace, why, "volume is left");
                 }
                 ClaimDecision::Wait => waiting.push(state),
+                ClaimDecision::Wrong(why) => add_once(&mut observed.results, &state.namespace, why),
                 ClaimDecision::PatchVolume { volume, patch } => {
                     let volumes: Api<PersistentVolume> = Api::all(self.context.client.clone());
                     if let Err(error) = volumes
