@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("caravel-csi", &[]),
     ("caravel-item-action", &["caravel-api"]),
     ("caravel-hooks", &["caravel-api"]),
+    ("caravel-resource-policies", &[]),
     ("caravel-backup-store", &["caravel-api", "caravel-storage"]),
     (
         "caravel-exposer",
@@ -40,6 +41,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-backup-store",
             "caravel-item-action",
             "caravel-hooks",
+            "caravel-resource-policies",
         ],
     ),
     (
@@ -50,6 +52,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-backup-store",
             "caravel-item-action",
             "caravel-hooks",
+            "caravel-resource-policies",
         ],
     ),
     // Where the two sides meet.
@@ -80,6 +83,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "caravel-backup-store",
             "caravel-item-action",
             "caravel-hooks",
+            "caravel-resource-policies",
             "caravel-exposer",
             "caravel-backup",
             "caravel-restore",

@@ -36,7 +36,7 @@ mod user;
 pub use clock::{Clock, SystemClock, TokioClock};
 pub use error::{ApiError, FieldError, Reason};
 pub use kind::{Column, Custom, Kind, Scale, Scope};
-pub use nodes::{ExecOptions, LogOptions, Nodes};
+pub use nodes::{ExecOptions, Executed, LogOptions, Nodes};
 pub use serve::{ServeError, Serving};
 pub use server::saved::LoadError;
 pub use server::{ApiServer, Authorization, Builder, ResponseBody};

@@ -32,12 +32,40 @@ pub struct ExecOptions {
     pub stdin: Bytes,
 }
 
+/// What a command in a container said, and how it ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Executed {
+    pub stdout: Bytes,
+    pub stderr: Bytes,
+    /// 0: it did what it was asked.
+    pub code: i32,
+}
+
+impl Executed {
+    /// One that succeeded.
+    pub fn success(stdout: impl Into<Bytes>) -> Self {
+        Self {
+            stdout: stdout.into(),
+            ..Self::default()
+        }
+    }
+
+    /// One that failed, and why.
+    pub fn failure(code: i32, stderr: impl Into<Bytes>) -> Self {
+        Self {
+            stderr: stderr.into(),
+            code,
+            ..Self::default()
+        }
+    }
+}
+
 /// The nodes of a cluster, as the API server sees them.
 #[async_trait]
 pub trait Nodes: Send + Sync + 'static {
     /// What a container wrote; goes on until it ends when `follow` is set.
     async fn logs(&self, pod: &Value, options: LogOptions) -> Result<BoxStream<'static, Bytes>, ApiError>;
 
-    /// Runs a command in a container: standard output and exit code.
-    async fn exec(&self, pod: &Value, options: ExecOptions) -> Result<(Bytes, i32), ApiError>;
+    /// Runs a command in a container.
+    async fn exec(&self, pod: &Value, options: ExecOptions) -> Result<Executed, ApiError>;
 }

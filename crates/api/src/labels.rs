@@ -92,6 +92,8 @@ pub const SOURCE_CLUSTER_MAJOR_VERSION: &str = "velero.io/source-cluster-k8s-maj
 pub const SOURCE_CLUSTER_MINOR_VERSION: &str = "velero.io/source-cluster-k8s-minor-version";
 /// On a Backup: the server's `--resource-timeout`.
 pub const RESOURCE_TIMEOUT: &str = "velero.io/resource-timeout";
+/// On a Backup: the ConfigMap with the server's volume policies that held for it too.
+pub const GLOBAL_BACKUP_VOLUME_POLICIES: &str = "velero.io/global-backup-volume-policy-configmap";
 /// On an object that a backup item action returns: leave it out.
 pub const SKIP_FROM_BACKUP: &str = "velero.io/skip-from-backup";
 /// On a VolumeSnapshot in a backup: the driver's snapshot handle.
@@ -108,6 +110,8 @@ pub const CSI_VOLUMESNAPSHOT_CLASS_PREFIX: &str = "velero.io/csi-volumesnapshot-
 pub const DATA_UPLOAD_NAME: &str = "velero.io/data-upload-name";
 /// `true` or `false` on any item: restore its status or not.
 pub const RESTORE_STATUS: &str = "velero.io/restore-status";
+/// On a Backup or Restore that began again after its server ended: which attempt this is. Ours; Velero fails them.
+pub const ATTEMPT: &str = "velero.io/attempt";
 /// On a renamed PV: its old name.
 pub const ORIGINAL_PV_NAME: &str = "velero.io/original-pv-name";
 /// On a pod: comma list of volumes for file system backup.

@@ -17,6 +17,8 @@ mod location;
 mod object_store;
 pub mod results;
 pub mod tarball;
+#[cfg(test)]
+mod velero_cases;
 pub mod volume_info;
 mod wire;
 
@@ -28,4 +30,6 @@ pub use caravel_storage::Storage;
 pub use credentials::{Credentials, CredentialsError, Identity, ProcessCredentials};
 pub use layout::Layout;
 pub use location::{Location, LocationError, NetworkStores, Stores};
-pub use object_store::{Body, Contents, MemoryObjectStore, ObjectStore, PutMode, S3ObjectStore, SignedUrl};
+pub use object_store::{
+    Body, Contents, Gated, MemoryObjectStore, ObjectStore, PutMode, S3ObjectStore, SignedUrl, WriteGate,
+};

@@ -36,7 +36,7 @@ pub enum LocationError {
     NoBucket,
     #[error("objectStorage.bucket {bucket:?} must not contain '/'; put a folder in objectStorage.prefix")]
     BucketWithPath { bucket: String },
-    #[error("objectStorage.prefix {prefix:?} must not start with '/' nor hold empty, '.' or '..' parts")]
+    #[error("objectStorage.prefix {prefix:?} must not hold empty, '.' or '..' parts")]
     BadPrefix { prefix: String },
     #[error(
         "provider {provider:?} is not built in; built in is aws (also for every S3-compatible store with an s3Url in the config)"
@@ -137,8 +137,8 @@ impl Location {
         let inline = storage.ca_cert.as_ref().map(|bytes| bytes.0.clone());
         let location = Self {
             provider: bsl.spec.provider.clone(),
-            bucket: storage.bucket.clone(),
-            prefix: storage.prefix.trim_end_matches('/').to_owned(),
+            bucket: storage.bucket.trim_matches('/').to_owned(),
+            prefix: storage.prefix.trim_matches('/').to_owned(),
             config: bsl.spec.config.clone(),
             ca_cert: inline.or(resolved_ca).filter(|pem| !pem.is_empty()),
         };

@@ -15,7 +15,6 @@ pub mod hooks;
 pub mod item_actions;
 pub mod log;
 pub mod preflight;
-pub mod resource_policies;
 pub mod run;
 mod spool;
 #[cfg(test)]
@@ -23,4 +22,5 @@ mod velero_cases;
 pub mod volume_choice;
 pub mod volumes;
 
+pub use caravel_resource_policies as resource_policies;
 pub use run::{Outcome, Request, run};

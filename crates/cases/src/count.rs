@@ -6,7 +6,8 @@ mod tests {
     use std::fmt::Write as _;
     use std::path::{Path, PathBuf};
 
-    use crate::ledger::{ENTRIES, Standing};
+    use crate::ledger::{ELSEWHERE, ENTRIES, Standing, elsewhere};
+    use crate::waits::{WAITS, waits_for};
     use crate::{folder, read};
 
     /// Packages that issue 6 answers for; the others belong to other issues.
@@ -71,11 +72,13 @@ mod tests {
         pass: usize,
         different: usize,
         not_yet: usize,
+        elsewhere: usize,
     }
 
     fn table() -> Option<String> {
         let named = named_by_tests();
         let mut counts: BTreeMap<String, Counts> = BTreeMap::new();
+        let mut waiting: BTreeMap<&str, usize> = BTreeMap::new();
         let folder = folder()?;
         for package in std::fs::read_dir(&folder).expect("readable").flatten() {
             let package_name = package.file_name().to_string_lossy().into_owned();
@@ -94,21 +97,28 @@ mod tests {
                 let (different, not_yet) = (listed(Standing::Different), listed(Standing::NotYet));
                 let sum = counts.entry(package_name.clone()).or_default();
                 sum.cases += cases;
+                if elsewhere(&path).is_some() {
+                    sum.elsewhere += cases;
+                    continue;
+                }
                 sum.different += different;
                 if named.contains(&path) {
                     sum.pass += cases - different - not_yet;
                     sum.not_yet += not_yet;
                 } else {
                     sum.not_yet += cases - different;
+                    if let Some(feature) = waits_for(&path) {
+                        *waiting.entry(feature).or_default() += cases - different;
+                    }
                 }
             }
         }
-        Some(render(&counts))
+        Some(render(&counts) + &render_waiting(&waiting))
     }
 
     fn render(counts: &BTreeMap<String, Counts>) -> String {
         let mut text = String::from(
-            "| package | cases | pass | different on purpose | not yet |\n|---|---|---|---|---|\n",
+            "| package | cases | pass | different on purpose | not yet | other issues' |\n|---|---|---|---|---|---|\n",
         );
         for mine in [true, false] {
             let mut all = Counts::default();
@@ -118,11 +128,12 @@ mod tests {
                     pass,
                     different,
                     not_yet,
+                    elsewhere,
                 } = count;
                 if mine || *pass > 0 {
                     writeln!(
                         text,
-                        "| `{package}` | {cases} | {pass} | {different} | {not_yet} |"
+                        "| `{package}` | {cases} | {pass} | {different} | {not_yet} | {elsewhere} |"
                     )
                     .expect("a String");
                 }
@@ -130,6 +141,7 @@ mod tests {
                 all.pass += pass;
                 all.different += different;
                 all.not_yet += not_yet;
+                all.elsewhere += elsewhere;
             }
             let name = if mine {
                 "**issue 6**"
@@ -138,10 +150,22 @@ mod tests {
             };
             writeln!(
                 text,
-                "| {name} | {} | {} | {} | {} |",
-                all.cases, all.pass, all.different, all.not_yet
+                "| {name} | {} | {} | {} | {} | {} |",
+                all.cases, all.pass, all.different, all.not_yet, all.elsewhere
             )
             .expect("a String");
+        }
+        text
+    }
+
+    /// The features in the order of their list, with their cases.
+    fn render_waiting(waiting: &BTreeMap<&str, usize>) -> String {
+        let mut text = String::from(
+            "\nWhat the cases of files that no test runs yet wait for:\n\n| feature | cases |\n|---|---|\n",
+        );
+        for (feature, _) in WAITS {
+            let cases = waiting.get(feature).copied().unwrap_or_default();
+            writeln!(text, "| {feature} | {cases} |").expect("a String");
         }
         text
     }
@@ -166,9 +190,38 @@ mod tests {
     }
 
     #[test]
+    fn every_case_that_does_not_pass_has_a_reason() {
+        let Some(folder) = folder() else { return };
+        let named = named_by_tests();
+        let mut silent = Vec::new();
+        for package in std::fs::read_dir(&folder).expect("readable").flatten() {
+            let package_name = package.file_name().to_string_lossy().into_owned();
+            if !ours(&package_name) || !package.path().is_dir() {
+                continue;
+            }
+            for file in std::fs::read_dir(package.path()).expect("readable").flatten() {
+                let path = format!("{package_name}/{}", file.file_name().to_string_lossy());
+                let different = ENTRIES
+                    .iter()
+                    .any(|entry| entry.file == path && entry.standing == Standing::Different);
+                let run = named.contains(&path);
+                if !run && !different && elsewhere(&path).is_none() && waits_for(&path).is_none() {
+                    silent.push(path);
+                } else if run && waits_for(&path).is_some() {
+                    silent.push(format!("{path} is run, and stands in WAITS"));
+                }
+            }
+        }
+        assert!(silent.is_empty(), "no reason: {silent:#?}");
+    }
+
+    #[test]
     fn every_entry_names_a_case_that_exists_and_a_test_that_runs_it() {
         let Some(folder) = folder() else { return };
         let named = named_by_tests();
+        for (file, _) in ELSEWHERE {
+            assert!(folder.join(file).is_file(), "{file} does not exist");
+        }
         for entry in ENTRIES {
             assert!(folder.join(entry.file).is_file(), "{} does not exist", entry.file);
             let count = read(entry.file).expect("there").len();

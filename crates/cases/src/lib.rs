@@ -9,6 +9,7 @@
 
 mod count;
 pub mod ledger;
+pub mod waits;
 
 use std::path::PathBuf;
 

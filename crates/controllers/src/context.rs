@@ -7,7 +7,7 @@ use std::sync::Arc;
 use caravel_api::v1::BackupStorageLocation;
 use caravel_backup_repository::Environment;
 use caravel_backup_store::{
-    BackupStore, Credentials, Location, LocationError, NetworkStores, ObjectStore, ProcessCredentials,
+    BackupStore, Credentials, Gated, Location, LocationError, NetworkStores, ObjectStore, ProcessCredentials,
     Storage, Stores,
 };
 use caravel_hooks::running::RunningHooks;
@@ -16,6 +16,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretString;
+
+use crate::lease::Leadership;
 
 /// Shared by all controllers of one process; cheap to clone.
 #[derive(Clone)]
@@ -29,6 +31,8 @@ pub struct Context {
     pub environment: Environment,
     /// The restores' exec hooks that run in this process.
     pub restore_hooks: RunningHooks,
+    /// The server's right to act; asked before each commit.
+    pub leadership: Leadership,
 }
 
 impl Context {
@@ -42,7 +46,16 @@ impl Context {
             clock: Arc::new(SystemClock),
             environment: Environment::system(),
             restore_hooks: RunningHooks::default(),
+            leadership: Leadership::not_needed(),
         }
+    }
+
+    /// The same for a server that acts only while it holds its Lease: so each write to a bucket.
+    #[must_use]
+    pub fn led_by(mut self, leadership: Leadership) -> Self {
+        self.locations.leadership = leadership.clone();
+        self.leadership = leadership;
+        self
     }
 
     /// The same with another way to object storage and another machine under the engine.
@@ -106,6 +119,7 @@ pub struct ResolvedLocation {
     /// The location's own, else the process's; none: the pod's role.
     pub credentials: Option<Credentials>,
     stores: Arc<dyn Stores>,
+    leadership: Leadership,
 }
 
 /// Why a location cannot be opened, in words for `status.message`. Never holds a credential.
@@ -162,6 +176,7 @@ pub struct Locations {
     namespace: String,
     own: ProcessCredentials,
     stores: Arc<dyn Stores>,
+    leadership: Leadership,
 }
 
 impl fmt::Debug for Locations {
@@ -179,6 +194,7 @@ impl Locations {
             namespace: namespace.into(),
             own,
             stores: Arc::new(NetworkStores),
+            leadership: Leadership::not_needed(),
         }
     }
 
@@ -253,6 +269,7 @@ impl Locations {
             location,
             credentials,
             stores: self.stores.clone(),
+            leadership: self.leadership.clone(),
         })
     }
 
@@ -321,13 +338,15 @@ impl ResolvedLocation {
         Ok(BackupStore::new(store, self.location.prefix.clone()))
     }
 
-    /// The location's objects, below no prefix.
+    /// The location's objects, below no prefix. Writes ask first whether this server still holds its Lease.
     ///
     /// # Errors
     /// [`LocationError`].
     pub fn object_store(&self) -> Result<Arc<dyn ObjectStore>, LocationError> {
-        self.stores
-            .object_store(&self.location, self.credentials.as_ref())
+        let store = self
+            .stores
+            .object_store(&self.location, self.credentials.as_ref())?;
+        Ok(Arc::new(Gated::new(store, Arc::new(self.leadership.clone()))))
     }
 
     /// The blobs of a volume namespace's repository.

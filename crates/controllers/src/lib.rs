@@ -1,8 +1,10 @@
 //! Only one that writes `status.phase`: a folder per controller, each observe → decide → act.
 
+pub mod attempts;
 pub mod cancel;
 pub mod context;
 pub mod decoded;
+pub mod lease;
 pub mod reconcile;
 
 pub mod backup;

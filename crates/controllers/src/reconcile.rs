@@ -28,6 +28,7 @@ use rand::{Rng, SeedableRng};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
 
 pub use queue::Queue;
@@ -177,7 +178,8 @@ async fn reconcile_one<R: Reconciler>(reconciler: Arc<R>, key: Key) -> (Key, Res
         let (reconciler, key) = (Arc::clone(&reconciler), key.clone());
         async move { reconciler.reconcile(&key).await }.instrument(span)
     };
-    let result = match tokio::spawn(work).await {
+    // A worker that is dropped takes it along: nothing acts for a server that has ended.
+    let result = match AbortOnDropHandle::new(tokio::spawn(work)).await {
         Ok(result) => result,
         Err(join) => Err(format!("reconcile ended abnormally: {join}").into()),
     };

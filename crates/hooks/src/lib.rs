@@ -10,6 +10,7 @@
 
 pub mod annotations;
 pub mod backup;
+pub mod ended;
 pub mod exec;
 pub mod restore_exec;
 pub mod restore_init;

@@ -58,7 +58,8 @@ pub struct ExecRestore {
 }
 
 impl ExecRestore {
-    pub(crate) fn key(&self, pod: &PodName) -> HookKey {
+    /// By which it is counted.
+    pub fn key(&self, pod: &PodName) -> HookKey {
         HookKey {
             pod: pod.clone(),
             container: self.hook.container.clone(),

@@ -38,9 +38,14 @@ enum Progress {
 }
 
 impl Tracker {
-    /// A hook that is to run; before [`Tracker::record`]. Twice counts once.
-    pub fn add(&self, key: HookKey) {
-        self.hooks.lock().entry(key).or_insert(Progress::Expected);
+    /// A hook that is to run; before [`Tracker::record`]. Twice counts once. False: it was there.
+    pub fn add(&self, key: HookKey) -> bool {
+        let mut hooks = self.hooks.lock();
+        if hooks.contains_key(&key) {
+            return false;
+        }
+        hooks.insert(key, Progress::Expected);
+        true
     }
 
     /// How a hook ended; the first word counts. One that was never added is not counted.

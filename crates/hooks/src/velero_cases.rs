@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::backup::{self, Phase, ResourceHook};
+use crate::ended::Forgotten;
 use crate::exec::{HookError, PodCommandExecutor};
 use crate::restore_exec::{self, ByContainer, ExecRestore, ResourceRestoreHook, by_container};
 use crate::restore_init::{self, add_init_containers};
@@ -406,9 +407,9 @@ fn exec_hooks_of_a_restore_are_grouped_and_counted_as_in_velero() {
     });
     each("internal_hook/TestRestoreHookTrackerAdd.json", |case| {
         let pod = case.input("pod");
-        let hooks = by_container(pod, &restore_hooks(case.input("resourceRestoreHooks")), &Silent);
+        let mut hooks = by_container(pod, &restore_hooks(case.input("resourceRestoreHooks")), &Silent);
         let tracker = Tracker::default();
-        expect(&PodName::of(pod), &hooks, &tracker);
+        expect(&PodName::of(pod), &mut hooks, &tracker, &Forgotten);
         same(&json!(tracker.status().hooks_attempted), case.want("expectedCnt"))
     });
 }
@@ -473,9 +474,9 @@ async fn wait_for_hooks(case: &Case, tracker: &Tracker, counted: bool) -> (Vec<S
         ..Recorded::default()
     };
     let pod = case.input("initialPod");
-    let hooks = grouped(case.input("byContainer"));
+    let mut hooks = grouped(case.input("byContainer"));
     if counted {
-        expect(&PodName::of(pod), &hooks, tracker);
+        expect(&PodName::of(pod), &mut hooks, tracker, &Forgotten);
     }
     let shared = case.input("sharedHooksContextTimeout").as_str().unwrap_or("0s");
     let waiting = Waiting {
@@ -487,6 +488,7 @@ async fn wait_for_hooks(case: &Case, tracker: &Tracker, counted: bool) -> (Vec<S
             .or(Duration::from_secs(3600)),
         executor: &executor,
         tracker,
+        ended: &Forgotten,
         log: &Silent,
     };
     let errors = waiting.run(pod, seen(case)).await;

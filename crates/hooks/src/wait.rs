@@ -15,6 +15,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
+use crate::ended::EndedHooks;
 use crate::exec::PodCommandExecutor;
 use crate::restore_exec::{ByContainer, ExecRestore};
 use crate::tracker::Tracker;
@@ -61,21 +62,34 @@ pub struct Waiting<'a> {
     pub limit: Duration,
     pub executor: &'a dyn PodCommandExecutor,
     pub tracker: &'a Tracker,
+    pub ended: &'a dyn EndedHooks,
     pub log: &'a dyn HookLog,
 }
 
-/// Counts the hooks of a pod as attempted. Before [`Waiting::run`].
-pub fn expect(pod: &PodName, hooks: &ByContainer, tracker: &Tracker) {
-    for hook in hooks.values().flatten() {
-        tracker.add(hook.key(pod));
+/// Counts the hooks of a pod as attempted, and leaves those that have to be run: not those that run in this process
+/// already, and not those that ended before its server was restarted. Before [`Waiting::run`].
+pub fn expect(pod: &PodName, hooks: &mut ByContainer, tracker: &Tracker, ended: &dyn EndedHooks) {
+    for hooks in hooks.values_mut() {
+        hooks.retain(|hook| {
+            let key = hook.key(pod);
+            let is_new = tracker.add(key.clone());
+            match ended.of(&key).filter(|_| is_new) {
+                Some(error) => {
+                    tracker.record(&key, error);
+                    false
+                }
+                None => is_new,
+            }
+        });
     }
+    hooks.retain(|_, hooks| !hooks.is_empty());
 }
 
 impl Waiting<'_> {
     /// Runs each hook when its container is up: the first time that it is, all hooks of the container, in order. `pod` is
     /// the pod as it was restored. Gives the errors, which the tracker has, too.
     pub async fn run(mut self, pod: &Value, seen: impl Stream<Item = Seen>) -> Vec<String> {
-        let mut errors = self.without_container(pod);
+        let mut errors = self.without_container(pod).await;
         let begun = Instant::now();
         let deadline = begun + self.longest_wait();
         tokio::pin!(seen);
@@ -98,13 +112,13 @@ impl Waiting<'_> {
                 "hook {} in container {container} in pod {} not executed: {why}",
                 hook.name, self.pod
             );
-            self.fail(&hook, error, &mut errors);
+            self.fail(&hook, error, &mut errors).await;
         }
         errors
     }
 
     /// A container that is not there will never be up.
-    fn without_container(&mut self, pod: &Value) -> Vec<String> {
+    async fn without_container(&mut self, pod: &Value) -> Vec<String> {
         let mut errors = Vec::new();
         for (container, hooks) in std::mem::take(&mut self.hooks) {
             if has_container(pod, &container) {
@@ -116,7 +130,7 @@ impl Waiting<'_> {
                     "hook {} in container {container} in pod {} not executed: the pod has no such container",
                     hook.name, self.pod
                 );
-                self.fail(&hook, error, &mut errors);
+                self.fail(&hook, error, &mut errors).await;
             }
         }
         errors
@@ -170,7 +184,7 @@ impl Waiting<'_> {
                 "hook {} in container {container} expired before executing",
                 hook.name
             );
-            self.fail(hook, error, errors);
+            self.fail(hook, error, errors).await;
             return false;
         }
         let exec = ExecHook {
@@ -181,7 +195,10 @@ impl Waiting<'_> {
         };
         match self.executor.execute(self.log, pod, &hook.name, &exec).await {
             Ok(()) => {
-                self.tracker.record(&hook.key(&self.pod), None);
+                let key = hook.key(&self.pod);
+                // Remembered before it counts: what has all its hooks behind it may end.
+                self.ended.end(&key, None).await;
+                self.tracker.record(&key, None);
                 true
             }
             Err(error) => {
@@ -189,15 +206,17 @@ impl Waiting<'_> {
                     "hook {} in container {container} failed to execute, err: {error}",
                     hook.name
                 );
-                self.fail(hook, error, errors);
+                self.fail(hook, error, errors).await;
                 false
             }
         }
     }
 
-    fn fail(&self, hook: &ExecRestore, error: String, errors: &mut Vec<String>) {
+    async fn fail(&self, hook: &ExecRestore, error: String, errors: &mut Vec<String>) {
         self.log.line(Level::Error, &self.pod, &error);
-        self.tracker.record(&hook.key(&self.pod), Some(error.clone()));
+        let key = hook.key(&self.pod);
+        self.ended.end(&key, Some(&error)).await;
+        self.tracker.record(&key, Some(error.clone()));
         errors.push(error);
     }
 }

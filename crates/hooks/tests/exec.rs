@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use caravel_api::v1::ExecHook;
-use caravel_api_server::{ApiError, ApiServer, ExecOptions, LogOptions, Nodes};
+use caravel_api_server::{ApiError, ApiServer, ExecOptions, Executed, LogOptions, Nodes};
 use caravel_hooks::exec::{HookError, KubeExecutor, PodCommandExecutor};
 use caravel_hooks::{HookLog, Level, PodName};
 use futures::StreamExt;
@@ -26,13 +26,16 @@ impl Nodes for Shell {
         Ok(futures::stream::empty().boxed())
     }
 
-    async fn exec(&self, _: &Value, options: ExecOptions) -> Result<(Bytes, i32), ApiError> {
+    async fn exec(&self, _: &Value, options: ExecOptions) -> Result<Executed, ApiError> {
         let words: Vec<&str> = options.command.iter().map(String::as_str).collect();
         let code = match words[..] {
             ["exit", code] => code.parse().unwrap_or(1),
             _ => std::future::pending().await,
         };
-        Ok((Bytes::from(format!("said in {}", options.container)), code))
+        Ok(Executed {
+            code,
+            ..Executed::success(format!("said in {}", options.container))
+        })
     }
 }
 

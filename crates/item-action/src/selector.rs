@@ -1,8 +1,11 @@
 //! Which items an action wants, and how an item is named.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use kube::core::{Selector, SelectorExt};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// One item. The JSON names are Go's untagged ones (`Group`, `Resource`, `Namespace`, `Name`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -65,6 +68,8 @@ pub struct ResourceSelector {
     /// `persistentvolumeclaims`, `deployments.apps`.
     pub included_resources: Vec<String>,
     pub excluded_resources: Vec<String>,
+    /// Of the item's own labels; `None`: any.
+    pub labels: Option<Selector>,
 }
 
 impl ResourceSelector {
@@ -76,8 +81,8 @@ impl ResourceSelector {
         }
     }
 
-    /// True when the action wants this item.
-    pub fn matches(&self, item: &ResourceIdentifier) -> bool {
+    /// True when the action wants this item, whose JSON is `object`.
+    pub fn matches(&self, item: &ResourceIdentifier, object: &Value) -> bool {
         let resource = item.group_resource();
         // A selector for some namespaces wants nothing that is in none.
         let namespace_wanted = if item.namespace.is_empty() {
@@ -89,7 +94,16 @@ impl ResourceSelector {
         namespace_wanted
             && includes(&self.included_resources, &resource)
             && !names(&self.excluded_resources, &resource)
+            && self
+                .labels
+                .as_ref()
+                .is_none_or(|wanted| wanted.matches(&labels(object)))
     }
+}
+
+fn labels(object: &Value) -> BTreeMap<String, String> {
+    let labels = object.pointer("/metadata/labels").cloned().unwrap_or_default();
+    serde_json::from_value(labels).unwrap_or_default()
 }
 
 fn includes(list: &[String], word: &str) -> bool {
@@ -102,19 +116,30 @@ fn names(list: &[String], word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn a_selector_matches_by_group_resource() {
         let selector = ResourceSelector::resources(&["persistentvolumeclaims", "deployments.apps"]);
-        assert!(selector.matches(&ResourceIdentifier::new("apps", "deployments", "shop", "web")));
-        assert!(!selector.matches(&ResourceIdentifier::new(
-            "extensions",
-            "deployments",
-            "shop",
-            "web"
-        )));
-        assert!(ResourceSelector::default().matches(&ResourceIdentifier::new("", "pods", "shop", "web")));
+        let web = |group: &str| ResourceIdentifier::new(group, "deployments", "shop", "web");
+        assert!(selector.matches(&web("apps"), &json!({})));
+        assert!(!selector.matches(&web("extensions"), &json!({})));
+        let pod = ResourceIdentifier::new("", "pods", "shop", "web");
+        assert!(ResourceSelector::default().matches(&pod, &json!({})));
+    }
+
+    #[test]
+    fn a_selector_may_want_labels() {
+        let selector = ResourceSelector {
+            labels: Some([("app", "web")].into_iter().collect()),
+            ..ResourceSelector::default()
+        };
+        let pod = ResourceIdentifier::new("", "pods", "shop", "web");
+        assert!(selector.matches(&pod, &json!({"metadata": {"labels": {"app": "web"}}})));
+        assert!(!selector.matches(&pod, &json!({"metadata": {"labels": {"app": "db"}}})));
+        assert!(!selector.matches(&pod, &json!({"metadata": {}})));
     }
 
     #[test]

@@ -86,6 +86,25 @@ impl BackupContents {
         })
     }
 
+    /// What a restore reads: a tarball without `resources` is one of a backup that selected nothing.
+    pub fn read_or_empty(root: &Path) -> Result<Self, ContentsError> {
+        match Self::read(root) {
+            Err(ContentsError::NoResources) => Ok(Self {
+                root: root.to_owned(),
+                resources: BTreeMap::new(),
+            }),
+            read => read,
+        }
+    }
+
+    /// True when it holds no object at all.
+    pub fn is_empty(&self) -> bool {
+        self.resources
+            .values()
+            .flat_map(BTreeMap::values)
+            .all(BTreeSet::is_empty)
+    }
+
     /// Resources with anything in them, as `resource.group`.
     pub fn resources(&self) -> impl Iterator<Item = &GroupResource> {
         self.resources.keys()

@@ -12,9 +12,10 @@ use serde_json::Value;
 use crate::discovery::ServedResource;
 use crate::existing::{Existing, compare, update_patch};
 use crate::group_resource::known;
+use crate::own::Own;
 
 /// Who writes, in managed fields.
-const FIELD_MANAGER: &str = "velero-server";
+pub(crate) const FIELD_MANAGER: &str = "velero-server";
 /// Waits between tries while the API server is busy or a namespace's parts are not ready; 6.3 s in all.
 const RETRY_WAITS_MS: &[u64] = &[100, 200, 500, 1500, 4000];
 
@@ -23,6 +24,8 @@ const RETRY_WAITS_MS: &[u64] = &[100, 200, 500, 1500, 4000];
 pub enum Creation {
     /// New.
     Done,
+    /// An earlier attempt of this Restore made it, or a try whose answer was lost.
+    Own,
     /// It existed as it is in the backup.
     Same,
     /// It existed and differs; left alone.
@@ -53,13 +56,15 @@ impl From<&str> for ExistingPolicy {
 }
 
 /// Creates `object` (namespace already mapped). The object's own API version is used: that is what its fields are
-/// written for. Secrets' contents are in no error: the API server's messages name fields, not values.
+/// written for. Secrets' contents are in no error: the API server's messages name fields, not values. `own`: None where
+/// the object cannot be this Restore's from before.
 pub async fn create(
     client: &Client,
     served: &ServedResource,
     namespace: &str,
     object: &Value,
     policy: ExistingPolicy,
+    own: Option<&Own>,
 ) -> Result<Creation, kube::Error> {
     let api = api(client, served, namespace, object);
     let wanted: DynamicObject = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
@@ -68,19 +73,28 @@ pub async fn create(
         field_manager: Some(FIELD_MANAGER.into()),
     };
     let mut waits = RETRY_WAITS_MS.iter();
+    let mut may_be_ours = own.is_some_and(|own| own.is_again);
     loop {
         match api.create(&params, &wanted).await {
             Ok(_) => return Ok(Creation::Done),
-            Err(error) if means_exists(&error) => {
+            Err(error) if means_exists(&error, object) => {
                 let name = wanted.metadata.name.as_deref().unwrap_or_default();
                 // Not there after all: the refusal was about something else (a node port in use, say).
                 let Some(live) = api.get_opt(name).await? else {
                     return Err(error);
                 };
-                return settle_existing(&api, served, &to_value(&live)?, object, policy).await;
+                let live = to_value(&live)?;
+                if may_be_ours && own.is_some_and(|own| own.made(&live)) {
+                    return Ok(Creation::Own);
+                }
+                return settle_existing(&api, served, &live, object, policy).await;
             }
             Err(error) if is_transient(&error) => match waits.next() {
-                Some(wait) => tokio::time::sleep(Duration::from_millis(*wait)).await,
+                Some(wait) => {
+                    // It may have been done all the same.
+                    may_be_ours = true;
+                    tokio::time::sleep(Duration::from_millis(*wait)).await;
+                }
                 None => return Err(error),
             },
             Err(error) => return Err(error),
@@ -150,6 +164,25 @@ async fn label(api: &Api<DynamicObject>, name: &str, wanted: &Value) -> Result<(
         .map(drop)
 }
 
+/// Writes who set which field; the values are those of the backup.
+pub async fn set_managed_fields(
+    client: &Client,
+    served: &ServedResource,
+    namespace: &str,
+    object: &Value,
+    fields: &Value,
+) -> Result<(), kube::Error> {
+    let name = object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let patch = serde_json::json!({"metadata": {"managedFields": fields}});
+    api(client, served, namespace, object)
+        .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .map(drop)
+}
+
 /// The API for one object: its resource, in the version that the object is written in.
 pub fn api(client: &Client, served: &ServedResource, namespace: &str, object: &Value) -> Api<DynamicObject> {
     let mut resource: ApiResource = served.api_resource();
@@ -168,14 +201,23 @@ fn to_value(object: &DynamicObject) -> Result<Value, kube::Error> {
     serde_json::to_value(object).map_err(kube::Error::SerdeError)
 }
 
-/// 409 AlreadyExists; and 422 "provided port is already allocated", which a Service that exists under this very name
-/// is answered with (Velero's `isAlreadyExistsError`).
-fn means_exists(error: &kube::Error) -> bool {
+/// 409 AlreadyExists; and for a Service 422 with no other cause than "provided port is already allocated", which one
+/// that exists under this very name is answered with (Velero's `isAlreadyExistsError`).
+pub fn means_exists(error: &kube::Error, object: &Value) -> bool {
     let kube::Error::Api(status) = error else {
         return false;
     };
+    let causes = status
+        .details
+        .as_ref()
+        .map(|details| &details.causes[..])
+        .unwrap_or_default();
+    let only_ports = !causes.is_empty()
+        && causes
+            .iter()
+            .all(|cause| cause.message.contains("provided port is already allocated"));
     status.reason == "AlreadyExists"
-        || (status.reason == "Invalid" && status.message.contains("provided port is already allocated"))
+        || (status.reason == "Invalid" && object["kind"] == "Service" && only_ports)
 }
 
 /// Worth another try: the server is busy or away, or a new namespace's default ServiceAccount is not there yet.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use caravel_hooks::ended::EndedHooks;
 use caravel_hooks::exec::PodCommandExecutor;
 use caravel_hooks::restore_exec::{ResourceRestoreHook, by_container};
 use caravel_hooks::tracker::Tracker;
@@ -21,21 +22,23 @@ pub struct ExecHooks {
     pub spec: Vec<ResourceRestoreHook>,
     pub executor: Arc<dyn PodCommandExecutor>,
     pub tracker: Arc<Tracker>,
+    /// Those that ran before the server was restarted.
+    pub ended: Arc<dyn EndedHooks>,
     /// How long a hook waits for its container where it does not say so.
     pub limit: Duration,
 }
 
 impl ExecHooks {
-    /// `pod` as it was created, in its namespace.
-    pub(crate) fn start(&self, client: &Client, log: &Arc<dyn RestoreLog>, pod: Value) {
+    /// `pod` as it was created, in its namespace; or as it is, when its hooks are taken up again after a restart.
+    pub fn start(&self, client: &Client, log: &Arc<dyn RestoreLog>, pod: Value) {
         let name = PodName::of(&pod);
         let lines = Lines(Arc::clone(log));
-        let hooks = by_container(&pod, &self.spec, &lines);
+        let mut hooks = by_container(&pod, &self.spec, &lines);
+        // Counted before the task runs: nobody may find the restore's hooks complete meanwhile.
+        expect(&name, &mut hooks, &self.tracker, &*self.ended);
         if hooks.is_empty() {
             return;
         }
-        // Counted before the task runs: nobody may find the restore's hooks complete meanwhile.
-        expect(&name, &hooks, &self.tracker);
         let (own, client) = (self.clone(), client.clone());
         tokio::spawn(async move {
             let waiting = Waiting {
@@ -44,6 +47,7 @@ impl ExecHooks {
                 limit: own.limit,
                 executor: &*own.executor,
                 tracker: &own.tracker,
+                ended: &*own.ended,
                 log: &lines,
             };
             // Errors are in the tracker, and from there in the results.

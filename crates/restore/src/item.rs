@@ -9,7 +9,7 @@ use caravel_api::labels;
 use caravel_item_action::{ResourceIdentifier, RestoreItemAction, RestoreItemInput};
 use serde_json::{Value, json};
 
-use crate::create::{Creation, ExistingPolicy, create};
+use crate::create::{self, Creation, ExistingPolicy, create};
 use crate::discovery::ServedResource;
 use crate::established;
 use crate::group_resource::{GroupResource, known};
@@ -123,6 +123,7 @@ impl Engine {
             &target,
             from_backup,
             self.run.terminating_timeout,
+            &self.own,
         )
         .await?;
         let name = ItemName {
@@ -145,7 +146,7 @@ impl Engine {
         self.forget_volumes(name, in_backup, &mut item).await?;
         let mut operation = None;
         for action in &self.run.actions {
-            if !action.applies_to().matches(&name.identifier()) {
+            if !action.applies_to().matches(&name.identifier(), &item) {
                 continue;
             }
             let input = RestoreItemInput {
@@ -352,10 +353,16 @@ impl Engine {
         prepared: Prepared,
     ) -> Result<(), ItemError> {
         let policy = ExistingPolicy::from(&*self.run.restore.spec.existing_resource_policy);
-        match create(&self.run.client, served, target, &prepared.item, policy).await {
-            Ok(Creation::Done) => {
+        let own = self.is_first_of(name, target).then_some(&self.own);
+        let created = create(&self.run.client, served, target, &prepared.item, policy, own).await;
+        match created {
+            Ok(done @ (Creation::Done | Creation::Own)) => {
                 self.record(name, target, "created");
-                self.log_item(Level::Info, "Created", name, target);
+                let message = match done {
+                    Creation::Own => "Created by an earlier attempt of this restore",
+                    _ => "Created",
+                };
+                self.log_item(Level::Info, message, name, target);
                 self.note_claim(
                     name,
                     target,
@@ -363,6 +370,8 @@ impl Engine {
                     prepared.operation.as_ref().map(|(_, id)| id.clone()),
                 );
                 self.restore_status(name, target, served, in_backup, &prepared.item)
+                    .await;
+                self.restore_appliers(target, served, in_backup, &prepared.item)
                     .await;
                 if name.group_resource.is(known::PODS) {
                     let run = &self.run;
@@ -412,6 +421,16 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether no other object of this run goes to the same place: the second one finds what the first one made, and that is
+    /// not its own.
+    fn is_first_of(&self, name: &ItemName, target: &str) -> bool {
+        let in_cluster = ItemName {
+            namespace: target.to_owned(),
+            ..name.clone()
+        };
+        self.state.lock().targets.insert(in_cluster)
+    }
+
     fn warn_of_kept_data(&self, name: &ItemName, target: &str) {
         self.warning(target, format!("PersistentVolumeClaim {target}/{} already exists: its data is left as it is; delete it and restore again to get the backup's", name.name));
     }
@@ -436,6 +455,34 @@ impl Engine {
                 format!(
                     "could not restore the status of {} {:?}: {error}",
                     served.kind, name.name
+                ),
+            );
+        }
+    }
+
+    /// Who applied which fields server-side: without it their next apply would be in conflict with us.
+    async fn restore_appliers(
+        &self,
+        target: &str,
+        served: &ServedResource,
+        in_backup: &Value,
+        created: &Value,
+    ) {
+        let Some(fields) = applied_fields(in_backup) else {
+            return;
+        };
+        if let Err(error) =
+            create::set_managed_fields(&self.run.client, served, target, created, fields).await
+        {
+            let name = created
+                .pointer("/metadata/name")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            self.error(
+                target,
+                format!(
+                    "cannot say on {} {name:?} who applied which of its fields: {error}",
+                    served.kind
                 ),
             );
         }
@@ -529,6 +576,15 @@ fn take_annotation(item: &mut Value, key: &str) -> bool {
 fn has_moved_data(name: &ItemName, in_backup: &Value) -> bool {
     name.group_resource.is(known::PERSISTENT_VOLUME_CLAIMS)
         && annotation(in_backup, labels::DATA_UPLOAD_NAME).is_some()
+}
+
+/// The managed fields of an object that somebody applied server-side.
+fn applied_fields(in_backup: &Value) -> Option<&Value> {
+    let fields = in_backup.pointer("/metadata/managedFields")?;
+    let mut entries = fields.as_array()?.iter();
+    entries
+        .any(|entry| entry["operation"] == "Apply")
+        .then_some(fields)
 }
 
 fn restore_name(restore: &caravel_api::v1::Restore) -> String {

@@ -18,6 +18,7 @@ pub mod log;
 pub mod metadata;
 mod namespaces;
 pub mod operations;
+mod own;
 pub mod plan;
 pub mod priority;
 pub mod resource_modifiers;

@@ -11,6 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Map, Value, json};
 
 use crate::metadata::{forget_managed_fields, forget_old_life};
+use crate::own::Own;
 
 /// A namespace cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +39,14 @@ pub enum NamespaceError {
     },
 }
 
-/// Makes sure that `name` exists and can be created in. Returns true when it was created.
+/// Makes sure that `name` exists and can be created in. Returns true when it was created, also by an earlier attempt of
+/// the Restore.
 pub async fn ensure(
     client: &Client,
     name: &str,
     from_backup: Option<Value>,
     terminating_timeout: Duration,
+    own: &Own,
 ) -> Result<bool, NamespaceError> {
     let api: Api<Namespace> = Api::all(client.clone());
     let failed = |operation| {
@@ -55,7 +58,8 @@ pub async fn ensure(
     };
     if let Some(live) = api.get_opt(name).await.map_err(failed("reading"))? {
         if !is_terminating(&live) {
-            return Ok(false);
+            let is_since = || own.is_since(&serde_json::to_value(&live).unwrap_or_default());
+            return Ok(own.is_again && is_since());
         }
         let uid = live.uid().unwrap_or_default();
         let gone = await_condition(api.clone(), name, conditions::is_deleted(&uid));

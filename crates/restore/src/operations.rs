@@ -22,6 +22,23 @@ pub async fn find(
         .items)
 }
 
+/// The operation of the download that goes on, or is done: what an earlier attempt of a Restore has left. One that failed,
+/// or is told to end, is made anew.
+pub fn going_on(former: &[DataDownload]) -> Option<String> {
+    let goes_on = |download: &&DataDownload| {
+        let phase = download.phase();
+        let is_over = matches!(
+            phase,
+            DataMovementPhase::Failed | DataMovementPhase::Canceled | DataMovementPhase::Canceling
+        );
+        let is_done = phase == DataMovementPhase::Completed;
+        !is_over && (is_done || !download.spec.cancel) && download.metadata.deletion_timestamp.is_none()
+    };
+    let going = former.iter().filter(goes_on);
+    let first = going.max_by_key(|download| download.phase() == DataMovementPhase::Completed)?;
+    first.labels().get(labels::ASYNC_OPERATION_ID).cloned()
+}
+
 /// How far a DataDownload is, in Velero's words (velero-behaviour.md 4.1 "Progress").
 pub fn progress(download: &DataDownload) -> OperationProgress {
     let status = download.status.clone().unwrap_or_default();
@@ -110,6 +127,32 @@ mod tests {
                 "{status}"
             );
         }
+    }
+
+    #[test]
+    fn a_download_of_an_earlier_attempt_is_used_unless_it_failed_or_is_told_to_end() {
+        let former = |phase: &str, id: &str| {
+            let mut download = download(json!({"phase": phase}));
+            download
+                .labels_mut()
+                .insert(labels::ASYNC_OPERATION_ID.to_owned(), id.to_owned());
+            download
+        };
+        for phase in ["New", "Accepted", "Prepared", "InProgress", "Completed"] {
+            assert_eq!(
+                going_on(&[former(phase, "dd-1")]).as_deref(),
+                Some("dd-1"),
+                "{phase}"
+            );
+        }
+        for phase in ["Failed", "Canceled", "Canceling"] {
+            assert_eq!(going_on(&[former(phase, "dd-1")]), None, "{phase}");
+            let both = [former(phase, "dd-1"), former("InProgress", "dd-2")];
+            assert_eq!(going_on(&both).as_deref(), Some("dd-2"), "{phase}");
+        }
+        let mut told = former("InProgress", "dd-1");
+        told.spec.cancel = true;
+        assert_eq!(going_on(&[told]), None);
     }
 
     #[test]

@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::contents::BackupContents;
 use crate::discovery::Discovered;
 use crate::group_resource::{GroupResource, known};
@@ -117,10 +115,10 @@ fn items_of(
             if is_namespace && !selection.namespaces.includes(name) {
                 continue;
             }
-            if !carries_data && selection.filters_labels() {
+            if !carries_data && selection.looks_at_objects() {
                 // One that cannot be read is taken: its own restore says what is wrong with it, and the others go on.
                 let object = contents.object(group_resource, &namespace, name).ok();
-                if object.is_some_and(|object| !selection.takes_labels(&labels_of(&object))) {
+                if object.is_some_and(|object| !selection.takes_object(group_resource, &object)) {
                     continue;
                 }
             }
@@ -132,13 +130,4 @@ fn items_of(
         }
     }
     items
-}
-
-fn labels_of(object: &Value) -> BTreeMap<String, String> {
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-    labels
-        .into_iter()
-        .flatten()
-        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
-        .collect()
 }

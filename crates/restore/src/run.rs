@@ -14,6 +14,7 @@ use std::time::Duration;
 use caravel_api::v1::{Backup, Restore};
 use caravel_backup_store::results::{ResultSet, Results};
 use caravel_item_action::{IdentifierSet, RestoreItemAction};
+use caravel_resource_policies::Policies;
 use futures::StreamExt;
 use kube::Client;
 use parking_lot::Mutex;
@@ -23,6 +24,7 @@ use crate::discovery::Discovered;
 use crate::exec_hooks::ExecHooks;
 use crate::item_name::ItemName;
 use crate::log::{Level, RestoreLog};
+use crate::own::Own;
 use crate::plan::{Plan, PlannedResource, plan};
 use crate::priority::Priorities;
 use crate::resource_modifiers::ResourceModifiers;
@@ -45,6 +47,8 @@ pub struct RestoreRun {
     pub contents: BackupContents,
     /// `<backup>-volumeinfo.json.gz`.
     pub saved_volumes: SavedVolumes,
+    /// `spec.resourcePolicy`, read and validated.
+    pub policies: Option<Arc<Policies>>,
     /// `spec.resourceModifier`, read and validated.
     pub modifiers: Option<ResourceModifiers>,
     /// In the order in which they run; those of the product are [`crate::item_actions::built_in`].
@@ -145,6 +149,7 @@ pub enum RunError {
 /// What the items of a run share.
 pub(crate) struct Engine {
     pub(crate) run: RestoreRun,
+    pub(crate) own: Own,
     pub(crate) selection: Selection,
     pub(crate) discovered: Discovered,
     pub(crate) state: Mutex<State>,
@@ -155,29 +160,39 @@ pub(crate) struct Engine {
 #[derive(Default)]
 pub(crate) struct State {
     pub(crate) processed: IdentifierSet,
+    /// Where objects of this run go, by their names in the cluster: two of the backup may be meant for the same.
+    pub(crate) targets: BTreeSet<ItemName>,
     pub(crate) outcome: Outcome,
 }
 
 /// Runs a restore to its end.
 pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
     let discovered = discover(&run.client).await?;
-    let selection = Selection::from_spec(&run.restore.spec, &discovered)?;
+    let selection = Selection::from_spec(&run.restore.spec, run.policies.as_deref(), &discovered)?;
     let first = plan(&run.contents, &selection, &run.priorities, &discovered);
     run.progress.expect(first.total());
     let mut engine = Engine {
+        own: Own::of(&run.restore),
         run,
         selection,
         discovered,
         state: Mutex::default(),
         namespaces: tokio::sync::Mutex::default(),
     };
+    if engine.run.contents.is_empty() {
+        engine.say_nothing_is_there();
+    }
     let (definitions, mut rest) = first.split_definitions();
     if let Some(definitions) = definitions {
         // Made anew below; not kept twice.
         drop(std::mem::take(&mut rest));
         engine.restore_resource(&definitions).await;
         engine.discovered = discover(&engine.run.client).await?;
-        engine.selection = Selection::from_spec(&engine.run.restore.spec, &engine.discovered)?;
+        engine.selection = Selection::from_spec(
+            &engine.run.restore.spec,
+            engine.run.policies.as_deref(),
+            &engine.discovered,
+        )?;
         let again = plan(
             &engine.run.contents,
             &engine.selection,
@@ -231,6 +246,13 @@ impl Engine {
             self.log(Level::Warning, &message, &[]);
             self.state.lock().outcome.results.warnings.velero.push(message);
         }
+    }
+
+    /// A backup whose filters selected nothing is one too, and its restore ends well. Who expected more is told.
+    fn say_nothing_is_there(&self) {
+        let message = "zero items to be restored: the backup's tarball holds no objects".to_owned();
+        self.log(Level::Warning, &message, &[]);
+        self.state.lock().outcome.results.warnings.add_velero(message);
     }
 
     pub(crate) fn log(&self, level: Level, message: &str, fields: &[(&str, &str)]) {

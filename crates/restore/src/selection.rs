@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 
 use caravel_api::v1::RestoreSpec;
+use caravel_resource_policies::{KindFilters, Policies, Word};
 use globset::{Glob, GlobMatcher};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector, SelectorExt};
+use serde_json::Value;
 
 use crate::discovery::Discovered;
 use crate::group_resource::{GroupResource, known};
@@ -118,19 +120,25 @@ pub struct Selection {
     pub cluster_resources: Option<bool>,
     /// Any of them must match; empty takes everything.
     pub labels: Vec<Selector>,
+    /// Of `spec.resourcePolicy`; they stand in for the labels where they have a word.
+    pub kinds: KindFilters,
     /// Old name to new name.
     pub namespace_mapping: BTreeMap<String, String>,
 }
 
-/// A label selector of the Restore does not parse.
+/// A label selector of the Restore or of its policy does not parse.
 #[derive(Debug, thiserror::Error)]
-#[error("label selector of the restore is not valid: {0}; fix spec.labelSelector or spec.orLabelSelectors")]
+#[error("what the restore selects cannot be understood: {0}; fix its label selectors or its resource policy")]
 pub struct InvalidSelector(String);
 
 impl Selection {
     /// Reads the Restore's fields. Resource names go through discovery; names the cluster does not know are kept, so
     /// that they select nothing instead of everything.
-    pub fn from_spec(spec: &RestoreSpec, discovered: &Discovered) -> Result<Self, InvalidSelector> {
+    pub fn from_spec(
+        spec: &RestoreSpec,
+        policies: Option<&Policies>,
+        discovered: &Discovered,
+    ) -> Result<Self, InvalidSelector> {
         let namespaces = IncludesExcludes::new(
             spec.included_namespaces.iter().map(String::as_str),
             spec.excluded_namespaces.iter().map(String::as_str),
@@ -146,6 +154,7 @@ impl Selection {
             resources: resource_lists(&spec.included_resources, &spec.excluded_resources, discovered),
             cluster_resources: spec.include_cluster_resources,
             labels,
+            kinds: kinds(policies, discovered)?,
             namespace_mapping: spec.namespace_mapping.clone(),
         })
     }
@@ -161,14 +170,23 @@ impl Selection {
             .unwrap_or_else(|| self.namespaces.everything())
     }
 
-    /// Does an object with these labels take part?
-    pub fn takes_labels(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.labels.is_empty() || self.labels.iter().any(|selector| selector.matches(labels))
+    /// Does this object of a resource that takes part take part? A policy may name a kind that the cluster does not
+    /// know yet; then its own word counts.
+    pub fn takes_object(&self, group_resource: &GroupResource, object: &Value) -> bool {
+        let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
+        match self.kinds.of_any(&[&group_resource.to_string(), &kind], object) {
+            Word::Take => true,
+            Word::Leave => false,
+            Word::Silent => {
+                let labels = labels_of(object);
+                self.labels.is_empty() || self.labels.iter().any(|selector| selector.matches(&labels))
+            }
+        }
     }
 
-    /// True when labels filter at all; then the object must be read to decide.
-    pub fn filters_labels(&self) -> bool {
-        self.labels.iter().any(|selector| !selector.selects_all())
+    /// True when an object must be read to know whether it takes part.
+    pub fn looks_at_objects(&self) -> bool {
+        !self.kinds.is_empty() || self.labels.iter().any(|selector| !selector.selects_all())
     }
 
     /// Where objects of this namespace of the backup go.
@@ -177,6 +195,25 @@ impl Selection {
             .get(namespace)
             .map_or(namespace, String::as_str)
     }
+}
+
+/// Words of the policy go through discovery too; what it does not know is compared with the objects' own kinds.
+fn kinds(policies: Option<&Policies>, discovered: &Discovered) -> Result<KindFilters, InvalidSelector> {
+    let resolve = |word: &str| match discovered.resolve(word) {
+        Some(served) => served.group_resource.to_string(),
+        None => word.to_lowercase(),
+    };
+    let kinds = policies.map(|policies| KindFilters::new(policies, resolve));
+    Ok(kinds.transpose().map_err(InvalidSelector)?.unwrap_or_default())
+}
+
+fn labels_of(object: &Value) -> BTreeMap<String, String> {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 fn parse_selector(selector: &LabelSelector) -> Result<Selector, InvalidSelector> {
@@ -216,7 +253,7 @@ mod tests {
     use super::*;
 
     fn selection(spec: &RestoreSpec) -> Selection {
-        Selection::from_spec(spec, &Discovered::default()).expect("valid selection")
+        Selection::from_spec(spec, None, &Discovered::default()).expect("valid selection")
     }
 
     #[test]

@@ -29,8 +29,8 @@ pub enum VolumeDecision {
     RestoreAsIs,
 }
 
-/// Decides on a PersistentVolume. Only a volume whose storage outlives it (`Retain`) and that nothing else saved is
-/// created again.
+/// Decides on a PersistentVolume. Only a volume whose storage outlives it (another policy than `Delete`) and that nothing
+/// else saved is created again.
 pub fn decide_volume(volume: &Value, saved: Saved) -> VolumeDecision {
     match saved {
         Saved::Moved => return VolumeDecision::Leave("its data was moved; the claim gets a new volume"),
@@ -43,10 +43,10 @@ pub fn decide_volume(volume: &Value, saved: Saved) -> VolumeDecision {
         .pointer("/spec/persistentVolumeReclaimPolicy")
         .and_then(Value::as_str)
     {
-        Some("Retain") => VolumeDecision::RestoreAsIs,
-        _ => VolumeDecision::Leave(
+        Some("Delete") => VolumeDecision::Leave(
             "its reclaim policy is Delete and the backup holds no data; the claim gets a new, empty volume",
         ),
+        _ => VolumeDecision::RestoreAsIs,
     }
 }
 
@@ -96,9 +96,10 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_comes_back_only_when_it_is_retained_and_nothing_else_saved_it() {
+    fn a_volume_comes_back_only_when_its_storage_outlives_it_and_nothing_else_saved_it() {
         for (policy, saved, restored) in [
             ("Retain", Saved::Not, true),
+            ("Recycle", Saved::Not, true),
             ("Delete", Saved::Not, false),
             ("Retain", Saved::Moved, false),
             ("Delete", Saved::Moved, false),

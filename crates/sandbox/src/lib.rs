@@ -17,5 +17,5 @@ pub use caravel_api_server::faults;
 pub use caravel_api_server::{ApiServer, Authorization, LoadError};
 pub use caravel_csi_driver::Writers;
 pub use node::Machines;
-pub use program::{Container, ExecRequest, Log, Program};
+pub use program::{Container, ExecRequest, Executed, Log, Program};
 pub use sandbox::{Builder, Sandbox, StartError};

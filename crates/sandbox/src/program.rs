@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+pub use caravel_api_server::Executed;
 use caravel_api_server::{Clock, SystemClock};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -72,14 +73,14 @@ pub trait Program: Send + Sync + 'static {
     /// Runs until the program ends by itself or `container.stop` is set; the exit code.
     async fn run(&self, container: Container) -> i32;
 
-    /// Runs a command in the running container: standard output and exit code.
-    async fn exec(&self, container: &Container, request: ExecRequest) -> (Bytes, i32) {
+    /// Runs a command in the running container.
+    async fn exec(&self, container: &Container, request: ExecRequest) -> Executed {
         let _ = container;
         let said = format!(
             "exec: {:?}: this image of the sandbox holds no such command\n",
             request.command.first().map_or("", String::as_str)
         );
-        (Bytes::from(said), 127)
+        Executed::failure(127, said)
     }
 }
 

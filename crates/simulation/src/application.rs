@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use caravel_sandbox::{Container, Program};
+use caravel_sandbox::{Container, ExecRequest, Executed, Program};
 use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -28,6 +28,8 @@ const MOUNTS: &str = "/volumes";
 pub struct Application {
     /// Namespace and claim → folder on this machine, of pods that run.
     open: Arc<Mutex<BTreeMap<(String, String), PathBuf>>>,
+    /// Namespace → first words of the commands that hooks ran there.
+    commands: Arc<Mutex<BTreeMap<String, Vec<String>>>>,
 }
 
 /// Takes its entries out again, also when the pod is killed.
@@ -65,6 +67,13 @@ impl Program for Application {
         drop(mounted);
         0
     }
+
+    async fn exec(&self, container: &Container, request: ExecRequest) -> Executed {
+        let namespace = container.pod.metadata.namespace.clone().unwrap_or_default();
+        let command = request.command.first().cloned().unwrap_or_default();
+        self.commands.lock().entry(namespace).or_default().push(command);
+        Executed::default()
+    }
 }
 
 impl Application {
@@ -72,6 +81,11 @@ impl Application {
     pub fn volume(&self, namespace: &str, claim: &str) -> Option<PathBuf> {
         let key = (namespace.to_owned(), claim.to_owned());
         self.open.lock().get(&key).cloned()
+    }
+
+    /// What hooks have run in the pods of a namespace, in order.
+    pub fn commands(&self, namespace: &str) -> Vec<String> {
+        self.commands.lock().get(namespace).cloned().unwrap_or_default()
     }
 
     /// Folders of claims in namespaces that restores have made, while pods have them mounted.
@@ -121,6 +135,23 @@ pub fn objects(namespace: &str, claims: &[&str]) -> Vec<Value> {
         },
     }));
     objects
+}
+
+/// A namespace with one pod that has hooks of a backup and of a restore, and no volume.
+pub fn hooked(namespace: &str) -> [Value; 2] {
+    let hooks = json!({
+        "pre.hook.backup.velero.io/command": "[\"freeze\"]",
+        "post.hook.backup.velero.io/command": "[\"thaw\"]",
+        "post.hook.restore.velero.io/command": "[\"welcome\"]",
+    });
+    [
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}),
+        json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": "teller", "namespace": namespace, "annotations": hooks},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": [{"name": "teller", "image": IMAGE}]},
+        }),
+    ]
 }
 
 /// What a volume holds: path → all there is to say about it.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use caravel_backup_store::{
-    Body, Contents, Credentials, Location, LocationError, MemoryObjectStore, ObjectStore, PutMode, SignedUrl,
-    Stores,
+    BackupStore, Body, Contents, Credentials, Location, LocationError, MemoryObjectStore, ObjectStore,
+    PutMode, SignedUrl, Stores,
 };
 use caravel_storage::memory::MemoryStorage;
 use caravel_storage::{BlobId, BlobMetadata, Operation, Storage, StorageError, StorageErrorKind};
@@ -84,6 +84,11 @@ impl Bucket {
     /// Nothing goes wrong any more.
     pub fn heal(&self) {
         self.0.luck.lock().fault = None;
+    }
+
+    /// What is below no prefix, read without being a step or meeting a fault.
+    pub fn backups(&self) -> BackupStore {
+        BackupStore::new(Arc::new(self.0.objects.clone()), "")
     }
 
     fn fault(&self) -> Option<BucketFault> {

@@ -39,6 +39,10 @@ pub enum Invariant {
     NothingLeft,
     /// Nothing outside the namespaces named was changed.
     OthersUntouched,
+    /// Whatever ends the server: nothing is done twice, nothing is missing.
+    Once,
+    /// What a pre-hook froze is thawed; a restored pod's exec hooks run.
+    Hooks,
     /// The simulation itself can go on: the cluster starts, the product runs.
     Alive,
 }
@@ -53,6 +57,8 @@ impl fmt::Display for Violation {
             Invariant::EverythingEnds => "every backup, restore, movement and cancel ends",
             Invariant::NothingLeft => "no temporary PVC, volume, snapshot or pod is left at the end",
             Invariant::OthersUntouched => "nothing outside the namespaces named was changed",
+            Invariant::Once => "what a killed server was doing is done once, and whole",
+            Invariant::Hooks => "every post-hook and every exec hook of a restore runs",
             Invariant::Alive => "the simulation goes on",
         };
         write!(f, "not true: {invariant}: {}", self.seen)

@@ -16,6 +16,7 @@ use crate::checks::{BYSTANDER, Invariant, Violation, is_terminal};
 use crate::compare;
 use crate::interposed;
 use crate::operation::{Operation, create_restore, perform, phase};
+use crate::restarts;
 use crate::sabotage::Sabotage;
 use crate::world::{NODES, VELERO, World};
 
@@ -26,6 +27,10 @@ pub enum Plan {
     Random { steps: u64 },
     /// These.
     Given(Vec<Operation>),
+    /// One backup and one restore, while the server is killed (`restarts.rs`).
+    Restarts,
+    /// Two servers, one of which loses its node (`restarts.rs`).
+    TakeOver,
 }
 
 /// How it ended.
@@ -41,6 +46,11 @@ pub struct Report {
     pub backups: usize,
     /// Volumes of restores that were compared with what their snapshots held.
     pub compared: usize,
+    /// Times that the server was killed on purpose, and those of them while the Backup or Restore was InProgress.
+    pub kills: usize,
+    pub kills_in_progress: usize,
+    /// How long nobody held the server's Lease, of a history about that.
+    pub took_over: Option<Duration>,
     pub virtual_time: Duration,
     pub real_time: Duration,
 }
@@ -147,7 +157,12 @@ async fn history(seed: u64, plan: &Plan, sabotage: Option<Sabotage>, start: Inst
         seed,
         ..Report::default()
     };
-    if let Err(error) = Box::pin(run(&world, plan, sabotage, &mut report)).await {
+    let ran = match plan {
+        Plan::Restarts => Box::pin(restarts::run(&world, &mut report)).await,
+        Plan::TakeOver => Box::pin(restarts::take_over(&world, &mut report)).await,
+        Plan::Random { .. } | Plan::Given(_) => Box::pin(run(&world, plan, sabotage, &mut report)).await,
+    };
+    if let Err(error) = ran {
         world.checks.violated(Invariant::Alive, format!("{error:#}"));
     }
     report.steps = world.trace.steps();
@@ -224,6 +239,7 @@ async fn operate(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Res
                 Some(operation) => operation.clone(),
                 None => break,
             },
+            Plan::Restarts | Plan::TakeOver => break,
         };
         let due = world.trace.steps() + u64::from(operation.after_steps);
         // Nothing may be going on: then time passes until something is.
@@ -238,7 +254,7 @@ async fn operate(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Res
 }
 
 /// Waits until every backup, restore and movement has ended. False: they do not, or something is wrong already.
-async fn settle(world: &World, within: Duration) -> anyhow::Result<bool> {
+pub async fn settle(world: &World, within: Duration) -> anyhow::Result<bool> {
     let begun = Instant::now();
     let steps = world.trace.steps();
     loop {
@@ -294,7 +310,7 @@ async fn restore_all(world: &World) -> anyhow::Result<usize> {
 }
 
 /// What must not be there any more.
-async fn left_over(world: &World) -> anyhow::Result<()> {
+pub async fn left_over(world: &World) -> anyhow::Result<()> {
     let left = |what: String| world.checks.violated(Invariant::NothingLeft, what);
     for (group, version, kind) in [
         ("snapshot.storage.k8s.io", "v1", "VolumeSnapshot"),

@@ -9,6 +9,7 @@
 //! application.rs  what is backed up
 //! world.rs        all of it together
 //! operation.rs    what users and misfortune do
+//! restarts.rs     the server is killed while a backup and a restore run
 //! history.rs      one history from its beginning to its last check
 //! checks.rs       what must hold at every step
 //! compare.rs      what restores brought back, against what was there
@@ -27,6 +28,7 @@ mod engine;
 mod history;
 mod interposed;
 mod operation;
+mod restarts;
 mod sabotage;
 mod shrink;
 mod trace;

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use caravel_simulation::{Plan, Report, difference, play, shrink};
 use clap::Parser;
 
+/// What a step costs is mostly small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Histories that are played at most to find a shorter one.
 const SHRINKING: usize = 400;
 
@@ -29,6 +33,9 @@ struct Args {
     /// Seeds that are played side by side; as many as the machine has processors when not said.
     #[arg(long)]
     jobs: Option<usize>,
+    /// Instead of random operations: one backup and one restore, while the server is killed at random awaits.
+    #[arg(long)]
+    restarts: bool,
     /// Play each seed twice and compare the traces.
     #[arg(long)]
     twice: bool,
@@ -86,7 +93,11 @@ struct Played {
 
 impl Played {
     fn of(seed: u64, args: &Args) -> Self {
-        let plan = Plan::Random { steps: args.steps };
+        let plan = if args.restarts {
+            Plan::Restarts
+        } else {
+            Plan::Random { steps: args.steps }
+        };
         let report = play(seed, &plan);
         let is_well = report.violations.is_empty();
         let again = (args.twice && is_well).then(|| play(seed, &plan));
@@ -143,6 +154,18 @@ fn each_seed<T>(args: &Args, mut tell: impl FnMut(Played) -> Option<T>) -> Optio
 }
 
 fn line(report: &Report) -> String {
+    if report.kills > 0 {
+        return format!(
+            "seed {}: {} kills, {} of them in progress, {} steps, {} volumes compared, {:.1} h in {:.2} s",
+            report.seed,
+            report.kills,
+            report.kills_in_progress,
+            report.steps,
+            report.compared,
+            report.virtual_time.as_secs_f64() / 3600.0,
+            report.real_time.as_secs_f64(),
+        );
+    }
     format!(
         "seed {}: {} operations, {} steps, {} faults, {} backups, {} volumes compared, {:.1} h in {:.2} s, {:.0} steps/s",
         report.seed,
@@ -183,14 +206,20 @@ fn tell(played: Played, args: &Args) {
         println!("seed {seed}: {violation}");
     }
     println!(
-        "again: cargo xtask simulate --seeds 1 --from {seed} --steps {}",
-        args.steps
+        "again: cargo xtask simulate --seeds 1 --from {seed} {}",
+        if args.restarts {
+            "--restarts".to_owned()
+        } else {
+            format!("--steps {}", args.steps)
+        }
     );
 }
 
 #[derive(Default)]
 struct Total {
     histories: u64,
+    kills: usize,
+    kills_in_progress: usize,
     steps: u64,
     faults: u64,
     compared: usize,
@@ -199,14 +228,23 @@ struct Total {
 impl Total {
     fn add(&mut self, report: &Report) {
         self.histories += 1;
+        self.kills += report.kills;
+        self.kills_in_progress += report.kills_in_progress;
         self.steps += report.steps;
         self.faults += report.faults;
         self.compared += report.compared;
     }
 
     fn line(&self, time: Duration) -> String {
+        let killed = match self.kills {
+            0 => String::new(),
+            kills => format!(
+                "the server killed {kills} times, {} of them in progress, ",
+                self.kills_in_progress
+            ),
+        };
         format!(
-            "{} histories, {} steps, {} faults, {} restored volumes compared, nothing violated: {:.1} s, {:.0} steps/s",
+            "{} histories, {killed}{} steps, {} faults, {} restored volumes compared, nothing violated: {:.1} s, {:.0} steps/s",
             self.histories,
             self.steps,
             self.faults,

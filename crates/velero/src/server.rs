@@ -2,12 +2,13 @@
 //!
 //! Flags are Velero's (velero-behaviour.md 9.1). A flag of something that this version does not have is accepted only
 //! when ignoring it changes nothing (a connection limit, the interval of a job that does not exist yet); otherwise it
-//! is refused. Start-up: namespace, repository password, the data mover's rights, what a former server left behind
-//! (`backup::recover`), controllers, metrics.
+//! is refused. Start-up: namespace, metrics, the Lease (one server acts, others wait here), repository password, the data
+//! mover's rights, what a former server left behind (`backup::recover`), controllers.
 
 mod ensure;
 mod metrics;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use caravel_api::labels;
 use caravel_controllers::context::Context;
+use caravel_controllers::lease::Candidate;
+use caravel_controllers::lease::decide::Identity;
+use caravel_controllers::restore::Priorities;
 use caravel_controllers::{
     backup, backup_deletion, backup_finalizer, backup_operations, backup_queue, backup_repository,
     backup_storage_location, backup_sync, download_request, gc, restore, restore_finalizer,
@@ -23,6 +27,7 @@ use caravel_controllers::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use crate::node_agent::Logging;
 use crate::process::Process;
@@ -53,6 +58,15 @@ pub struct Args {
     /// How long to wait on persistent volumes and namespaces to terminate during a restore before timing out.
     #[arg(long, default_value = "10m0s")]
     terminating_resource_timeout: caravel_api::Duration,
+    /// ConfigMap in Velero's namespace with volume policies that hold for every backup, after its own.
+    #[arg(long)]
+    global_backup_volume_policies_configmap: Option<String>,
+    /// VolumeSnapshotLocation of each provider that has several: provider1:location1,provider2:location2.
+    #[arg(long, default_value = "", value_parser = crate::cli::flags::pairs)]
+    default_volume_snapshot_locations: BTreeMap<String, String>,
+    /// Order in which resources are restored: first what stands before "-", last what stands after it, the others between.
+    #[arg(long)]
+    restore_resource_priorities: Option<Priorities>,
     /// How long to wait by default before backups can be garbage collected.
     #[arg(long, default_value = "720h0m0s")]
     default_backup_ttl: caravel_api::Duration,
@@ -136,13 +150,9 @@ struct NotYet {
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     default_volumes_to_fs_backup: bool,
     #[arg(long, hide = true, default_value = "")]
-    default_volume_snapshot_locations: String,
-    #[arg(long, hide = true, default_value = "")]
     backup_repository_configmap: String,
     #[arg(long, hide = true, default_value = "")]
     repo_maintenance_job_configmap: String,
-    #[arg(long, hide = true, default_value = "")]
-    restore_resource_priorities: String,
 }
 
 impl NotYet {
@@ -154,20 +164,12 @@ impl NotYet {
                 "--default-volumes-to-fs-backup",
             ),
             (
-                !self.default_volume_snapshot_locations.is_empty(),
-                "--default-volume-snapshot-locations",
-            ),
-            (
                 !self.backup_repository_configmap.is_empty(),
                 "--backup-repository-configmap",
             ),
             (
                 !self.repo_maintenance_job_configmap.is_empty(),
                 "--repo-maintenance-job-configmap",
-            ),
-            (
-                !self.restore_resource_priorities.is_empty(),
-                "--restore-resource-priorities",
             ),
         ];
         flags.into_iter().find(|(used, _)| *used).map(|(_, flag)| flag)
@@ -222,19 +224,76 @@ impl Args {
     }
 }
 
-/// Runs until it is told to end; dropped, it takes its controllers along.
+/// Runs until it is told to end, or another server may act; dropped, it takes its controllers along.
 pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
     args.check()?;
-    let context = tokio::select! {
-        biased;
-        prepared = prepare(&args, &process) => prepared?,
-        () = process.shutdown.cancelled() => return Ok(()),
-    };
+    let namespace = process
+        .variable("VELERO_NAMESPACE")
+        .unwrap_or_else(|| labels::DEFAULT_NAMESPACE.to_owned());
+    let context = Context::new(process.client.clone(), namespace.clone(), process.credentials())
+        .over(process.stores.clone(), process.environment.clone());
+    let mut candidate = Candidate::new(
+        &process.client,
+        namespace,
+        identity(&process),
+        context.clock.clone(),
+    );
+    let context = context.led_by(candidate.leadership());
     let shutdown = &process.shutdown;
-    let mut running = start(&args, &context, &process.scratch(), shutdown);
-    if process.has_address {
-        running.push(metrics::serve(&context, &args.metrics_address, shutdown.clone()).await?);
+    let first = async {
+        ensure::namespace(&context.client, &context.namespace).await?;
+        // Also of one that waits for the Lease: it is alive.
+        let metrics = if process.has_address {
+            let serving = metrics::serve(&context, &args.metrics_address, shutdown.clone()).await?;
+            Some(AbortOnDropHandle::new(serving))
+        } else {
+            None
+        };
+        candidate.acquire().await;
+        anyhow::Ok(metrics)
+    };
+    let _metrics = tokio::select! {
+        biased;
+        ready = first => ready?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    let given_back = CancellationToken::new();
+    let keeping = candidate.keep(given_back.clone()).in_current_span();
+    let keeping = AbortOnDropHandle::new(tokio::spawn(keeping));
+    let ended = tokio::select! {
+        biased;
+        lost = context.leadership.lost() => Err(lost.into()),
+        ended = Box::pin(lead(&args, &context, &process)) => ended,
+    };
+    // Nothing of ours acts any more.
+    given_back.cancel();
+    let _ = keeping.await;
+    ended
+}
+
+/// Tells this start of the server from others. In a pod a restarted container need not wait for itself.
+fn identity(process: &Process) -> Identity {
+    let in_cluster = process.variable("KUBERNETES_SERVICE_HOST").is_some();
+    // In a pod, Velero's manifest has only the host name, which is the pod's; at a terminal that is the machine's.
+    let host = || process.variable("HOSTNAME").filter(|_| in_cluster);
+    let pod = process.variable("POD_NAME").or_else(host);
+    let mut random = [0; 8];
+    process.environment.randomness.fill(&mut random);
+    Identity::new(
+        pod.as_deref().filter(|pod| !pod.is_empty()),
+        u64::from_le_bytes(random),
+    )
+}
+
+/// What the one server does that holds the Lease.
+async fn lead(args: &Args, context: &Context, process: &Process) -> anyhow::Result<()> {
+    let shutdown = &process.shutdown;
+    tokio::select! {
+        biased;
+        prepared = prepare(args, context) => prepared?,
+        () = shutdown.cancelled() => return Ok(()),
     }
+    let running = start(args, context, &process.scratch(), shutdown);
     let running: Vec<_> = running.into_iter().map(AbortOnDropHandle::new).collect();
     shutdown.cancelled().await;
     tracing::info!("server stops");
@@ -256,21 +315,15 @@ pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
 }
 
 /// What must be there before the first controller starts.
-async fn prepare(args: &Args, process: &Process) -> anyhow::Result<Context> {
-    let namespace = process
-        .variable("VELERO_NAMESPACE")
-        .unwrap_or_else(|| labels::DEFAULT_NAMESPACE.to_owned());
-    let client = process.client.clone();
-    ensure::namespace(&client, &namespace).await?;
-    ensure::repository_password(&client, &namespace).await?;
-    ensure::data_mover_rights(&client, &namespace).await?;
-    let context = Context::new(client, namespace.clone(), process.credentials())
-        .over(process.stores.clone(), process.environment.clone());
-    backup::recover(&context)
+async fn prepare(args: &Args, context: &Context) -> anyhow::Result<()> {
+    let (client, namespace) = (&context.client, context.namespace.as_str());
+    ensure::repository_password(client, namespace).await?;
+    ensure::data_mover_rights(client, namespace).await?;
+    backup::recover(context)
         .await
         .map_err(|error| anyhow::anyhow!("cannot take over from a former server: {error}"))?;
     tracing::info!(%namespace, features = %args.features.join(","), "server starts");
-    Ok(context)
+    Ok(())
 }
 
 /// Starts the controllers that are not disabled.
@@ -361,6 +414,11 @@ fn backup_settings(args: &Args, scratch: &Path) -> backup::Settings {
             snapshot_move_data: args.default_snapshot_move_data,
             volumes_to_fs_backup: false,
             volume_group_label_key: args.volume_group_snapshot_label_key.clone(),
+            snapshot_locations: args.default_volume_snapshot_locations.clone(),
+            global_volume_policies: args
+                .global_backup_volume_policies_configmap
+                .clone()
+                .filter(|name| !name.is_empty()),
         },
         default_location: args.default_backup_storage_location.clone(),
         enable_csi: enable_csi(args),
@@ -390,6 +448,7 @@ fn restore_settings(args: &Args, scratch: &Path) -> restore::Settings {
         item_operation_timeout: *args.default_item_operation_timeout,
         resource_timeout: *args.resource_timeout,
         terminating_timeout: *args.terminating_resource_timeout,
+        priorities: args.restore_resource_priorities.clone().unwrap_or_default(),
         ..restore::Settings::new(scratch.to_owned())
     }
 }

@@ -223,6 +223,15 @@ pub fn subresources(kind: &Kind) -> &'static [&'static str] {
     }
 }
 
+/// Subresources that Kubernetes has and this server has not: a request for one says so, as it is not the caller's fault.
+pub fn unserved(kind: &Kind) -> &'static [&'static str] {
+    match (kind.group.as_str(), kind.plural.as_str()) {
+        ("", "pods") => &["attach", "ephemeralcontainers", "portforward", "proxy", "resize"],
+        ("", "services" | "nodes") => &["proxy"],
+        _ => NONE,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,7 +61,9 @@ impl Manager {
     fn is_readable(entry: &Value) -> bool {
         matches!(entry["operation"].as_str(), Some("Apply" | "Update"))
             && entry["fieldsType"] == "FieldsV1"
-            && entry["apiVersion"].as_str().is_some_and(|version| !version.is_empty())
+            && entry["apiVersion"]
+                .as_str()
+                .is_some_and(|version| !version.is_empty())
     }
 
     /// As [`Self::is`], of a written entry.
@@ -129,7 +131,12 @@ pub(crate) fn set_written(object: &mut Value, mut entries: Vec<Value>) {
 /// Appliers first, then by time, name, version, subresource.
 fn order(entry: &Value) -> (bool, [&str; 4]) {
     let text = |field: &str| entry[field].as_str().unwrap_or_default();
-    let last = [text("time"), text("manager"), text("apiVersion"), text("subresource")];
+    let last = [
+        text("time"),
+        text("manager"),
+        text("apiVersion"),
+        text("subresource"),
+    ];
     (text("operation") != "Apply", last)
 }
 
@@ -151,7 +158,10 @@ pub(crate) fn remove(object: &mut Value) -> Vec<Value> {
 
 /// The entries with the oldest updaters merged while there are too many.
 pub(crate) fn capped(entries: Vec<Value>) -> Vec<Value> {
-    let updaters = entries.iter().filter(|entry| entry["operation"] == "Update").count();
+    let updaters = entries
+        .iter()
+        .filter(|entry| entry["operation"] == "Update")
+        .count();
     if updaters <= MAX_UPDATERS {
         return entries;
     }

@@ -95,7 +95,11 @@ fn entries_before(old: Option<&Value>, new: &mut Value, subresource: bool) -> Ve
     }
     if !subresource && !sent.is_empty() && managers::are_readable(&sent) {
         // As the server writes them, whoever wrote these.
-        return sent.iter().filter_map(Manager::parse).map(|entry| entry.write()).collect();
+        return sent
+            .iter()
+            .filter_map(Manager::parse)
+            .map(|entry| entry.write())
+            .collect();
     }
     if managers::are_readable(live) {
         live.to_vec()

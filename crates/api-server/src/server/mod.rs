@@ -333,6 +333,10 @@ impl ApiServer {
     }
 
     fn subresource(&self, method: &Method, call: &mut Call, sub: &str) -> Result<Answer, ApiError> {
+        if kinds::unserved(&call.kind).contains(&sub) {
+            let what = format!("{}/{sub} is not served by this API server", call.kind.plural);
+            return Err(ApiError::new(Reason::NotImplemented, what));
+        }
         let known = (sub == "status" && call.kind.status_subresource)
             || kinds::subresources(&call.kind).contains(&sub);
         if !known || call.name.is_empty() {

@@ -23,7 +23,7 @@ use super::answer::Answer;
 use super::call::Call;
 use super::{ApiServer, ResponseBody};
 use crate::error::{ApiError, Reason};
-use crate::nodes::{ExecOptions, LogOptions};
+use crate::nodes::{ExecOptions, Executed, LogOptions};
 
 /// A caller that asked for an upgrade and does not come is not waited for longer.
 const UPGRADE_WITHIN: Duration = Duration::from_secs(30);
@@ -34,6 +34,7 @@ const STDIN_WITHIN: Duration = Duration::from_secs(2);
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
+const STDERR: u8 = 2;
 const STATUS: u8 = 3;
 const CLOSE: u8 = 255;
 
@@ -106,6 +107,7 @@ impl ApiServer {
             )
         })?;
         let wants_stdin = call.query.flag("stdin");
+        let wants_stderr = call.query.flag("stderr");
         tokio::spawn(async move {
             let Ok(Ok(upgraded)) = timeout(UPGRADE_WITHIN, upgrade).await else {
                 return;
@@ -123,7 +125,12 @@ impl ApiServer {
             .await;
             let ran =
                 ran.unwrap_or_else(|_| Some(Err(ApiError::new(Reason::Timeout, "the command ran too long"))));
-            if let Some(ran) = ran {
+            if let Some(mut ran) = ran {
+                if let Ok(said) = &mut ran
+                    && !wants_stderr
+                {
+                    said.stderr = Bytes::new();
+                }
                 finish(&mut socket, ran).await;
             }
         });
@@ -164,11 +171,14 @@ async fn stdin(socket: &mut Socket) -> Bytes {
 }
 
 /// Sends what came out and how it ended.
-async fn finish(socket: &mut Socket, ran: Result<(Bytes, i32), ApiError>) {
-    let (output, status) = match ran {
-        Ok((output, 0)) => (output, json!({"metadata": {}, "status": "Success"})),
-        Ok((output, code)) => (output, exit_status(code)),
-        Err(error) => (Bytes::new(), error.status()),
+async fn finish(socket: &mut Socket, ran: Result<Executed, ApiError>) {
+    let (said, status) = match ran {
+        Ok(said) if said.code == 0 => (said, json!({"metadata": {}, "status": "Success"})),
+        Ok(said) => {
+            let status = exit_status(said.code);
+            (said, status)
+        }
+        Err(error) => (Executed::default(), error.status()),
     };
     let framed = |channel: u8, data: &[u8]| {
         let mut frame = Vec::with_capacity(data.len() + 1);
@@ -177,8 +187,10 @@ async fn finish(socket: &mut Socket, ran: Result<(Bytes, i32), ApiError>) {
         Message::Binary(frame.into())
     };
     let send = async {
-        for part in output.chunks(32 * 1024) {
-            socket.send(framed(STDOUT, part)).await?;
+        for (channel, output) in [(STDOUT, &said.stdout), (STDERR, &said.stderr)] {
+            for part in output.chunks(32 * 1024) {
+                socket.send(framed(channel, part)).await?;
+            }
         }
         socket.send(framed(STATUS, status.to_string().as_bytes())).await?;
         // kubectl takes an end without a code for a fault.

@@ -313,13 +313,16 @@ impl crate::Nodes for Echo {
         &self,
         _: &serde_json::Value,
         options: crate::ExecOptions,
-    ) -> Result<(Bytes, i32), ApiError> {
+    ) -> Result<crate::Executed, ApiError> {
         let said = format!(
             "{:?} {}",
             options.command,
             String::from_utf8_lossy(&options.stdin)
         );
-        Ok((Bytes::from(said), 3))
+        Ok(crate::Executed {
+            stdout: Bytes::from(said),
+            ..crate::Executed::failure(3, "and a complaint")
+        })
     }
 }
 
@@ -358,7 +361,7 @@ async fn a_pod_is_bound_once_then_its_node_is_asked_for_logs_and_commands() {
     let log = api.logs("web", &kube::api::LogParams::default()).await.unwrap();
     assert_eq!(log, "\"web\" c says hello\n");
 
-    let params = kube::api::AttachParams::default().stdin(true).stderr(false);
+    let params = kube::api::AttachParams::default().stdin(true);
     let mut process = api.exec("web", ["cat", "-"], &params).await.unwrap();
     let mut stdin = process.stdin().unwrap();
     stdin.write_all(b"some words").await.unwrap();
@@ -366,10 +369,24 @@ async fn a_pod_is_bound_once_then_its_node_is_asked_for_logs_and_commands() {
     drop(stdin);
     let mut out = String::new();
     process.stdout().unwrap().read_to_string(&mut out).await.unwrap();
+    let mut complaint = String::new();
+    let mut stderr = process.stderr().unwrap();
+    stderr.read_to_string(&mut complaint).await.unwrap();
+    assert_eq!(complaint, "and a complaint");
     assert_eq!(out, "[\"cat\", \"-\"] some words");
     let status = process.take_status().unwrap().await.unwrap();
     assert_eq!(status.reason.as_deref(), Some("NonZeroExitCode"));
     process.join().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_not_served_says_so() {
+    let client = client();
+    for sub in ["attach", "portforward", "proxy"] {
+        let request = http::Request::get(format!("/api/v1/namespaces/default/pods/web/{sub}"));
+        let answer = client.request::<serde_json::Value>(request.body(Vec::new()).unwrap());
+        assert_eq!(code(answer.await), 501, "{sub}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! them later: Init is making the value (with its bucket), the other seven are [`ObjectStore`]. Built in: S3
 //! (`s3.rs`) and, for tests and the sandbox, memory (`memory.rs`).
 
+mod gated;
 mod memory;
 mod s3;
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use caravel_storage::StorageError;
 use futures::stream::BoxStream;
 
+pub use gated::{Gated, WriteGate};
 pub use memory::MemoryObjectStore;
 pub use s3::S3ObjectStore;
 

@@ -2,17 +2,13 @@
 //!
 //! Upstream: `pkg/util/collections/includes_excludes.go`, `pkg/util/wildcard`.
 
-mod kinds;
-mod lists;
 mod namespaces;
 mod resources;
 mod validate;
-pub mod wildcard;
 
 use caravel_api::v1::BackupSpec;
 
-pub use kinds::{KindFilters, Word};
-pub use lists::{Lists, Names};
+pub use caravel_resource_policies::{KindFilters, Lists, Names, Word, wildcard};
 pub use namespaces::{NamespaceFilter, NamespaceNotes};
 pub use resources::ResourceFilter;
 pub use validate::{list_errors, namespace_errors, scoped_errors, spec_errors};

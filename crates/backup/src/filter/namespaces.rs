@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::lists::Lists;
-use super::wildcard::{self, PatternError};
+use caravel_resource_policies::wildcard::PatternError;
+
+use super::{Lists, wildcard};
 
 /// The namespaces of a backup, patterns expanded against those that exist.
 #[derive(Clone, Debug, PartialEq, Eq)]

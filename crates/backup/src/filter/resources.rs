@@ -2,7 +2,7 @@
 
 use caravel_api::v1::BackupSpec;
 
-use super::lists::{Lists, Names};
+use super::{Lists, Names};
 use super::{NamespaceFilter, SNAPSHOT_RESOURCES, uses_old_filters};
 use crate::resource_policies::IncludeExcludePolicy;
 

@@ -125,6 +125,53 @@ impl CsiPvcAction {
         }
     }
 
+    /// DataUploads of this claim that earlier attempts at the same backup have made. Only one that its server left
+    /// begins again.
+    async fn former_uploads(&self, claim: &Value, backup: &Backup) -> Result<Vec<DataUpload>, ActionError> {
+        if !backup.annotations().contains_key(labels::ATTEMPT) {
+            return Ok(Vec::new());
+        }
+        let api: Api<DataUpload> = Api::namespaced(self.client.clone(), &self.velero_namespace);
+        let selector = format!(
+            "{}={},{}={}",
+            labels::BACKUP_UID,
+            backup.uid().unwrap_or_default(),
+            labels::PVC_UID,
+            text(claim, "/metadata/uid")
+        );
+        let found = api.list(&ListParams::default().labels(&selector)).await;
+        Ok(found
+            .map_err(|error| {
+                let what = format!("{}: cannot list the DataUploads of earlier attempts", of(claim));
+                ActionError::because(what, error)
+            })?
+            .items)
+    }
+
+    /// The claim as it goes into the backup, with the operation that moves its data.
+    fn moved(
+        &self,
+        mut item: Value,
+        operation_id: String,
+        upload: &DataUpload,
+        backup: &Backup,
+    ) -> BackupItemOutput {
+        let snapshot = upload.spec.csi_snapshot.as_ref();
+        let snapshot_name = snapshot.map_or("", |csi| csi.volume_snapshot.as_str());
+        mark(&mut item, snapshot_name, upload, backup);
+        BackupItemOutput {
+            item,
+            operation_id: Some(operation_id),
+            post_operation_items: vec![ResourceIdentifier::new(
+                "velero.io",
+                "datauploads",
+                &self.velero_namespace,
+                upload.name_any(),
+            )],
+            ..BackupItemOutput::default()
+        }
+    }
+
     async fn operation(&self, operation_id: &str) -> Result<DataUpload, ActionError> {
         let api: Api<DataUpload> = Api::namespaced(self.client.clone(), &self.velero_namespace);
         let selector = format!("{}={operation_id}", labels::ASYNC_OPERATION_ID);
@@ -155,7 +202,7 @@ impl BackupItemAction for CsiPvcAction {
         ResourceSelector::resources(&["persistentvolumeclaims"])
     }
 
-    async fn execute(&self, mut item: Value, backup: &Backup) -> Result<BackupItemOutput, ActionError> {
+    async fn execute(&self, item: Value, backup: &Backup) -> Result<BackupItemOutput, ActionError> {
         let volume = self.volume(&item).await?;
         let rules = Rules {
             spec: &backup.spec,
@@ -176,9 +223,14 @@ impl BackupItemAction for CsiPvcAction {
                 return Err(ActionError::new(format!("{} is not saved: {why}", of(&item))));
             }
         };
+        let former = self.former_uploads(&item, backup).await?;
+        if let Some((operation_id, upload)) = going_on(&former) {
+            return Ok(self.moved(item, operation_id, upload, backup));
+        }
+        let operation_id = operation_id(&item, backup, former.len());
         let class = self.class(&item, &driver, backup).await?;
         let snapshot_name = self.take(&item, class, backup).await?;
-        let wanted = data_upload(
+        let mut wanted = data_upload(
             &item,
             &driver,
             &class.name_any(),
@@ -186,6 +238,9 @@ impl BackupItemAction for CsiPvcAction {
             backup,
             &self.velero_namespace,
         );
+        wanted
+            .labels_mut()
+            .insert(labels::ASYNC_OPERATION_ID.to_owned(), operation_id.clone());
         let api: Api<DataUpload> = Api::namespaced(self.client.clone(), &self.velero_namespace);
         let created = match api.create(&PostParams::default(), &wanted).await {
             Ok(created) => created,
@@ -197,19 +252,7 @@ impl BackupItemAction for CsiPvcAction {
                 ));
             }
         };
-        let operation_id = operation_id(&item, backup);
-        mark(&mut item, &snapshot_name, &created, backup);
-        Ok(BackupItemOutput {
-            item,
-            operation_id: Some(operation_id),
-            post_operation_items: vec![ResourceIdentifier::new(
-                "velero.io",
-                "datauploads",
-                &self.velero_namespace,
-                created.name_any(),
-            )],
-            ..BackupItemOutput::default()
-        })
+        Ok(self.moved(item, operation_id, &created, backup))
     }
 
     async fn progress(&self, operation_id: &str, _backup: &Backup) -> Result<OperationProgress, ActionError> {
@@ -269,13 +312,35 @@ fn of(claim: &Value) -> String {
     format!("PersistentVolumeClaim {}/{}", namespace(claim), name(claim))
 }
 
-fn operation_id(claim: &Value, backup: &Backup) -> String {
+/// The upload of an earlier attempt whose data counts: done, or still being moved. One that failed, or is told to end, is
+/// made anew.
+fn going_on(former: &[DataUpload]) -> Option<(String, &DataUpload)> {
+    let goes_on = |upload: &&DataUpload| {
+        let phase = upload.phase();
+        let is_over = matches!(
+            phase,
+            DataUploadPhase::Failed | DataUploadPhase::Canceled | DataUploadPhase::Canceling
+        );
+        let is_done = phase == DataUploadPhase::Completed;
+        !is_over && (is_done || !upload.spec.cancel) && upload.metadata.deletion_timestamp.is_none()
+    };
+    let with_id = former.iter().filter(goes_on).filter_map(|upload| {
+        let id = upload.labels().get(labels::ASYNC_OPERATION_ID)?;
+        Some((id.clone(), upload))
+    });
+    with_id.max_by_key(|(_, upload)| upload.phase() == DataUploadPhase::Completed)
+}
+
+/// `du-<Backup UID>.<claim UID>` as Velero writes it; with a number where uploads of earlier attempts have that one.
+fn operation_id(claim: &Value, backup: &Backup, former: usize) -> String {
     let uid = backup.uid().unwrap_or_default();
     let claim_uid = text(claim, "/metadata/uid");
-    labels::label_value(&format!(
-        "{}{uid}.{claim_uid}",
-        labels::DATA_UPLOAD_OPERATION_PREFIX
-    ))
+    let prefix = labels::DATA_UPLOAD_OPERATION_PREFIX;
+    let id = format!("{prefix}{uid}.{claim_uid}");
+    labels::label_value(&match former {
+        0 => id,
+        former => format!("{id}.{}", former + 1),
+    })
 }
 
 fn snapshot_of(claim: &Value, class: &str, backup: &Backup) -> VolumeSnapshot {
@@ -345,7 +410,7 @@ fn data_upload(
         (labels::BACKUP_NAME, labels::label_value(&backup_name)),
         (labels::BACKUP_UID, uid.clone()),
         (labels::PVC_UID, text(claim, "/metadata/uid").to_owned()),
-        (labels::ASYNC_OPERATION_ID, operation_id(claim, backup)),
+        (labels::ASYNC_OPERATION_ID, operation_id(claim, backup, 0)),
     ];
     let mut upload = DataUpload::new("", spec);
     upload.metadata = ObjectMeta {
@@ -444,6 +509,49 @@ mod tests {
         assert_eq!(
             snapshot.labels()[labels::BACKUP_UID],
             "4522b9bc-fd28-4e9e-8c10-5bc1b7abb58e"
+        );
+    }
+
+    fn former(name: &str, phase: &str, id: &str) -> DataUpload {
+        let mut upload = DataUpload::new(name, DataUploadSpec::default());
+        upload
+            .labels_mut()
+            .insert(labels::ASYNC_OPERATION_ID.to_owned(), id.to_owned());
+        upload.status = Some(DataUploadStatus {
+            phase: Some(phase.into()),
+            ..DataUploadStatus::default()
+        });
+        upload
+    }
+
+    #[test]
+    fn an_upload_of_an_earlier_attempt_is_used_unless_it_failed_or_is_told_to_end() {
+        let found = |uploads: &[DataUpload]| going_on(uploads).map(|(id, upload)| (id, upload.name_any()));
+        let used = |id: &str, name: &str| Some((id.to_owned(), name.to_owned()));
+        for phase in ["", "New", "Accepted", "Prepared", "InProgress", "Completed"] {
+            assert_eq!(found(&[former("a", phase, "1")]), used("1", "a"), "{phase}");
+        }
+        for phase in ["Failed", "Canceled", "Canceling"] {
+            assert_eq!(found(&[former("a", phase, "1")]), None, "{phase}");
+            let both = [former("a", phase, "1"), former("b", "InProgress", "2")];
+            assert_eq!(found(&both), used("2", "b"), "{phase}");
+        }
+        let mut told = former("a", "InProgress", "1");
+        told.spec.cancel = true;
+        assert_eq!(found(&[told]), None);
+        let both = [former("a", "Completed", "1"), former("b", "InProgress", "2")];
+        assert_eq!(found(&both), used("1", "a"));
+    }
+
+    #[test]
+    fn an_upload_that_is_made_anew_has_an_operation_id_of_its_own() {
+        let ids: Vec<String> = (0..3)
+            .map(|former| operation_id(&claim(), &backup(), former))
+            .collect();
+        assert!(ids[0] != ids[1] && ids[1] != ids[2], "{ids:?}");
+        assert!(
+            ids.iter()
+                .all(|id| id.len() <= 63 && id.starts_with("du-4522b9bc"))
         );
     }
 

@@ -75,11 +75,10 @@ pub(super) async fn prepare(
         skip: false,
         started: Timestamp::now(),
     };
-    for action in request
-        .actions
-        .iter()
-        .filter(|action| action.applies_to().matches(id))
-    {
+    for action in &request.actions {
+        if !action.applies_to().matches(id, &prepared.item) {
+            continue;
+        }
         let output = action
             .execute(prepared.item.clone(), &request.backup)
             .await

@@ -83,6 +83,9 @@ pub fn complete(info: &mut BackupVolumeInfo, upload: &DataUpload) {
         moved.size = status.progress.unwrap_or_default().total_bytes;
         moved.incremental_size = status.incremental_bytes;
         moved.phase = phase.to_string();
+        if let Some(spec) = &upload.spec.csi_snapshot {
+            moved.retained_snapshot.clone_from(&spec.volume_snapshot);
+        }
     }
 }
 

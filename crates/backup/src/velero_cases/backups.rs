@@ -22,7 +22,7 @@ use crate::cluster::{name, namespace, text};
 use crate::collect::Selection;
 use crate::filter::NamespaceFilter;
 use crate::log::BackupLog;
-use crate::run::{Outcome, Request, run};
+use crate::run::{Outcome, Progress, Request, run};
 
 /// The objects of a case, by path of their resource.
 struct Api {
@@ -205,6 +205,7 @@ fn actions(case: &Case) -> Vec<Arc<Replayed>> {
                     excluded_namespaces: texts(&given["ExcludedNamespaces"]),
                     included_resources: resolved("IncludedResources"),
                     excluded_resources: resolved("ExcludedResources"),
+                    labels: None,
                 },
                 calls: calls
                     .iter()
@@ -218,13 +219,15 @@ fn actions(case: &Case) -> Vec<Arc<Replayed>> {
 }
 
 pub(super) struct Done {
-    outcome: Outcome,
+    pub(super) outcome: Outcome,
+    /// (total, backed up), at the end.
+    pub(super) progress: (u32, u32),
     /// Path → contents.
     pub(super) files: BTreeMap<String, Value>,
     order: Vec<String>,
 }
 
-async fn back_up(case: &Case, backup: &Value, actions: &[Arc<Replayed>]) -> Result<Done, String> {
+pub(super) async fn back_up(case: &Case, backup: &Value, actions: &[Arc<Replayed>]) -> Result<Done, String> {
     back_up_with(case, backup, actions, super::hooks::none()).await
 }
 
@@ -250,6 +253,7 @@ pub(super) async fn back_up_with(
     let contents = folder.path().join("contents");
     let log = Arc::new(BackupLog::create(&folder.path().join("log"), "velero/b1").unwrap());
     let hooks = super::hooks::hooks(&backup, executor);
+    let progress = Arc::<Progress>::default();
     let request = Request {
         client: Api::of(case).client(),
         selection: Selection::new(spec, filter, &resources, None).map_err(|error| error.to_string())?,
@@ -266,7 +270,7 @@ pub(super) async fn back_up_with(
         contents: contents.clone(),
         page_size: 500,
         log,
-        progress: Arc::default(),
+        progress: Arc::clone(&progress),
     };
     let outcome = run(request).await.map_err(|error| error.to_string())?;
     let (mut files, mut order) = (BTreeMap::new(), Vec::new());
@@ -283,6 +287,7 @@ pub(super) async fn back_up_with(
         .unwrap();
     Ok(Done {
         outcome,
+        progress: progress.get(),
         files,
         order,
     })

@@ -3,8 +3,10 @@
 mod actions;
 mod backups;
 mod collections;
+mod discovery;
 mod hooks;
 mod policies;
+mod small;
 mod volume_choice;
 mod wildcard;
 

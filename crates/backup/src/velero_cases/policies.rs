@@ -1,10 +1,14 @@
-use caravel_cases::{Case, each, read, same};
+use std::collections::BTreeMap;
+
+use caravel_cases::{Case, each, same};
+use k8s_openapi::api::core::v1::TypedLocalObjectReference;
 use serde_json::{Value, json};
 
 use super::{fails, policies, wants, yaml_names};
+use crate::cluster::name;
 use crate::resource_policies::{
-    ActionType, BuiltVolumePolicy, Capacity, Conditions, Document, Policies, Volume, VolumeFacts,
-    from_config_map,
+    self, ActionType, BuiltVolumePolicy, Capacity, Conditions, Document, Found, Policies, PoliciesError,
+    Volume, VolumeFacts,
 };
 
 /// The facts that a case writes down under Go's names.
@@ -279,7 +283,9 @@ fn a_volume_policy_is_asked_with_something() {
     each(
         "internal_resourcepolicies/TestGetMatchAction_Errors.json",
         |case| {
-            // Another type than a volume cannot be passed in Rust; nothing at all is the second case.
+            if case.input("input").is_string() {
+                return Err("another type than a volume cannot be passed in Rust".to_owned());
+            }
             same(
                 &Volume::default().facts().is_none(),
                 &!case.want("expectedErr").is_null(),
@@ -288,8 +294,11 @@ fn a_volume_policy_is_asked_with_something() {
     );
 }
 
-fn config_map(value: &Value) -> k8s_openapi::api::core::v1::ConfigMap {
-    serde_json::from_value(value.clone()).unwrap()
+fn found(name: &str, map: &Value) -> Found {
+    Found {
+        name: name.to_owned(),
+        map: serde_json::from_value(map.clone()).unwrap(),
+    }
 }
 
 #[test]
@@ -297,34 +306,105 @@ fn a_config_map_holds_one_document() {
     each(
         "internal_resourcepolicies/TestGetResourcePoliciesFromConfig.json",
         |case| {
-            if case.input("cm").is_null() {
-                // There is no ConfigMap to read: in Rust that is a type.
-                return Ok(());
-            }
             let wanted = !matches!(case.want("expectedErr").as_str(), None | Some(""));
-            fails(wanted, &from_config_map(&config_map(case.input("cm"))))
+            fails(
+                wanted,
+                &resource_policies::read(&found("velero/policies", case.input("cm"))),
+            )
         },
     );
-    let Some(folder) = caravel_cases::folder() else {
-        return;
-    };
-    let path = folder.join("fixtures/internal_resourcepolicies/TestGetResourcePoliciesFromBackup.json");
+}
+
+/// The ConfigMaps of a test's fixture, by name.
+fn fixture_maps(test: &str) -> Option<BTreeMap<String, Value>> {
+    let path = caravel_cases::folder()?.join(format!("fixtures/internal_resourcepolicies/{test}.json"));
     let fixture: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let maps: Vec<&Value> = fixture
+    let maps = fixture
         .as_object()
         .unwrap()
         .values()
-        .map(|local| &local["value"])
-        .collect();
-    for case in read("internal_resourcepolicies/TestGetResourcePoliciesFromBackup.json").unwrap() {
-        let name = &case.input("backup")["spec"]["resourcePolicy"]["name"];
-        // One that does not exist, and another kind than ConfigMap, are the controller's: `policies_of` there.
-        let Some(map) = maps.iter().find(|map| map["metadata"]["name"] == *name) else {
-            continue;
-        };
-        if case.input("backup")["spec"]["resourcePolicy"]["kind"] == "configmap" {
-            let ours = crate::resource_policies::for_backup(&config_map(map));
-            fails(case.want("expectedErr") != "", &ours).unwrap();
+        .map(|local| local["value"].clone());
+    Some(maps.map(|map| (name(&map).to_owned(), map)).collect())
+}
+
+/// What Velero's error begins with, when it is about the same ConfigMap.
+fn refused_as(case: &Case, ours: Result<Option<Policies>, PoliciesError>) -> Result<(), String> {
+    let wanted = case.want("expectedErr").as_str().unwrap_or_default();
+    match ours {
+        Ok(_) => same(&"", &wanted),
+        // Velero names the Backup where it means the ConfigMap.
+        Err(error) => {
+            let wanted = wanted.split(" ConfigMap ").next().unwrap_or_default();
+            let begins = !wanted.is_empty() && error.to_string().starts_with(wanted);
+            same(&begins, &true).map_err(|_| format!("ours {error}, wanted {wanted}"))
         }
     }
+}
+
+#[test]
+fn the_config_map_that_a_backup_or_restore_names_is_read_as_in_velero() {
+    let Some(maps) = fixture_maps("TestGetResourcePoliciesFromBackup") else {
+        return;
+    };
+    let named = |spec: &Value, maps: &BTreeMap<String, Value>| -> Result<Found, PoliciesError> {
+        let reference: TypedLocalObjectReference =
+            serde_json::from_value(spec["resourcePolicy"].clone()).unwrap();
+        let name = resource_policies::referenced(&reference)?;
+        let map = maps.get(name).cloned().unwrap_or_default();
+        Ok(found(&format!("test-namespace/{name}"), &map))
+    };
+    each(
+        "internal_resourcepolicies/TestGetResourcePoliciesFromBackup.json",
+        |case| {
+            let own = named(&case.input("backup")["spec"], &maps);
+            refused_as(
+                case,
+                own.and_then(|own| resource_policies::for_backup(Some(&own), None)),
+            )
+        },
+    );
+    let maps = fixture_maps("TestGetResourcePoliciesFromRestore").unwrap();
+    each(
+        "internal_resourcepolicies/TestGetResourcePoliciesFromRestore.json",
+        |case| {
+            let own = named(&case.input("restore")["spec"], &maps);
+            refused_as(
+                case,
+                own.and_then(|own| resource_policies::for_restore(&own).map(Some)),
+            )
+        },
+    );
+}
+
+#[test]
+fn global_volume_policies_come_after_the_backups_own_as_in_velero() {
+    each(
+        "internal_resourcepolicies/TestGetResourcePoliciesFromBackupWithGlobal.json",
+        |case| {
+            let looked_for = |name: &str, map: &str| {
+                let name = case.input(name).as_str().unwrap_or_default();
+                (!name.is_empty()).then(|| found(&format!("velero/{name}"), case.input(map)))
+            };
+            let (own, global) = (
+                looked_for("backupRef", "backupCM"),
+                looked_for("globalCMName", "globalCM"),
+            );
+            let ours = resource_policies::for_backup(own.as_ref(), global.as_ref());
+            fails(wants(case, "expectErr"), &ours)?;
+            let ours = ours.ok().flatten().unwrap_or_default();
+            same(&json!(ours.volumes.len()), case.want("expectedNumPolicies"))?;
+            let volume = json!({"spec": {"storageClassName": "gp2"}});
+            let action = ours.action_for(&facts_of(&volume));
+            let action = action.map(|action| action.kind.to_string()).unwrap_or_default();
+            same(&json!(action), case.want("expectedGp2Action"))
+        },
+    );
+}
+
+fn facts_of(volume: &Value) -> VolumeFacts {
+    let volume = Volume {
+        persistent_volume: Some(volume),
+        ..Volume::default()
+    };
+    volume.facts().unwrap()
 }

@@ -9,6 +9,33 @@ use caravel_backup::filter;
 use caravel_backup::resource_policies::Policies;
 use kube::ResourceExt;
 
+use crate::attempts;
+
+/// Whose turn a Backup is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Another controller's, or nobody's.
+    NotOurs,
+    /// It has come up in the queue.
+    Start,
+    /// The server that ran it ended; it begins again.
+    Again { attempt: u32 },
+    /// It has ended servers often enough.
+    GiveUp { reason: String },
+}
+
+/// Decides whose turn it is. Nobody runs this Backup now: one worker has its key, and one server the Lease.
+pub fn turn(backup: &Backup) -> Turn {
+    match backup.phase() {
+        BackupPhase::ReadyToStart => Turn::Start,
+        BackupPhase::InProgress => match attempts::next(backup) {
+            attempts::Next::Begin { attempt } => Turn::Again { attempt },
+            attempts::Next::GiveUp { reason } => Turn::GiveUp { reason },
+        },
+        _ => Turn::NotOurs,
+    }
+}
+
 /// What is known before a backup starts.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -16,8 +43,8 @@ pub struct Observed {
     pub backup: Backup,
     /// The location it names, if that exists.
     pub location: Option<BackupStorageLocation>,
-    /// `spec.volumeSnapshotLocations` that do not exist.
-    pub missing_snapshot_locations: Vec<String>,
+    /// What is wrong with `spec.volumeSnapshotLocations` ([`super::snapshot_locations`]).
+    pub snapshot_location_errors: Vec<String>,
     /// Of `spec.resourcePolicy`; why they cannot be used, where they cannot.
     pub policies: Result<Option<Arc<Policies>>, String>,
     /// Selected volumes that no method would save, and pods that ask for what this version does not have
@@ -41,9 +68,7 @@ pub fn decide(observed: &Observed) -> Decision {
         &observed.backup.spec.storage_location,
         observed.location.as_ref(),
     ));
-    errors.extend(observed.missing_snapshot_locations.iter().map(|name| {
-        format!("a VolumeSnapshotLocation CRD for the location {name} with the name specified in the backup spec needs to be created before this snapshot can be executed")
-    }));
+    errors.extend(observed.snapshot_location_errors.iter().cloned());
     match &observed.policies {
         Ok(Some(policies)) => errors.extend(policies_against_spec(policies, &observed.backup)),
         Ok(None) => {}
@@ -174,7 +199,7 @@ mod tests {
         Observed {
             backup,
             location: Some(location(Some("Available"))),
-            missing_snapshot_locations: Vec::new(),
+            snapshot_location_errors: Vec::new(),
             policies: Ok(None),
             volume_errors: Vec::new(),
         }
@@ -184,6 +209,35 @@ mod tests {
         match decide(observed) {
             Decision::Refuse { errors } => errors.join("\n"),
             Decision::Start => String::new(),
+        }
+    }
+
+    #[test]
+    fn a_backup_that_its_server_left_begins_again_and_one_that_waits_for_others_is_not_ours() {
+        let in_phase = |phase: &str, attempt: Option<&str>| {
+            let mut backup = observed().backup;
+            backup.status = Some(caravel_api::v1::BackupStatus {
+                phase: Some(BackupPhase::from(phase)),
+                ..Default::default()
+            });
+            let attempt = attempt.map(|number| ("velero.io/attempt".to_owned(), number.to_owned()));
+            backup.annotations_mut().extend(attempt);
+            turn(&backup)
+        };
+        assert_eq!(in_phase("ReadyToStart", Some("3")), Turn::Start);
+        assert_eq!(in_phase("InProgress", None), Turn::Again { attempt: 2 });
+        assert_eq!(in_phase("InProgress", Some("2")), Turn::Again { attempt: 3 });
+        assert!(matches!(in_phase("InProgress", Some("3")), Turn::GiveUp { .. }));
+        for phase in [
+            "New",
+            "Queued",
+            "WaitingForPluginOperations",
+            "Finalizing",
+            "Completed",
+            "Failed",
+            "Deleting",
+        ] {
+            assert_eq!(in_phase(phase, None), Turn::NotOurs, "{phase}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the server adds to a Backup before it runs (velero-behaviour.md 3.2; upstream `prepareBackupRequest`). Pure.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use caravel_api::labels;
@@ -17,6 +18,10 @@ pub struct Defaults {
     pub snapshot_move_data: bool,
     pub volumes_to_fs_backup: bool,
     pub volume_group_label_key: String,
+    /// `--default-volume-snapshot-locations`: provider → name.
+    pub snapshot_locations: BTreeMap<String, String>,
+    /// `--global-backup-volume-policies-configmap`: a ConfigMap of Velero's namespace.
+    pub global_volume_policies: Option<String>,
 }
 
 impl Default for Defaults {
@@ -29,6 +34,8 @@ impl Default for Defaults {
             snapshot_move_data: false,
             volumes_to_fs_backup: false,
             volume_group_label_key: labels::VOLUME_GROUP.to_owned(),
+            snapshot_locations: BTreeMap::new(),
+            global_volume_policies: None,
         }
     }
 }
@@ -101,6 +108,10 @@ pub fn apply(
         (labels::SOURCE_CLUSTER_MINOR_VERSION, version.minor.clone()),
         (labels::RESOURCE_TIMEOUT, resource_timeout),
     ];
+    if let Some(name) = &defaults.global_volume_policies {
+        let key = labels::GLOBAL_BACKUP_VOLUME_POLICIES.to_owned();
+        backup.annotations_mut().insert(key, name.clone());
+    }
     backup
         .annotations_mut()
         .extend(annotations.map(|(key, value)| (key.to_owned(), value)));

@@ -4,10 +4,11 @@
 //! ```text
 //! ReadyToStart ─ observe ─ decide ─┬─ Refuse ► FailedValidation
 //!   (from backup_queue)            └─ Start ► InProgress ─ run ─ upload ─┬► WaitingForPluginOperations[PartiallyFailed]
-//!                                                └─ fatal ► Failed       └► Finalizing[PartiallyFailed]
+//!                                              │  ▲   └─ fatal ► Failed  └► Finalizing[PartiallyFailed]
+//!                              its server ended └──┘ tidy, then begin again (`crate::attempts`)
 //! ```
 //! `observe.rs` reads, `defaults.rs` and `decide.rs` decide (pure), `run.rs` acts, `status.rs` is the one writer.
-//! `recover.rs` is for backups that a server left behind when it ended, `orphans.rs` for snapshots without a DataUpload.
+//! `recover.rs` is for what a server left behind when it ended, `orphans.rs` for snapshots without a DataUpload.
 
 pub mod decide;
 pub mod defaults;
@@ -16,11 +17,15 @@ mod orphans;
 pub mod owed_hooks;
 mod recover;
 mod run;
+pub mod snapshot_locations;
 pub mod status;
+#[cfg(test)]
+mod velero_cases;
 
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use caravel_api::labels;
 use caravel_api::v1::{Backup, BackupPhase};
 use kube::ResourceExt;
 use kube::runtime::watcher;
@@ -28,10 +33,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::decide::{Decision, decide};
+use self::decide::{Decision, Turn, decide, turn};
 use self::defaults::Defaults;
 use self::observe::observe;
 use self::status::StatusWriter;
+use crate::attempts;
 use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source};
@@ -83,54 +89,116 @@ impl Reconciler for BackupController {
         let Some(backup) = self.context.api::<Backup>().get_opt(&key.name).await? else {
             return Ok(Next::Done);
         };
-        if backup.phase() != BackupPhase::ReadyToStart {
+        let turn = turn(&backup);
+        if turn == Turn::NotOurs {
             return Ok(Next::Done);
         }
+        let api = self.context.api::<Backup>();
         tokio::select! {
             biased;
-            // A backup cut off here is found `InProgress` by the next server, which fails it with the reason.
-            () = self.shutdown.cancelled() => Ok(Next::Done),
-            done = Box::pin(self.start(backup)) => done,
+            // What is cut off here is begun again by the next server.
+            () = self.shutdown.cancelled() => {
+                let is_in_progress = |backup: &Backup| backup.phase() == BackupPhase::InProgress;
+                attempts::not_counted(&api, &key.name, is_in_progress).await;
+            }
+            done = Box::pin(self.take(backup, turn)) => done?,
         }
+        Ok(Next::Done)
     }
 }
 
 impl BackupController {
-    async fn start(&self, backup: Backup) -> Result<Next, Error> {
-        let seen = observe(&self.context, &self.settings, &backup).await?;
-        let mut writer = StatusWriter::new(&self.context.client, backup);
-        let decision = decide(&seen.observed);
-        tracing::info!(backup = %display_name(&writer.current), ?decision, "backup is ready to start");
-        if let Some(who) = cancel::wished_by(&writer.current) {
-            let now = self.context.now();
-            let reason = cancel::reason(&who, now.0, "it had not begun, and nothing of it was saved");
-            let status =
-                json!({"phase": BackupPhase::Failed, "failureReason": reason, "completionTimestamp": now});
-            writer.write(json!({ "status": status })).await?;
-            return Ok(Next::Done);
+    async fn take(&self, backup: Backup, turn: Turn) -> Result<(), Error> {
+        match turn {
+            Turn::NotOurs => Ok(()),
+            Turn::Start => Box::pin(self.start(backup, None)).await,
+            Turn::Again { attempt } => Box::pin(self.again(backup, attempt)).await,
+            Turn::GiveUp { reason } => {
+                recover::tidy(&self.context, &backup).await?;
+                self.fail(backup, reason).await
+            }
         }
+    }
+
+    /// The server that ran it ended.
+    async fn again(&self, backup: Backup, attempt: u32) -> Result<(), Error> {
+        tracing::warn!(backup = %display_name(&backup), attempt, "the server that ran this backup ended; it begins again");
+        recover::tidy(&self.context, &backup).await?;
+        // As it is now: tidying has changed it.
+        let found = self.context.api::<Backup>().get_opt(&backup.name_any()).await?;
+        let same = |found: &Backup| found.uid() == backup.uid() && found.phase() == BackupPhase::InProgress;
+        match found.filter(same) {
+            Some(backup) => Box::pin(self.start(backup, Some(attempt))).await,
+            None => Ok(()),
+        }
+    }
+
+    /// `again`: the number of the attempt, when it is not the first.
+    async fn start(&self, backup: Backup, again: Option<u32>) -> Result<(), Error> {
+        let seen = observe(&self.context, &self.settings, &backup).await?;
+        let decision = decide(&seen.observed);
+        tracing::info!(backup = %display_name(&backup), ?decision, "backup is ready to start");
+        let now = self.context.now();
+        if let Some(who) = cancel::wished_by(&backup) {
+            let what = match again {
+                None => "it had not begun, and nothing of it was saved",
+                Some(_) => "its server had ended, and it does not begin again; it cannot be restored from",
+            };
+            return self.fail(backup, cancel::reason(&who, now.0, what)).await;
+        }
+        let mut writer = StatusWriter::new(&self.context.client, backup);
         match decision {
+            Decision::Refuse { errors } if again.is_some() => {
+                let reason = format!(
+                    "its server ended while it ran, and it cannot begin again: {}",
+                    errors.join("; ")
+                );
+                self.fail(writer.current, reason).await
+            }
             Decision::Refuse { errors } => {
                 let mut patch = prepared(&seen.observed.backup);
                 patch["status"] = json!({"phase": BackupPhase::FailedValidation, "validationErrors": errors});
-                writer.write(patch).await?;
+                Ok(writer.write(patch).await?)
             }
             Decision::Start => {
-                let now = self.context.now();
-                let ttl = seen.observed.backup.spec.ttl.unwrap_or_default();
                 let mut patch = prepared(&seen.observed.backup);
-                patch["status"] = json!({
-                    "phase": BackupPhase::InProgress,
-                    "version": 1,
-                    "formatVersion": "1.1.0",
-                    "startTimestamp": now,
-                    "expiration": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now.0 + *ttl),
-                });
+                patch["metadata"]["annotations"][labels::ATTEMPT] =
+                    json!(again.map(|number| number.to_string()));
+                patch["status"] = match again {
+                    None => self.started(&seen.observed.backup),
+                    // It began when it began; what was counted is counted anew.
+                    Some(_) => json!({"progress": null}),
+                };
                 writer.write(patch).await?;
-                Box::pin(run::run(&self.context, &self.settings, seen, writer)).await?;
+                Box::pin(run::run(&self.context, &self.settings, seen, writer, again)).await
             }
         }
-        Ok(Next::Done)
+    }
+
+    /// The status of a backup that begins.
+    fn started(&self, backup: &Backup) -> Value {
+        let now = self.context.now();
+        let ttl = backup.spec.ttl.unwrap_or_default();
+        json!({
+            "phase": BackupPhase::InProgress,
+            "version": 1,
+            "formatVersion": "1.1.0",
+            "startTimestamp": now,
+            "expiration": k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now.0 + *ttl),
+        })
+    }
+
+    /// It ends before it has begun, or begun again.
+    async fn fail(&self, backup: Backup, reason: String) -> Result<(), Error> {
+        tracing::warn!(backup = %display_name(&backup), %reason, "backup has failed");
+        recover::cancel_uploads(&self.context, &backup).await;
+        let status = json!({
+            "phase": BackupPhase::Failed,
+            "failureReason": reason,
+            "completionTimestamp": self.context.now(),
+        });
+        let mut writer = StatusWriter::new(&self.context.client, backup);
+        Ok(writer.write(json!({ "status": status })).await?)
     }
 }
 

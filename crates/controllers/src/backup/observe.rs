@@ -9,17 +9,18 @@ use caravel_backup::collect::Selection;
 use caravel_backup::discovery::Resources;
 use caravel_backup::filter::{NamespaceFilter, NamespaceNotes, spec_errors};
 use caravel_backup::log::BackupLog;
-use caravel_backup::resource_policies::{self, Policies};
+use caravel_backup::resource_policies::{self, Found, Policies};
 use caravel_backup::volumes::Rules;
 use caravel_backup::{cluster, preflight};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams};
+use kube::api::ListParams;
 use kube::core::ApiResource;
 use serde_json::Value;
 
 use super::Settings;
 use super::decide::{Observed, location_name};
 use super::defaults::{self, ClusterVersion};
+use super::snapshot_locations;
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
 
@@ -58,17 +59,29 @@ pub(super) async fn observe(context: &Context, settings: &Settings, backup: &Bac
         major: version.major,
         minor: version.minor,
     };
-    let backup = defaults::apply(
+    let mut backup = defaults::apply(
         backup,
         &settings.defaults,
         &name,
         &excluded(&namespaces),
         &version,
     );
-    let policies = policies_of(context, &backup).await?;
+    let policies = policies_of(context, settings, &backup).await?;
+    let snapshot_locations = snapshot_locations::choose(
+        &backup.spec.volume_snapshot_locations,
+        &context.list::<VolumeSnapshotLocation>(&list).await?,
+        &settings.defaults.snapshot_locations,
+    );
+    let snapshot_location_errors = match snapshot_locations {
+        Ok(chosen) => {
+            backup.spec.volume_snapshot_locations = chosen;
+            Vec::new()
+        }
+        Err(errors) => errors,
+    };
     let mut observed = Observed {
         policies,
-        missing_snapshot_locations: missing_snapshot_locations(context, &backup).await?,
+        snapshot_location_errors,
         backup,
         location,
         volume_errors: Vec::new(),
@@ -126,31 +139,38 @@ fn selection(
     }
 }
 
-/// The resource policies that the Backup names. The inner error is the user's; an API server that is away is not.
+/// The resource policies that the Backup and the server name. The inner error is the user's; an API server that is away
+/// is not.
 async fn policies_of(
     context: &Context,
+    settings: &Settings,
     backup: &Backup,
 ) -> Result<Result<Option<Arc<Policies>>, String>, kube::Error> {
-    let Some(reference) = &backup.spec.resource_policy else {
-        return Ok(Ok(None));
+    let own = match backup
+        .spec
+        .resource_policy
+        .as_ref()
+        .map(resource_policies::referenced)
+    {
+        Some(Err(error)) => return Ok(Err(chain(&error))),
+        Some(Ok(name)) => Some(config_map(context, name).await?),
+        None => None,
     };
-    let name = &reference.name;
-    if !reference.kind.eq_ignore_ascii_case("configmap") {
-        return Ok(Err(format!(
-            "spec.resourcePolicy.kind is {}: policies are read from a ConfigMap only; set kind: configmap",
-            reference.kind
-        )));
-    }
-    let Some(map) = context.api::<ConfigMap>().get_opt(name).await? else {
-        let namespace = &context.namespace;
-        return Ok(Err(format!(
-            "fail to get ResourcePolicies {namespace}/{name} ConfigMap: it does not exist; create it in Velero's namespace"
-        )));
+    let global = match &settings.defaults.global_volume_policies {
+        Some(name) => Some(config_map(context, name).await?),
+        None => None,
     };
-    let policies = resource_policies::for_backup(&map);
+    let policies = resource_policies::for_backup(own.as_ref(), global.as_ref());
     Ok(policies
-        .map(|policies| Some(Arc::new(policies)))
+        .map(|policies| policies.map(Arc::new))
         .map_err(|error| chain(&error)))
+}
+
+async fn config_map(context: &Context, name: &str) -> Result<Found, kube::Error> {
+    Ok(Found {
+        name: format!("{}/{name}", context.namespace),
+        map: context.api::<ConfigMap>().get_opt(name).await?,
+    })
 }
 
 /// Namespaces that ask to be left out of every backup.
@@ -163,18 +183,4 @@ fn excluded(namespaces: &[Value]) -> Vec<String> {
         .filter(asks)
         .map(|object| cluster::name(object).to_owned())
         .collect()
-}
-
-async fn missing_snapshot_locations(context: &Context, backup: &Backup) -> Result<Vec<String>, kube::Error> {
-    let api: Api<VolumeSnapshotLocation> = context.api();
-    let mut missing = Vec::new();
-    if backup.spec.snapshot_volumes == Some(false) {
-        return Ok(missing);
-    }
-    for name in &backup.spec.volume_snapshot_locations {
-        if api.get_opt(name).await?.is_none() {
-            missing.push(name.clone());
-        }
-    }
-    Ok(missing)
 }

@@ -1,55 +1,51 @@
-//! Backups that a server was running when it ended (velero-behaviour.md 3.7, "server restart").
+//! What a server that ended left of its backups (docs/decisions/0007).
 //!
-//! This version starts no backup again: what is found `InProgress` becomes `Failed` with the reason, and its
-//! DataUploads are told to stop. `Waiting…` and `Finalizing…` backups go on by themselves. Before anything else, the
-//! applications that a pre-hook froze are set going again ([`super::owed_hooks`]).
+//! Before anything else, the applications that a pre-hook froze are set going again ([`super::owed_hooks`]). What is found
+//! `InProgress` begins again, by the controller; before that, what nobody would look for any more goes ([`tidy`]).
+//! `Waiting…` and `Finalizing…` backups go on by themselves.
 
 use std::time::Duration;
 
 use caravel_api::labels;
-use caravel_api::v1::{Backup, BackupPhase};
+use caravel_api::v1::Backup;
 use caravel_api::v2alpha1::DataUpload;
 use caravel_hooks::exec::KubeExecutor;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use serde_json::json;
 
-use super::status::StatusWriter;
 use super::{display_name, orphans, owed_hooks};
 use crate::context::Context;
 use crate::reconcile::Error;
 
-/// A server that starts waits no longer for snapshots to be removed.
+/// A backup that begins again waits no longer for snapshots to be removed.
 const SNAPSHOTS_WITHIN: Duration = Duration::from_secs(60);
 
-/// Fails the backups that a former server left `InProgress`. To be called once, before the controllers start.
+/// Runs the post-hooks that a former server owes. To be called once, before the controllers start.
 ///
 /// # Errors
 /// The API server cannot be asked or told; the server should not start then.
 pub async fn recover(context: &Context) -> Result<(), Error> {
-    let backups = context.list::<Backup>(&ListParams::default()).await?;
-    let executor = KubeExecutor::new(context.client.clone());
-    for backup in backups
-        .iter()
-        .filter(|backup| !owed_hooks::owed(backup).is_empty())
-    {
-        owed_hooks::pay(&context.client, &executor, backup).await?;
-    }
-    for backup in backups {
-        if backup.phase() != BackupPhase::InProgress {
-            continue;
-        }
-        tracing::warn!(backup = %display_name(&backup), "backup was running when the server ended; it is marked Failed");
-        cancel_uploads(context, &backup).await;
-        orphans::discard(context, &backup, SNAPSHOTS_WITHIN).await;
-        let reason =
-            "found a backup with status \"InProgress\" during the server starting, mark it as \"Failed\"";
-        let status = json!({"phase": BackupPhase::Failed, "failureReason": reason, "completionTimestamp": context.now()});
-        StatusWriter::new(&context.client, backup)
-            .write(json!({"status": status}))
-            .await?;
+    for backup in context.list::<Backup>(&ListParams::default()).await? {
+        pay(context, &backup).await?;
     }
     Ok(())
+}
+
+/// Takes away what an attempt left that its server did not end: frozen applications, and snapshots that no DataUpload
+/// names, because nobody knows whether their moment is one that hooks froze.
+pub(super) async fn tidy(context: &Context, backup: &Backup) -> Result<(), Error> {
+    pay(context, backup).await?;
+    orphans::discard(context, backup, SNAPSHOTS_WITHIN).await;
+    Ok(())
+}
+
+async fn pay(context: &Context, backup: &Backup) -> Result<(), Error> {
+    if owed_hooks::owed(backup).is_empty() {
+        return Ok(());
+    }
+    let executor = KubeExecutor::new(context.client.clone());
+    owed_hooks::pay(&context.client, &executor, backup).await
 }
 
 /// Tells the DataUploads of a backup to stop. Best effort: the backup has failed already.

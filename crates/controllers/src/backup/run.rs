@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use caravel_api::v1::{Backup, BackupPhase, BackupProgress, BackupStatus};
+use caravel_api::v1::{Backup, BackupPhase, BackupProgress, BackupStatus, BackupStorageLocation};
 use caravel_backup::hooks::{Hooks, OwedPostHooks};
 use caravel_backup::log::BackupLog;
 use caravel_backup::run::{Outcome, Progress, RunError};
@@ -20,8 +20,10 @@ use super::observe::Seen;
 use super::owed_hooks::{OWED_POST_HOOKS, OwedInBackup};
 use super::status::StatusWriter;
 use super::{Settings, display_name, orphans, recover};
+use crate::attempts;
 use crate::cancel;
 use crate::context::Context;
+use crate::lease::NotLeader;
 use crate::reconcile::{Error, chain};
 
 /// Velero's own interval; more often would only load the API server.
@@ -36,11 +38,17 @@ pub(super) async fn run(
     settings: &Settings,
     seen: Seen,
     mut writer: StatusWriter,
+    again: Option<u32>,
 ) -> Result<(), Error> {
-    let failure = match Box::pin(attempt(context, settings, seen, &mut writer)).await {
+    let failure = match Box::pin(attempt(context, settings, seen, &mut writer, again)).await {
         Ok(()) => return Ok(()),
-        Err(failure) => chain(&*failure),
+        Err(failure) => failure,
     };
+    if let Err(lost @ NotLeader::Lost { .. }) = context.leadership.confirm().await {
+        // The next server begins it again: it is not this one's to fail.
+        return Err(lost.into());
+    }
+    let failure = chain(&*failure);
     tracing::error!(backup = %display_name(&writer.current), error = %failure, "backup failed");
     recover::cancel_uploads(context, &writer.current).await;
     let status =
@@ -56,6 +64,7 @@ async fn attempt(
     settings: &Settings,
     seen: Seen,
     writer: &mut StatusWriter,
+    again: Option<u32>,
 ) -> Result<(), Error> {
     let name = writer.current.name_any();
     let location = seen
@@ -64,19 +73,19 @@ async fn attempt(
         .as_ref()
         .ok_or("the backup has no location")?;
     let store = context.locations.backup_store(location).await?;
-    if store.backup_exists(&name).await? {
-        let location = location.name_any();
-        return Err(format!(
-            "backup already exists in object storage (location {location}); use another name"
-        )
-        .into());
-    }
+    make_room(&store, &writer.current, location, again.is_some()).await?;
     let folder = tempfile::Builder::new()
         .prefix("backup-")
         .tempdir_in(&settings.scratch)?;
     let log_path = folder.path().join("log.gz");
     let contents = folder.path().join("contents.tar.gz");
     let log = Arc::new(BackupLog::create(&log_path, display_name(&writer.current))?);
+    if let Some(number) = again {
+        log.info(format!(
+            "The server that ran this backup ended: it begins again, attempt {number} of {}. Objects are read as they are now; volumes whose data was being moved keep that snapshot.",
+            attempts::MOST
+        ));
+    }
     let progress = Arc::new(Progress::default());
     let resources = &seen.discovered;
     let owed = Arc::new(OwedInBackup::new(
@@ -163,6 +172,29 @@ async fn attempt(
             .write_persistently(json!({"status": status}), settings.defaults.resource_timeout)
             .await?),
     }
+}
+
+/// The name must be free in the bucket. What an attempt of this very Backup has left there goes: it was not whole, else
+/// the Backup would have moved on.
+async fn make_room(
+    store: &BackupStore,
+    backup: &Backup,
+    location: &BackupStorageLocation,
+    is_again: bool,
+) -> Result<(), Error> {
+    let name = backup.name_any();
+    if !store.backup_exists(&name).await? {
+        return Ok(());
+    }
+    let is_ours = is_again && store.get_backup_metadata(&name).await?.uid() == backup.uid();
+    if !is_ours {
+        let location = location.name_any();
+        return Err(format!(
+            "backup already exists in object storage (location {location}); use another name"
+        )
+        .into());
+    }
+    Ok(store.delete_backup(&name).await?)
 }
 
 /// What a run that was dropped still held of the log is given back in a moment: its tasks end at their next step.

@@ -7,6 +7,8 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
+use crate::attempts;
+
 /// A Backup and the right to write it.
 pub struct StatusWriter {
     api: Api<Backup>,
@@ -103,6 +105,12 @@ impl StatusWriter {
             return Err(StatusError::TakenAway {
                 name,
                 change: "deleted and created anew",
+            });
+        }
+        if attempts::of(&found) != attempts::of(&self.current) {
+            return Err(StatusError::TakenAway {
+                name,
+                change: "begun again",
             });
         }
         if found.phase() != self.current.phase() {

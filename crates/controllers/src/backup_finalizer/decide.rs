@@ -176,4 +176,25 @@ mod tests {
         ));
         assert!(decision.left_out.is_empty());
     }
+
+    /// Of each case the volume and the DataUpload that was for it.
+    #[test]
+    fn volumes_are_told_what_their_uploads_say_as_in_velero() {
+        caravel_cases::each("pkg_backup/TestUpdateVolumeInfos.json", |case| {
+            let read = |infos: &serde_json::Value| -> Vec<BackupVolumeInfo> {
+                serde_json::from_value(infos.clone()).unwrap()
+            };
+            let upload: Option<DataUpload> =
+                serde_json::from_value(case.input("dataUpload").clone()).unwrap();
+            let observed = Observed {
+                phase: BackupPhase::Finalizing,
+                volume_infos: read(case.input("volumeInfos")),
+                uploads: upload.map(|upload| (String::new(), upload)).into_iter().collect(),
+            };
+            caravel_cases::same(
+                &decide(&observed).volume_infos,
+                &read(case.want("expectedVolumeInfos")),
+            )
+        });
+    }
 }

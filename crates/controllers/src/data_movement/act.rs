@@ -18,6 +18,9 @@ use crate::reconcile::{Error, Key, Next, Reconciler, chain};
 /// Steps in one reconcile before others get their turn. The longest ladder (rebind) has seven.
 const STEPS_AT_ONCE: usize = 12;
 
+/// A step that had no effect is taken again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Whether to look at the movement again at once.
 enum Outcome {
     LookAgain,
@@ -34,13 +37,14 @@ impl<M: Movement> Reconciler for Controller<M> {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let mut last = None;
         for _ in 0..STEPS_AT_ONCE {
             let Some(object) = self.shared.context.api::<M::Object>().get_opt(&key.name).await? else {
                 self.forget(key, None);
                 return Ok(Next::Done);
             };
             let now = self.shared.context.clock.now();
-            match self.one_step(key, &object, now).await {
+            match self.one_step(key, &object, now, &mut last).await {
                 Ok(Outcome::LookAgain) => {
                     self.last_errors.lock().remove(key);
                 }
@@ -56,7 +60,14 @@ impl<M: Movement> Reconciler for Controller<M> {
 }
 
 impl<M: Movement> Controller<M> {
-    async fn one_step(&self, key: &Key, object: &M::Object, now: Timestamp) -> Result<Outcome, Error> {
+    /// `last`: the step that was taken before, in the same reconcile.
+    async fn one_step(
+        &self,
+        key: &Key,
+        object: &M::Object,
+        now: Timestamp,
+        last: &mut Option<Step>,
+    ) -> Result<Outcome, Error> {
         let (observed, children) = match self.observe(key, object, now).await {
             Ok(seen) => seen,
             Err(error) => return Err(error),
@@ -80,8 +91,14 @@ impl<M: Movement> Controller<M> {
                 let Some(children) = children else {
                     return Ok(Outcome::LookAgain);
                 };
+                let is_repeated = last.replace(step) == Some(step);
                 let taken = self.take(object, &observed, &children, step, now).await;
-                self.after_step(key, &observed, step, taken, now).await
+                let outcome = self.after_step(key, &observed, step, taken, now).await?;
+                Ok(match outcome {
+                    // It changed nothing: a delete was answered 404, say, and the object is still shown.
+                    Outcome::LookAgain if is_repeated => Outcome::Wait(Next::After(AGAIN)),
+                    outcome => outcome,
+                })
             }
         }
     }

@@ -1,18 +1,19 @@
 //! One attempt at a Restore: download, unpack, run, upload what came of it, write the end. Whatever fails, the Restore
-//! leaves InProgress, and nothing of the attempt stays on the scratch volume.
+//! leaves InProgress, and nothing of the attempt stays on the scratch volume. A server that dies leaves it InProgress:
+//! then it begins again, and finds its own objects and DataDownloads (`crate::attempts`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use caravel_api::labels;
 use caravel_api::phase::RestorePhase;
 use caravel_api::v1::{Backup, BackupStorageLocation, Restore};
 use caravel_backup_store::item_operations::{OperationPhase, RestoreOperation};
 use caravel_backup_store::{BackupStore, RestoreArtifacts, tarball};
-use caravel_hooks::exec::KubeExecutor;
 use caravel_hooks::tracker::Tracker;
+use caravel_resource_policies::Policies;
 use caravel_restore::contents::BackupContents;
-use caravel_restore::exec_hooks::ExecHooks;
 use caravel_restore::item_actions;
 use caravel_restore::log::{Level, RestoreLog};
 use caravel_restore::resource_modifiers::ResourceModifiers;
@@ -20,31 +21,40 @@ use caravel_restore::run::{self, Outcome, Progress, RestoreRun, StartedOperation
 use caravel_restore::saved_volumes::SavedVolumes;
 use kube::ResourceExt;
 
+use super::exec_hooks::exec_hooks;
 use super::log::LogrusLog;
 use super::status::{Change, write};
 use super::volume_info::restored_volumes;
 use super::{Settings, cancel_downloads, delete_result_maps};
+use crate::attempts;
 use crate::cancel;
 use crate::context::Context;
+use crate::lease::NotLeader;
 use crate::reconcile::{Error, chain, is_conflict};
 
 /// The restore's log, on the scratch volume.
 const LOG: &str = "log.gz";
 /// How often progress is written, at most.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
-/// Waits between tries to write the end; some ten minutes in all, then the next server start gives the Restore up.
+/// Waits between tries to write the end; some ten minutes in all, then the Restore begins again.
 const END_TRIES: u32 = 20;
+
+/// The ConfigMaps that the Restore names, read and validated.
+pub(super) struct Asked {
+    pub policies: Option<Arc<Policies>>,
+    pub modifiers: Option<ResourceModifiers>,
+}
 
 /// Runs `restore` (InProgress by now) to the end of its run.
 ///
 /// # Errors
-/// Only when the end could not be written; the Restore is then given up at the next look.
+/// When the end could not be written, or is the next server's to write; the Restore then begins again.
 pub(super) async fn run(
     context: &Context,
     settings: &Settings,
     restore: Restore,
     backup: Backup,
-    modifiers: Option<ResourceModifiers>,
+    asked: Asked,
     location: &BackupStorageLocation,
 ) -> Result<(), Error> {
     let log = Arc::new(LogrusLog::new(format!(
@@ -58,7 +68,7 @@ pub(super) async fn run(
         settings,
         restore: &restore,
         backup,
-        modifiers,
+        asked,
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
     };
@@ -66,6 +76,9 @@ pub(super) async fn run(
         let work = Box::pin(attempt.run(location));
         with_progress(context, &restore, &progress, work).await
     };
+    if let Err(lost @ NotLeader::Lost { .. }) = context.leadership.confirm().await {
+        return Err(lost.into());
+    }
     if let Err(error) = delete_result_maps(context, &restore).await {
         tracing::warn!(restore = %restore.name_any(), error = %chain(&error), "DataUploadResult ConfigMaps stay, the finalizer deletes them");
     }
@@ -87,7 +100,7 @@ struct Attempt<'a> {
     settings: &'a Settings,
     restore: &'a Restore,
     backup: Backup,
-    modifiers: Option<ResourceModifiers>,
+    asked: Asked,
     log: Arc<LogrusLog>,
     progress: Arc<Progress>,
 }
@@ -118,6 +131,13 @@ impl Attempt<'_> {
             .await?
             .unwrap_or_default();
         let contents = self.unpack(store, scratch).await?;
+        if let Some(number) = self.restore.annotations().get(labels::ATTEMPT) {
+            let said = format!(
+                "The server that ran this restore ended: it begins again, attempt {number} of {}. What it has created is its own.",
+                attempts::MOST
+            );
+            self.log.line(Level::Info, &said, &[]);
+        }
         self.log.line(
             Level::Info,
             "starting restore",
@@ -129,13 +149,14 @@ impl Attempt<'_> {
             backup: Arc::new(self.backup.clone()),
             contents,
             saved_volumes: SavedVolumes::from(saved.clone()),
-            modifiers: self.modifiers.clone(),
+            policies: self.asked.policies.clone(),
+            modifiers: self.asked.modifiers.clone(),
             actions: item_actions::built_in(
                 &self.context.client,
                 &Arc::new(self.backup.clone()),
                 &self.context.namespace,
             ),
-            exec_hooks: self.exec_hooks()?,
+            exec_hooks: exec_hooks(self.context, self.restore)?,
             priorities: self.settings.priorities.clone(),
             resource_timeout: self.settings.resource_timeout,
             terminating_timeout: self.settings.terminating_timeout,
@@ -176,20 +197,9 @@ impl Attempt<'_> {
             .run(move || -> Result<BackupContents, Error> {
                 tarball::unpack(&archive, &folder)?;
                 std::fs::remove_file(&archive)?;
-                Ok(BackupContents::read(&folder)?)
+                Ok(BackupContents::read_or_empty(&folder)?)
             });
         contents.await?
-    }
-
-    fn exec_hooks(&self) -> Result<ExecHooks, Error> {
-        let spec = &self.restore.spec;
-        let limit = spec.item_operation_timeout.unwrap_or_default();
-        Ok(ExecHooks {
-            spec: caravel_hooks::restore_exec::from_spec(spec.hooks.as_ref())?,
-            executor: Arc::new(KubeExecutor::new(self.context.client.clone())),
-            tracker: self.hooks(),
-            limit: limit.or(self.settings.item_operation_timeout),
-        })
     }
 
     fn hooks(&self) -> Arc<Tracker> {
@@ -280,7 +290,10 @@ async fn with_progress<T>(
         match patched {
             Ok(newer) => (current, written) = (newer, (restored, total)),
             Err(error) if is_conflict(&error) => {
-                if let Ok(newer) = context.api::<Restore>().get(&restore.name_any()).await {
+                let newer = context.api::<Restore>().get(&restore.name_any()).await;
+                if let Ok(newer) = newer
+                    && is_still(restore, &newer)
+                {
                     current = newer;
                 }
             }
@@ -296,7 +309,8 @@ async fn write_end(context: &Context, restore: &Restore, change: Change) -> Resu
         let newest = match context.api::<Restore>().get_opt(&restore.name_any()).await {
             // Deleted, or another of the same name: nobody waits for this end.
             Ok(None) => return Ok(()),
-            Ok(Some(newest)) if newest.uid() != restore.uid() => return Ok(()),
+            // Another attempt at it, neither.
+            Ok(Some(newest)) if !is_still(restore, &newest) => return Ok(()),
             Ok(Some(newest)) => newest,
             Err(error) => {
                 last = error.into();
@@ -315,6 +329,11 @@ async fn write_end(context: &Context, restore: &Restore, change: Change) -> Resu
         }
     }
     Err(last)
+}
+
+/// The same Restore, in the same attempt.
+fn is_still(restore: &Restore, newest: &Restore) -> bool {
+    newest.uid() == restore.uid() && attempts::of(newest) == attempts::of(restore)
 }
 
 fn end_wait(attempt: u32) -> Duration {

@@ -4,16 +4,22 @@
 //! New ──► FailedValidation                          (refused, with every reason at once)
 //!  └────► InProgress ──► (run) ──► WaitingForPluginOperations… ─► restore_operations
 //!             │                └─► Finalizing… ─► restore_finalizer
-//!             └────► Failed        (the server died or could not write the end)
+//!          ▲  └────► Failed        (it cannot go on)
+//!          └── its server ended: the next attempt (crate::attempts)
 //! ```
+
+use std::sync::Arc;
 
 use caravel_api::labels;
 use caravel_api::phase::{BackupPhase, BackupStorageLocationPhase, RestorePhase};
 use caravel_api::v1::{Backup, BackupStorageLocation, Restore, RestoreSpec};
+use caravel_resource_policies::Policies;
 use caravel_restore::resource_modifiers::ResourceModifiers;
 use caravel_restore::selection::{NEVER_RESTORABLE, list_errors};
 use kube::ResourceExt;
 use kube::core::Selector;
+
+use crate::attempts;
 
 /// Velero's finalizer on Restores; one that a Velero server set is taken off when the Restore is deleted.
 pub const FINALIZER: &str = "restores.velero.io/external-resources-finalizer";
@@ -27,6 +33,8 @@ pub struct Observed {
     pub backup: Option<Backup>,
     /// The Backup's location.
     pub location: Option<BackupStorageLocation>,
+    /// Of `spec.resourcePolicy`; why they cannot be used, where they cannot.
+    pub policies: Option<Result<Arc<Policies>, String>>,
     /// Of `spec.resourceModifier`; why they cannot be used, where they cannot.
     pub modifiers: Option<Result<ResourceModifiers, String>>,
 }
@@ -40,12 +48,14 @@ pub enum Decision {
     ForgetFinalizer,
     /// FailedValidation with these reasons.
     Refuse(Vec<String>),
-    /// It had not begun, and somebody (named) changed their mind.
+    /// Nobody runs it, and somebody (named) changed their mind.
     Cancel(String),
     /// Run it.
     Run(Box<Start>),
-    /// InProgress, but no run is going on: an earlier one ended with the server, or could not write its end.
-    Abandon,
+    /// InProgress, but no run is going on: an earlier one ended with the server, or could not write its end. Run it again.
+    Again { attempt: u32 },
+    /// The same, but it cannot run again, or has ended servers often enough: Failed.
+    GiveUp { reason: String },
 }
 
 /// What is written into the Restore when it starts.
@@ -83,10 +93,13 @@ pub fn decide(observed: &Observed, default_timeout: caravel_api::Duration) -> De
                 return Decision::Cancel(who);
             }
         }
-        RestorePhase::InProgress => return Decision::Abandon,
+        RestorePhase::InProgress => return left(observed),
         _ => return Decision::Nothing,
     }
     let mut reasons = spec_errors(&restore.spec);
+    if let Some(Err(why)) = &observed.policies {
+        reasons.push(why.clone());
+    }
     if let Some(Err(why)) = &observed.modifiers {
         reasons.push(why.clone());
     }
@@ -97,6 +110,35 @@ pub fn decide(observed: &Observed, default_timeout: caravel_api::Duration) -> De
         Decision::Run(Box::new(start(observed, default_timeout)))
     } else {
         Decision::Refuse(reasons)
+    }
+}
+
+/// Decides for a Restore that its server has left.
+fn left(observed: &Observed) -> Decision {
+    let restore = &observed.restore;
+    if let Some(who) = crate::cancel::wished_by(restore) {
+        return Decision::Cancel(who);
+    }
+    let attempt = match attempts::next(restore) {
+        attempts::Next::Begin { attempt } => attempt,
+        attempts::Next::GiveUp { reason } => return Decision::GiveUp { reason },
+    };
+    let mut reasons = source_errors(observed);
+    // Without the filter it began with, it would restore more than was asked for.
+    if let Some(Err(why)) = &observed.policies {
+        reasons.push(why.clone());
+    }
+    if let Some(Err(why)) = &observed.modifiers {
+        reasons.push(why.clone());
+    }
+    if reasons.is_empty() {
+        return Decision::Again { attempt };
+    }
+    let reasons = reasons.join("; ");
+    Decision::GiveUp {
+        reason: format!(
+            "its server ended while it ran, and it cannot begin again: {reasons}; what was restored by then stays"
+        ),
     }
 }
 
@@ -175,12 +217,12 @@ fn spec_errors(spec: &RestoreSpec) -> Vec<String> {
             errors.push(format!("invalid label selector: {error}"));
         }
     }
-    errors.extend(unsupported(spec));
+    errors.extend(word_errors(spec));
     errors
 }
 
-/// Fields of Velero that this version refuses instead of ignoring.
-fn unsupported(spec: &RestoreSpec) -> Vec<String> {
+/// What is wrong with the words of single fields.
+fn word_errors(spec: &RestoreSpec) -> Vec<String> {
     let mut errors = Vec::new();
     match spec.existing_resource_policy.as_str() {
         "" | "none" | "update" => {}
@@ -190,9 +232,6 @@ fn unsupported(spec: &RestoreSpec) -> Vec<String> {
     }
     let hooks = caravel_hooks::restore_exec::from_spec(spec.hooks.as_ref());
     errors.extend(hooks.err().map(|error| error.to_string()));
-    if spec.resource_policy.is_some() {
-        errors.push(not_yet("spec.resourcePolicy", "leave it out"));
-    }
     if let Some(status) = &spec.restore_status {
         errors.extend(list_errors(
             "restore status resource",
@@ -201,10 +240,6 @@ fn unsupported(spec: &RestoreSpec) -> Vec<String> {
         ));
     }
     errors
-}
-
-fn not_yet(what: &str, instead: &str) -> String {
-    format!("this version does not have {what} yet; {instead}")
 }
 
 /// What is wrong with the backup or its location.

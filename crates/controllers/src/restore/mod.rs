@@ -7,6 +7,7 @@
 
 mod attempt;
 pub mod decide;
+pub(crate) mod exec_hooks;
 mod log;
 mod status;
 #[cfg(test)]
@@ -19,9 +20,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use caravel_api::labels;
+use caravel_api::phase::RestorePhase;
 use caravel_api::v1::{Backup, BackupStorageLocation, BackupStorageLocationAccessMode, Restore};
 use caravel_api::v2alpha1::DataDownload;
-use caravel_restore::priority::Priorities;
+use caravel_resource_policies::{Found, Policies, PoliciesError};
+pub use caravel_restore::priority::Priorities;
 use caravel_restore::resource_modifiers::{self, ResourceModifiers};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -30,6 +33,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::attempts;
 use crate::context::Context;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source, chain};
 use decide::{Decision, Observed, decide};
@@ -69,6 +73,7 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
     let controller = RestoreController {
         context,
         settings: Arc::new(settings),
+        shutdown: shutdown.clone(),
     };
     tokio::spawn(reconcile::run(controller, sources, 1, shutdown))
 }
@@ -76,6 +81,7 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
 struct RestoreController {
     context: Context,
     settings: Arc<Settings>,
+    shutdown: CancellationToken,
 }
 
 #[async_trait]
@@ -92,9 +98,20 @@ impl Reconciler for RestoreController {
         if decision != Decision::Nothing {
             tracing::info!(restore = %key, ?decision, "decided");
         }
-        self.act(observed, decision).await?;
+        let api = self.context.api::<Restore>();
+        tokio::select! {
+            biased;
+            // What is cut off here is begun again by the next server.
+            () = self.shutdown.cancelled() => attempts::not_counted(&api, &key.name, is_in_progress).await,
+            done = Box::pin(self.act(observed, decision)) => done?,
+        }
         Ok(Next::Done)
     }
+}
+
+fn is_in_progress(restore: &Restore) -> bool {
+    let phase = restore.status.as_ref().and_then(|status| status.phase.as_ref());
+    phase == Some(&RestorePhase::InProgress)
 }
 
 impl RestoreController {
@@ -123,11 +140,33 @@ impl RestoreController {
             Some(name) => self.context.api::<BackupStorageLocation>().get_opt(name).await?,
         };
         Ok(Some(Observed {
+            policies: self.policies_of(&restore).await?,
             modifiers: self.modifiers_of(&restore).await?,
             restore,
             backup,
             location,
         }))
+    }
+
+    /// The resource policies that the Restore names. The inner error is the user's, as for the modifiers.
+    async fn policies_of(
+        &self,
+        restore: &Restore,
+    ) -> Result<Option<Result<Arc<Policies>, String>>, kube::Error> {
+        let Some(reference) = &restore.spec.resource_policy else {
+            return Ok(None);
+        };
+        let refused = |error: PoliciesError| format!("invalid restore resource policies: {}", chain(&error));
+        let name = match caravel_resource_policies::referenced(reference) {
+            Ok(name) => name,
+            Err(error) => return Ok(Some(Err(refused(error)))),
+        };
+        let found = Found {
+            name: format!("{}/{name}", self.context.namespace),
+            map: self.context.api::<ConfigMap>().get_opt(name).await?,
+        };
+        let policies = caravel_resource_policies::for_restore(&found);
+        Ok(Some(policies.map(Arc::new).map_err(refused)))
     }
 
     /// The resource modifiers that the Restore names. The inner error is the user's; an API server that is away is not.
@@ -168,21 +207,40 @@ impl RestoreController {
                 write(context, &observed.restore, Change::FailedValidation(reasons)).await?;
             }
             Decision::Cancel(who) => {
-                let what = "it had not begun, and nothing was restored";
+                let what = if is_in_progress(&observed.restore) {
+                    "its server had ended, and it does not begin again; what was restored by then stays"
+                } else {
+                    "it had not begun, and nothing was restored"
+                };
                 let reason = crate::cancel::reason(&who, context.clock.now(), what);
-                write(context, &observed.restore, Change::Failed { reason }).await?;
+                self.give_up(&observed.restore, reason).await?;
             }
-            Decision::Abandon => self.abandon(&observed.restore).await?,
+            Decision::GiveUp { reason } => self.give_up(&observed.restore, reason).await?,
             Decision::Run(start) => {
                 let restore = write(context, &observed.restore, Change::Started(start)).await?;
-                let (Some(backup), Some(location)) = (observed.backup, observed.location) else {
-                    return Ok(());
-                };
-                let modifiers = observed.modifiers.and_then(Result::ok);
-                attempt::run(context, &self.settings, restore, backup, modifiers, &location).await?;
+                Box::pin(self.run(restore, observed)).await?;
+            }
+            Decision::Again { attempt } => {
+                // Those of the last attempt would be doubled.
+                delete_result_maps(context, &observed.restore).await?;
+                let change = Change::StartedAgain { attempt };
+                let restore = write(context, &observed.restore, change).await?;
+                Box::pin(self.run(restore, observed)).await?;
             }
         }
         Ok(())
+    }
+
+    /// `restore`: as it was written last.
+    async fn run(&self, restore: Restore, observed: Observed) -> Result<(), Error> {
+        let (Some(backup), Some(location)) = (observed.backup, observed.location) else {
+            return Ok(());
+        };
+        let asked = attempt::Asked {
+            policies: observed.policies.and_then(Result::ok),
+            modifiers: observed.modifiers.and_then(Result::ok),
+        };
+        attempt::run(&self.context, &self.settings, restore, backup, asked, &location).await
     }
 
     /// The Restore's own files go from the bucket. Without its Backup or location nobody knows where they are: then
@@ -202,19 +260,11 @@ impl RestoreController {
         Ok(())
     }
 
-    /// The server that ran it is gone: nobody knows how far it came, so it is Failed, and its downloads end.
-    async fn abandon(&self, restore: &Restore) -> Result<(), Error> {
+    /// It ends here, and what it has left working ends, too.
+    async fn give_up(&self, restore: &Restore, reason: String) -> Result<(), Error> {
         cancel_downloads(&self.context, restore).await?;
         delete_result_maps(&self.context, restore).await?;
-        let reason = "found a restore with status \"InProgress\" during the server starting, mark it as \"Failed\"; delete what it created and restore again";
-        write(
-            &self.context,
-            restore,
-            Change::Failed {
-                reason: reason.to_owned(),
-            },
-        )
-        .await?;
+        write(&self.context, restore, Change::Failed { reason }).await?;
         Ok(())
     }
 }

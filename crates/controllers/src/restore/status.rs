@@ -8,6 +8,7 @@ use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
 use super::decide::{FINALIZER, Start};
+use crate::attempts;
 use crate::context::Context;
 
 /// A change of a Restore's fields.
@@ -17,6 +18,8 @@ pub enum Change {
     FailedValidation(Vec<String>),
     /// It starts.
     Started(Box<Start>),
+    /// It starts once more.
+    StartedAgain { attempt: u32 },
     /// So far.
     Progress { restored: usize, total: usize },
     /// The run is over; operations or the finalizer go on.
@@ -62,9 +65,15 @@ fn patch(context: &Context, restore: &Restore, change: Change) -> Value {
                 "spec": {"backupName": start.backup_name, "excludedResources": start.excluded_resources, "itemOperationTimeout": start.item_operation_timeout},
                 "status": {"phase": RestorePhase::InProgress, "startTimestamp": now},
             });
+            patch["metadata"] = attempts::patch(None)["metadata"].take();
             if let Some(schedule) = start.schedule_name {
-                patch["metadata"] = json!({"labels": {caravel_api::labels::SCHEDULE_NAME: schedule}});
+                patch["metadata"]["labels"] = json!({caravel_api::labels::SCHEDULE_NAME: schedule});
             }
+            patch
+        }
+        Change::StartedAgain { attempt } => {
+            let mut patch = attempts::patch(Some(attempt));
+            patch["status"] = json!({"progress": null});
             patch
         }
         Change::Progress { restored, total } => {

@@ -21,8 +21,23 @@ fn observed(patch: Value) -> Observed {
         restore: serde_json::from_value(world["restore"].clone()).unwrap(),
         backup: serde_json::from_value(world["backup"].clone()).unwrap(),
         location: serde_json::from_value(world["location"].clone()).unwrap(),
+        policies: world["policies"].as_str().map(|why| Err(why.to_owned())),
         modifiers: world["modifiers"].as_str().map(|why| Err(why.to_owned())),
     }
+}
+
+#[test]
+fn policies_that_cannot_be_used_refuse_the_restore() {
+    let broken = observed(json!({"policies": "invalid restore resource policies: no"}));
+    let decision = decide(&broken, Duration::from_hours(4));
+    let refused = Decision::Refuse(vec!["invalid restore resource policies: no".to_owned()]);
+    assert_eq!(decision, refused);
+    let left = observed(json!({"policies": "no", "restore": {"status": {"phase": "InProgress"}}}));
+    let decision = decide(&left, Duration::from_hours(4));
+    assert!(
+        matches!(&decision, Decision::GiveUp { reason } if reason.contains(": no;")),
+        "{decision:?}"
+    );
 }
 
 #[test]
@@ -196,9 +211,9 @@ fn a_partially_failed_backup_can_be_restored() {
 }
 
 #[test]
-fn only_new_restores_are_started_and_an_unattended_one_in_progress_is_given_up() {
+fn only_new_restores_are_started_and_one_that_its_server_left_begins_again() {
     for (phase, wanted) in [
-        ("InProgress", Decision::Abandon),
+        ("InProgress", Decision::Again { attempt: 2 }),
         ("WaitingForPluginOperations", Decision::Nothing),
         ("Finalizing", Decision::Nothing),
         ("Completed", Decision::Nothing),
@@ -213,6 +228,40 @@ fn only_new_restores_are_started_and_an_unattended_one_in_progress_is_given_up()
             "{phase}"
         );
     }
+}
+
+/// A Restore that its server has left, with one more thing.
+fn left(patch: Value) -> Decision {
+    let mut world = json!({"restore": {"status": {"phase": "InProgress"}}});
+    merge(&mut world, &patch);
+    decision(world)
+}
+
+#[test]
+fn a_restore_that_cannot_begin_again_has_failed_with_the_reason() {
+    for (patch, words) in [
+        (
+            json!({"restore": {"metadata": {"annotations": {"velero.io/attempt": "3"}}}}),
+            "3 times",
+        ),
+        (json!({"backup": null}), "not found"),
+        (
+            json!({"location": {"status": {"phase": "Unavailable", "message": "bucket is gone"}}}),
+            "bucket is gone",
+        ),
+        (json!({"modifiers": "ConfigMap m does not exist"}), "ConfigMap m"),
+    ] {
+        match left(patch.clone()) {
+            Decision::GiveUp { reason } => assert!(reason.contains(words), "{patch}: {reason}"),
+            other => panic!("{patch}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_restore_that_its_server_left_and_somebody_canceled_does_not_begin_again() {
+    let by_alice = json!({"restore": {"metadata": {"annotations": {"velero.io/cancel": "alice"}}}});
+    assert_eq!(left(by_alice), Decision::Cancel("alice".to_owned()));
 }
 
 #[test]

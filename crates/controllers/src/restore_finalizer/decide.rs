@@ -1,6 +1,7 @@
 //! What the finalizer does with each restored claim, and how a Restore ends: velero-behaviour.md 8.8. Pure.
 
 use caravel_api::phase::RestorePhase;
+use caravel_backup_store::item_operations::RestoreOperation;
 use caravel_backup_store::volume_info::PvInfo;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use kube::ResourceExt;
@@ -35,6 +36,8 @@ pub enum ClaimDecision {
     Leave(&'static str),
     /// It will be bound soon; look again when the claim changes.
     Wait,
+    /// The volume is another claim's: an error of the Restore.
+    Wrong(String),
     /// Merge-patch its volume.
     PatchVolume { volume: String, patch: Value },
 }
@@ -58,6 +61,9 @@ pub fn decide_claim(state: &ClaimState) -> ClaimDecision {
             ClaimDecision::Wait
         };
     };
+    if let Some(why) = bound_to_another(state, volume) {
+        return ClaimDecision::Wrong(why);
+    }
     match volume_patch(volume, old) {
         None => ClaimDecision::Leave("its volume is as the old one was"),
         Some(patch) => ClaimDecision::PatchVolume {
@@ -65,6 +71,37 @@ pub fn decide_claim(state: &ClaimState) -> ClaimDecision {
             patch,
         },
     }
+}
+
+/// Labels and reclaim policy of one claim's volume must not come to another's.
+fn bound_to_another(state: &ClaimState, volume: &PersistentVolume) -> Option<String> {
+    let bound_to = volume.spec.as_ref()?.claim_ref.as_ref()?;
+    let namespace = bound_to.namespace.as_deref().unwrap_or_default();
+    let name = bound_to.name.as_deref().unwrap_or_default();
+    (namespace != state.namespace || name != state.name).then(|| {
+        format!(
+            "fail to patch dynamic PV {}: PersistentVolumeClaim {}/{} is bound to it, but it is bound to {namespace}/{name}; see `kubectl describe pv {}`",
+            volume.name_any(),
+            state.namespace,
+            state.name,
+            volume.name_any(),
+        )
+    })
+}
+
+/// The operations that bring the data of a claim of the backup.
+pub fn operations_of<'a>(
+    operations: &'a [RestoreOperation],
+    namespace: &'a str,
+    claim: &'a str,
+) -> impl Iterator<Item = &'a RestoreOperation> {
+    operations.iter().filter(move |operation| {
+        let id = &operation.spec.resource_identifier;
+        id.group.is_empty()
+            && id.resource == "persistentvolumeclaims"
+            && id.namespace == namespace
+            && id.name == claim
+    })
 }
 
 /// The old volume's labels and reclaim policy, as far as they differ.
@@ -101,7 +138,7 @@ pub fn final_phase(phase: &RestorePhase, errors: usize) -> Option<RestorePhase> 
 }
 
 /// Names of one kind in the resource list that carry this mark: `shop/data(created)` → (`shop`, `data`).
-pub fn created_claims(entries: &[String]) -> Vec<(String, String)> {
+pub fn created_objects(entries: &[String]) -> Vec<(String, String)> {
     let created = entries.iter().filter_map(|entry| entry.strip_suffix("(created)"));
     created
         .filter_map(|entry| entry.split_once('/'))

@@ -33,9 +33,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source, chain};
-use crate::restore::delete_result_maps;
+use crate::restore::{delete_result_maps, exec_hooks};
 use crate::restore_operations::open_store;
-use decide::{ClaimDecision, ClaimState, created_claims, decide_claim, final_phase};
+use decide::{ClaimDecision, ClaimState, created_objects, decide_claim, final_phase, operations_of};
 
 /// The server's flags that matter here.
 #[derive(Clone, Debug)]
@@ -134,6 +134,7 @@ impl Reconciler for RestoreFinalizer {
 impl RestoreFinalizer {
     async fn observe(&self, restore: Restore, phase: RestorePhase) -> Result<Observed, Error> {
         let store = open_store(&self.context, &restore).await?;
+        exec_hooks::resume(&self.context, &restore, &store).await?;
         let name = restore.name_any();
         let results = store.get_restore_results(&name).await?.unwrap_or_default();
         let operations = store.get_restore_item_operations(&name).await?;
@@ -144,7 +145,7 @@ impl RestoreFinalizer {
                 .await?
                 .unwrap_or_default(),
         );
-        let created = created_claims(
+        let created = created_objects(
             resources
                 .get("v1/PersistentVolumeClaim")
                 .map(Vec::as_slice)
@@ -154,10 +155,8 @@ impl RestoreFinalizer {
         for (namespace, name) in created {
             let source = source_namespace(&restore, &namespace);
             let old = saved.info(source, &name).and_then(|info| info.pv_info.clone());
-            let failed = operations.iter().any(|operation| {
-                let id = &operation.spec.resource_identifier;
-                id.name == name && id.namespace == source && operation.status.phase == OperationPhase::Failed
-            });
+            let failed = operations_of(&operations, source, &name)
+                .any(|operation| operation.status.phase == OperationPhase::Failed);
             claims.push(self.claim_state(namespace, name, old, failed).await?);
         }
         Ok(Observed {
@@ -221,6 +220,7 @@ impl RestoreFinalizer {
                     tracing::debug!(claim = %state.name, namespace = %state.namespace, why, "volume is left");
                 }
                 ClaimDecision::Wait => waiting.push(state),
+                ClaimDecision::Wrong(why) => add_once(&mut observed.results, &state.namespace, why),
                 ClaimDecision::PatchVolume { volume, patch } => {
                     let volumes: Api<PersistentVolume> = Api::all(self.context.client.clone());
                     if let Err(error) = volumes
@@ -281,28 +281,27 @@ impl RestoreFinalizer {
         hooks.is_none_or(|hooks| hooks.is_complete())
     }
 
-    /// How the hooks went; their errors are errors of the Restore. After a restart of the server nobody knows, and that
-    /// is an error, too.
+    /// How the hooks went; their errors are errors of the Restore. Of those that the run has counted, a server that was
+    /// started since finds the ones whose pods are still there; that others did not run is an error, too.
     fn end_hooks(&self, restore: &Restore, results: &mut Results) -> HookStatus {
-        if let Some(hooks) = self.context.restore_hooks.of(&restore.uid().unwrap_or_default()) {
+        let hooks = self.context.restore_hooks.of(&restore.uid().unwrap_or_default());
+        let mut status = HookStatus::default();
+        if let Some(hooks) = hooks {
             for (namespace, error) in hooks.errors() {
                 add_once(results, &namespace, error);
             }
-            return hooks.status();
+            status = hooks.status();
         }
-        let status = restore
-            .status
-            .as_ref()
-            .and_then(|status| status.hook_status.clone())
-            .unwrap_or_default();
-        if status.hooks_attempted > 0 {
+        let missing = exec_hooks::attempted(restore) - status.hooks_attempted;
+        if missing > 0 {
             let lost = format!(
-                "the server was restarted before the end of this restore: whether its {} exec hooks ran is not known; see the pods, and run the commands by hand where they did not",
-                status.hooks_attempted
+                "the server was restarted before the end of this restore, and the pods of {missing} of its exec hooks are gone: those hooks may not have run"
             );
             if !results.errors.velero.contains(&lost) {
                 results.errors.velero.push(lost);
             }
+            status.hooks_attempted += missing;
+            status.hooks_failed += missing;
         }
         status
     }
@@ -317,7 +316,7 @@ impl RestoreFinalizer {
         hooks: &HookStatus,
     ) -> Result<(), kube::Error> {
         let patch = json!({
-            "metadata": {"resourceVersion": restore.resource_version()},
+            "metadata": {"resourceVersion": restore.resource_version(), "annotations": exec_hooks::forgotten()},
             "status": {"hookStatus": hooks, "phase": phase, "completionTimestamp": self.context.now(), "errors": errors, "warnings": warnings},
         });
         let restores: Api<Restore> = self.context.api();

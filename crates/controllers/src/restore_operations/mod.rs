@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source};
-use crate::restore::cancel_downloads;
+use crate::restore::{cancel_downloads, exec_hooks};
 use decide::{Decision, Observed, Step, decide};
 
 /// Starts the controller.
@@ -86,6 +86,7 @@ impl Reconciler for RestoreOperations {
             return self.end(&restore, &who).await;
         }
         let store = open_store(&self.context, &restore).await?;
+        exec_hooks::resume(&self.context, &restore, &store).await?;
         let observed = self.observe(&restore, &store).await?;
         match decide(&observed, self.context.clock.now()) {
             Decision::Nothing => Ok(Next::Done),

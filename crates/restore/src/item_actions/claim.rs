@@ -64,12 +64,15 @@ pub fn wait_for_download(claim: &mut Value, namespace: &str, name: &str, random:
     child_map(selector, "matchLabels").insert(labels::DYNAMIC_PV_RESTORE.into(), json!(value));
 }
 
-/// `dd-<Restore UID>.<UID of the claim in the backup>`, shortened to a label value.
-pub fn operation_id(restore_uid: &str, claim_uid: &str) -> String {
-    label_value(&format!(
-        "{}{restore_uid}.{claim_uid}",
-        labels::DATA_DOWNLOAD_OPERATION_PREFIX
-    ))
+/// `dd-<Restore UID>.<UID of the claim in the backup>`, shortened to a label value; with a number where `former` downloads
+/// of earlier attempts have that one.
+pub fn operation_id(restore_uid: &str, claim_uid: &str, former: usize) -> String {
+    let prefix = labels::DATA_DOWNLOAD_OPERATION_PREFIX;
+    let id = format!("{prefix}{restore_uid}.{claim_uid}");
+    label_value(&match former {
+        0 => id,
+        former => format!("{id}.{}", former + 1),
+    })
 }
 
 /// The labels by which a claim finds its DataUploadResult; `namespace` is the one in the backup.
@@ -181,6 +184,7 @@ mod tests {
         let id = operation_id(
             "be485ecd-06f2-4c49-9d11-131fad20237a",
             "626126c7-7e82-45b6-0000-000000000000",
+            0,
         );
         assert!(
             id.starts_with("dd-be485ecd-06f2-4c49-9d11-131fad20237a.626126c7-7e82-45b"),

@@ -22,6 +22,7 @@ use super::{claim, data_upload};
 use crate::group_resource::known;
 use crate::metadata::annotation;
 use crate::operations;
+use crate::own::Own;
 
 /// Registered name of the claim's action; stands in the operations file.
 pub const CLAIM_ACTION: &str = "velero.io/csi-pvc-restorer";
@@ -116,15 +117,32 @@ impl RestoreItemAction for MovedClaimAction {
             .get(&namespace)
             .unwrap_or(&namespace)
             .clone();
+        let own = Own::of(input.restore);
         // The engine warns that its data is left as it is.
-        if self.exists(&target, &name).await? {
+        if let Some(live) = self.live(&target, &name).await?
+            && !(own.is_again && own.made(&live))
+        {
             return Ok(Output::item(item));
         }
-        let result = self.result(input.restore, &namespace, &name).await?;
-        let operation_id =
-            claim::operation_id(&input.restore.uid().unwrap_or_default(), text("/metadata/uid"));
+        let former = if own.is_again {
+            self.former_downloads(input.restore, &target, &name).await?
+        } else {
+            Vec::new()
+        };
         claim::forget_volume(&mut item);
         claim::wait_for_download(&mut item, &namespace, &name, &random_suffix());
+        if let Some(operation_id) = operations::going_on(&former) {
+            return Ok(Output {
+                operation_id: Some(operation_id),
+                ..Output::item(item)
+            });
+        }
+        let result = self.result(input.restore, &namespace, &name).await?;
+        let operation_id = claim::operation_id(
+            &input.restore.uid().unwrap_or_default(),
+            text("/metadata/uid"),
+            former.len(),
+        );
         let download = claim::data_download(
             input.restore,
             &self.backup,
@@ -178,7 +196,8 @@ impl RestoreItemAction for MovedClaimAction {
 }
 
 impl MovedClaimAction {
-    async fn exists(&self, namespace: &str, name: &str) -> Result<bool, ActionError> {
+    /// The claim as it is in the cluster.
+    async fn live(&self, namespace: &str, name: &str) -> Result<Option<Value>, ActionError> {
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), namespace);
         let found = claims.get_opt(name).await;
         let found = found.map_err(|error| {
@@ -187,7 +206,29 @@ impl MovedClaimAction {
                 error,
             )
         })?;
-        Ok(found.is_some())
+        let value = found.map(serde_json::to_value).transpose();
+        value.map_err(|error| ActionError::because("reading a PersistentVolumeClaim", error))
+    }
+
+    /// DataDownloads into this claim that earlier attempts of the Restore have made.
+    async fn former_downloads(
+        &self,
+        restore: &Restore,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<DataDownload>, ActionError> {
+        let downloads: Api<DataDownload> =
+            Api::namespaced(self.client.clone(), &restore.namespace().unwrap_or_default());
+        let selector = format!("{}={}", labels::RESTORE_UID, restore.uid().unwrap_or_default());
+        let found = downloads.list(&ListParams::default().labels(&selector)).await;
+        let mut found = found
+            .map_err(|error| ActionError::because("listing the DataDownloads of earlier attempts", error))?
+            .items;
+        found.retain(|download| {
+            let target = &download.spec.target_volume;
+            target.namespace == namespace && target.pvc == name
+        });
+        Ok(found)
     }
 
     async fn result(

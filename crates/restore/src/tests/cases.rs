@@ -21,7 +21,6 @@ pub(super) fn same(ours: &Value, wanted: &Value) -> Result<(), String> {
 
 /// Writes a case's tarball into a folder, unpacked.
 pub(super) fn unpack(tarball: &Value, to: &Path) {
-    std::fs::create_dir_all(to.join("resources")).unwrap();
     for (path, text) in tarball["$tarball"].as_object().unwrap() {
         let file = to.join(path);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();

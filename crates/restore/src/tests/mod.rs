@@ -2,7 +2,10 @@
 
 mod actions;
 mod cases;
+mod cluster;
 mod existing;
 mod modifiers;
 mod plans;
+mod replay;
+mod runs;
 mod small;

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use caravel_backup_store::results::ResultSet;
 use caravel_cases::{each, same, texts};
 use caravel_item_action::{RestoreItemAction as _, RestoreItemInput};
+use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::cases::object;
 use crate::contents::{BackupContents, ContentsError, NamesByNamespace};
+use crate::create::{Creation, ExistingPolicy, create, means_exists};
+use crate::discovery::tests::served;
 use crate::existing::merge_service_account;
 use crate::group_resource::GroupResource;
 use crate::item_actions::init_hook::InitRestoreHook;
@@ -117,6 +120,31 @@ fn long_values_of_labels_are_shortened_as_in_velero() {
 }
 
 #[test]
+fn a_tarball_is_unpacked_where_velero_unpacks_it() {
+    each("pkg_archive/TestUnzipAndExtractBackup.json", |case| {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("backup.tar.gz");
+        let file = std::fs::File::create(&archive).unwrap();
+        if case.input("IsTarball") == true {
+            let gzip = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+            let mut tar = tar::Builder::new(gzip);
+            for path in case.texts("files") {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(2);
+                header.set_mode(0o644);
+                tar.append_data(&mut header, path, &b"{}"[..]).unwrap();
+            }
+            tar.into_inner().unwrap().finish().unwrap();
+        }
+        let to = folder.path().join("unpacked");
+        let ours = caravel_backup_store::tarball::unpack(&archive, &to);
+        same(&ours.is_err(), &(case.want("wantErr") == true))?;
+        let there = case.texts("files").iter().all(|path| to.join(path).is_file());
+        same(&there, &true)
+    });
+}
+
+#[test]
 fn a_definition_is_ready_when_velero_says_so() {
     for file in [
         "pkg_util_kube/TestIsCRDReady.json",
@@ -215,4 +243,49 @@ fn priorities_are_read_as_velero_reads_them() {
         same(&ours.high, &list("HighPriorities"))?;
         same(&ours.low, &list("LowPriorities"))
     });
+}
+
+#[test]
+fn what_means_that_an_object_exists_is_veleros() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    each("pkg_restore/TestIsAlreadyExistsError.json", |case| {
+        let status = &case.want("err")["detail"]["ErrStatus"];
+        let object = case.input("obj");
+        let wanted = case.want("expected") == true;
+        let refused = || kube::Error::Api(serde_json::from_value(status.clone()).unwrap());
+        if object["metadata"].is_null() {
+            // Nothing was refused: nothing exists.
+            let ours = !status.is_null() && means_exists(&refused(), object);
+            return same(&ours, &wanted);
+        }
+        let exists = case.input("apiResource")["items"][0].clone();
+        let created = runtime.block_on(create_refused(status.clone(), exists, object));
+        same(&created.is_ok(), &wanted)
+    });
+}
+
+/// Creates a Service where the API server refuses every creation, and has `exists`, unless it is null.
+async fn create_refused(refusal: Value, exists: Value, object: &Value) -> Result<Creation, kube::Error> {
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let (code, answer) = match (request.method().as_str(), exists.is_null()) {
+            ("POST", _) => (422, refusal.clone()),
+            (_, true) => (404, json!({"kind": "Status", "code": 404, "reason": "NotFound"})),
+            (_, false) => (200, exists.clone()),
+        };
+        let response = http::Response::builder()
+            .status(code)
+            .header("content-type", "application/json");
+        let response = response
+            .body(Body::from(serde_json::to_vec(&answer).unwrap()))
+            .unwrap();
+        async move { Ok::<_, std::convert::Infallible>(response) }
+    });
+    let client = kube::Client::new(service, "default");
+    let services = served("", "services", "Service", true);
+    let mut object = object.clone();
+    object["apiVersion"] = json!("v1");
+    create(&client, &services, "default", &object, ExistingPolicy::Keep, None).await
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use caravel_api_server::{ApiError, ExecOptions, LogOptions, Nodes, Reason};
+use caravel_api_server::{ApiError, ExecOptions, Executed, LogOptions, Nodes, Reason};
 use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::Value;
 
@@ -147,7 +147,7 @@ impl Nodes for Machines {
         Ok(stream::iter([bytes.slice(..end)]).boxed())
     }
 
-    async fn exec(&self, pod: &Value, options: ExecOptions) -> Result<(Bytes, i32), ApiError> {
+    async fn exec(&self, pod: &Value, options: ExecOptions) -> Result<Executed, ApiError> {
         let started = self.container(pod, &options.container, false)?;
         if !started.is_running() {
             let name = &started.container.name;

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use caravel_api_server::TokioClock;
-use caravel_sandbox::{Container, ExecRequest, Program, Sandbox};
+use caravel_sandbox::{Container, ExecRequest, Executed, Program, Sandbox};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
@@ -57,9 +56,12 @@ impl Program for Shell {
         0
     }
 
-    async fn exec(&self, container: &Container, request: ExecRequest) -> (Bytes, i32) {
+    async fn exec(&self, container: &Container, request: ExecRequest) -> Executed {
         let said = format!("{} in {}", request.command.join(" "), container.name);
-        (Bytes::from(said), 3)
+        Executed {
+            code: 3,
+            ..Executed::success(said)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use caravel_sandbox::{Container, ExecRequest, Program};
+use caravel_sandbox::{Container, ExecRequest, Executed, Program};
 
 pub struct Busybox;
 
@@ -15,20 +15,31 @@ impl Program for Busybox {
     async fn run(&self, container: Container) -> i32 {
         let nothing = Bytes::new();
         tokio::select! {
-            code = command(&container, &container.command, &nothing, |said| container.log.write(said)) => code,
+            code = command(&container, &container.command, &nothing, |_, said| container.log.write(said)) => code,
             // As a shell that is asked to end.
             () = container.stop.cancelled() => 143,
         }
     }
 
-    async fn exec(&self, container: &Container, request: ExecRequest) -> (Bytes, i32) {
-        let mut out = Vec::new();
-        let code = command(container, &request.command, &request.stdin, |said| {
-            out.extend_from_slice(said);
+    async fn exec(&self, container: &Container, request: ExecRequest) -> Executed {
+        let (mut out, mut errors) = (Vec::new(), Vec::new());
+        let code = command(container, &request.command, &request.stdin, |to, said| match to {
+            Stream::Output => out.extend_from_slice(said),
+            Stream::Errors => errors.extend_from_slice(said),
         })
         .await;
-        (Bytes::from(out), code)
+        Executed {
+            stderr: errors.into(),
+            code,
+            ..Executed::success(out)
+        }
     }
+}
+
+/// Where something is said.
+enum Stream {
+    Output,
+    Errors,
 }
 
 /// Runs a command; what it says goes to `say`.
@@ -36,7 +47,7 @@ async fn command(
     container: &Container,
     words: &[String],
     stdin: &Bytes,
-    mut say: impl FnMut(&[u8]) + Send,
+    mut say: impl FnMut(Stream, &[u8]) + Send,
 ) -> i32 {
     let line = match words {
         [shell, flag, line] if shell == "/bin/sh" && flag.starts_with('-') && flag.ends_with('c') => {
@@ -70,7 +81,10 @@ async fn command(
                     0
                 }
                 None => {
-                    say(format!("cat: can't open '{rest}': No such file or directory\n").as_bytes());
+                    say(
+                        Stream::Errors,
+                        format!("cat: can't open '{rest}': No such file or directory\n").as_bytes(),
+                    );
                     1
                 }
             },
@@ -79,16 +93,22 @@ async fn command(
                 0
             }
             other => {
-                say(format!("/bin/sh: {other}: not found\n").as_bytes());
+                say(
+                    Stream::Errors,
+                    format!("/bin/sh: {other}: not found\n").as_bytes(),
+                );
                 127
             }
         };
         match file {
-            None => say(&said),
+            None => say(Stream::Output, &said),
             Some(file) => {
                 let written = place(container, file).map(|path| std::fs::write(path, &said));
                 if !matches!(written, Some(Ok(()))) {
-                    say(format!("/bin/sh: can't create {file}: nonexistent directory\n").as_bytes());
+                    say(
+                        Stream::Errors,
+                        format!("/bin/sh: can't create {file}: nonexistent directory\n").as_bytes(),
+                    );
                     code = 1;
                 }
             }

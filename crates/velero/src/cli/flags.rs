@@ -48,6 +48,21 @@ pub fn map(values: &[String]) -> Result<BTreeMap<String, String>, String> {
     Ok(map)
 }
 
+/// `a:b,c:d`; nothing stands for two things.
+pub fn pairs(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut pairs = BTreeMap::new();
+    for entry in list(&[text.to_owned()]) {
+        let (from, to) = match entry.split_once(':') {
+            Some((from, to)) if !from.is_empty() && !to.is_empty() && !to.contains(':') => (from, to),
+            _ => return Err(format!("{entry:?} is not a:b")),
+        };
+        if let Some(before) = pairs.insert(from.to_owned(), to.to_owned()) {
+            return Err(format!("{from:?} stands for both {before:?} and {to:?}"));
+        }
+    }
+    Ok(pairs)
+}
+
 /// Splits at commas outside double quotes; the quotes themselves go.
 fn split_quoted(text: &str) -> Vec<String> {
     let (mut entries, mut entry, mut quoted) = (Vec::new(), String::new(), false);

@@ -12,7 +12,7 @@ mod describe;
 mod download;
 pub(crate) mod failure;
 mod files;
-mod flags;
+pub(crate) mod flags;
 mod follow;
 pub(crate) mod install;
 mod kopia;

@@ -74,8 +74,8 @@ fn verbs_and_flags_of_velero_that_are_missing_are_refused_as_such() {
             "velero backup get: this version does not have the flag -l yet",
         ),
         (
-            "velero restore create --from-schedule s",
-            "velero restore create: this version does not have the flag --from-schedule yet",
+            "velero restore create --show-labels",
+            "velero restore create: this version does not have the flag --show-labels yet",
         ),
         (
             "velero install --privileged-node-agent",

@@ -20,8 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use caravel_sandbox::{Container, ExecRequest, Program, Writers};
+use caravel_sandbox::{Container, ExecRequest, Executed, Program, Writers};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -122,29 +121,24 @@ impl Program for Shop {
     }
 
     /// `shop verify` and `shop sell PAGES`.
-    async fn exec(&self, container: &Container, request: ExecRequest) -> (Bytes, i32) {
+    async fn exec(&self, container: &Container, request: ExecRequest) -> Executed {
         let words: Vec<&str> = request.command.iter().map(String::as_str).collect();
         let folder = self.open.lock().get(&pod_name(container)).cloned();
         let Some(folder) = folder else {
-            return (Bytes::from_static(b"shop: the database is not open\n"), 1);
+            return Executed::failure(1, "shop: the database is not open\n");
         };
         let work: Box<dyn FnOnce() -> io::Result<String> + Send> = match words[..] {
             ["shop", "verify"] => Box::new(move || pages::verify(&folder)),
             ["shop", "sell", count] => match count.parse() {
                 Ok(count) => Box::new(move || change(&folder, count)),
-                Err(_) => return (Bytes::from_static(b"shop sell: how many pages?\n"), 2),
+                Err(_) => return Executed::failure(2, "shop sell: how many pages?\n"),
             },
-            _ => {
-                return (
-                    Bytes::from_static(b"this image holds: shop verify, shop sell PAGES\n"),
-                    127,
-                );
-            }
+            _ => return Executed::failure(127, "this image holds: shop verify, shop sell PAGES\n"),
         };
         match tokio::task::spawn_blocking(work).await {
-            Ok(Ok(said)) => (Bytes::from(format!("{said}\n")), 0),
-            Ok(Err(error)) => (Bytes::from(format!("shop: {error}\n")), 1),
-            Err(_) => (Bytes::new(), 1),
+            Ok(Ok(said)) => Executed::success(format!("{said}\n")),
+            Ok(Err(error)) => Executed::failure(1, format!("shop: {error}\n")),
+            Err(_) => Executed::failure(1, "shop: the command broke\n"),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod apply;
 pub(crate) mod data_mover_role;
+mod leader_election_role;
 mod node_agent;
 mod objects;
 mod options;

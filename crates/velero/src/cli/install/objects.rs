@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::options::{Location, Options, SnapshotLocation};
-use super::{data_mover_role, node_agent, server};
+use super::{data_mover_role, leader_election_role, node_agent, server};
 
 /// Name and key of the Secret with the provider's credentials.
 pub const CREDENTIALS_SECRET: &str = "cloud-credentials";
@@ -36,6 +36,7 @@ pub fn objects(options: &Options) -> Vec<Value> {
         json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(SERVICE_ACCOUNT, namespace)}),
     ];
     objects.extend(data_mover_role::objects(namespace));
+    objects.extend(leader_election_role::objects(namespace));
     if let Some(credentials) = &options.credentials {
         objects.push(json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",

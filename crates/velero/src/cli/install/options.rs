@@ -3,6 +3,7 @@
 //! Mirrors `pkg/cmd/cli/install/install.go`, `Complete` and `Validate`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use caravel_api::labels::FEATURE_ENABLE_CSI;
@@ -70,6 +71,9 @@ pub struct Args {
     /// Image of server and node agent.
     #[arg(long, default_value = DEFAULT_IMAGE)]
     pub image: String,
+    /// Servers to run; one of them acts, and another takes over within seconds when it ends [default: 1].
+    #[arg(long, value_name = "NUMBER")]
+    pub server_replicas: Option<NonZeroU32>,
     /// Move the data of every snapshot unless a Backup says otherwise.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub default_snapshot_move_data: Option<bool>,
@@ -161,6 +165,8 @@ pub struct SnapshotLocation {
 pub struct Options {
     pub namespace: String,
     pub image: String,
+    /// Of the server's Deployment.
+    pub server_replicas: NonZeroU32,
     pub features: Vec<String>,
     pub location: Option<Location>,
     pub snapshot_location: Option<SnapshotLocation>,
@@ -188,6 +194,7 @@ impl Options {
         Ok(Self {
             namespace,
             image: args.image.clone(),
+            server_replicas: args.server_replicas.unwrap_or(NonZeroU32::MIN),
             features: features(args.features.as_deref()),
             snapshot_location: snapshot_location(args, location.as_ref())?,
             location,

@@ -1,7 +1,7 @@
 //! The server's Deployment, and what its pod has in common with the node agent's.
 //!
 //! Mirrors `pkg/install/deployment.go`. Differences on purpose: strategy Recreate, so that an old and a new server
-//! never run at once; a read-only root file system and no capabilities; no init containers, because the stores are
+//! never run at once (also with `--server-replicas 2`: the Lease is ours alone, and a Velero knows none); a read-only root file system and no capabilities; no init containers, because the stores are
 //! built in.
 
 use serde_json::{Value, json};
@@ -18,6 +18,8 @@ pub fn deployment(options: &Options) -> Value {
     let mut env = vec![
         json!({"name": "VELERO_SCRATCH_DIR", "value": "/scratch"}),
         namespace_env(),
+        // By which a container that is started again knows its own Lease.
+        json!({"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}),
         json!({"name": "LD_LIBRARY_PATH", "value": "/plugins"}),
     ];
     let mut mounts = vec![
@@ -30,7 +32,7 @@ pub fn deployment(options: &Options) -> Value {
     ];
     credentials(options, &mut env, &mut mounts, &mut volumes);
     let pods = &options.pods;
-    json!({
+    let mut deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": metadata("velero", &options.namespace),
         "spec": {
@@ -71,7 +73,27 @@ pub fn deployment(options: &Options) -> Value {
                 },
             },
         },
-    })
+    });
+    replicate(&mut deployment, options.server_replicas.get());
+    deployment
+}
+
+/// More than one server, on several nodes where there are several. One is what a Deployment has that says nothing: so a
+/// number that somebody sets later stays when the manifest is applied again.
+fn replicate(deployment: &mut Value, replicas: u32) {
+    if replicas == 1 {
+        return;
+    }
+    deployment["spec"]["replicas"] = json!(replicas);
+    let apart = json!({
+        "weight": 100,
+        "podAffinityTerm": {
+            "labelSelector": {"matchLabels": {"deploy": "velero"}},
+            "topologyKey": "kubernetes.io/hostname",
+        },
+    });
+    deployment["spec"]["template"]["spec"]["affinity"]["podAntiAffinity"] =
+        json!({"preferredDuringSchedulingIgnoredDuringExecution": [apart]});
 }
 
 fn args(options: &Options) -> Vec<String> {

@@ -84,8 +84,12 @@ fn objects_equal_veleros_but_for_the_differences_listed_here() {
     };
     let ours = install(&sample_args());
 
-    // 1. Data mover pods have a ServiceAccount and a Role of their own.
-    let (movers, ours): (Vec<Value>, Vec<Value>) = ours
+    // 1. Data mover pods have a ServiceAccount and a Role of their own; the Lease has a Role.
+    let (leaders, ours): (Vec<Value>, Vec<Value>) = ours
+        .into_iter()
+        .partition(|object| object["metadata"]["name"] == "velero-leader-election");
+    assert_eq!(leaders.len(), 2);
+    let (movers, mut ours): (Vec<Value>, Vec<Value>) = ours
         .into_iter()
         .partition(|object| object["metadata"]["name"] == "velero-data-mover");
     assert_eq!(
@@ -107,7 +111,11 @@ fn objects_equal_veleros_but_for_the_differences_listed_here() {
     });
     find(&mut theirs, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] =
         true.into();
-    // 5. `--features=EnableCSI` was given for the sample and is our default: no difference in the objects.
+    // 5. The server knows its pod's name.
+    let env = &mut find(&mut ours, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
+    let env = env.as_array_mut().unwrap();
+    env.retain(|variable| variable["name"] != "POD_NAME");
+    // 6. `--features=EnableCSI` was given for the sample and is our default: no difference in the objects.
 
     assert_eq!(ours.len(), theirs.len());
     for (ours, theirs) in ours.iter().zip(&theirs) {
@@ -125,6 +133,41 @@ fn the_data_mover_may_only_report() {
             {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
         ])
     );
+}
+
+#[test]
+fn the_lease_needs_these_rights_and_no_others() {
+    let objects = install(&sample_args());
+    let role = objects
+        .iter()
+        .find(|object| object["kind"] == "Role" && object["metadata"]["name"] == "velero-leader-election")
+        .unwrap();
+    assert_eq!(
+        role["rules"],
+        json!([
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": ["velero-server"], "verbs": ["get", "update"]},
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        ])
+    );
+}
+
+#[test]
+fn one_server_is_installed_unless_more_are_asked_for_and_those_are_kept_apart() {
+    let mut objects = install(&sample_args());
+    let alone = find(&mut objects, "Deployment")["spec"].clone();
+    assert_eq!(alone.get("replicas"), None);
+    let mut objects = install(&Args {
+        server_replicas: std::num::NonZeroU32::new(2),
+        ..sample_args()
+    });
+    let two = find(&mut objects, "Deployment")["spec"].clone();
+    assert_eq!(
+        (&two["replicas"], &two["strategy"]),
+        (&json!(2), &json!({"type": "Recreate"}))
+    );
+    let affinity = &two["template"]["spec"]["affinity"];
+    assert!(affinity["podAntiAffinity"].is_object() && affinity["nodeAffinity"].is_object());
 }
 
 #[test]

@@ -1,27 +1,22 @@
 //! What comes back, as flags of `restore create` (`pkg/cmd/cli/restore/create.go`, `BindFlags`).
 
-use std::collections::BTreeMap;
-
-use caravel_api::v1::{RestoreSpec, RestoreStatusSpec};
+use caravel_api::v1::{RestoreSpec, RestoreStatusSpec, UploaderConfigForRestore};
 use k8s_openapi::api::core::v1::TypedLocalObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::super::failure::{Failure, Outcome};
-use super::super::flags::{boolean, duration, label_selector, list, or_selectors};
+use super::super::flags::{boolean, duration, label_selector, list, or_selectors, pairs};
 
 /// The flags.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct SpecFlags {
-    /// Backup to restore from.
-    #[arg(long, value_name = "BACKUP")]
-    pub from_backup: String,
     /// Namespaces to include, comma-separated; * is all of them [default: *].
     #[arg(long)]
     pub include_namespaces: Vec<String>,
     /// Namespaces to leave out, comma-separated.
     #[arg(long)]
     pub exclude_namespaces: Vec<String>,
-    /// Namespaces in the backup and where they go: from1:to1,from2:to2.
+    /// New names of namespaces: old1:new1,old2:new2.
     #[arg(long)]
     pub namespace_mappings: Vec<String>,
     /// Resources to include, as resource.group, comma-separated; * is all of them.
@@ -30,7 +25,7 @@ pub struct SpecFlags {
     /// Resources to leave out, as resource.group, comma-separated.
     #[arg(long)]
     pub exclude_resources: Vec<String>,
-    /// Whether cluster-scoped resources are included [default: those that the included objects need].
+    /// Whether cluster-scoped resources are included [default: with all namespaces].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub include_cluster_resources: Option<bool>,
     /// Only resources with these labels.
@@ -39,19 +34,19 @@ pub struct SpecFlags {
     /// Resources that match one of these: "app=shop or app=web".
     #[arg(long)]
     pub or_selector: Option<String>,
-    /// What to do with an object that exists: none leaves it, update changes it to what the backup has.
+    /// What happens to objects that exist and differ: none leaves them, update makes them the backup's.
     #[arg(long)]
     pub existing_resource_policy: Option<String>,
-    /// Resources whose status is restored too, as resource.group, comma-separated; * is all of them.
+    /// Resources whose status comes back too, as resource.group, comma-separated.
     #[arg(long)]
     pub status_include_resources: Vec<String>,
-    /// Resources whose status is not restored, as resource.group, comma-separated.
+    /// Of those, resources whose status does not, as resource.group, comma-separated.
     #[arg(long)]
     pub status_exclude_resources: Vec<String>,
-    /// Restore volumes; false brings claims back with new, empty ones.
+    /// Whether volumes get their data back [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub restore_volumes: Option<bool>,
-    /// Keep the node ports of Services.
+    /// Whether Services keep their node ports.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub preserve_nodeports: Option<bool>,
     /// How long the data movement of a volume may take [default: the server's].
@@ -60,13 +55,19 @@ pub struct SpecFlags {
     /// ConfigMap in Velero's namespace with changes to make to objects.
     #[arg(long)]
     pub resource_modifier_configmap: Option<String>,
-    /// ConfigMap in Velero's namespace with resource filter policies.
+    /// ConfigMap in Velero's namespace with filters by kind and name.
     #[arg(long)]
     pub resource_policies_configmap: Option<String>,
+    /// Leave holes in files where the data is zeros.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
+    pub write_sparse_files: Option<bool>,
+    /// Files of a volume that are written at the same time [default: one a CPU of the node].
+    #[arg(long)]
+    pub parallel_files_download: Option<u16>,
 }
 
 impl SpecFlags {
-    /// The spec.
+    /// The spec, without its source.
     ///
     /// # Errors
     /// Flags that cannot be together, or that cannot be read.
@@ -81,51 +82,70 @@ impl SpecFlags {
         if namespaces.is_empty() {
             namespaces.push("*".to_owned());
         }
-        let config_map = |name: &String| TypedLocalObjectReference {
-            kind: "configmap".to_owned(),
-            name: name.clone(),
-            api_group: None,
-        };
-        let status = list(&self.status_include_resources);
         Ok(RestoreSpec {
-            backup_name: self.from_backup.clone(),
             included_namespaces: namespaces,
             excluded_namespaces: list(&self.exclude_namespaces),
-            namespace_mapping: mappings(&self.namespace_mappings).map_err(wrong("--namespace-mappings"))?,
+            namespace_mapping: pairs(&self.namespace_mappings.join(","))
+                .map_err(wrong("--namespace-mappings"))?,
             included_resources: list(&self.include_resources),
             excluded_resources: list(&self.exclude_resources),
             include_cluster_resources: self.include_cluster_resources,
             label_selector: self.selector.clone(),
             or_label_selectors: or_selectors(self.or_selector.as_deref().unwrap_or_default())
                 .map_err(wrong("--or-selector"))?,
-            existing_resource_policy: self.existing_resource_policy.clone().unwrap_or_default(),
-            // As Velero: nothing is excluded from what nobody asked for.
-            restore_status: (!status.is_empty()).then(|| RestoreStatusSpec {
-                included_resources: status,
-                excluded_resources: list(&self.status_exclude_resources),
-            }),
+            existing_resource_policy: self.existing()?,
+            restore_status: self.status()?,
             restore_pvs: self.restore_volumes,
             preserve_node_ports: self.preserve_nodeports,
             item_operation_timeout: self.item_operation_timeout,
-            resource_modifier: self.resource_modifier_configmap.as_ref().map(config_map),
-            resource_policy: self.resource_policies_configmap.as_ref().map(config_map),
+            resource_modifier: self.resource_modifier_configmap.clone().map(config_map),
+            resource_policy: self.resource_policies_configmap.clone().map(config_map),
+            uploader_config: self.uploader_config(),
             ..RestoreSpec::default()
+        })
+    }
+
+    fn existing(&self) -> Outcome<String> {
+        match self.existing_resource_policy.as_deref().unwrap_or_default() {
+            policy @ ("" | "none" | "update") => Ok(policy.to_owned()),
+            _ => Err(Failure::usage(
+                "existing-resource-policy has invalid value, it accepts only none, update as value",
+            )),
+        }
+    }
+
+    /// Velero drops the excludes where nothing is included.
+    fn status(&self) -> Outcome<Option<RestoreStatusSpec>> {
+        let (included, excluded) = (
+            list(&self.status_include_resources),
+            list(&self.status_exclude_resources),
+        );
+        if included.is_empty() && !excluded.is_empty() {
+            return Err(Failure::usage(
+                "--status-exclude-resources leaves out what --status-include-resources includes, and that is not given",
+            ));
+        }
+        Ok((!included.is_empty()).then_some(RestoreStatusSpec {
+            included_resources: included,
+            excluded_resources: excluded,
+        }))
+    }
+
+    fn uploader_config(&self) -> Option<UploaderConfigForRestore> {
+        let given = self.write_sparse_files.is_some() || self.parallel_files_download.is_some();
+        given.then(|| UploaderConfigForRestore {
+            parallel_files_download: self.parallel_files_download.unwrap_or_default().into(),
+            write_sparse_files: self.write_sparse_files,
         })
     }
 }
 
-/// `from1:to1,from2:to2`.
-fn mappings(values: &[String]) -> Result<BTreeMap<String, String>, String> {
-    let mut mappings = BTreeMap::new();
-    for entry in list(values) {
-        match entry.split_once(':').map(|(from, to)| (from.trim(), to.trim())) {
-            Some((from, to)) if !from.is_empty() && !to.is_empty() && !to.contains(':') => {
-                mappings.insert(from.to_owned(), to.to_owned());
-            }
-            _ => return Err(format!("{entry:?} is not from:to, two namespaces")),
-        }
+fn config_map(name: String) -> TypedLocalObjectReference {
+    TypedLocalObjectReference {
+        kind: "configmap".to_owned(),
+        name,
+        api_group: None,
     }
-    Ok(mappings)
 }
 
 #[cfg(test)]
@@ -133,32 +153,57 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mappings_are_pairs_and_anything_else_is_refused() {
+    fn flags_land_in_the_spec() {
         let flags = SpecFlags {
-            from_backup: "b1".into(),
-            namespace_mappings: vec!["a:b,c:d".into(), "e:f".into()],
+            include_namespaces: vec!["shop".into()],
+            namespace_mappings: vec!["shop:shop2,web:web2".into()],
+            existing_resource_policy: Some("update".into()),
+            status_include_resources: vec!["workflows".into()],
+            restore_volumes: Some(false),
+            resource_modifier_configmap: Some("changes".into()),
+            resource_policies_configmap: Some("filters".into()),
+            parallel_files_download: Some(4),
             ..SpecFlags::default()
         };
         let spec = flags.spec().ok().unwrap();
-        let pairs = [("a", "b"), ("c", "d"), ("e", "f")].map(|(from, to)| (from.to_owned(), to.to_owned()));
-        assert_eq!(spec.namespace_mapping, BTreeMap::from(pairs));
-        for wrong in ["a", "a:", ":b", "a:b:c"] {
-            assert!(mappings(&[wrong.to_owned()]).is_err(), "{wrong}");
-        }
+        assert_eq!(
+            serde_json::to_value(&spec).unwrap(),
+            serde_json::json!({
+                "includedNamespaces": ["shop"], "namespaceMapping": {"shop": "shop2", "web": "web2"},
+                "existingResourcePolicy": "update", "restoreStatus": {"includedResources": ["workflows"]},
+                "restorePVs": false, "resourceModifier": {"kind": "configmap", "name": "changes"},
+                "resourcePolicy": {"kind": "configmap", "name": "filters"},
+                "uploaderConfig": {"parallelFilesDownload": 4},
+            })
+        );
     }
 
     #[test]
-    fn one_kind_of_selector_and_a_status_only_where_it_was_asked_for() {
-        let both = SpecFlags {
-            selector: label_selector("a=b").ok(),
-            or_selector: Some("c=d".into()),
+    fn what_cannot_be_meant_is_refused() {
+        let mapped = |text: &str| SpecFlags {
+            namespace_mappings: vec![text.into()],
             ..SpecFlags::default()
         };
-        assert!(both.spec().is_err());
-        let excluded = SpecFlags {
-            status_exclude_resources: vec!["pods".into()],
-            ..SpecFlags::default()
-        };
-        assert_eq!(excluded.spec().ok().unwrap().restore_status, None);
+        for flags in [
+            mapped("shop"),
+            mapped("shop:"),
+            mapped("shop:a:b"),
+            mapped("shop:a,shop:b"),
+            SpecFlags {
+                existing_resource_policy: Some("replace".into()),
+                ..SpecFlags::default()
+            },
+            SpecFlags {
+                status_exclude_resources: vec!["pods".into()],
+                ..SpecFlags::default()
+            },
+            SpecFlags {
+                selector: label_selector("a=b").ok(),
+                or_selector: Some("c=d".into()),
+                ..SpecFlags::default()
+            },
+        ] {
+            assert_eq!(flags.spec().unwrap_err().code(), 2, "{flags:?}");
+        }
     }
 }

@@ -44,6 +44,10 @@ async fn logs_and_exec_reach_a_pod(world: World) -> Result<()> {
         .await?
         .failed()?;
     has(&said, &["command terminated with exit code 7"])?;
+    let said = kubectl(&world, &["exec", "p", "--", "/bin/sh", "-c", "cat /no/such"])
+        .await?
+        .failed()?;
+    has(&said, &["can't open '/no/such'", "exit code 1"])?;
     let said = kubectl(&world, &["logs", "p", "-c", "other"]).await?.failed()?;
     equal(said.as_str(), "error: container other is not valid for pod p\n")?;
     let table = kubectl(&world, &["get", "pod", "p"]).await?.ok()?;

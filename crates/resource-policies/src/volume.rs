@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::document::{CsiCondition, NfsCondition};
-use crate::cluster::text;
+use crate::text;
 
 /// A volume as the API shows it. The PV counts before the pod's volume.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,15 +1,21 @@
-//! Resource policies: a ConfigMap that says what happens to which volume, and which resources are left out
+//! What resource policies say of volumes and kinds; asks nobody.
+//!
+//! A ConfigMap says what happens to which volume, and which objects of which kinds are taken, by a backup or by a restore
 //! (velero-behaviour.md 3.5; upstream `internal/resourcepolicies`).
 //!
 //! ```text
 //! ConfigMap (one key, YAML) ─► Document (strict) ─► Policies ─ action_for(volume) ─► skip | fs-backup | snapshot | custom
+//!                                                      └────► KindFilters ─ of_listed(object) ─► take | leave | silent
 //! ```
 
 mod capacity;
 mod document;
+mod kinds;
+mod lists;
 mod source;
 mod validate;
 mod volume;
+pub mod wildcard;
 
 use std::collections::BTreeMap;
 
@@ -20,11 +26,13 @@ pub use document::{
     Action, ActionType, ClusterScopedFilterPolicy, Conditions, CsiCondition, Document, IncludeExcludePolicy,
     NamespacedFilterPolicy, NfsCondition, PolicyLabelSelector, ResourceKindFilter, VolumePolicy,
 };
-pub use source::{PoliciesError, for_backup, from_config_map};
+pub use kinds::{KindFilters, Word};
+pub use lists::{Lists, Names};
+pub use source::{Found, PoliciesError, for_backup, for_restore, read, referenced};
 pub use validate::PolicyError;
 pub use volume::{Volume, VolumeFacts};
 
-/// The policies of one backup, ready to be asked.
+/// The policies of one backup or restore, ready to be asked.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policies {
     pub version: String,
@@ -134,6 +142,14 @@ pub fn parameters_hold(action: &Action, wanted: &BTreeMap<String, Value>) -> boo
     wanted
         .iter()
         .all(|(key, value)| action.parameters.get(key) == Some(value))
+}
+
+/// A text of an object, by JSON pointer; empty when absent.
+fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use kube::core::Selector;
 
 use super::document::{ActionType, IncludeExcludePolicy, PolicyLabelSelector, ResourceKindFilter};
 use super::{BuiltVolumePolicy, Policies};
-use crate::filter::wildcard;
+use crate::wildcard;
 
 /// The only version there is.
 const VERSION: &str = "v1";
@@ -207,6 +207,34 @@ fn check_filter(of: &str, filter: &ResourceKindFilter) -> Result<(), PolicyError
     Ok(())
 }
 
+/// Kubernetes' qualified name: `app`, `example.com/app`. No object has a label whose key is none.
+fn check_label_key(key: &str) -> Result<(), String> {
+    let (prefix, name) = key.rsplit_once('/').unwrap_or(("a", key));
+    let part = |part: &str| !part.is_empty() && part.len() <= 63 && is_word(part);
+    let domain = prefix.len() <= 253 && prefix.split('.').all(|label| part(label) && !label.contains('_'));
+    if part(name) && domain {
+        return Ok(());
+    }
+    Err(format!(
+        "key: Invalid value: {key:?}: a valid label key is a name of letters, digits, '-', '_' and '.', that begins and ends with a letter or digit, with a DNS name and '/' before it where it has one"
+    ))
+}
+
+fn check_label_value(value: &str) -> Result<(), String> {
+    if value.is_empty() || (value.len() <= 63 && is_word(value)) {
+        return Ok(());
+    }
+    Err(format!(
+        "values: Invalid value: {value:?}: a valid label value has at most 63 letters, digits, '-', '_' and '.', and begins and ends with a letter or digit"
+    ))
+}
+
+fn is_word(text: &str) -> bool {
+    let inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    text.bytes().all(inside) && ends(text.as_bytes().first()) && ends(text.as_bytes().last())
+}
+
 impl PolicyLabelSelector {
     pub fn is_empty(&self) -> bool {
         self.match_labels.is_empty() && self.match_expressions.is_empty()
@@ -236,6 +264,20 @@ impl PolicyLabelSelector {
                 values: Some(wanted.values.clone()),
             })
         });
+        let keys = self
+            .match_labels
+            .keys()
+            .chain(self.match_expressions.iter().map(|wanted| &wanted.key));
+        for key in keys {
+            check_label_key(key)?;
+        }
+        let values = self
+            .match_labels
+            .values()
+            .chain(self.match_expressions.iter().flat_map(|wanted| &wanted.values));
+        for value in values {
+            check_label_value(value)?;
+        }
         let selector = LabelSelector {
             match_labels: Some(self.match_labels.clone()),
             match_expressions: Some(expressions.collect::<Result<_, _>>()?),

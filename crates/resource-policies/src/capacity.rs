@@ -51,8 +51,8 @@ impl Capacity {
         self.upper >= self.lower || (self.lower != 0 && self.upper == 0)
     }
 
-    #[cfg(test)]
-    pub(crate) fn ends(self) -> (i128, i128) {
+    /// Both ends, in thousand-millionths of a byte.
+    pub fn ends(self) -> (i128, i128) {
         (self.lower, self.upper)
     }
 }

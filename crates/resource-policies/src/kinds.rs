@@ -1,6 +1,6 @@
 //! The filter policies of a resource policy, resolved: which objects of which kinds are taken, in namespaces that a
 //! policy names and among cluster-scoped kinds that it names (upstream `pkg/backup/backup.go`, `resolve…FilterPolic…`).
-//! They take the place of the Backup's own label selectors there.
+//! They take the place of the Backup's or Restore's own label selectors there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,19 +11,18 @@ use serde_json::Value;
 
 use super::lists::Lists;
 use super::wildcard;
-use crate::cluster::{name, namespace};
-use crate::resource_policies::{Policies, ResourceKindFilter};
+use crate::{Policies, ResourceKindFilter, text};
 
 /// What a policy says of an item that was listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Word {
-    /// No policy is about it: the Backup's own selectors decide.
+    /// No policy is about it: the own selectors of the Backup or Restore decide.
     Silent,
     Take,
     Leave,
 }
 
-/// All filter policies of a backup.
+/// All filter policies of a backup or restore.
 #[derive(Clone, Debug, Default)]
 pub struct KindFilters {
     namespaced: Vec<NamespacePolicy>,
@@ -60,7 +59,7 @@ impl KindFilters {
     /// `resolve` gives a kind's group-resource; unknown ones stay as they are.
     ///
     /// # Errors
-    /// A label selector that is none.
+    /// A label selector that is none, or two words for one kind.
     pub fn new(policies: &Policies, resolve: impl Fn(&str) -> String) -> Result<Self, String> {
         let mut filters = Self::default();
         for policy in &policies.namespaced_filters {
@@ -81,11 +80,7 @@ impl KindFilters {
                 if filter.is_catch_all() {
                     built.others = Some(resolved);
                 } else {
-                    let kinds = filter
-                        .kinds
-                        .iter()
-                        .map(|kind| (resolve(kind), Arc::clone(&resolved)));
-                    built.kinds.extend(kinds);
+                    add(&mut built.kinds, filter, &resolved, &resolve)?;
                 }
             }
             filters.namespaced.push(built);
@@ -93,11 +88,7 @@ impl KindFilters {
         let cluster = policies.cluster_scoped_filter.iter();
         for filter in cluster.flat_map(|policy| &policy.resource_filters) {
             let resolved = Arc::new(resolved(filter)?);
-            let kinds = filter
-                .kinds
-                .iter()
-                .map(|kind| (resolve(kind), Arc::clone(&resolved)));
-            filters.cluster.extend(kinds);
+            add(&mut filters.cluster, filter, &resolved, &resolve)?;
         }
         Ok(filters)
     }
@@ -111,9 +102,19 @@ impl KindFilters {
         }
     }
 
+    /// No policy is about anything.
+    pub fn is_empty(&self) -> bool {
+        self.namespaced.is_empty() && self.cluster.is_empty()
+    }
+
     /// About an item that was listed. A kind that the namespace's policy does not name is left out.
     pub fn of_listed(&self, resource: &str, item: &Value) -> Word {
-        let filter = match self.filter(resource, namespace(item)) {
+        self.of_any(&[resource], item)
+    }
+
+    /// [`Self::of_listed`] for an item whose kind a policy may name in several ways: the first that it does counts.
+    pub fn of_any(&self, kinds: &[&str], item: &Value) -> Word {
+        let filter = match self.filter(kinds, namespace(item)) {
             None => return Word::Silent,
             Some(filter) => filter,
         };
@@ -127,14 +128,14 @@ impl KindFilters {
     /// About an item that another one brings along: only its name can keep it out, since what a volume needs must not be
     /// lost because nobody listed its kind.
     pub fn keeps_out(&self, resource: &str, item: &Value) -> bool {
-        let filter = self.filter(resource, namespace(item)).flatten();
+        let filter = self.filter(&[resource], namespace(item)).flatten();
         filter.is_some_and(|filter| !filter.names.includes(name(item)))
     }
 
     /// Outer `None`: no policy. A namespace's own name counts before patterns, then the first policy does.
-    fn filter(&self, resource: &str, namespace: &str) -> Option<Option<&KindFilter>> {
+    fn filter(&self, kinds: &[&str], namespace: &str) -> Option<Option<&KindFilter>> {
         if namespace.is_empty() {
-            return self.cluster.get(resource).map(|filter| Some(&**filter));
+            return named(&self.cluster, kinds).map(Some);
         }
         let exact =
             |policy: &&NamespacePolicy| policy.patterns.iter().any(|(pattern, _)| pattern == namespace);
@@ -147,14 +148,40 @@ impl KindFilters {
             .iter()
             .find(exact)
             .or_else(|| self.namespaced.iter().find(glob))?;
-        Some(
-            policy
-                .kinds
-                .get(resource)
-                .or(policy.others.as_ref())
-                .map(|filter| &**filter),
-        )
+        Some(named(&policy.kinds, kinds).or(policy.others.as_deref()))
     }
+}
+
+fn add(
+    kinds: &mut BTreeMap<String, Arc<KindFilter>>,
+    filter: &ResourceKindFilter,
+    resolved: &Arc<KindFilter>,
+    resolve: &impl Fn(&str) -> String,
+) -> Result<(), String> {
+    for word in &filter.kinds {
+        let kind = resolve(word);
+        if kinds.insert(kind.clone(), Arc::clone(resolved)).is_some() {
+            return Err(format!(
+                "ambiguous policy: {word:?} is another word for {kind:?}, which it names already"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn named<'a>(filters: &'a BTreeMap<String, Arc<KindFilter>>, kinds: &[&str]) -> Option<&'a KindFilter> {
+    kinds
+        .iter()
+        .find_map(|kind| filters.get(*kind))
+        .map(|filter| &**filter)
+}
+
+fn name(item: &Value) -> &str {
+    text(item, "/metadata/name")
+}
+
+fn namespace(item: &Value) -> &str {
+    text(item, "/metadata/namespace")
 }
 
 fn resolved(filter: &ResourceKindFilter) -> Result<KindFilter, String> {
@@ -176,7 +203,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resource_policies::Document;
+    use crate::Document;
 
     fn filters(yaml: &str) -> KindFilters {
         let policies = Policies::build(Document::read(yaml).unwrap()).unwrap();

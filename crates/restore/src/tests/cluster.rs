@@ -1,0 +1,200 @@
+//! The cluster of a whole-restore case: its `apiResources` behind a `kube::Client`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use caravel_cases::Case;
+use kube::Client;
+use kube::client::Body;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+/// A resource that the case's API serves.
+#[derive(Clone)]
+struct Served {
+    group: String,
+    version: String,
+    plural: String,
+    kind: String,
+    namespaced: bool,
+}
+
+impl Served {
+    fn base(&self) -> String {
+        if self.group.is_empty() {
+            format!("/api/{}", self.version)
+        } else {
+            format!("/apis/{}/{}", self.group, self.version)
+        }
+    }
+}
+
+/// The cluster of a case. Objects by plural, namespace and name.
+pub(super) struct Api {
+    served: Vec<Served>,
+    pub(super) objects: Mutex<BTreeMap<(String, String, String), Value>>,
+    pub(super) created: Mutex<Vec<(String, String)>>,
+}
+
+pub(super) fn field<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+impl Api {
+    pub(super) fn of(case: &Case) -> Arc<Self> {
+        let mut served = vec![Served {
+            group: String::new(),
+            version: "v1".to_owned(),
+            plural: "namespaces".to_owned(),
+            kind: "Namespace".to_owned(),
+            namespaced: false,
+        }];
+        let mut objects = BTreeMap::new();
+        for entry in case.input("apiResources").as_array().into_iter().flatten() {
+            let resource = Served {
+                group: field(entry, "/group").to_owned(),
+                version: field(entry, "/version").to_owned(),
+                plural: field(entry, "/plural").to_owned(),
+                kind: field(entry, "/kind").to_owned(),
+                namespaced: entry["namespaced"] == true,
+            };
+            for item in entry["items"].as_array().into_iter().flatten() {
+                let (namespace, name) = (field(item, "/metadata/namespace"), field(item, "/metadata/name"));
+                objects.insert(
+                    (resource.plural.clone(), namespace.to_owned(), name.to_owned()),
+                    item.clone(),
+                );
+            }
+            if resource.plural != "namespaces" {
+                served.push(resource);
+            }
+        }
+        Arc::new(Self {
+            served,
+            objects: Mutex::new(objects),
+            created: Mutex::default(),
+        })
+    }
+
+    fn discovery(&self, core: bool) -> Value {
+        let mut groups: Vec<(String, Vec<Value>)> = Vec::new();
+        for resource in self
+            .served
+            .iter()
+            .filter(|resource| resource.group.is_empty() == core)
+        {
+            let entry = json!({"resource": resource.plural, "singularResource": resource.kind.to_lowercase(),
+                "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
+                "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
+                "verbs": ["create", "delete", "get", "list", "patch"]});
+            let version = json!({"version": resource.version, "resources": [entry]});
+            match groups.iter_mut().find(|(name, _)| *name == resource.group) {
+                Some((_, versions)) => versions.push(version),
+                None => groups.push((resource.group.clone(), vec![version])),
+            }
+        }
+        let groups: Vec<Value> = groups
+            .into_iter()
+            .map(|(name, versions)| json!({"metadata": {"name": name}, "versions": versions}))
+            .collect();
+        json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": groups})
+    }
+
+    fn answer(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
+        match path {
+            "/api" => return (200, self.discovery(true)),
+            "/apis" => return (200, self.discovery(false)),
+            _ => {}
+        }
+        for resource in &self.served {
+            let Some(rest) = path.strip_prefix(&resource.base()) else {
+                continue;
+            };
+            let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
+            let (namespace, rest) = match &parts[..] {
+                ["namespaces", namespace, rest @ ..] if resource.namespaced && !rest.is_empty() => {
+                    (*namespace, rest)
+                }
+                all => ("", all),
+            };
+            match rest {
+                [plural, rest @ ..]
+                    if *plural == resource.plural && (rest.len() <= 1 || rest.get(1) == Some(&"status")) =>
+                {
+                    return self.object(method, resource, namespace, rest.first().copied(), body);
+                }
+                _ => {}
+            }
+        }
+        status(404, "NotFound")
+    }
+
+    fn object(
+        &self,
+        method: &str,
+        resource: &Served,
+        namespace: &str,
+        name: Option<&str>,
+        body: &[u8],
+    ) -> (u16, Value) {
+        let sent: Value = serde_json::from_slice(body).unwrap_or_default();
+        let name = name.unwrap_or_else(|| field(&sent, "/metadata/name")).to_owned();
+        let key = (resource.plural.clone(), namespace.to_owned(), name.clone());
+        let mut objects = self.objects.lock();
+        match (method, objects.get_mut(&key)) {
+            ("POST", Some(_)) => status(409, "AlreadyExists"),
+            ("POST", None) => {
+                let listed = if namespace.is_empty() {
+                    name
+                } else {
+                    format!("{namespace}/{name}")
+                };
+                self.created.lock().push((resource.plural.clone(), listed));
+                objects.insert(key, sent.clone());
+                (201, sent)
+            }
+            ("PATCH", Some(known)) => {
+                json_patch::merge(known, &sent);
+                (200, known.clone())
+            }
+            ("GET", Some(known)) => (200, known.clone()),
+            _ => status(404, "NotFound"),
+        }
+    }
+
+    pub(super) fn client(self: &Arc<Self>) -> Client {
+        let api = Arc::clone(self);
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let api = Arc::clone(&api);
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect_bytes().await.unwrap();
+                let (code, answer) = api.answer(parts.method.as_str(), parts.uri.path(), &body);
+                let response = http::Response::builder()
+                    .status(code)
+                    .header("content-type", "application/json")
+                    .body(Body::from(serde_json::to_vec(&answer).unwrap()));
+                Ok::<_, std::convert::Infallible>(response.unwrap())
+            }
+        });
+        Client::new(service, "velero")
+    }
+
+    /// `namespace/name` of the objects of a resource.
+    pub(super) fn names(&self, plural: &str) -> BTreeSet<String> {
+        let objects = self.objects.lock();
+        let here = objects.keys().filter(|(resource, ..)| resource == plural);
+        here.map(|(_, namespace, name)| format!("{namespace}/{name}"))
+            .collect()
+    }
+}
+
+fn status(code: u16, reason: &str) -> (u16, Value) {
+    (
+        code,
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason, "message": reason}),
+    )
+}
