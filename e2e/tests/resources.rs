@@ -68,7 +68,11 @@ fn an_application_comes_back_equal_under_mapped_names() -> Result<()> {
         })
     })?;
     println!("   {} objects are equal", before.len());
-    step("remove it", || copy.destroy(&cluster))?;
+    step("remove it", || {
+        copy.destroy(&cluster)?;
+        // What is beside the namespaces has the set's own names.
+        set.destroy(&cluster)
+    })?;
     installation.nothing_temporary_is_left(&cluster)
 }
 

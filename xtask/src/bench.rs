@@ -34,6 +34,9 @@ pub struct Resources {
     /// Cargo profile of the product's image
     #[arg(long, default_value = "release")]
     profile: String,
+    /// Build nothing: measure the images that the cluster has, with CARAVEL_VELERO and the facts of CARAVEL_E2E
+    #[arg(long)]
+    loaded: bool,
 }
 
 /// How to measure the engine.
@@ -91,7 +94,7 @@ pub fn run(bench: &Bench) -> Result<()> {
             caravel_e2e::bench::resources::run(&caravel_e2e::bench::resources::Settings {
                 objects: options.objects,
                 grown: options.grown,
-                profile: options.profile.clone(),
+                profile: (!options.loaded).then(|| options.profile.clone()),
             })
         }
     }

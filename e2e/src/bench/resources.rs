@@ -17,6 +17,7 @@ use rand::{Rng, SeedableRng};
 use serde_json::json;
 
 use super::pod_memory::{Peak, PodMemory};
+use crate::facts::Facts;
 use crate::scenario::{Bucket, Cluster, Installation, Kind, Side, phase, step, until};
 use crate::scenarios;
 
@@ -27,8 +28,8 @@ pub struct Settings {
     pub objects: usize,
     /// As many afterwards, by us alone, for the growth of memory.
     pub grown: Option<usize>,
-    /// Cargo profile of the product's image.
-    pub profile: String,
+    /// Cargo profile of the product's image; none when the images that are loaded and `CARAVEL_VELERO` are to be measured.
+    pub profile: Option<String>,
 }
 
 const SOURCE: &str = "bench-source";
@@ -50,7 +51,10 @@ struct Measured {
 
 /// Measures and prints.
 pub fn run(settings: &Settings) -> Result<()> {
-    let facts = scenarios::prepared(true, true, &settings.profile)?;
+    let facts = match &settings.profile {
+        Some(profile) => scenarios::prepared(true, true, profile)?,
+        None => Facts::read()?,
+    };
     let cluster = Cluster::connect_to(facts)?;
     let (ours, theirs) = (Side::ours(), Side::theirs(&cluster)?);
     let _installation = Installation::fresh(&cluster, "bench_resources")?;
