@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use caravel_sandbox::{Container, ExecRequest, Program};
+use caravel_sandbox::{Container, ExecRequest, Executed, Program};
 use parking_lot::Mutex;
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -69,11 +68,11 @@ impl Program for Application {
         0
     }
 
-    async fn exec(&self, container: &Container, request: ExecRequest) -> (Bytes, i32) {
+    async fn exec(&self, container: &Container, request: ExecRequest) -> Executed {
         let namespace = container.pod.metadata.namespace.clone().unwrap_or_default();
         let command = request.command.first().cloned().unwrap_or_default();
         self.commands.lock().entry(namespace).or_default().push(command);
-        (Bytes::new(), 0)
+        Executed::default()
     }
 }
 
