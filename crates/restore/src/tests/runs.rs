@@ -113,6 +113,7 @@ async fn restore(
             executor: Arc::new(NoCommand),
             tracker: Arc::default(),
             limit: Duration::from_secs(1),
+            ended: Arc::new(caravel_hooks::ended::Forgotten),
         },
         priorities: Priorities {
             high: list("HighPriorities"),
