@@ -251,6 +251,11 @@ pub const ENTRIES: &[Entry] = &[
         &[3],
         "an upload without a snapshot is an error that names the claim, and not an empty volume",
     ),
+    different(
+        "pkg_restore_actions_csi/TestCancel.json",
+        &[1],
+        "a DataDownload that is not there has nothing to cancel",
+    ),
     not_yet(
         "pkg_backup/TestUpdateVolumeInfos.json",
         &[0, 1],

@@ -21,7 +21,7 @@ use caravel_api::v1::Backup;
 use caravel_item_action::RestoreItemAction;
 use kube::Client;
 
-pub use moved_claim::CLAIM_ACTION;
+pub use moved_claim::{CLAIM_ACTION, MovedClaimAction};
 
 /// All built-in actions. `velero_namespace`: where the ConfigMaps of the mappings are.
 pub fn built_in(

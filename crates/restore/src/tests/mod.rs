@@ -5,6 +5,7 @@ mod cases;
 mod cluster;
 mod existing;
 mod modifiers;
+mod operations;
 mod plans;
 mod replay;
 mod runs;
