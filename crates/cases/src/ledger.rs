@@ -197,6 +197,11 @@ pub const ENTRIES: &[Entry] = &[
         "the function is main's; v1.18.3 signs whatever is asked for",
     ),
     different(
+        "pkg_controller/TestNeedPatch.json",
+        &[3],
+        "main's: v1.18.3 patches a label whose value differs, too",
+    ),
+    different(
         "pkg_controller/TestProcessBackupNonProcessedItems.json",
         &[3],
         "a backup in progress that nobody runs was its last server's: it begins again",

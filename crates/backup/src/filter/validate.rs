@@ -17,9 +17,9 @@ pub fn spec_errors(spec: &BackupSpec) -> Vec<String> {
     ];
     if uses_old_filters(spec) && scoped.iter().any(|list| !list.is_empty()) {
         errors.push(
-            "included-resources, excluded-resources and include-cluster-resources are old filter parameters. \
+            "include-resources, exclude-resources and include-cluster-resources are old filter parameters.\n\
              include-cluster-scoped-resources, exclude-cluster-scoped-resources, include-namespace-scoped-resources and \
-             exclude-namespace-scoped-resources are new filter parameters. They cannot be used together"
+             exclude-namespace-scoped-resources are new filter parameters.\nThey cannot be used together"
                 .to_owned(),
         );
     }
