@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{ResourceExt, api::DynamicObject};
 use rand::rngs::StdRng;
@@ -259,9 +259,14 @@ fn hooks_not_run(said: &[String], welcomed: &[String], kills: usize) -> Vec<Stri
 /// Two servers: the one that acts loses its node.
 pub async fn take_over(world: &World, report: &mut Report) -> anyhow::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), VELERO);
+    // The second one shall go to the other node.
+    let first = servers(world).await?.into_iter().next();
+    let (_, node_of_first) = first.context("there is no server")?;
+    cordon(world, &node_of_first, true).await?;
     let two = Patch::Merge(json!({"spec": {"replicas": 2}}));
     deployments.patch("velero", &PatchParams::default(), &two).await?;
     let servers = servers_on_two_nodes(world).await?;
+    cordon(world, &node_of_first, false).await?;
     // The second one has begun to wait by then.
     tokio::time::sleep(Duration::from_secs(30)).await;
     let before = holder(world).await?;
@@ -291,18 +296,30 @@ pub async fn take_over(world: &World, report: &mut Report) -> anyhow::Result<()>
     Ok(())
 }
 
+async fn cordon(world: &World, node: &str, is_cordoned: bool) -> anyhow::Result<()> {
+    let nodes: Api<Node> = Api::all(world.client.clone());
+    let patch = Patch::Merge(json!({"spec": {"unschedulable": is_cordoned}}));
+    nodes.patch(node, &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
+/// Name and node of the servers that run.
+async fn servers(world: &World) -> anyhow::Result<Vec<(String, String)>> {
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), VELERO);
+    let all = pods.list(&Default::default()).await?.items;
+    let running = all.iter().filter(|pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        pod.name_any().starts_with("velero-") && phase == Some("Running")
+    });
+    Ok(running
+        .filter_map(|pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?)))
+        .collect())
+}
+
 /// Name and node of both servers.
 async fn servers_on_two_nodes(world: &World) -> anyhow::Result<Vec<(String, String)>> {
-    let pods: Api<Pod> = Api::namespaced(world.client.clone(), VELERO);
     for _ in 0..300 {
-        let all = pods.list(&Default::default()).await?.items;
-        let running = all.iter().filter(|pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            pod.name_any().starts_with("velero-") && phase == Some("Running")
-        });
-        let placed: Vec<(String, String)> = running
-            .filter_map(|pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?)))
-            .collect();
+        let placed = servers(world).await?;
         if let [(_, one), (_, other)] = placed.as_slice() {
             if one == other {
                 bail!("both servers are on {one}")
