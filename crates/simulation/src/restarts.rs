@@ -3,13 +3,13 @@
 //!
 //! Nothing else goes wrong here; random histories (`history.rs`) have all other faults, and kills among them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, Patch, PatchParams};
 use kube::{ResourceExt, api::DynamicObject};
 use rand::rngs::StdRng;
@@ -178,79 +178,95 @@ async fn is_completed(world: &World, kind: &str, name: &str) -> anyhow::Result<b
 
 /// Nothing twice, nothing missing: data movements, objects in the backup, objects that were restored.
 async fn once(world: &World) -> anyhow::Result<()> {
-    let violated = |seen: String| world.checks.violated(Invariant::Once, seen);
-    let volumes: usize = APPLICATIONS.iter().map(|(_, claims)| claims.len()).sum();
+    let mut seen = Vec::new();
     for kind in ["DataUpload", "DataDownload"] {
         let all = world.list("velero.io", "v2alpha1", kind).await?;
         let phases: Vec<&str> = all.iter().map(phase).collect();
-        if phases != vec!["Completed"; volumes] {
-            violated(format!("{kind}s of {volumes} volumes are {phases:?}"));
-        }
+        seen.extend(movements_not_once(kind, &phases));
     }
     let store = world.bucket.backups();
     let in_backup = store.get_resource_list("b").await?.unwrap_or_default();
     let restored = store.get_restore_resource_list("r").await?.unwrap_or_default();
-    for (kind, names) in in_backup.iter().chain(&restored) {
-        let mut sorted = names.clone();
-        sorted.dedup();
-        if sorted.len() != names.len() {
-            violated(format!("{kind} is listed twice: {names:?}"));
-        }
-    }
-    for (namespace, claims) in APPLICATIONS {
-        let expected = claims
-            .iter()
-            .map(|claim| ("v1/PersistentVolumeClaim", *claim))
-            .chain([("v1/ConfigMap", "settings"), ("apps/v1/Deployment", "files")]);
-        for (kind, name) in expected {
-            let has = |list: &BTreeMap<String, Vec<String>>, entry: String| {
-                list.get(kind).is_some_and(|names| names.contains(&entry))
-            };
-            if !has(&in_backup, format!("{namespace}/{name}")) {
-                violated(format!("the backup does not have {kind} {namespace}/{name}"));
-            }
-            if !has(&restored, format!("r-{namespace}/{name}(created)")) {
-                violated(format!(
-                    "the restore has not created {kind} r-{namespace}/{name}: {:?}",
-                    restored.get(kind)
-                ));
-            }
-        }
-    }
-    let entry = |end: &str| {
-        let all = restored.values().flatten();
-        let found: Vec<&String> = all.filter(|name| name.ends_with(end)).collect();
-        (!found.is_empty()).then(|| format!("{found:?}"))
-    };
-    for end in ["(failed)", "(updated)"] {
-        if let Some(found) = entry(end) {
-            violated(format!("restored as {end}: {found}"));
-        }
+    seen.extend(objects_not_once(&in_backup, &restored));
+    for seen in seen {
+        world.checks.violated(Invariant::Once, seen);
     }
     Ok(())
 }
 
+/// One movement for each volume, and each has ended well.
+fn movements_not_once(kind: &str, phases: &[&str]) -> Option<String> {
+    let volumes: usize = APPLICATIONS.iter().map(|(_, claims)| claims.len()).sum();
+    let is_once = phases.len() == volumes && phases.iter().all(|phase| *phase == "Completed");
+    (!is_once).then(|| format!("{kind}s of {volumes} volumes are {phases:?}"))
+}
+
+type Listed = BTreeMap<String, Vec<String>>;
+
+/// What the resource lists of the backup and the restore say twice, or do not say.
+fn objects_not_once(in_backup: &Listed, restored: &Listed) -> Vec<String> {
+    let mut seen = Vec::new();
+    for (kind, names) in in_backup.iter().chain(restored) {
+        let different: BTreeSet<&String> = names.iter().collect();
+        if different.len() != names.len() {
+            seen.push(format!("{kind} is listed twice: {names:?}"));
+        }
+    }
+    for (namespace, claims) in APPLICATIONS {
+        let claims = claims.iter().map(|claim| ("v1/PersistentVolumeClaim", *claim));
+        let others = [("v1/ConfigMap", "settings"), ("apps/v1/Deployment", "files")];
+        for (kind, name) in claims.chain(others) {
+            let has = |list: &Listed, entry: &str| {
+                let names = list.get(kind).map(Vec::as_slice).unwrap_or_default();
+                names.iter().any(|name| name == entry)
+            };
+            if !has(in_backup, &format!("{namespace}/{name}")) {
+                seen.push(format!("the backup does not have {kind} {namespace}/{name}"));
+            }
+            if !has(restored, &format!("r-{namespace}/{name}(created)")) {
+                seen.push(format!("the restore has not created {kind} r-{namespace}/{name}"));
+            }
+        }
+    }
+    let bad = |name: &&String| name.ends_with("(failed)") || name.ends_with("(updated)");
+    seen.extend(restored.values().flatten().filter(bad).cloned());
+    seen
+}
+
 /// What was frozen is thawed at the end, and the restored pod was welcomed.
 fn hooks(applications: &Application, report: &Report, world: &World) {
-    let violated = |seen: String| world.checks.violated(Invariant::Hooks, seen);
     let said = applications.commands(HOOKED);
-    if said.first().map(String::as_str) != Some("freeze") || said.last().map(String::as_str) != Some("thaw") {
-        violated(format!("the hooks of {HOOKED} ran as {said:?}"));
-    }
     let welcomed = applications.commands(&format!("r-{HOOKED}"));
-    // One that runs when the server is killed runs again: whether it ended nobody knows.
-    let most = 1 + report.kills;
-    if !(1..=most).contains(&welcomed.len()) || welcomed.iter().any(|command| command != "welcome") {
-        violated(format!("the exec hook of r-{HOOKED} ran as {welcomed:?}"));
+    for seen in hooks_not_run(&said, &welcomed, report.kills) {
+        world.checks.violated(Invariant::Hooks, seen);
     }
+}
+
+fn hooks_not_run(said: &[String], welcomed: &[String], kills: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    let ends = (said.first().map(String::as_str), said.last().map(String::as_str));
+    if ends != (Some("freeze"), Some("thaw")) {
+        seen.push(format!("the hooks of {HOOKED} ran as {said:?}"));
+    }
+    // One that runs when the server is killed runs again: whether it ended nobody knows.
+    let most = 1 + kills;
+    if !(1..=most).contains(&welcomed.len()) || welcomed.iter().any(|command| command != "welcome") {
+        seen.push(format!("the exec hook of r-{HOOKED} ran as {welcomed:?}"));
+    }
+    seen
 }
 
 /// Two servers: the one that acts loses its node.
 pub async fn take_over(world: &World, report: &mut Report) -> anyhow::Result<()> {
     let deployments: Api<Deployment> = Api::namespaced(world.client.clone(), VELERO);
+    // The second one shall go to the other node.
+    let first = servers(world).await?.into_iter().next();
+    let (_, node_of_first) = first.context("there is no server")?;
+    cordon(world, &node_of_first, true).await?;
     let two = Patch::Merge(json!({"spec": {"replicas": 2}}));
     deployments.patch("velero", &PatchParams::default(), &two).await?;
     let servers = servers_on_two_nodes(world).await?;
+    cordon(world, &node_of_first, false).await?;
     // The second one has begun to wait by then.
     tokio::time::sleep(Duration::from_secs(30)).await;
     let before = holder(world).await?;
@@ -280,18 +296,30 @@ pub async fn take_over(world: &World, report: &mut Report) -> anyhow::Result<()>
     Ok(())
 }
 
+async fn cordon(world: &World, node: &str, is_cordoned: bool) -> anyhow::Result<()> {
+    let nodes: Api<Node> = Api::all(world.client.clone());
+    let patch = Patch::Merge(json!({"spec": {"unschedulable": is_cordoned}}));
+    nodes.patch(node, &PatchParams::default(), &patch).await?;
+    Ok(())
+}
+
+/// Name and node of the servers that run.
+async fn servers(world: &World) -> anyhow::Result<Vec<(String, String)>> {
+    let pods: Api<Pod> = Api::namespaced(world.client.clone(), VELERO);
+    let all = pods.list(&Default::default()).await?.items;
+    let running = all.iter().filter(|pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        pod.name_any().starts_with("velero-") && phase == Some("Running")
+    });
+    Ok(running
+        .filter_map(|pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?)))
+        .collect())
+}
+
 /// Name and node of both servers.
 async fn servers_on_two_nodes(world: &World) -> anyhow::Result<Vec<(String, String)>> {
-    let pods: Api<Pod> = Api::namespaced(world.client.clone(), VELERO);
     for _ in 0..300 {
-        let all = pods.list(&Default::default()).await?.items;
-        let running = all.iter().filter(|pod| {
-            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-            pod.name_any().starts_with("velero-") && phase == Some("Running")
-        });
-        let placed: Vec<(String, String)> = running
-            .filter_map(|pod| Some((pod.name_any(), pod.spec.as_ref()?.node_name.clone()?)))
-            .collect();
+        let placed = servers(world).await?;
         if let [(_, one), (_, other)] = placed.as_slice() {
             if one == other {
                 bail!("both servers are on {one}")
@@ -310,4 +338,81 @@ async fn holder(world: &World) -> anyhow::Result<String> {
         .spec
         .and_then(|spec| spec.holder_identity)
         .unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn lists() -> (Listed, Listed) {
+        let (mut in_backup, mut restored) = (Listed::new(), Listed::new());
+        for (namespace, claims) in APPLICATIONS {
+            let claims = claims.iter().map(|claim| ("v1/PersistentVolumeClaim", *claim));
+            let others = [("v1/ConfigMap", "settings"), ("apps/v1/Deployment", "files")];
+            for (kind, name) in claims.chain(others) {
+                let saved = in_backup.entry(kind.to_owned()).or_default();
+                saved.push(format!("{namespace}/{name}"));
+                let created = restored.entry(kind.to_owned()).or_default();
+                created.push(format!("r-{namespace}/{name}(created)"));
+            }
+        }
+        (in_backup, restored)
+    }
+
+    #[test]
+    fn an_object_that_is_missing_or_there_twice_or_was_not_created_is_seen() {
+        let (in_backup, restored) = lists();
+        assert_eq!(objects_not_once(&in_backup, &restored), Vec::<String>::new());
+        let kind = "v1/ConfigMap";
+        let changed = |list: &Listed, change: fn(&mut Vec<String>)| {
+            let mut list = list.clone();
+            change(list.get_mut(kind).unwrap());
+            list
+        };
+        let lost = changed(&in_backup, |names| drop(names.pop()));
+        assert!(objects_not_once(&lost, &restored)[0].contains("does not have"));
+        let twice = changed(&in_backup, |names| names.extend_from_within(..1));
+        assert!(objects_not_once(&twice, &restored)[0].contains("twice"));
+        let skipped = changed(&restored, |names| {
+            names[0] = names[0].replace("created", "skipped")
+        });
+        assert!(objects_not_once(&in_backup, &skipped)[0].contains("not created"));
+        let failed = changed(&restored, |names| names.push("x/y(failed)".to_owned()));
+        assert_eq!(objects_not_once(&in_backup, &failed), ["x/y(failed)"]);
+    }
+
+    #[test]
+    fn a_volume_that_was_moved_twice_or_not_to_the_end_is_seen() {
+        assert_eq!(movements_not_once("DataUpload", &["Completed"; 3]), None);
+        for phases in [
+            &["Completed"; 4][..],
+            &["Completed"; 2],
+            &["Completed", "Completed", "Failed"],
+        ] {
+            assert!(movements_not_once("DataUpload", phases).is_some(), "{phases:?}");
+        }
+    }
+
+    #[test]
+    fn a_hook_that_is_owed_or_did_not_run_is_seen() {
+        let good = words(&["freeze", "thaw", "freeze", "thaw"]);
+        assert!(hooks_not_run(&good, &words(&["welcome"]), 0).is_empty());
+        assert!(hooks_not_run(&good, &words(&["welcome"; 2]), 1).is_empty());
+        for (said, welcomed, kills) in [
+            (words(&["freeze", "thaw", "freeze"]), words(&["welcome"]), 1),
+            (Vec::new(), words(&["welcome"]), 0),
+            (good.clone(), Vec::new(), 1),
+            (good.clone(), words(&["welcome"; 2]), 0),
+        ] {
+            assert_eq!(
+                hooks_not_run(&said, &welcomed, kills).len(),
+                1,
+                "{said:?} {welcomed:?}"
+            );
+        }
+    }
 }
