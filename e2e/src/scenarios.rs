@@ -89,7 +89,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "hooks",
-        tier: Tier::Gate,
+        tier: Tier::Full,
         shows: "hooks run in real containers, around the snapshot and before the application, and failures are said",
         product: true,
         peer: false,
@@ -450,7 +450,7 @@ mod tests {
 
     #[test]
     fn without_names_the_gate_runs() {
-        assert_eq!(choose(&[], false).expect("all known").len(), 9);
+        assert_eq!(choose(&[], false).expect("all known").len(), 8);
         assert_eq!(choose(&["bad_input".to_owned()], false).expect("known").len(), 1);
         assert!(choose(&["nonsense".to_owned()], false).is_err());
     }
