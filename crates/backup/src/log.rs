@@ -246,13 +246,14 @@ fn add(messages: &mut ResultSet, about: About<'_>, message: &str, error: Option<
     }
 }
 
-/// One warning line as a further member of the gzip file: what the finalizer appends to a log that is uploaded
+/// One line, a warning or an error, as a further member of the gzip file: what the finalizer appends to a log that is uploaded
 /// already (gzip files may be joined, and Go's reader as well as ours reads all members).
 ///
 /// # Errors
 /// Never in practice: compressing into memory.
 #[track_caller]
-pub fn appended_warning(
+pub fn appended_line(
+    level: Level,
     backup: &str,
     about: About<'_>,
     message: &str,
@@ -261,7 +262,7 @@ pub fn appended_warning(
     add(into, about, message, None);
     let line = format_line(
         Timestamp::now(),
-        Level::Warning,
+        level,
         backup,
         about,
         message,
@@ -339,7 +340,7 @@ mod tests {
         );
         let mut bytes = std::fs::read(&path).unwrap();
         let mut more = ResultSet::default();
-        bytes.extend(appended_warning("velero/b1", PVC, "left out: fifo", &mut more).unwrap());
+        bytes.extend(appended_line(Level::Warning, "velero/b1", PVC, "left out: fifo", &mut more).unwrap());
         let mut text = String::new();
         MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
         assert_eq!(text.lines().count(), 5);

@@ -14,6 +14,17 @@ pub struct Observed {
     pub volume_infos: Vec<BackupVolumeInfo>,
     /// DataUploads of the backup, by operation id.
     pub uploads: BTreeMap<String, DataUpload>,
+    /// What the rewritten tarball lacks.
+    pub lost: Vec<Lost>,
+}
+
+/// A volume whose data was moved, but whose DataUpload is gone: no restore would find the data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub namespace: String,
+    pub claim: String,
+    /// Name of the DataUpload.
+    pub upload: String,
 }
 
 /// A volume of which something is not in the backup.
@@ -33,6 +44,8 @@ pub struct Decision {
     pub volume_infos: Vec<BackupVolumeInfo>,
     /// Warnings: said in the log, in the results and counted, but the backup is complete.
     pub left_out: Vec<LeftOut>,
+    /// Errors: said in the same places. A backup with one is never Completed.
+    pub lost: Vec<Lost>,
 }
 
 /// Lines of a DataUpload's message that begin with this name an entry that is not in the snapshot (a fifo, a socket).
@@ -52,13 +65,14 @@ pub fn decide(observed: &Observed) -> Decision {
         }
     }
     let phase = match observed.phase {
-        BackupPhase::Finalizing => BackupPhase::Completed,
+        BackupPhase::Finalizing if observed.lost.is_empty() => BackupPhase::Completed,
         _ => BackupPhase::PartiallyFailed,
     };
     Decision {
         phase,
         volume_infos,
         left_out,
+        lost: observed.lost.clone(),
     }
 }
 
@@ -113,7 +127,27 @@ mod tests {
             phase,
             volume_infos: vec![info],
             uploads: [("du-1".to_owned(), upload)].into(),
+            lost: Vec::new(),
         }
+    }
+
+    /// Found by the simulation (seed 129): somebody deleted a Completed DataUpload before the backup was finalized.
+    #[test]
+    fn a_backup_whose_data_no_restore_would_find_is_not_completed() {
+        let lost = Lost {
+            namespace: "shop".into(),
+            claim: "data".into(),
+            upload: "b1-x".into(),
+        };
+        let observed = Observed {
+            lost: vec![lost.clone()],
+            ..observed(BackupPhase::Finalizing, DataUploadPhase::Completed, "")
+        };
+        let decision = decide(&observed);
+        assert_eq!(
+            (decision.phase, decision.lost),
+            (BackupPhase::PartiallyFailed, vec![lost])
+        );
     }
 
     #[test]
@@ -190,6 +224,7 @@ mod tests {
                 phase: BackupPhase::Finalizing,
                 volume_infos: read(case.input("volumeInfos")),
                 uploads: upload.map(|upload| (String::new(), upload)).into_iter().collect(),
+                lost: Vec::new(),
             };
             caravel_cases::same(
                 &decide(&observed).volume_infos,

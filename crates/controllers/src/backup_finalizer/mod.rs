@@ -17,9 +17,9 @@ use caravel_api::v1::{Backup, BackupPhase};
 use caravel_api::v2alpha1::DataUpload;
 use caravel_backup::cluster;
 use caravel_backup::discovery::Resources;
-use caravel_backup::log::{About, appended_warning};
-use caravel_backup_store::item_operations::{BackupOperation, ResourceIdentifier};
-use caravel_backup_store::results::Results;
+use caravel_backup::log::{About, Level, appended_line};
+use caravel_backup_store::item_operations::{BackupOperation, OperationPhase, ResourceIdentifier};
+use caravel_backup_store::results::{ResultSet, Results};
 use caravel_backup_store::tarball::{self, ItemPath};
 use caravel_backup_store::{BackupStore, Body, PutMode, encode_metadata};
 use futures::TryStreamExt;
@@ -30,7 +30,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::decide::{Decision, LeftOut, Observed, decide};
+use self::decide::{Decision, Lost, Observed, decide};
 use crate::backup::display_name;
 use crate::backup::status::StatusWriter;
 use crate::context::Context;
@@ -78,21 +78,24 @@ impl BackupFinalizer {
         let name = backup.name_any();
         let location = self.context.locations.get(&backup.spec.storage_location).await?;
         let store = self.context.locations.backup_store(&location).await?;
-        let uploads = self.uploads(&backup).await?;
+        let operations = store.get_item_operations(&name).await?;
+        let lost = if operations.is_empty() {
+            Vec::new()
+        } else {
+            self.rewrite_contents(&store, &name, &operations).await?
+        };
         let observed = Observed {
             phase: backup.phase(),
             volume_infos: store.get_volume_info(&name).await?.unwrap_or_default(),
-            uploads,
+            uploads: self.uploads(&backup).await?,
+            lost,
         };
         let decision = decide(&observed);
-        let operations = store.get_item_operations(&name).await?;
         if !operations.is_empty() {
-            let rewrite = self.rewrite_contents(&store, &name, &operations);
-            let infos = async { Ok::<_, Error>(store.put_volume_info(&name, &decision.volume_infos).await?) };
-            tokio::try_join!(rewrite, infos)?;
+            store.put_volume_info(&name, &decision.volume_infos).await?;
         }
-        let warnings = self.say_left_out(&backup, &store, &decision.left_out).await?;
-        self.finish(backup, &store, decision, warnings).await
+        let counted = self.say_what_is_missing(&backup, &store, &decision).await?;
+        self.finish(backup, &store, decision, counted).await
     }
 
     async fn uploads(&self, backup: &Backup) -> Result<BTreeMap<String, DataUpload>, Error> {
@@ -108,14 +111,14 @@ impl BackupFinalizer {
         Ok(by_id.collect())
     }
 
-    /// Writes the post-operation items, as they are now, over the tarball's.
+    /// Writes the post-operation items, as they are now, over the tarball's. Gives those that should be there and are not.
     async fn rewrite_contents(
         &self,
         store: &BackupStore,
         name: &str,
         operations: &[BackupOperation],
-    ) -> Result<(), Error> {
-        let items = self.post_operation_items(operations).await?;
+    ) -> Result<Vec<Lost>, Error> {
+        let (items, lost) = self.post_operation_items(operations).await?;
         let folder = tempfile::Builder::new()
             .prefix("finalize-")
             .tempdir_in(&self.scratch)?;
@@ -128,69 +131,77 @@ impl BackupFinalizer {
             .run(move || tarball::replace(&old, &to, &items));
         replaced.await??;
         store.put_backup_contents(name, &new).await?;
-        Ok(())
+        Ok(lost)
     }
 
     async fn post_operation_items(
         &self,
         operations: &[BackupOperation],
-    ) -> Result<Vec<(ItemPath, Value)>, Error> {
+    ) -> Result<(Vec<(ItemPath, Value)>, Vec<Lost>), Error> {
         let discovered = Resources::discover(&self.context.client).await?;
-        let mut items = Vec::new();
-        for id in operations
-            .iter()
-            .flat_map(|operation| &operation.spec.post_operation_items)
-        {
-            let resource = discovered
-                .find(&id.group, &id.resource)
-                .ok_or_else(|| format!("the cluster has no {}.{} any more", id.resource, id.group))?;
-            match cluster::get(&self.context.client, &resource.api, &id.namespace, &id.name).await? {
-                Some(item) => items.push((
-                    item_path(id, &resource.group_resource(), &resource.api.version),
-                    item,
-                )),
-                // Its operation has failed for that already; the tarball keeps what it has.
-                None => tracing::warn!(item = ?id, "post-operation item does not exist any more"),
+        let (mut items, mut lost) = (Vec::new(), Vec::new());
+        for operation in operations {
+            for id in &operation.spec.post_operation_items {
+                let resource = discovered
+                    .find(&id.group, &id.resource)
+                    .ok_or_else(|| format!("the cluster has no {}.{} any more", id.resource, id.group))?;
+                match cluster::get(&self.context.client, &resource.api, &id.namespace, &id.name).await? {
+                    Some(item) => items.push((
+                        item_path(id, &resource.group_resource(), &resource.api.version),
+                        item,
+                    )),
+                    // Somebody deleted it after its operation had ended: the tarball has it as it was before it ended.
+                    None if operation.status.phase == OperationPhase::Completed => lost.push(Lost {
+                        namespace: operation.spec.resource_identifier.namespace.clone(),
+                        claim: operation.spec.resource_identifier.name.clone(),
+                        upload: id.name.clone(),
+                    }),
+                    // Its operation has failed for that already; the tarball keeps what it has.
+                    None => tracing::warn!(item = ?id, "post-operation item does not exist any more"),
+                }
             }
         }
-        Ok(items)
+        Ok((items, lost))
     }
 
-    /// Adds what data movers left out to results and log. Gives the number of warnings of the backup, if it changed.
-    async fn say_left_out(
+    /// Adds what data movers left out (warnings) and what no restore would find (errors) to results and log. Gives the
+    /// counts of the backup, if they changed.
+    async fn say_what_is_missing(
         &self,
         backup: &Backup,
         store: &BackupStore,
-        left_out: &[LeftOut],
-    ) -> Result<Option<usize>, Error> {
-        if left_out.is_empty() {
+        decision: &Decision,
+    ) -> Result<Option<Counted>, Error> {
+        if decision.left_out.is_empty() && decision.lost.is_empty() {
             return Ok(None);
         }
         let name = backup.name_any();
         let mut results: Results = store.get_results(&name).await?.unwrap_or_default();
         let mut lines = Vec::new();
-        let known = results.warnings.clone();
-        for entry in left_out {
-            let about = About {
-                resource: "persistentvolumeclaims",
-                namespace: Some(&entry.namespace),
-                name: &entry.claim,
-            };
-            let mut one = Default::default();
+        let known = results.clone();
+        for entry in &decision.left_out {
+            let about = claim(&entry.namespace, &entry.claim);
             let message = format!(
                 "left out of the volume's snapshot, as it cannot be restored: {}",
                 entry.entry
             );
-            let line = appended_warning(&display_name(backup), about, &message, &mut one)?;
-            // A repeat after a failure finds its own words.
-            let said = one.namespaces.iter().all(|(namespace, messages)| {
-                known
-                    .namespaces
-                    .get(namespace)
-                    .is_some_and(|known| messages.iter().all(|message| known.contains(message)))
-            });
-            if !said {
+            let mut one = Default::default();
+            let line = appended_line(Level::Warning, &display_name(backup), about, &message, &mut one)?;
+            if !is_said(&known.warnings, &one) {
                 results.warnings.merge(one);
+                lines.extend(line);
+            }
+        }
+        for entry in &decision.lost {
+            let about = claim(&entry.namespace, &entry.claim);
+            let message = format!(
+                "DataUpload {} was deleted before the backup was finalized: no restore finds the data of this volume; back it up again",
+                entry.upload
+            );
+            let mut one = Default::default();
+            let line = appended_line(Level::Error, &display_name(backup), about, &message, &mut one)?;
+            if !is_said(&known.errors, &one) {
+                results.errors.merge(one);
                 lines.extend(line);
             }
         }
@@ -198,7 +209,10 @@ impl BackupFinalizer {
             self.append_to_log(backup, &name, &lines).await?;
             store.put_results(&name, &results).await?;
         }
-        Ok(Some(results.warnings.count()))
+        Ok(Some(Counted {
+            warnings: results.warnings.count(),
+            errors: results.errors.count(),
+        }))
     }
 
     /// A gzip file may have several members: the log is not unpacked.
@@ -228,7 +242,7 @@ impl BackupFinalizer {
         backup: Backup,
         store: &BackupStore,
         decision: Decision,
-        warnings: Option<usize>,
+        counted: Option<Counted>,
     ) -> Result<(), Error> {
         let now = self.context.now();
         let mut last = backup.clone();
@@ -236,9 +250,11 @@ impl BackupFinalizer {
         status.phase = Some(decision.phase.clone());
         status.completion_timestamp = Some(now.clone());
         let mut patch = json!({"phase": decision.phase, "completionTimestamp": now});
-        if let Some(warnings) = warnings {
+        if let Some(Counted { warnings, errors }) = counted {
             status.warnings = i32::try_from(warnings)?;
+            status.errors = i32::try_from(errors)?;
             patch["warnings"] = json!(warnings);
+            patch["errors"] = json!(errors);
         }
         store
             .put_backup_metadata(&backup.name_any(), &encode_metadata(&last)?)
@@ -249,6 +265,30 @@ impl BackupFinalizer {
             .await?;
         Ok(())
     }
+}
+
+/// Counts of a backup's results.
+struct Counted {
+    warnings: usize,
+    errors: usize,
+}
+
+fn claim<'a>(namespace: &'a str, name: &'a str) -> About<'a> {
+    About {
+        resource: "persistentvolumeclaims",
+        namespace: Some(namespace),
+        name,
+    }
+}
+
+/// A repeat after a failure finds its own words.
+fn is_said(known: &ResultSet, one: &ResultSet) -> bool {
+    one.namespaces.iter().all(|(namespace, messages)| {
+        known
+            .namespaces
+            .get(namespace)
+            .is_some_and(|known| messages.iter().all(|message| known.contains(message)))
+    })
 }
 
 fn item_path(id: &ResourceIdentifier, group_resource: &str, version: &str) -> ItemPath {
