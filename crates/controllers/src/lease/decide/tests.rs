@@ -49,7 +49,7 @@ fn a_lease_that_is_missing_or_given_back_is_taken_at_once() {
 }
 
 #[test]
-fn anothers_lease_is_taken_when_it_has_not_changed_for_its_duration_since_we_saw_it_change() {
+fn the_lease_of_another_is_taken_when_it_has_not_changed_for_its_duration_since_we_saw_it_change() {
     let seen = Instant::now();
     let observed = others("velero-2_00", seen);
     let Decision::Wait { until, what } = decide(&observed, seen + 13 * SECOND) else {
