@@ -334,20 +334,15 @@ async fn guarantee_4_a_store_that_cannot_be_looked_at_is_not_written_to() {
 async fn guarantee_4_cleaning_up_leaves_what_another_uid_wrote_meanwhile() {
     let memory = MemoryObjectStore::new();
     let store = store(&memory);
-    memory.fail(Operation::Put, "-volumeinfo.json.gz", StorageErrorKind::Denied);
     // The failing last upload, with somebody else's backup in the place of ours by then.
-    let racing = {
-        let memory = memory.clone();
-        async move {
-            let key = "backups/b1/velero-backup.json";
-            while memory.object(key).is_none() {
-                tokio::task::yield_now().await;
-            }
-            memory.insert(key, metadata("theirs"));
-        }
-    };
+    memory.fail_behind(
+        Operation::Put,
+        "-volumeinfo.json.gz",
+        StorageErrorKind::Denied,
+        ("backups/b1/velero-backup.json", metadata("theirs")),
+    );
     let made = Made::new();
-    let (result, ()) = tokio::join!(store.put_backup("b1", made.artifacts("ours")), racing);
+    let result = store.put_backup("b1", made.artifacts("ours")).await;
     assert!(result.is_err());
     assert_eq!(
         memory.object("backups/b1/velero-backup.json").unwrap().as_ref(),

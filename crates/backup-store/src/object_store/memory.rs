@@ -15,7 +15,16 @@ use super::{Body, Contents, ObjectStore, PutMode, SignedUrl};
 pub struct MemoryObjectStore {
     objects: Arc<Mutex<BTreeMap<String, Bytes>>>,
     refuses_condition: bool,
-    failures: Arc<Mutex<Vec<(Operation, String, StorageErrorKind)>>>,
+    failures: Arc<Mutex<Vec<Failure>>>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    operation: Operation,
+    key_end: String,
+    kind: StorageErrorKind,
+    /// An object that somebody else has put by then.
+    meanwhile: Option<(String, Bytes)>,
 }
 
 impl MemoryObjectStore {
@@ -33,7 +42,28 @@ impl MemoryObjectStore {
 
     /// From now on this operation on keys with this end fails with `kind`.
     pub fn fail(&self, operation: Operation, key_end: &str, kind: StorageErrorKind) {
-        self.failures.lock().push((operation, key_end.to_owned(), kind));
+        self.failures.lock().push(Failure {
+            operation,
+            key_end: key_end.to_owned(),
+            kind,
+            meanwhile: None,
+        });
+    }
+
+    /// As [`Self::fail`], and somebody else has put an object by then.
+    pub fn fail_behind(
+        &self,
+        operation: Operation,
+        key_end: &str,
+        kind: StorageErrorKind,
+        (key, data): (&str, impl Into<Bytes>),
+    ) {
+        self.failures.lock().push(Failure {
+            operation,
+            key_end: key_end.to_owned(),
+            kind,
+            meanwhile: Some((key.to_owned(), data.into())),
+        });
     }
 
     /// Nothing fails any more.
@@ -58,13 +88,15 @@ impl MemoryObjectStore {
 
     fn check(&self, operation: Operation, key: &str) -> Result<(), StorageError> {
         let failures = self.failures.lock();
-        match failures
+        let failure = failures
             .iter()
-            .find(|(wanted, end, _)| *wanted == operation && key.ends_with(end.as_str()))
-        {
-            Some((_, _, kind)) => Err(StorageError::new(*kind, operation, key, "made to fail by a test")),
-            None => Ok(()),
+            .find(|failure| failure.operation == operation && key.ends_with(&failure.key_end));
+        let Some(failure) = failure else { return Ok(()) };
+        if let Some((key, data)) = &failure.meanwhile {
+            self.insert(key, data.clone());
         }
+        let cause = "made to fail by a test";
+        Err(StorageError::new(failure.kind, operation, key, cause))
     }
 }
 
