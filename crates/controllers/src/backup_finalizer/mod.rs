@@ -179,29 +179,16 @@ impl BackupFinalizer {
         let mut results: Results = store.get_results(&name).await?.unwrap_or_default();
         let mut lines = Vec::new();
         let known = results.clone();
-        for entry in &decision.left_out {
-            let about = claim(&entry.namespace, &entry.claim);
-            let message = format!(
-                "left out of the volume's snapshot, as it cannot be restored: {}",
-                entry.entry
-            );
-            let mut one = Default::default();
-            let line = appended_line(Level::Warning, &display_name(backup), about, &message, &mut one)?;
-            if !is_said(&known.warnings, &one) {
-                results.warnings.merge(one);
-                lines.extend(line);
-            }
-        }
-        for entry in &decision.lost {
-            let about = claim(&entry.namespace, &entry.claim);
-            let message = format!(
-                "DataUpload {} was deleted before the backup was finalized: no restore finds the data of this volume; back it up again",
-                entry.upload
-            );
-            let mut one = Default::default();
-            let line = appended_line(Level::Error, &display_name(backup), about, &message, &mut one)?;
-            if !is_said(&known.errors, &one) {
-                results.errors.merge(one);
+        for (level, namespace, name, message) in missing(decision) {
+            let (known, into) = match level {
+                Level::Error => (&known.errors, &mut results.errors),
+                _ => (&known.warnings, &mut results.warnings),
+            };
+            let mut one = ResultSet::default();
+            let about = claim(namespace, name);
+            let line = appended_line(level, &display_name(backup), about, &message, &mut one)?;
+            if !is_said(known, &one) {
+                into.merge(one);
                 lines.extend(line);
             }
         }
@@ -271,6 +258,25 @@ impl BackupFinalizer {
 struct Counted {
     warnings: usize,
     errors: usize,
+}
+
+/// What is to be said, and of which claim: its namespace and name.
+fn missing(decision: &Decision) -> impl Iterator<Item = (Level, &str, &str, String)> {
+    let left_out = decision.left_out.iter().map(|it| {
+        let message = format!(
+            "left out of the volume's snapshot, as it cannot be restored: {}",
+            it.entry
+        );
+        (Level::Warning, &*it.namespace, &*it.claim, message)
+    });
+    let lost = decision.lost.iter().map(|it| {
+        let message = format!(
+            "DataUpload {} was deleted before the backup was finalized: no restore finds the data of this volume; back it up again",
+            it.upload
+        );
+        (Level::Error, &*it.namespace, &*it.claim, message)
+    });
+    left_out.chain(lost)
 }
 
 fn claim<'a>(namespace: &'a str, name: &'a str) -> About<'a> {
