@@ -78,7 +78,7 @@ impl Layout {
             Kind::BackupItemOperations => self.backup_file(name, ITEM_OPERATIONS),
             Kind::BackupResourceList => self.backup_file(name, RESOURCE_LIST),
             Kind::BackupResults => self.backup_file(name, RESULTS),
-            Kind::CsiBackupVolumeSnapshots => self.backup_file(name, "-csi-volumesnapshots.json.gz"),
+            Kind::CsiBackupVolumeSnapshots => self.backup_file(name, CSI_VOLUME_SNAPSHOTS),
             Kind::CsiBackupVolumeSnapshotContents => {
                 self.backup_file(name, "-csi-volumesnapshotcontents.json.gz")
             }
@@ -99,4 +99,5 @@ pub(crate) const RESOURCE_LIST: &str = "-resource-list.json.gz";
 pub(crate) const ITEM_OPERATIONS: &str = "-itemoperations.json.gz";
 pub(crate) const VOLUME_INFO: &str = "-volumeinfo.json.gz";
 pub(crate) const VOLUME_SNAPSHOTS: &str = "-volumesnapshots.json.gz";
+pub(crate) const CSI_VOLUME_SNAPSHOTS: &str = "-csi-volumesnapshots.json.gz";
 pub(crate) const POD_VOLUME_BACKUPS: &str = "-podvolumebackups.json.gz";

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use caravel_api::v1::{Backup, BackupStorageLocation};
-use caravel_cases::{Case, each, read, same, settle};
+use caravel_cases::{Case, each, each_async, same};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
@@ -61,18 +61,11 @@ fn gzip(text: &str) -> Vec<u8> {
 
 /// Runs the cases of a file over a store in memory.
 fn each_store(file: &str, check: impl AsyncFn(&Case, MemoryObjectStore, BackupStore) -> Result<(), String>) {
-    let Some(cases) = read(file) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let run = |case| {
+    each_async(file, async |case| {
         let memory = MemoryObjectStore::new();
         let store = BackupStore::new(Arc::new(memory.clone()), "");
-        (case, runtime.block_on(check(case, memory, store)))
-    };
-    let results: Vec<_> = cases.iter().map(run).collect();
-    settle(file, &results);
+        check(case, memory, store).await
+    });
 }
 
 #[test]

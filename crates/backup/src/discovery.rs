@@ -1,4 +1,5 @@
-//! Which resources the cluster has, each once, in its group's preferred version (upstream `pkg/discovery/helper.go`).
+//! Which resources the cluster has, each once, in its group's preferred version (upstream `pkg/discovery/helper.go`); and in
+//! which other versions it serves them.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +35,11 @@ impl Resource {
 
 /// All resources, in the order in which Velero collects them.
 #[derive(Clone, Debug, Default)]
-pub struct Resources(Vec<Resource>);
+pub struct Resources {
+    preferred: Vec<Resource>,
+    /// The same resources in other versions.
+    others: Vec<Resource>,
+}
 
 /// Without these an object can be neither backed up nor restored.
 const NEEDED_VERBS: [&str; 4] = ["list", "create", "get", "delete"];
@@ -54,7 +59,7 @@ impl Resources {
 
     /// Core first, `extensions` last; in core pods, PVCs and PVs first. Kinds that two groups share are taken once.
     pub fn from_groups(groups: impl IntoIterator<Item = APIGroupDiscovery>) -> Self {
-        let mut resources: Vec<Resource> = Vec::new();
+        let (mut resources, mut others): (Vec<Resource>, Vec<Resource>) = Default::default();
         for group in groups {
             let name = group
                 .metadata
@@ -66,6 +71,8 @@ impl Resources {
                 for resource in usable(&name, version) {
                     if seen.insert(resource.api.plural.clone()) {
                         resources.push(resource);
+                    } else {
+                        others.push(resource);
                     }
                 }
             }
@@ -76,16 +83,27 @@ impl Resources {
             Some(kind) => cohabitants.insert(kind),
             None => true,
         });
-        Self(resources)
+        let mut found = Self {
+            preferred: resources,
+            others: Vec::new(),
+        };
+        others.retain(|other| found.find(&other.api.group, &other.api.plural).is_some());
+        found.others = others;
+        found
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Resource> {
-        self.0.iter()
+        self.preferred.iter()
+    }
+
+    /// The resources in the versions that are not preferred.
+    pub fn other_versions(&self) -> impl Iterator<Item = &Resource> {
+        self.others.iter()
     }
 
     /// The resource of an identifier.
     pub fn find(&self, group: &str, plural: &str) -> Option<&Resource> {
-        self.0
+        self.preferred
             .iter()
             .find(|resource| resource.api.group == group && resource.api.plural == plural)
     }
@@ -102,7 +120,7 @@ impl Resources {
         let (name, group) = wanted
             .split_once('.')
             .map_or((&*wanted, None), |(name, group)| (name, Some(group)));
-        let found = self.0.iter().find(|resource| {
+        let found = self.preferred.iter().find(|resource| {
             group.is_none_or(|group| resource.api.group == group)
                 && (resource.api.plural == name || resource.words.iter().any(|word| word == name))
         });
@@ -230,6 +248,8 @@ mod tests {
                 "v1beta1/oldthings.apps"
             ]
         );
+        let others: Vec<String> = resources.other_versions().map(Resource::list_key).collect();
+        assert_eq!(others, ["apps/v1beta1/Deployment"]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ use tracing::Instrument as _;
 
 use crate::cluster::{self, name, namespace, text};
 use crate::collect::{self, Collected, Items, Selection, listed_name};
-use crate::discovery::Resources;
+use crate::discovery::{Resource, Resources};
 use crate::filter::NamespaceNotes;
 use crate::hooks::Hooks;
 use crate::log::{About, BackupLog};
@@ -58,6 +58,8 @@ pub struct Request {
     /// The tarball is written here.
     pub contents: PathBuf,
     pub page_size: u32,
+    /// `--features=EnableAPIGroupVersions`: objects are also saved in the versions that their groups do not prefer.
+    pub all_versions: bool,
     pub log: Arc<BackupLog>,
     pub progress: Arc<Progress>,
 }
@@ -156,6 +158,8 @@ struct Run {
     tarball: tarball::Writer,
     /// Taken, being taken, or given up: never looked at again.
     seen: IdentifierSet,
+    /// What was written, where other versions of it are asked for.
+    written: IdentifierSet,
     /// Namespaces that items were written of; empty: cluster scope.
     namespaces: BTreeSet<String>,
     /// `resource.group` of written items that may be custom resources.
@@ -177,6 +181,7 @@ impl Run {
             request: Arc::new(request),
             tarball,
             seen: IdentifierSet::default(),
+            written: IdentifierSet::default(),
             namespaces: BTreeSet::new(),
             custom: BTreeSet::new(),
             claims: VecDeque::new(),
@@ -191,7 +196,8 @@ impl Run {
         self.items(items).await?;
         self.claims().await?;
         self.namespaces()?;
-        self.custom_resource_definitions().await
+        self.custom_resource_definitions().await?;
+        self.other_versions().await
     }
 
     async fn items(&mut self, items: &Items) -> Result<(), RunError> {
@@ -509,25 +515,103 @@ impl Run {
         Ok(())
     }
 
+    /// The copies in other versions of what was written; last, for then it is known what that is. Actions do not see them:
+    /// those that are built in are about kinds of one version.
+    async fn other_versions(&mut self) -> Result<(), RunError> {
+        let request = Arc::clone(&self.request);
+        if !request.all_versions {
+            return Ok(());
+        }
+        for resource in request.discovered.other_versions() {
+            let preferred = request.discovered.find(&resource.api.group, &resource.api.plural);
+            let key = preferred.map(Resource::list_key).unwrap_or_default();
+            if self.outcome.resource_list.contains_key(&key) {
+                self.copies_in(resource).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The written objects of one kind, in a version that is not preferred.
+    async fn copies_in(&mut self, resource: &Resource) -> Result<(), RunError> {
+        let request = Arc::clone(&self.request);
+        let gr = resource.group_resource();
+        let namespaces = match request.selection.namespaces.to_list() {
+            Some(namespaces) if resource.namespaced => namespaces,
+            _ => vec![String::new()],
+        };
+        // A list that begins again brings some twice.
+        let mut seen = IdentifierSet::default();
+        for namespace in &namespaces {
+            let mut taken = Ok(());
+            let take = |item: Value| {
+                let id = collect::identifier(resource, &item);
+                if taken.is_ok() && self.written.contains(&id) && seen.insert(&id) {
+                    self.add_to_total(1);
+                    taken = self.put(resource, false, &id, &item);
+                }
+            };
+            let listed = cluster::list(
+                &request.client,
+                &resource.api,
+                namespace,
+                None,
+                request.page_size,
+                take,
+            );
+            if let Err(error) = listed.await {
+                let about = About {
+                    resource: &gr,
+                    namespace: Some(namespace),
+                    name: "",
+                };
+                let version = &resource.api.version;
+                request.log.error(
+                    about,
+                    "Error listing items",
+                    format!("in version {version}: {error}"),
+                );
+            }
+            taken?;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, id: &ResourceIdentifier, item: &Value) -> Result<(), RunError> {
-        let gr = id.group_resource();
-        let Some(resource) = self.request.discovered.find(&id.group, &id.resource) else {
+        let request = Arc::clone(&self.request);
+        let Some(resource) = request.discovered.find(&id.group, &id.resource) else {
             return Ok(());
         };
+        if request.all_versions {
+            self.written.insert(id);
+        }
+        if !self.namespaces.contains(&id.namespace) {
+            self.namespaces.insert(id.namespace.clone());
+        }
+        if id.group.contains('.') {
+            self.custom.insert(id.group_resource());
+        }
+        self.put(resource, true, id, item)
+    }
+
+    /// Into the tarball, in this version.
+    fn put(
+        &mut self,
+        resource: &Resource,
+        preferred: bool,
+        id: &ResourceIdentifier,
+        item: &Value,
+    ) -> Result<(), RunError> {
+        let gr = id.group_resource();
+        let version = &resource.api.version;
         self.tarball
-            .append(&gr, &resource.api.version, true, &id.namespace, &id.name, item)
+            .append(&gr, version, preferred, &id.namespace, &id.name, item)
             .map_err(|error| RunError::Tarball(Box::new(error)))?;
         self.outcome
             .resource_list
             .entry(resource.list_key())
             .or_default()
             .push(listed_name(id));
-        if !self.namespaces.contains(&id.namespace) {
-            self.namespaces.insert(id.namespace.clone());
-        }
-        if id.group.contains('.') {
-            self.custom.insert(gr.clone());
-        }
         let done = self.request.progress.done.fetch_add(1, Ordering::Relaxed) + 1;
         let (total, _) = self.request.progress.get();
         self.request.log.item(

@@ -267,6 +267,151 @@ pub const ENTRIES: &[Entry] = &[
         "CSI snapshots that stay in the storage system",
     ),
     different(
+        "pkg_restore/TestFindAPIGroup.json",
+        &[0, 1],
+        "the cluster's versions are looked up by resource: a version of its group may not serve it",
+    ),
+    different(
+        "internal_volume/TestGenerateVolumeInfoForSkippedPV.json",
+        &[0, 1],
+        "what the volume info says of a volume is worked out where its claim is backed up, and not from lists of volumes, operations and snapshots afterwards",
+    ),
+    different(
+        "internal_volume/TestGenerateVolumeInfoFromDataUpload.json",
+        &[0, 1, 2, 3],
+        "what the volume info says of a volume is worked out where its claim is backed up, and not from lists of volumes, operations and snapshots afterwards",
+    ),
+    not_yet(
+        "internal_volume/TestRestoreVolumeInfoResult.json",
+        &[1, 2],
+        "native snapshots, file system backup, and CSI snapshots that stay in the storage system",
+    ),
+    different(
+        "pkg_backup/TestAddVolumeInfo.json",
+        &[0, 1],
+        "what the volume info says of a volume is worked out where its claim is backed up, and not from lists of volumes, operations and snapshots afterwards",
+    ),
+    different(
+        "pkg_backup/TestBackupItemActionsForSkippedPV.json",
+        &[0, 1],
+        "a claim that nothing saves is refused before the run (guarantee 5), or its volume info says who left it out; there is no tracker of volumes",
+    ),
+    different(
+        "pkg_backup/TestBackupWithResPoliciesLogs.json",
+        &[0],
+        "the policy that the case is about is not in it",
+    ),
+    different(
+        "pkg_backup/TestGetPVName.json",
+        &[0, 1, 2, 3],
+        "the name of a claim's volume is read where it is needed; a claim without one has no volume info",
+    ),
+    different(
+        "pkg_backup/TestGetResourceItems.json",
+        &[0, 1, 2],
+        "asserts only that an inner function gives no error for a filter that cannot match anything there",
+    ),
+    different(
+        "pkg_controller/TestPatchResourceWorksWithStatus.json",
+        &[0],
+        "each status is written by the one writer of its controller, which sends what changes and not the difference of two objects",
+    ),
+    different(
+        "pkg_controller/TestWaitRestoreExecHook.json",
+        &[3],
+        "each hook ends at its own timeout, and the finalizer with the last of them",
+    ),
+    different(
+        "pkg_restore/TestHasSnapshotDataUpload.json",
+        &[0, 1, 2, 3],
+        "that data was moved is known from the claim and the DataUploads of the backup, and not from a ConfigMap in the cluster",
+    ),
+    different(
+        "pkg_restore_actions/TestAddPVFromPVCActionExecute.json",
+        &[0, 1, 2],
+        "what becomes of a claim and of its volume is decided in one place, which restores the volume first where it comes back",
+    ),
+    different(
+        "pkg_util_kube/TestDiagnosePV.json",
+        &[0],
+        "why a pod or volume is not ready stands in the words of what is waited for, with its newest event",
+    ),
+    different(
+        "pkg_util_kube/TestDiagnosePVC.json",
+        &[0, 1, 2],
+        "why a pod or volume is not ready stands in the words of what is waited for, with its newest event",
+    ),
+    different(
+        "pkg_util_kube/TestDiagnosePod.json",
+        &[0, 1, 2],
+        "why a pod or volume is not ready stands in the words of what is waited for, with its newest event",
+    ),
+    different(
+        "pkg_util_kube/TestEvent.json",
+        &[0, 1, 2, 3, 4, 5],
+        "a data mover writes each event as an object of its own, and its last word under a name that only it has",
+    ),
+    different(
+        "pkg_util_kube/TestExitPodWithMessage.json",
+        &[0, 1, 2, 3],
+        "the last word of a data mover goes into an event first: a termination message that cannot be written does not change how it ended",
+    ),
+    different(
+        "pkg_util_kube/TestGetPodContainerTerminateMessage.json",
+        &[3, 4],
+        "a data mover pod has one container",
+    ),
+    different(
+        "pkg_util_kube/TestGetPodTerminateMessage.json",
+        &[3],
+        "a data mover pod has one container",
+    ),
+    different(
+        "pkg_util_kube/TestHasBackupLabel.json",
+        &[0, 1, 2, 3],
+        "the API server selects the objects of a backup by their label",
+    ),
+    different(
+        "pkg_util_kube/TestIsPodUnrecoverable.json",
+        &[1],
+        "a node that does not answer may come back: the prepare timeout ends the wait",
+    ),
+    different(
+        "pkg_util_kube/TestSpecChangePredicate.json",
+        &[0, 1, 2, 3, 4],
+        "controllers decide on what an object is, and not on what of it has changed",
+    ),
+    different(
+        "pkg_backup_actions/TestNewServiceAccountAction.json",
+        &[0, 1, 2],
+        "clusters that this version works with (Kubernetes 1.30 and later) serve CRDs and RBAC only as v1; what the action does with bindings is tested",
+    ),
+    different(
+        "pkg_itemblock_actions/TestNewServiceAccountAction.json",
+        &[0, 1, 2],
+        "clusters that this version works with (Kubernetes 1.30 and later) serve CRDs and RBAC only as v1; what the action does with bindings is tested",
+    ),
+    different(
+        "pkg_backup_actions/TestRemapCRDVersionActionData.json",
+        &[0, 1, 2, 3, 4],
+        "clusters that this version works with (Kubernetes 1.30 and later) serve CRDs only as v1",
+    ),
+    different(
+        "pkg_util_kube/TestGetPVForPVC.json",
+        &[0, 1, 2],
+        "a claim and its volume are looked at together: without a name there is nothing to save yet, and a volume that does not exist is an error that names it",
+    ),
+    different(
+        "pkg_restore_actions_csi/TestExecute.json",
+        &[1],
+        "the controller finds the Backup before the run",
+    ),
+    not_yet(
+        "pkg_restore_actions_csi/TestExecute.json",
+        &[2, 3, 4],
+        "CSI snapshots that stay in the storage system",
+    ),
+    different(
         "pkg_util_kube/TestClonePVSource.json",
         &[0, 1, 2, 3],
         "the function is main's",

@@ -7,6 +7,7 @@
 //! A case that stands in the [`ledger`] must fail its check: an entry that is no longer true fails the test, so the list
 //! cannot go stale. How many pass is counted in `README.md`, which a test of this crate keeps fresh.
 
+pub mod api;
 mod count;
 pub mod ledger;
 pub mod waits;
@@ -115,7 +116,25 @@ pub fn each(file: &str, check: impl Fn(&Case) -> Result<(), String>) {
     }
 }
 
-/// What [`each`] does at the end, for checks that are not plain functions.
+/// [`each`] for checks that wait: one after the other, on a clock that goes on at once while nothing else happens.
+///
+/// # Panics
+/// As [`each`].
+pub fn each_async(file: &str, check: impl AsyncFn(&Case) -> Result<(), String>) {
+    let Some(cases) = read(file) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .unwrap_or_else(|error| panic!("{file}: {error}"));
+    let results: Vec<_> = cases
+        .iter()
+        .map(|case| (case, runtime.block_on(check(case))))
+        .collect();
+    settle(file, &results);
+}
+
+/// What [`each`] does at the end, for checks that are neither plain nor apart from each other.
 ///
 /// # Panics
 /// As [`each`].

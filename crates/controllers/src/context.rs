@@ -358,3 +358,49 @@ impl ResolvedLocation {
             .repository_storage(&self.location, self.credentials.as_ref(), volume_namespace)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use caravel_cases::{api, each_async, same};
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn the_key_of_a_secret_is_read_as_in_velero() {
+        each_async("pkg_util_kube/TestGetSecretKey.json", async |case| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let namespace = text(case.input("namespace"));
+            let secrets = case.input("secrets").as_array().cloned().unwrap_or_default();
+            let client = api::client(move |asked| {
+                let path = |secret: &Value| {
+                    let metadata = &secret["metadata"];
+                    format!(
+                        "/api/v1/namespaces/{}/secrets/{}",
+                        text(&metadata["namespace"]),
+                        text(&metadata["name"])
+                    )
+                };
+                let found = secrets.iter().find(|secret| path(secret) == asked.path());
+                found.map_or_else(|| api::failure(404, "NotFound"), |secret| (200, secret.clone()))
+            });
+            let context = Context::new(client, namespace, Default::default());
+            let selector = case.input("selector");
+            let (name, key) = (text(&selector["name"]), text(&selector["key"]));
+            let ours = context
+                .locations
+                .secret_value("default", &name, &key, "spec.credential")
+                .await;
+            same(&ours.is_err(), &(case.want("expectedErr") != ""))?;
+            if let Err(error) = &ours {
+                let named = error.to_string().contains(&name);
+                same(&named, &true).map_err(|_| error.to_string())?;
+            }
+            let ours = ours.ok().flatten().unwrap_or_default();
+            same(
+                &String::from_utf8_lossy(&ours).into_owned(),
+                &text(case.want("expectedData")),
+            )
+        });
+    }
+}

@@ -17,6 +17,8 @@ pub mod pod_state;
 pub mod rebind;
 pub mod restore;
 pub mod snapshot;
+#[cfg(test)]
+mod velero_cases;
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! What is in an unpacked backup: names and paths, not objects. A restore of any size keeps only this in memory and
 //! reads each object when its turn comes. Layout: velero-behaviour.md 2.2 (`resources/<gr>/namespaces/<ns>/<name>.json`
-//! and `resources/<gr>/cluster/<name>.json`; the `<version>-preferredversion` copies are left alone, as Velero does
-//! without `EnableAPIGroupVersions`).
+//! and `resources/<gr>/cluster/<name>.json`; the copies below `<version>` and `<version>-preferredversion` are read only
+//! with `EnableAPIGroupVersions`, where [`crate::versions`] chose one).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,21 @@ pub type NamesByNamespace = BTreeMap<String, BTreeSet<Arc<str>>>;
 pub struct BackupContents {
     root: PathBuf,
     resources: BTreeMap<GroupResource, NamesByNamespace>,
+    /// Versions to read, in place of the plain copies.
+    chosen: BTreeMap<GroupResource, String>,
 }
+
+/// The versions in which a backup holds a resource.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SavedVersions {
+    /// The one that the backup's cluster preferred; its copies are the plain ones, too.
+    pub preferred: Option<String>,
+    /// All, the preferred one included, by name.
+    pub all: BTreeSet<String>,
+}
+
+/// What the folder of the preferred version ends with.
+const PREFERRED: &str = "-preferredversion";
 
 /// The unpacked backup cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +97,7 @@ impl BackupContents {
         Ok(Self {
             root: root.to_owned(),
             resources,
+            chosen: BTreeMap::new(),
         })
     }
 
@@ -92,9 +107,36 @@ impl BackupContents {
             Err(ContentsError::NoResources) => Ok(Self {
                 root: root.to_owned(),
                 resources: BTreeMap::new(),
+                chosen: BTreeMap::new(),
             }),
             read => read,
         }
+    }
+
+    /// The versions of each resource, from the names of folders. A backup of Velero before 1.4 has none.
+    pub fn versions(&self) -> Result<BTreeMap<GroupResource, SavedVersions>, ContentsError> {
+        let mut found = BTreeMap::new();
+        for group_resource in self.resources.keys() {
+            let mut saved = SavedVersions::default();
+            for folder in entries(&self.root.join("resources").join(group_resource.to_string()))? {
+                if folder == "namespaces" || folder == "cluster" {
+                    continue;
+                }
+                let version = folder.strip_suffix(PREFERRED);
+                if let Some(version) = version {
+                    saved.preferred = Some(version.to_owned());
+                }
+                saved.all.insert(version.unwrap_or(&folder).to_owned());
+            }
+            found.insert(group_resource.clone(), saved);
+        }
+        Ok(found)
+    }
+
+    /// From now on the objects of these resources are read in these versions. One that is not there is read as it was in the
+    /// preferred version.
+    pub fn read_versions(&mut self, versions: BTreeMap<GroupResource, String>) {
+        self.chosen = versions;
     }
 
     /// True when it holds no object at all.
@@ -138,19 +180,36 @@ impl BackupContents {
                 name: name.to_owned(),
             });
         }
-        let below = object_path(group_resource, namespace, name);
-        let path = self.root.join("resources").join(&below);
+        let resources = self.root.join("resources");
+        let below = |version| object_path(group_resource, version, namespace, name);
+        let chosen = self
+            .chosen
+            .get(group_resource)
+            .map(|version| below(Some(version)));
+        let below = chosen
+            .filter(|below| resources.join(below).is_file())
+            .unwrap_or_else(|| below(None));
+        let path = resources.join(&below);
         let bytes = std::fs::read(&path).map_err(|source| ContentsError::Io { path, source })?;
         serde_json::from_slice(&bytes).map_err(|source| ContentsError::NotJson { path: below, source })
     }
 }
 
-/// `pods/namespaces/shop/app-0.json`, or `persistentvolumes/cluster/pv-1.json`.
-fn object_path(group_resource: &GroupResource, namespace: &str, name: &str) -> String {
+/// `pods/namespaces/shop/app-0.json`, `persistentvolumes/cluster/pv-1.json`; below the folder of a version where one is given.
+fn object_path(
+    group_resource: &GroupResource,
+    version: Option<&String>,
+    namespace: &str,
+    name: &str,
+) -> String {
+    let resource = match version {
+        Some(version) => format!("{group_resource}/{version}"),
+        None => group_resource.to_string(),
+    };
     if namespace.is_empty() {
-        format!("{group_resource}/cluster/{name}.json")
+        format!("{resource}/cluster/{name}.json")
     } else {
-        format!("{group_resource}/namespaces/{namespace}/{name}.json")
+        format!("{resource}/namespaces/{namespace}/{name}.json")
     }
 }
 

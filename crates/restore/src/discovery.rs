@@ -62,6 +62,8 @@ pub struct Discovered {
     resources: BTreeMap<GroupResource, ServedResource>,
     /// In the order in which the cluster lists groups: a bare name means the first match.
     by_preference: Vec<GroupResource>,
+    /// All versions that serve a resource, the preferred one first.
+    versions: BTreeMap<GroupResource, Vec<String>>,
 }
 
 impl Discovered {
@@ -106,6 +108,10 @@ impl Discovered {
     /// only an older version serves counts too.
     pub fn add(&mut self, resource: ServedResource) {
         let key = resource.group_resource.clone();
+        let versions = self.versions.entry(key.clone()).or_default();
+        if !versions.contains(&resource.version) {
+            versions.push(resource.version.clone());
+        }
         if !self.resources.contains_key(&key) {
             self.by_preference.push(key.clone());
             self.resources.insert(key, resource);
@@ -115,6 +121,23 @@ impl Discovered {
     /// The resource with this plural and group.
     pub fn get(&self, group_resource: &GroupResource) -> Option<&ServedResource> {
         self.resources.get(group_resource)
+    }
+
+    /// The versions that serve a resource, the cluster's preferred one first; none where it does not serve it.
+    pub fn versions(&self, group_resource: &GroupResource) -> &[String] {
+        self.versions.get(group_resource).map_or(&[], Vec::as_slice)
+    }
+
+    /// From now on this resource is spoken to in `version`, which [`Discovered::versions`] names.
+    pub fn use_version(&mut self, group_resource: &GroupResource, version: &str) {
+        if self
+            .versions(group_resource)
+            .iter()
+            .any(|served| served == version)
+            && let Some(resource) = self.resources.get_mut(group_resource)
+        {
+            version.clone_into(&mut resource.version);
+        }
     }
 
     /// Finds what a user means: `pods`, `po`, `pod`, `Pod`, `deployments.apps`, `deploy.apps`. `None` when the

@@ -26,6 +26,7 @@ pub mod restore_status;
 pub mod run;
 pub mod saved_volumes;
 pub mod selection;
+pub mod versions;
 pub mod volumes;
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ use crate::priority::Priorities;
 use crate::resource_modifiers::ResourceModifiers;
 use crate::saved_volumes::SavedVolumes;
 use crate::selection::{InvalidSelector, Selection};
+use crate::versions::{self, UserVersions};
 
 /// Objects of one resource that are created at the same time. The API server's own limit for one client is far
 /// above; more gains little, because each creation is one short request.
@@ -51,6 +52,8 @@ pub struct RestoreRun {
     pub policies: Option<Arc<Policies>>,
     /// `spec.resourceModifier`, read and validated.
     pub modifiers: Option<ResourceModifiers>,
+    /// With `--features=EnableAPIGroupVersions`: the versions that the user prefers, of those that the backup holds.
+    pub versions: Option<UserVersions>,
     /// In the order in which they run; those of the product are [`crate::item_actions::built_in`].
     pub actions: Vec<Box<dyn RestoreItemAction>>,
     /// Commands in pods that are created.
@@ -166,8 +169,8 @@ pub(crate) struct State {
 }
 
 /// Runs a restore to its end.
-pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
-    let discovered = discover(&run.client).await?;
+pub async fn run(mut run: RestoreRun) -> Result<Outcome, RunError> {
+    let discovered = discover(&mut run).await?;
     let selection = Selection::from_spec(&run.restore.spec, run.policies.as_deref(), &discovered)?;
     let first = plan(&run.contents, &selection, &run.priorities, &discovered);
     run.progress.expect(first.total());
@@ -187,7 +190,7 @@ pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
         // Made anew below; not kept twice.
         drop(std::mem::take(&mut rest));
         engine.restore_resource(&definitions).await;
-        engine.discovered = discover(&engine.run.client).await?;
+        engine.discovered = discover(&mut engine.run).await?;
         engine.selection = Selection::from_spec(
             &engine.run.restore.spec,
             engine.run.policies.as_deref(),
@@ -212,10 +215,27 @@ pub async fn run(run: RestoreRun) -> Result<Outcome, RunError> {
     Ok(engine.into_outcome())
 }
 
-async fn discover(client: &Client) -> Result<Discovered, RunError> {
-    Discovered::of(client)
+/// What the cluster serves; with it goes in which version objects come back, where that is a choice.
+async fn discover(run: &mut RestoreRun) -> Result<Discovered, RunError> {
+    let mut discovered = Discovered::of(&run.client)
         .await
-        .map_err(|error| RunError::Discovery(Box::new(error)))
+        .map_err(|error| RunError::Discovery(Box::new(error)))?;
+    let Some(user) = &run.versions else {
+        return Ok(discovered);
+    };
+    for line in &user.unread {
+        let said = format!(
+            "a line of the ConfigMap {} means nothing and is passed over: {line:?}; write resource.group=version,version",
+            versions::CONFIG_MAP
+        );
+        run.log.line(Level::Warning, &said, &[]);
+    }
+    for (resource, version) in versions::choose(&mut run.contents, &mut discovered, user)? {
+        let said = format!("Objects come back in version {version}, which the backup holds too");
+        run.log
+            .line(Level::Info, &said, &[("resource", &resource.to_string())]);
+    }
+    Ok(discovered)
 }
 
 impl Engine {

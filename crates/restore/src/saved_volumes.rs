@@ -1,5 +1,7 @@
 //! How the backup saved each claim's volume: `<backup>-volumeinfo.json.gz` by claim and by volume
-//! (velero-behaviour.md 2.3). Reads only the members that the restore decides by.
+//! (velero-behaviour.md 2.3). Reads only the members that the restore decides by. Where it says nothing: [`older`].
+
+pub mod older;
 
 use caravel_api::labels;
 use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod};

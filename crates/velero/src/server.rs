@@ -389,7 +389,7 @@ fn start(
 fn status_settings(args: &Args) -> server_status_request::Settings {
     server_status_request::Settings {
         server_version: crate::cli::version::own(),
-        enable_csi: enable_csi(args),
+        enable_csi: has_feature(args, labels::FEATURE_ENABLE_CSI),
     }
 }
 
@@ -421,17 +421,16 @@ fn backup_settings(args: &Args, scratch: &Path) -> backup::Settings {
                 .filter(|name| !name.is_empty()),
         },
         default_location: args.default_backup_storage_location.clone(),
-        enable_csi: enable_csi(args),
+        enable_csi: has_feature(args, labels::FEATURE_ENABLE_CSI),
+        all_versions: has_feature(args, labels::FEATURE_ENABLE_API_GROUP_VERSIONS),
         page_size: args.client_page_size,
         concurrent_backups: args.concurrent_backups.get(),
         scratch: scratch.to_owned(),
     }
 }
 
-fn enable_csi(args: &Args) -> bool {
-    args.features
-        .iter()
-        .any(|feature| feature == labels::FEATURE_ENABLE_CSI)
+fn has_feature(args: &Args, name: &str) -> bool {
+    args.features.iter().any(|feature| feature == name)
 }
 
 fn operations_settings(args: &Args) -> backup_operations::Settings {
@@ -449,6 +448,7 @@ fn restore_settings(args: &Args, scratch: &Path) -> restore::Settings {
         resource_timeout: *args.resource_timeout,
         terminating_timeout: *args.terminating_resource_timeout,
         priorities: args.restore_resource_priorities.clone().unwrap_or_default(),
+        all_versions: has_feature(args, labels::FEATURE_ENABLE_API_GROUP_VERSIONS),
         ..restore::Settings::new(scratch.to_owned())
     }
 }

@@ -27,7 +27,8 @@ use crate::{
     Body, Layout, ObjectStore, PutMode, SignedUrl,
     item_operations::{BackupOperation, RestoreOperation},
     layout::{
-        ITEM_OPERATIONS, LEGAL_DIRECTORIES, LOG, POD_VOLUME_BACKUPS, RESOURCE_LIST, RESULTS, VOLUME_INFO,
+        CSI_VOLUME_SNAPSHOTS, ITEM_OPERATIONS, LEGAL_DIRECTORIES, LOG, POD_VOLUME_BACKUPS, RESOURCE_LIST,
+        RESULTS, VOLUME_INFO, VOLUME_SNAPSHOTS,
     },
     results::Results,
     volume_info::{BackupVolumeInfo, RestoreVolumeInfo},
@@ -211,6 +212,18 @@ impl BackupStore {
     /// The PodVolumeBackups that were part of the backup, as JSON objects.
     pub async fn get_pod_volume_backups(&self, name: &str) -> Result<Vec<serde_json::Value>> {
         self.read_list(self.layout.backup_file(name, POD_VOLUME_BACKUPS))
+            .await
+    }
+
+    /// The native snapshots of the backup, as Velero's JSON objects (`{"spec": …, "status": …}`).
+    pub async fn get_native_snapshots(&self, name: &str) -> Result<Vec<serde_json::Value>> {
+        self.read_list(self.layout.backup_file(name, VOLUME_SNAPSHOTS))
+            .await
+    }
+
+    /// The VolumeSnapshots of the backup, as JSON objects.
+    pub async fn get_csi_volume_snapshots(&self, name: &str) -> Result<Vec<serde_json::Value>> {
+        self.read_list(self.layout.backup_file(name, CSI_VOLUME_SNAPSHOTS))
             .await
     }
 

@@ -5,7 +5,6 @@ use std::sync::Mutex;
 
 use caravel_api::labels;
 use caravel_backup_store::tarball::Reader;
-use kube::client::Body;
 use serde_json::json;
 
 use super::*;
@@ -110,16 +109,7 @@ impl Api {
 
 fn client(api: &Arc<Api>) -> Client {
     let api = Arc::clone(api);
-    let service = tower::service_fn(move |request: http::Request<Body>| {
-        let (code, answer) = api.answer(request.method().as_str(), request.uri().path());
-        let body = Body::from(serde_json::to_vec(&answer).unwrap());
-        let response = http::Response::builder()
-            .status(code)
-            .header("content-type", "application/json")
-            .body(body);
-        async move { Ok::<_, std::convert::Infallible>(response.unwrap()) }
-    });
-    Client::new(service, "velero")
+    caravel_cases::api::client(move |asked| api.answer(asked.method.as_str(), asked.path()))
 }
 
 fn discovered() -> Resources {
@@ -186,39 +176,54 @@ async fn backed_up_with(api: &Arc<Api>, may_owe: bool) -> (Outcome, Vec<String>,
         api: Arc::clone(api),
         may_owe,
     });
-    let folder = tempfile::tempdir().unwrap();
+    run_to_its_end(|folder, log| request(client(api), discovered(), noted, folder, log)).await
+}
+
+/// A backup of namespace `shop`.
+fn request(
+    client: Client,
+    discovered: Resources,
+    noted: Arc<Noted>,
+    folder: &std::path::Path,
+    log: &Arc<BackupLog>,
+) -> Request {
     let mut backup = Backup::new("b1", Default::default());
     backup.metadata.uid = Some("backup-uid".into());
     backup.spec.snapshot_move_data = Some(true);
     backup.spec.included_namespaces = vec!["shop".into()];
     let (namespaces, namespace_notes) =
         NamespaceFilter::new(&backup.spec.included_namespaces, &[], &["shop".to_owned()].into()).unwrap();
-    let log = Arc::new(BackupLog::create(&folder.path().join("log"), "velero/b1").unwrap());
-    let contents = folder.path().join("contents");
-    let outcome = run(Request {
-        client: client(api),
-        selection: Selection::new(&backup.spec, namespaces, &discovered(), None).unwrap(),
+    Request {
+        selection: Selection::new(&backup.spec, namespaces, &discovered, None).unwrap(),
         backup,
-        discovered: discovered(),
+        discovered,
         namespace_notes,
         namespaces: vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})],
-        actions: item_actions::built_in(&client(api), "velero", true, None),
+        actions: item_actions::built_in(&client, "velero", true, None),
+        client,
         hooks: Hooks {
             spec: Vec::new(),
             executor: Arc::clone(&noted) as _,
             owed: noted,
             tracker: Arc::default(),
         },
-        folder: folder.path().to_owned(),
-        contents: contents.clone(),
+        folder: folder.to_owned(),
+        contents: folder.join("contents"),
         page_size: 500,
-        log: Arc::clone(&log),
+        all_versions: false,
+        log: Arc::clone(log),
         progress: Arc::default(),
-    })
-    .await
-    .unwrap();
+    }
+}
+
+async fn run_to_its_end(
+    request: impl FnOnce(&std::path::Path, &Arc<BackupLog>) -> Request,
+) -> (Outcome, Vec<String>, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let log = Arc::new(BackupLog::create(&folder.path().join("log"), "velero/b1").unwrap());
+    let outcome = run(request(folder.path(), &log)).await.unwrap();
     let mut entries = Vec::new();
-    Reader::open(&contents)
+    Reader::open(folder.path().join("contents").as_path())
         .unwrap()
         .for_each(|entry| {
             entries.push(entry.path().to_owned());
@@ -226,6 +231,63 @@ async fn backed_up_with(api: &Arc<Api>, may_owe: bool) -> (Outcome, Vec<String>,
         })
         .unwrap();
     (outcome, entries, log.errors())
+}
+
+/// Widgets that the cluster serves as v2, which it prefers, and as v1.
+fn widgets() -> (Client, Resources) {
+    let version = |name: &str| {
+        json!({"version": name, "resources": [{"resource": "widgets", "scope": "Namespaced",
+            "responseKind": {"group": "example.com", "version": name, "kind": "Widget"},
+            "verbs": ["create", "delete", "get", "list"]}]})
+    };
+    let group = json!({"metadata": {"name": "example.com"}, "versions": [version("v2"), version("v1")]});
+    let widget = |name: &str, labels: Value| json!({"metadata": {"name": name, "namespace": "shop", "labels": labels}});
+    let all = [
+        widget("a", json!({})),
+        widget("hidden", json!({"velero.io/exclude-from-backup": "true"})),
+    ];
+    let client = caravel_cases::api::client(move |asked| match asked.path() {
+        "/apis/example.com/v2/namespaces/shop/widgets" | "/apis/example.com/v1/namespaces/shop/widgets" => {
+            caravel_cases::api::list(&all)
+        }
+        _ => caravel_cases::api::failure(404, "NotFound"),
+    });
+    (
+        client,
+        Resources::from_groups([serde_json::from_value(group).unwrap()]),
+    )
+}
+
+#[tokio::test]
+async fn what_is_backed_up_is_saved_in_every_version_only_when_the_server_is_told_so() {
+    for all_versions in [false, true] {
+        let (client, discovered) = widgets();
+        let noted = Arc::new(Noted {
+            api: Arc::new(Api::shop()),
+            may_owe: true,
+        });
+        let (outcome, entries, errors) = run_to_its_end(|folder, log| Request {
+            all_versions,
+            ..request(client, discovered, noted, folder, log)
+        })
+        .await;
+        let below = "resources/widgets.example.com";
+        let preferred = [
+            format!("{below}/namespaces/shop/a.json"),
+            format!("{below}/v2-preferredversion/namespaces/shop/a.json"),
+        ];
+        assert!(preferred.iter().all(|path| entries.contains(path)), "{entries:?}");
+        let of_v1: Vec<&String> = entries
+            .iter()
+            .filter(|path| path.starts_with(&format!("{below}/v1/")))
+            .collect();
+        let wanted = format!("{below}/v1/namespaces/shop/a.json");
+        assert_eq!(of_v1 == [&wanted], all_versions, "{entries:?}");
+        assert!(!entries.iter().any(|path| path.contains("hidden")), "{entries:?}");
+        let listed = outcome.resource_list.get("example.com/v1/Widget");
+        assert_eq!(listed.is_some(), all_versions);
+        assert_eq!(errors, 0);
+    }
 }
 
 #[tokio::test]

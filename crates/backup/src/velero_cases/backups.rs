@@ -7,15 +7,14 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use caravel_api::v1::Backup;
 use caravel_backup_store::tarball::Reader;
-use caravel_cases::{Case, read, same, settle, texts};
+use caravel_cases::{Case, api, each_async, same, texts};
 use caravel_hooks::exec::PodCommandExecutor;
 use caravel_item_action::{
     ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector,
 };
 use kube::Client;
-use kube::client::Body;
 use kube::core::{Selector, SelectorExt};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::discovered;
 use crate::cluster::{name, namespace, text};
@@ -47,10 +46,7 @@ impl Api {
     }
 
     fn answer(&self, uri: &http::Uri) -> (u16, Value) {
-        let missing = (
-            404,
-            json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "message": "not found"}),
-        );
+        let missing = api::failure(404, "NotFound");
         for ((base, plural), items) in &self.resources {
             let Some(rest) = uri.path().strip_prefix(base.as_str()) else {
                 continue;
@@ -69,11 +65,8 @@ impl Api {
                             .as_ref()
                             .is_none_or(|selector| selector.matches(&labels(item)))
                     };
-                    let found: Vec<&Value> = items.iter().filter(here).filter(labelled).collect();
-                    return (
-                        200,
-                        json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": found}),
-                    );
+                    let found: Vec<Value> = items.iter().filter(here).filter(labelled).cloned().collect();
+                    return api::list(&found);
                 }
                 [asked, wanted] if asked == plural => {
                     let found = items.iter().filter(here).find(|item| name(item) == *wanted);
@@ -86,17 +79,7 @@ impl Api {
     }
 
     fn client(self) -> Client {
-        let api = Arc::new(self);
-        let service = tower::service_fn(move |request: http::Request<Body>| {
-            let (code, answer) = api.answer(request.uri());
-            let body = Body::from(serde_json::to_vec(&answer).unwrap());
-            let response = http::Response::builder()
-                .status(code)
-                .header("content-type", "application/json")
-                .body(body);
-            async move { Ok::<_, std::convert::Infallible>(response.unwrap()) }
-        });
-        Client::new(service, "velero")
+        api::client(move |asked| self.answer(&asked.uri))
     }
 }
 
@@ -269,6 +252,7 @@ pub(super) async fn back_up_with(
         folder: folder.path().to_owned(),
         contents: contents.clone(),
         page_size: 500,
+        all_versions: false,
         log,
         progress: Arc::clone(&progress),
     };
@@ -293,20 +277,6 @@ pub(super) async fn back_up_with(
     })
 }
 
-/// Runs the cases of a file, each on a runtime of its own.
-pub(super) fn each_backup(file: &str, check: impl AsyncFn(&Case) -> Result<(), String>) {
-    let Some(cases) = read(file) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let results: Vec<_> = cases
-        .iter()
-        .map(|case| (case, runtime.block_on(check(case))))
-        .collect();
-    settle(file, &results);
-}
-
 async fn holds_what_veleros_holds(case: &Case) -> Result<(), String> {
     let actions = actions(case);
     let done = back_up(case, case.input("backup"), &actions).await?;
@@ -323,11 +293,11 @@ async fn holds_what_veleros_holds(case: &Case) -> Result<(), String> {
 
 #[test]
 fn filters_of_both_styles_select_what_they_select_in_velero() {
-    each_backup(
+    each_async(
         "pkg_backup/TestBackupOldResourceFiltering.json",
         holds_what_veleros_holds,
     );
-    each_backup(
+    each_async(
         "pkg_backup/TestBackupNewResourceFiltering.json",
         holds_what_veleros_holds,
     );
@@ -335,17 +305,17 @@ fn filters_of_both_styles_select_what_they_select_in_velero() {
 
 #[test]
 fn crds_cohabitants_and_namespaces_come_as_in_velero() {
-    each_backup("pkg_backup/TestCRDInclusion.json", holds_what_veleros_holds);
-    each_backup(
+    each_async("pkg_backup/TestCRDInclusion.json", holds_what_veleros_holds);
+    each_async(
         "pkg_backup/TestBackupResourceCohabitation.json",
         holds_what_veleros_holds,
     );
-    each_backup("pkg_backup/TestBackupNamespaces.json", holds_what_veleros_holds);
+    each_async("pkg_backup/TestBackupNamespaces.json", holds_what_veleros_holds);
 }
 
 #[test]
 fn actions_bring_along_what_they_bring_along_in_velero() {
-    each_backup(
+    each_async(
         "pkg_backup/TestBackupActionAdditionalItems.json",
         holds_what_veleros_holds,
     );
@@ -353,7 +323,7 @@ fn actions_bring_along_what_they_bring_along_in_velero() {
 
 #[test]
 fn actions_run_for_the_items_that_they_run_for_in_velero() {
-    each_backup(
+    each_async(
         "pkg_backup/TestBackupActionsRunForCorrectItems.json",
         async |case| {
             let actions = actions(case);
@@ -369,7 +339,7 @@ fn actions_run_for_the_items_that_they_run_for_in_velero() {
 
 #[test]
 fn what_an_action_changes_is_what_is_written() {
-    each_backup("pkg_backup/TestBackupActionModifications.json", async |case| {
+    each_async("pkg_backup/TestBackupActionModifications.json", async |case| {
         let done = back_up(case, case.input("backup"), &actions(case)).await?;
         for (path, wanted) in case.want("assertTarballFileContents").as_object().unwrap() {
             same(&done.files.get(path), &Some(wanted))?;
@@ -380,7 +350,7 @@ fn what_an_action_changes_is_what_is_written() {
 
 #[test]
 fn operations_are_registered_as_in_velero() {
-    each_backup("pkg_backup/TestBackupWithAsyncOperations.json", async |case| {
+    each_async("pkg_backup/TestBackupWithAsyncOperations.json", async |case| {
         let done = back_up(case, &case.input("req")["Backup"], &actions(case)).await?;
         let wanted = case.want("want").as_array().cloned().unwrap_or_default();
         let ids = |list: Vec<String>| list.into_iter().collect::<BTreeSet<_>>();
@@ -401,7 +371,7 @@ fn operations_are_registered_as_in_velero() {
 
 #[test]
 fn pods_come_before_claims_and_claims_before_volumes() {
-    each_backup("pkg_backup/TestBackupResourceOrdering.json", async |case| {
+    each_async("pkg_backup/TestBackupResourceOrdering.json", async |case| {
         let done = back_up(case, case.input("backup"), &[]).await?;
         let wanted = texts(case.want("assertTarballOrdering"));
         let mut seen: Vec<String> = Vec::new();

@@ -1,8 +1,7 @@
 //! Velero's tables of discovery (`pkg_discovery`).
 
-use caravel_cases::{Case, each, same};
+use caravel_cases::{Case, api, each, same};
 use kube::Client;
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::wants;
@@ -58,31 +57,10 @@ fn groups_are_sorted_as_by_velero() {
 
 /// What an API server that serves these groups says; `None`: it fails.
 fn client(groups: Option<Vec<Value>>) -> Client {
-    let service = tower::service_fn(move |request: http::Request<Body>| {
-        let core = request.uri().path() == "/api";
-        let of_path = |group: &&Value| (group["metadata"]["name"] == "") == core;
-        let (code, answer) = match &groups {
-            Some(groups) => {
-                let items: Vec<&Value> = groups.iter().filter(of_path).collect();
-                (
-                    200,
-                    json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items}),
-                )
-            }
-            None => (
-                500,
-                json!({"kind": "Status", "status": "Failure", "code": 500, "reason": "InternalError", "message": "no"}),
-            ),
-        };
-        let response = http::Response::builder()
-            .status(code)
-            .header("content-type", "application/json");
-        let response = response
-            .body(Body::from(serde_json::to_vec(&answer).unwrap()))
-            .unwrap();
-        async move { Ok::<_, std::convert::Infallible>(response) }
-    });
-    Client::new(service, "velero")
+    api::client(move |asked| match &groups {
+        Some(groups) => api::discovery(groups, asked.path()),
+        None => api::failure(500, "InternalError"),
+    })
 }
 
 /// Discovers; the pairs of group and version that are there then.

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use caravel_api::v1::ExecHook;
-use caravel_cases::{Case, each, same, texts};
+use caravel_cases::{Case, each, each_async, same, texts};
 use caravel_hooks::exec::{HookError, PodCommandExecutor};
 use caravel_hooks::{HookLog, PodName};
 use serde_json::{Value, json};
 
-use super::backups::{back_up_with, each_backup};
+use super::backups::back_up_with;
 use crate::hooks::{Hooks, OwedPostHooks};
 
 /// Remembers who was called, and fails where the case says so.
@@ -81,7 +81,7 @@ pub(super) fn none() -> Arc<dyn PodCommandExecutor> {
 
 #[test]
 fn hooks_run_around_their_pods_as_in_velero() {
-    each_backup("pkg_backup/TestBackupWithHooks.json", async |case| {
+    each_async("pkg_backup/TestBackupWithHooks.json", async |case| {
         let executor = Arc::new(Recorded::of(case));
         let calls = Arc::clone(&executor);
         let done = back_up_with(case, case.input("backup"), &[], executor).await?;

@@ -408,3 +408,20 @@ fn facts_of(volume: &Value) -> VolumeFacts {
     };
     volume.facts().unwrap()
 }
+
+#[test]
+fn a_backup_whose_policy_is_not_there_is_refused_as_in_velero() {
+    each(
+        "internal_volumehelper/TestNewVolumeHelperImplWithCache.json",
+        |case| {
+            let reference = &case.input("backup")["spec"]["resourcePolicy"];
+            let own = reference["name"]
+                .as_str()
+                .map(|name| found(&format!("velero/{name}"), case.input("resourcePolicyConfigMap")));
+            fails(
+                wants(case, "expectError"),
+                &resource_policies::for_backup(own.as_ref(), None),
+            )
+        },
+    );
+}

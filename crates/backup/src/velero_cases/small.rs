@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use caravel_cases::{each, same, texts};
+use caravel_cases::{each, each_async, same, texts};
 use serde_json::{Value, json};
 
-use super::backups::{back_up, each_backup};
+use super::backups::back_up;
 use super::{discovered, fails, wants, yaml_names};
+use crate::cluster::set_metadata_entry;
 use crate::discovery::Resource;
 use crate::filter::{KindFilters, Word};
 use crate::resource_policies::{
@@ -15,7 +16,7 @@ use crate::resource_policies::{
 
 #[test]
 fn every_item_that_is_counted_is_in_the_tarball_as_in_velero() {
-    each_backup(
+    each_async(
         "pkg_backup/TestBackedUpItemsMatchesTarballContents.json",
         async |case| {
             let done = back_up(case, case.input("backup"), &[]).await?;
@@ -35,7 +36,7 @@ fn every_item_that_is_counted_is_in_the_tarball_as_in_velero() {
 
 #[test]
 fn progress_counts_what_velero_counts() {
-    each_backup("pkg_backup/TestBackupProgressIsUpdated.json", async |case| {
+    each_async("pkg_backup/TestBackupProgressIsUpdated.json", async |case| {
         let done = back_up(case, case.input("backup"), &[]).await?;
         let wanted = &case.0["observed"]["result"]["backupStatus"]["progress"];
         let (total, backed_up) = done.progress;
@@ -47,7 +48,7 @@ fn progress_counts_what_velero_counts() {
 #[test]
 fn each_backup_has_cohabitants_of_its_own_as_in_velero() {
     let file = "pkg_backup/TestBackupUsesNewCohabitatingResourcesForEachBackup.json";
-    each_backup(file, async |case| {
+    each_async(file, async |case| {
         for wanted in case
             .want("assertTarballContents")
             .as_array()
@@ -151,4 +152,22 @@ fn a_claim_without_a_volume_meets_a_policy_as_in_velero() {
         let wanted: &Value = &case.want("expectedAction")["Type"];
         same(&json!(action), wanted)
     });
+}
+
+#[test]
+fn labels_and_annotations_are_added_as_in_velero() {
+    for (file, field) in [
+        ("pkg_util_kube/TestAddLabels.json", "labels"),
+        ("pkg_util_kube/TestAddAnnotations.json", "annotations"),
+    ] {
+        each(file, |case| {
+            let mut object = json!({"metadata": case.input("o")});
+            let mut wanted = object["metadata"][field].as_object().cloned().unwrap_or_default();
+            for (key, value) in case.input("toAdd").as_object().into_iter().flatten() {
+                set_metadata_entry(&mut object, field, key, value.as_str().unwrap());
+                wanted.insert(key.clone(), value.clone());
+            }
+            same(&object["metadata"][field], &Value::Object(wanted))
+        });
+    }
 }

@@ -52,6 +52,8 @@ pub struct Settings {
     pub default_location: String,
     /// `--features=EnableCSI`.
     pub enable_csi: bool,
+    /// `--features=EnableAPIGroupVersions`: each object in all versions that its group serves it in.
+    pub all_versions: bool,
     /// `--client-page-size`.
     pub page_size: u32,
     /// `--concurrent-backups`.

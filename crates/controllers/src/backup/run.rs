@@ -119,6 +119,7 @@ async fn attempt(
         folder: folder.path().to_owned(),
         contents: contents.clone(),
         page_size: settings.page_size,
+        all_versions: settings.all_versions,
         log: Arc::clone(&log),
         progress: Arc::clone(&progress),
     };

@@ -10,6 +10,7 @@ use caravel_api::labels;
 use caravel_api::phase::RestorePhase;
 use caravel_api::v1::{Backup, BackupStorageLocation, Restore};
 use caravel_backup_store::item_operations::{OperationPhase, RestoreOperation};
+use caravel_backup_store::volume_info::BackupVolumeInfo;
 use caravel_backup_store::{BackupStore, RestoreArtifacts, tarball};
 use caravel_hooks::tracker::Tracker;
 use caravel_resource_policies::Policies;
@@ -19,7 +20,10 @@ use caravel_restore::log::{Level, RestoreLog};
 use caravel_restore::resource_modifiers::ResourceModifiers;
 use caravel_restore::run::{self, Outcome, Progress, RestoreRun, StartedOperation};
 use caravel_restore::saved_volumes::SavedVolumes;
-use kube::ResourceExt;
+use caravel_restore::saved_volumes::older::{self, OlderFiles};
+use caravel_restore::versions::{self, UserVersions};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, ResourceExt};
 
 use super::exec_hooks::exec_hooks;
 use super::log::LogrusLog;
@@ -126,11 +130,8 @@ impl Attempt<'_> {
     }
 
     async fn restore_from(&self, store: &BackupStore, scratch: &Scratch) -> Result<Change, Error> {
-        let saved = store
-            .get_volume_info(&self.backup.name_any())
-            .await?
-            .unwrap_or_default();
         let contents = self.unpack(store, scratch).await?;
+        let saved = self.saved_volumes(store, &contents).await?;
         if let Some(number) = self.restore.annotations().get(labels::ATTEMPT) {
             let said = format!(
                 "The server that ran this restore ended: it begins again, attempt {number} of {}. What it has created is its own.",
@@ -151,6 +152,7 @@ impl Attempt<'_> {
             saved_volumes: SavedVolumes::from(saved.clone()),
             policies: self.asked.policies.clone(),
             modifiers: self.asked.modifiers.clone(),
+            versions: self.user_versions().await?,
             actions: item_actions::built_in(
                 &self.context.client,
                 &Arc::new(self.backup.clone()),
@@ -183,6 +185,37 @@ impl Attempt<'_> {
         };
         store.put_restore(&self.restore.name_any(), &artifacts).await?;
         Ok(self.ran(&outcome))
+    }
+
+    /// What the backup says about its volumes, by whatever file it says it.
+    async fn saved_volumes(
+        &self,
+        store: &BackupStore,
+        contents: &BackupContents,
+    ) -> Result<Vec<BackupVolumeInfo>, Error> {
+        let name = self.backup.name_any();
+        let said = store.get_volume_info(&name).await?.unwrap_or_default();
+        let unsaid = older::unsaid(&said, contents);
+        if unsaid.is_empty() {
+            return Ok(said);
+        }
+        let files = OlderFiles {
+            native_snapshots: store.get_native_snapshots(&name).await?,
+            pod_volume_backups: store.get_pod_volume_backups(&name).await?,
+            csi_snapshots: store.get_csi_volume_snapshots(&name).await?,
+        };
+        Ok(older::completed(said, &unsaid, &files))
+    }
+
+    /// The API versions that the user prefers; `None` where each object comes back in the backup's preferred one.
+    async fn user_versions(&self) -> Result<Option<UserVersions>, Error> {
+        if !self.settings.all_versions {
+            return Ok(None);
+        }
+        let maps: Api<ConfigMap> = Api::namespaced(self.context.client.clone(), &self.context.namespace);
+        let map = maps.get_opt(versions::CONFIG_MAP).await?;
+        let text = map.and_then(|map| map.data?.remove(versions::CONFIG_KEY));
+        Ok(Some(UserVersions::parse(&text.unwrap_or_default())))
     }
 
     async fn unpack(&self, store: &BackupStore, scratch: &Scratch) -> Result<BackupContents, Error> {

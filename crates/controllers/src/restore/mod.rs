@@ -50,6 +50,8 @@ pub struct Settings {
     pub terminating_timeout: Duration,
     /// `--restore-resource-priorities`.
     pub priorities: Priorities,
+    /// `--features=EnableAPIGroupVersions`: an object may come back in another version than the backup's preferred one.
+    pub all_versions: bool,
     /// Where backups are unpacked; must be writable.
     pub scratch_dir: PathBuf,
 }
@@ -62,6 +64,7 @@ impl Settings {
             resource_timeout: Duration::from_secs(10 * 60),
             terminating_timeout: Duration::from_secs(10 * 60),
             priorities: Priorities::default(),
+            all_versions: false,
             scratch_dir,
         }
     }

@@ -1,10 +1,14 @@
 //! Table tests of [`super::decide`].
 
+use std::sync::Arc;
+
 use caravel_api::Duration;
 use caravel_api::v1::Restore;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use super::decide::{Decision, Observed, decide, latest};
+use super::{Context, Key, Reconciler as _, RestoreController, Settings};
 
 /// A Restore that would run; cases merge-patch one thing.
 fn observed(patch: Value) -> Observed {
@@ -292,4 +296,20 @@ fn the_sample_of_a_real_velero_restore_is_understood() {
         decide(&observed, Duration::from_hours(4)),
         Decision::Run(_)
     ));
+}
+
+#[test]
+fn a_restore_that_is_gone_is_left_as_in_velero() {
+    caravel_cases::each_async("pkg_controller/TestProcessQueueItemSkips.json", async |case| {
+        let word = |field: &str| case.input(field).as_str().unwrap_or_default().to_owned();
+        let client = caravel_cases::api::client(|_| caravel_cases::api::failure(404, "NotFound"));
+        let controller = RestoreController {
+            context: Context::new(client, word("namespace"), Default::default()),
+            settings: Arc::new(Settings::new(std::env::temp_dir())),
+            shutdown: CancellationToken::new(),
+        };
+        let key = Key::new(word("namespace"), word("restoreName"));
+        let done = controller.reconcile(&key).await;
+        caravel_cases::same(&done.is_err(), &(case.want("expectError") == true))
+    });
 }

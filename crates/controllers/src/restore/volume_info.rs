@@ -33,3 +33,62 @@ pub(super) fn restored_volumes(saved: &SavedVolumes, claims: &[RestoredClaim]) -
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use caravel_backup_store::volume_info::{BackupVolumeInfo, SnapshotDataMovementInfo};
+    use serde_json::Value;
+
+    use super::*;
+
+    /// The claims are those that the case has DataDownloads for.
+    #[test]
+    fn what_happened_to_each_volume_is_told_as_in_velero() {
+        caravel_cases::each("internal_volume/TestRestoreVolumeInfoResult.json", |case| {
+            let text = |object: &Value, pointer: &str| -> String {
+                let found = object.pointer(pointer).and_then(Value::as_str);
+                found.unwrap_or_default().to_owned()
+            };
+            let tracker = case.input("tracker");
+            let volumes = tracker["pvPvc"]["data"].as_object().into_iter().flatten();
+            let volume_of = |claim: &str| -> String {
+                let mut volumes = volumes.clone();
+                let found = volumes.find(|(_, volume)| volume["PVCName"] == claim);
+                found.map(|(name, _)| name.clone()).unwrap_or_default()
+            };
+            let downloads = tracker["datadownloadList"]["items"]
+                .as_array()
+                .into_iter()
+                .flatten();
+            let (mut saved, mut claims) = (Vec::new(), Vec::new());
+            for download in downloads {
+                let (namespace, name) = (
+                    text(download, "/spec/targetVolume/namespace"),
+                    text(download, "/spec/targetVolume/pvc"),
+                );
+                claims.push(RestoredClaim {
+                    source_namespace: namespace.clone(),
+                    namespace: namespace.clone(),
+                    name: name.clone(),
+                    volume_in_backup: volume_of(&name),
+                    operation_id: Some(text(download, "/metadata/labels/velero.io~1async-operation-id")),
+                });
+                saved.push(BackupVolumeInfo {
+                    pvc_namespace: namespace,
+                    pvc_name: name,
+                    snapshot_data_movement_info: Some(SnapshotDataMovementInfo {
+                        data_mover: "velero".into(),
+                        uploader_type: "kopia".into(),
+                        snapshot_handle: text(download, "/spec/snapshotID"),
+                        ..SnapshotDataMovementInfo::default()
+                    }),
+                    ..BackupVolumeInfo::default()
+                });
+            }
+            let ours = restored_volumes(&SavedVolumes::from(saved), &claims);
+            let wanted: Vec<RestoreVolumeInfo> =
+                serde_json::from_value(case.want("expectResultValues").clone()).unwrap();
+            caravel_cases::same(&ours, &wanted)
+        });
+    }
+}

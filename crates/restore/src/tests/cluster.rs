@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use caravel_cases::Case;
+use caravel_cases::api::{self, Asked};
 use kube::Client;
-use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
@@ -79,13 +79,9 @@ impl Api {
         })
     }
 
-    fn discovery(&self, core: bool) -> Value {
+    fn discovery(&self) -> Vec<Value> {
         let mut groups: Vec<(String, Vec<Value>)> = Vec::new();
-        for resource in self
-            .served
-            .iter()
-            .filter(|resource| resource.group.is_empty() == core)
-        {
+        for resource in &self.served {
             let entry = json!({"resource": resource.plural, "singularResource": resource.kind.to_lowercase(),
                 "responseKind": {"group": resource.group, "version": resource.version, "kind": resource.kind},
                 "scope": if resource.namespaced { "Namespaced" } else { "Cluster" },
@@ -96,21 +92,18 @@ impl Api {
                 None => groups.push((resource.group.clone(), vec![version])),
             }
         }
-        let groups: Vec<Value> = groups
+        groups
             .into_iter()
             .map(|(name, versions)| json!({"metadata": {"name": name}, "versions": versions}))
-            .collect();
-        json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": groups})
+            .collect()
     }
 
-    fn answer(&self, method: &str, path: &str, body: &[u8]) -> (u16, Value) {
-        match path {
-            "/api" => return (200, self.discovery(true)),
-            "/apis" => return (200, self.discovery(false)),
-            _ => {}
+    fn answer(&self, asked: &Asked) -> (u16, Value) {
+        if matches!(asked.path(), "/api" | "/apis") {
+            return api::discovery(&self.discovery(), asked.path());
         }
         for resource in &self.served {
-            let Some(rest) = path.strip_prefix(&resource.base()) else {
+            let Some(rest) = asked.path().strip_prefix(&resource.base()) else {
                 continue;
             };
             let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
@@ -124,28 +117,21 @@ impl Api {
                 [plural, rest @ ..]
                     if *plural == resource.plural && (rest.len() <= 1 || rest.get(1) == Some(&"status")) =>
                 {
-                    return self.object(method, resource, namespace, rest.first().copied(), body);
+                    return self.object(asked, resource, namespace, rest.first().copied());
                 }
                 _ => {}
             }
         }
-        status(404, "NotFound")
+        api::failure(404, "NotFound")
     }
 
-    fn object(
-        &self,
-        method: &str,
-        resource: &Served,
-        namespace: &str,
-        name: Option<&str>,
-        body: &[u8],
-    ) -> (u16, Value) {
-        let sent: Value = serde_json::from_slice(body).unwrap_or_default();
+    fn object(&self, asked: &Asked, resource: &Served, namespace: &str, name: Option<&str>) -> (u16, Value) {
+        let sent = asked.body.clone();
         let name = name.unwrap_or_else(|| field(&sent, "/metadata/name")).to_owned();
         let key = (resource.plural.clone(), namespace.to_owned(), name.clone());
         let mut objects = self.objects.lock();
-        match (method, objects.get_mut(&key)) {
-            ("POST", Some(_)) => status(409, "AlreadyExists"),
+        match (asked.method.as_str(), objects.get_mut(&key)) {
+            ("POST", Some(_)) => api::failure(409, "AlreadyExists"),
             ("POST", None) => {
                 let listed = if namespace.is_empty() {
                     name
@@ -161,26 +147,13 @@ impl Api {
                 (200, known.clone())
             }
             ("GET", Some(known)) => (200, known.clone()),
-            _ => status(404, "NotFound"),
+            _ => api::failure(404, "NotFound"),
         }
     }
 
     pub(super) fn client(self: &Arc<Self>) -> Client {
         let api = Arc::clone(self);
-        let service = tower::service_fn(move |request: http::Request<Body>| {
-            let api = Arc::clone(&api);
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = body.collect_bytes().await.unwrap();
-                let (code, answer) = api.answer(parts.method.as_str(), parts.uri.path(), &body);
-                let response = http::Response::builder()
-                    .status(code)
-                    .header("content-type", "application/json")
-                    .body(Body::from(serde_json::to_vec(&answer).unwrap()));
-                Ok::<_, std::convert::Infallible>(response.unwrap())
-            }
-        });
-        Client::new(service, "velero")
+        api::client(move |asked| api.answer(asked))
     }
 
     /// `namespace/name` of the objects of a resource.
@@ -190,11 +163,4 @@ impl Api {
         here.map(|(_, namespace, name)| format!("{namespace}/{name}"))
             .collect()
     }
-}
-
-fn status(code: u16, reason: &str) -> (u16, Value) {
-    (
-        code,
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code, "reason": reason, "message": reason}),
-    )
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use caravel_api::v1::Restore;
 use caravel_backup_store::results::ResultSet;
-use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod};
-use caravel_cases::{Case, read, same, settle, texts};
+use caravel_backup_store::volume_info::BackupVolumeInfo;
+use caravel_cases::{Case, each_async, same, texts};
 use caravel_hooks::HookLog;
 use caravel_hooks::exec::{HookError, PodCommandExecutor};
 use caravel_item_action::RestoreItemAction;
@@ -24,45 +24,21 @@ use crate::log::NoLog;
 use crate::priority::Priorities;
 use crate::run::{Outcome, RestoreRun, run};
 use crate::saved_volumes::SavedVolumes;
+use crate::saved_volumes::older::{self, OlderFiles};
 
-/// What the backup's volume info says: of the case itself, or of the snapshots that it was given.
-fn saved_volumes(case: &Case) -> SavedVolumes {
+/// What the backup says about its volumes: in its volume info, or in the files beside it.
+fn saved_volumes(case: &Case, contents: &BackupContents) -> SavedVolumes {
     let infos = case.input("volumeInfoMap").as_object().into_iter().flatten();
     let infos = infos.map(|(_, info)| serde_json::from_value(info.clone()).unwrap());
-    let native = case.input("volumeSnapshots").as_array().into_iter().flatten();
-    let native = native.map(|snapshot| BackupVolumeInfo {
-        pv_name: field(snapshot, "/spec/persistentVolumeName").to_owned(),
-        backup_method: VolumeMethod::NativeSnapshot,
-        ..BackupVolumeInfo::default()
-    });
-    let csi = case.input("csiVolumeSnapshots").as_array().into_iter().flatten();
-    let csi = csi.map(|snapshot| {
-        let claim = field(snapshot, "/spec/source/persistentVolumeClaimName");
-        let namespace = field(snapshot, "/metadata/namespace");
-        BackupVolumeInfo {
-            pvc_name: claim.to_owned(),
-            pvc_namespace: namespace.to_owned(),
-            pv_name: volume_of(case, namespace, claim),
-            backup_method: VolumeMethod::CsiSnapshot,
-            ..BackupVolumeInfo::default()
-        }
-    });
-    SavedVolumes::from(infos.chain(native).chain(csi).collect::<Vec<_>>())
-}
-
-/// The volume of a claim that the case's tarball has.
-fn volume_of(case: &Case, namespace: &str, claim: &str) -> String {
-    let files = case.input("tarball")["$tarball"]
-        .as_object()
-        .into_iter()
-        .flatten();
-    let objects = files.filter_map(|(_, text)| serde_json::from_str::<Value>(text.as_str()?).ok());
-    let bound = |object: &Value| {
-        field(object, "/spec/claimRef/namespace") == namespace
-            && field(object, "/spec/claimRef/name") == claim
+    let file = |field: &str| case.input(field).as_array().cloned().unwrap_or_default();
+    let files = OlderFiles {
+        native_snapshots: file("volumeSnapshots"),
+        pod_volume_backups: file("podVolumeBackups"),
+        csi_snapshots: file("csiVolumeSnapshots"),
     };
-    let volume = objects.into_iter().find(bound).unwrap_or_default();
-    field(&volume, "/metadata/name").to_owned()
+    let said: Vec<BackupVolumeInfo> = infos.collect();
+    let unsaid = older::unsaid(&said, contents);
+    older::completed(said, &unsaid, &files).into()
 }
 
 fn policies(case: &Case) -> Option<Arc<Policies>> {
@@ -103,10 +79,11 @@ async fn restore(
         client: api.client(),
         restore: Arc::new(restore),
         backup: Arc::new(object(case.input("backup"))),
+        saved_volumes: saved_volumes(case, &contents),
         contents,
-        saved_volumes: saved_volumes(case),
         policies: policies(case),
         modifiers: None,
+        versions: None,
         actions,
         exec_hooks: ExecHooks {
             spec: Vec::new(),
@@ -125,20 +102,6 @@ async fn restore(
         progress: Arc::default(),
     });
     run.await.map_err(|error| error.to_string())
-}
-
-fn each_restore(file: &str, check: impl AsyncFn(&Case) -> Result<(), String>) {
-    let Some(cases) = read(file) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    let results: Vec<_> = cases
-        .iter()
-        .map(|case| (case, runtime.block_on(check(case))))
-        .collect();
-    settle(file, &results);
 }
 
 /// Everything that the asserts of a case say.
@@ -300,15 +263,15 @@ fn compared(object: &Value) -> Value {
 
 #[test]
 fn objects_come_back_as_velero_brings_them_back() {
-    each_restore("pkg_restore/TestRestoreItems.json", ends_as_in_velero);
-    each_restore("pkg_restore/TestInvalidTarballContents.json", ends_as_in_velero);
+    each_async("pkg_restore/TestRestoreItems.json", ends_as_in_velero);
+    each_async("pkg_restore/TestInvalidTarballContents.json", ends_as_in_velero);
 }
 
 #[test]
 fn whole_restores_are_filtered_as_in_velero() {
-    each_restore("pkg_restore/TestRestoreResourceFiltering.json", ends_as_in_velero);
-    each_restore("pkg_restore/TestRestoreNamespaceMapping.json", ends_as_in_velero);
-    each_restore(
+    each_async("pkg_restore/TestRestoreResourceFiltering.json", ends_as_in_velero);
+    each_async("pkg_restore/TestRestoreNamespaceMapping.json", ends_as_in_velero);
+    each_async(
         "pkg_restore/TestRestoreMustHaveResourceNamespaceEnforcement.json",
         ends_as_in_velero,
     );
@@ -316,7 +279,7 @@ fn whole_restores_are_filtered_as_in_velero() {
 
 #[test]
 fn filters_of_a_resource_policy_take_what_they_take_in_velero() {
-    each_restore(
+    each_async(
         "pkg_restore/TestRestoreResourcePoliciesFiltering.json",
         ends_as_in_velero,
     );
@@ -324,29 +287,29 @@ fn filters_of_a_resource_policy_take_what_they_take_in_velero() {
 
 #[test]
 fn volumes_come_back_where_they_come_back_in_velero() {
-    each_restore("pkg_restore/TestRestorePersistentVolumes.json", ends_as_in_velero);
-    each_restore("pkg_restore/TestRestorePVWithVolumeInfo.json", ends_as_in_velero);
+    each_async("pkg_restore/TestRestorePersistentVolumes.json", ends_as_in_velero);
+    each_async("pkg_restore/TestRestorePVWithVolumeInfo.json", ends_as_in_velero);
 }
 
 #[test]
 fn item_actions_of_a_restore_run_and_bring_along_as_in_velero() {
-    each_restore(
+    each_async(
         "pkg_restore/TestRestoreActionsRunForCorrectItems.json",
         ends_as_in_velero,
     );
-    each_restore(
+    each_async(
         "pkg_restore/TestRestoreActionModifications.json",
         ends_as_in_velero,
     );
-    each_restore(
+    each_async(
         "pkg_restore/TestRestoreActionAdditionalItems.json",
         ends_as_in_velero,
     );
-    each_restore(
+    each_async(
         "pkg_restore/TestRestoreActionAdditionalItemsInvalidJSON.json",
         ends_as_in_velero,
     );
-    each_restore(
+    each_async(
         "pkg_restore/TestRestoreMustIncludeAdditionalItems.json",
         ends_as_in_velero,
     );
@@ -354,7 +317,7 @@ fn item_actions_of_a_restore_run_and_bring_along_as_in_velero() {
 
 #[test]
 fn operations_of_a_restore_are_registered_as_in_velero() {
-    each_restore("pkg_restore/TestRestoreWithAsyncOperations.json", async |case| {
+    each_async("pkg_restore/TestRestoreWithAsyncOperations.json", async |case| {
         let api = Api::of(case);
         let (actions, _): (Vec<_>, Vec<_>) = actions(case).into_iter().unzip();
         let outcome = restore(case, &api, actions).await?;
@@ -373,7 +336,7 @@ fn operations_of_a_restore_are_registered_as_in_velero() {
 
 #[test]
 fn resources_come_back_in_the_order_of_the_priorities() {
-    each_restore("pkg_restore/TestRestoreResourcePriorities.json", async |case| {
+    each_async("pkg_restore/TestRestoreResourcePriorities.json", async |case| {
         let api = Api::of(case);
         restore(case, &api, Vec::new()).await?;
         let high = texts(&case.input("resourcePriorities")["HighPriorities"]);

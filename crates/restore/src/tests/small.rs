@@ -1,15 +1,15 @@
 //! Velero's tests of small things: merging, forgetting, results, labels.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use caravel_backup_store::results::ResultSet;
-use caravel_cases::{each, same, texts};
+use caravel_cases::{Case, api, each, same, texts};
 use caravel_item_action::{RestoreItemAction as _, RestoreItemInput};
-use kube::client::Body;
 use serde_json::{Value, json};
 
 use super::cases::object;
-use crate::contents::{BackupContents, ContentsError, NamesByNamespace};
+use crate::contents::{BackupContents, ContentsError, NamesByNamespace, SavedVersions};
 use crate::create::{Creation, ExistingPolicy, create, means_exists};
 use crate::discovery::tests::served;
 use crate::existing::merge_service_account;
@@ -17,7 +17,9 @@ use crate::group_resource::GroupResource;
 use crate::item_actions::init_hook::InitRestoreHook;
 use crate::metadata;
 use crate::priority::Priorities;
+use crate::saved_volumes::older::{has_csi_snapshot, has_pod_volume_backup};
 use crate::selection::{IncludesExcludes, list_errors};
+use crate::versions::{CONFIG_KEY, UserVersions, first_common, kubernetes_order};
 
 #[test]
 fn references_and_maps_are_merged_as_velero_merges_them() {
@@ -93,7 +95,7 @@ fn the_action_for_init_hooks_does_what_veleros_does() {
 #[test]
 fn results_are_collected_as_in_velero() {
     let set = |value: &Value| -> ResultSet { serde_json::from_value(value.clone()).unwrap() };
-    let error = |case: &caravel_cases::Case| case.input("err")["$error"].as_str().unwrap().to_owned();
+    let error = |case: &Case| case.input("err")["$error"].as_str().unwrap().to_owned();
     each("pkg_util_results/TestAdd.json", |case| {
         let mut ours = set(case.input("result"));
         ours.add(case.input("ns").as_str().unwrap_or_default(), error(case));
@@ -158,20 +160,28 @@ fn a_definition_is_ready_when_velero_says_so() {
     }
 }
 
+/// The files of a case, and the folder among them that it names. Absolute paths come below a temporary folder, too.
+fn backup_folder(case: &Case, dir: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let below = |path: &str| folder.path().join(path.trim_start_matches('/'));
+    for path in case.texts("files") {
+        let file = below(&path);
+        if path.ends_with('/') {
+            std::fs::create_dir_all(file).unwrap();
+        } else {
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, "{}").unwrap();
+        }
+    }
+    let root = below(case.input(dir).as_str().unwrap());
+    (folder, root)
+}
+
 #[test]
 fn a_backup_is_read_as_velero_reads_it() {
     each("pkg_archive/TestParse.json", |case| {
-        let folder = tempfile::tempdir().unwrap();
-        for path in case.texts("files") {
-            let file = folder.path().join(&path);
-            if path.ends_with('/') {
-                std::fs::create_dir_all(file).unwrap();
-            } else {
-                std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-                std::fs::write(file, "{}").unwrap();
-            }
-        }
-        let read = BackupContents::read(&folder.path().join(case.input("dir").as_str().unwrap()));
+        let (_folder, root) = backup_folder(case, "dir");
+        let read = BackupContents::read(&root);
         same(&read.is_err(), &!case.want("wantErrMsg").is_null())?;
         let Ok(contents) = read else { return Ok(()) };
         let words = |names: &NamesByNamespace| -> Value {
@@ -269,23 +279,109 @@ fn what_means_that_an_object_exists_is_veleros() {
 
 /// Creates a Service where the API server refuses every creation, and has `exists`, unless it is null.
 async fn create_refused(refusal: Value, exists: Value, object: &Value) -> Result<Creation, kube::Error> {
-    let service = tower::service_fn(move |request: http::Request<Body>| {
-        let (code, answer) = match (request.method().as_str(), exists.is_null()) {
-            ("POST", _) => (422, refusal.clone()),
-            (_, true) => (404, json!({"kind": "Status", "code": 404, "reason": "NotFound"})),
-            (_, false) => (200, exists.clone()),
-        };
-        let response = http::Response::builder()
-            .status(code)
-            .header("content-type", "application/json");
-        let response = response
-            .body(Body::from(serde_json::to_vec(&answer).unwrap()))
-            .unwrap();
-        async move { Ok::<_, std::convert::Infallible>(response) }
+    let client = api::client(move |asked| match (asked.method.as_str(), exists.is_null()) {
+        ("POST", _) => (422, refusal.clone()),
+        (_, true) => api::failure(404, "NotFound"),
+        (_, false) => (200, exists.clone()),
     });
-    let client = kube::Client::new(service, "default");
     let services = served("", "services", "Service", true);
     let mut object = object.clone();
     object["apiVersion"] = json!("v1");
     create(&client, &services, "default", &object, ExistingPolicy::Keep, None).await
+}
+
+/// A version's name in Velero's lists of them.
+fn names(versions: &Value) -> Vec<String> {
+    let versions = versions.as_array().into_iter().flatten();
+    versions
+        .map(|version| version["version"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn saved(versions: &Value) -> SavedVersions {
+    SavedVersions {
+        all: names(versions).into_iter().collect(),
+        ..SavedVersions::default()
+    }
+}
+
+#[test]
+fn a_users_version_is_taken_where_velero_takes_it() {
+    each("pkg_restore/TestFindSupportedUserVersion.json", |case| {
+        let (user, served) = (names(case.input("userGVs")), names(case.input("targetGVs")));
+        let ours = first_common(user.iter(), &saved(case.input("sourceGVs")), &served);
+        same(&json!(ours.unwrap_or_default()), case.want("want"))
+    });
+    each("pkg_restore/TestVersionsContain.json", |case| {
+        let wanted = [case.input("ver").as_str().unwrap().to_owned()];
+        let listed = case.input("GVs");
+        let ours = first_common(wanted.iter(), &saved(listed), &names(listed));
+        same(&json!(ours.is_some()), case.want("want"))
+    });
+}
+
+#[test]
+fn versions_are_sorted_as_kubernetes_sorts_them() {
+    each("pkg_restore/TestK8sPrioritySort.json", |case| {
+        let mut ours = names(case.input("orig"));
+        ours.sort_by(|one, other| kubernetes_order(other).cmp(&kubernetes_order(one)));
+        same(&ours, &names(case.want("want")))
+    });
+}
+
+#[test]
+fn a_users_versions_are_read_as_velero_reads_them() {
+    each(
+        "pkg_restore/TestUserResourceGroupVersionPriorities.json",
+        |case| {
+            let text = case.input("cm")["data"][CONFIG_KEY].as_str().unwrap();
+            let wanted = case.want("want").as_object().into_iter().flatten();
+            let wanted = wanted.map(|(resource, group)| (resource.clone(), names(&group["versions"])));
+            let ours = UserVersions::parse(text);
+            same(&ours.versions, &wanted.collect())?;
+            same(&ours.unread.is_empty(), &(case.want("wantErrMsg") == ""))
+        },
+    );
+}
+
+#[test]
+fn the_versions_of_a_backup_are_found_where_velero_finds_them() {
+    each("pkg_archive/TestExtractGroupName.json", |case| {
+        let ours = GroupResource::parse(case.input("rgDir").as_str().unwrap()).group;
+        same(&json!(ours), case.want("want"))
+    });
+    each("pkg_archive/TestParseGroupVersions.json", |case| {
+        let (folder, root) = backup_folder(case, "backupDir");
+        let read = BackupContents::read(&root);
+        same(&read.is_err(), &!case.want("wantErrMsg").is_null())?;
+        let Ok(contents) = read else { return Ok(()) };
+        let ours = contents.versions().map_err(|error| error.to_string())?;
+        drop(folder);
+        let wanted = case.want("want").as_object().into_iter().flatten();
+        let wanted = wanted.map(|(resource, group)| {
+            let saved = SavedVersions {
+                preferred: group["preferredVersion"]["version"].as_str().map(str::to_owned),
+                ..saved(&group["versions"])
+            };
+            (GroupResource::parse(resource), saved)
+        });
+        same(&ours, &wanted.collect())
+    });
+}
+
+#[test]
+fn a_volume_was_saved_where_velero_says_that_it_was() {
+    each("pkg_restore/TestHasPodVolumeBackup.json", |case| {
+        let backups = case.input("pvbs").as_array().cloned().unwrap_or_default();
+        // The volume that Velero's test makes for all of them.
+        let ours = has_pod_volume_backup("test-ns", "test-pvc", &backups);
+        same(&json!(ours), case.want("expected"))
+    });
+    each("pkg_restore/TestHasCSIVolumeSnapshot.json", |case| {
+        let of_claim = |field: &str| case.input("obj").pointer(&format!("/spec/claimRef/{field}"));
+        let text = |field: &str| of_claim(field).and_then(Value::as_str).unwrap_or_default();
+        let snapshots = [case.input("vs").clone()];
+        let ours = has_csi_snapshot(text("namespace"), text("name"), &snapshots);
+        same(&json!(ours), case.want("expectedResult"))
+    });
 }

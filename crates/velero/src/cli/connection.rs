@@ -121,10 +121,15 @@ fn no_cluster(error: &dyn std::error::Error) -> Failure {
 
 /// A value of the client configuration file; a missing or unreadable file holds nothing.
 pub fn client_configuration(key: &str) -> Option<String> {
-    let path = PathBuf::from(std::env::var_os("HOME")?).join(".config/velero/config.json");
-    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    let text = std::fs::read(client_configuration_file()?).ok()?;
+    let value: serde_json::Value = serde_json::from_slice(&text).ok()?;
     match value.get(key)? {
         serde_json::Value::String(text) => Some(text.clone()),
         other => Some(other.to_string()),
     }
+}
+
+/// Where that file is; `None` without a home directory.
+pub fn client_configuration_file() -> Option<PathBuf> {
+    Some(PathBuf::from(std::env::var_os("HOME")?).join(".config/velero/config.json"))
 }

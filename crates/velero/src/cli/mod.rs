@@ -7,23 +7,31 @@
 mod backup;
 mod backup_location;
 mod cancel;
+mod client_config;
 pub(crate) mod connection;
+mod debug;
 mod describe;
 mod download;
 pub(crate) mod failure;
 mod files;
+mod filters;
 pub(crate) mod flags;
 mod follow;
 pub(crate) mod install;
 mod kopia;
+mod listing;
 mod location;
 mod not_yet;
 pub(crate) mod output;
+mod plugin;
 mod repo;
 mod restore;
 mod schedule;
 mod select;
+mod server_status;
+mod snapshot_location;
 mod tab_writer;
+mod uninstall;
 mod velero_commands;
 mod verb_first;
 pub(crate) mod version;
@@ -64,9 +72,13 @@ enum Command {
     /// Work with backup storage locations.
     #[command(subcommand)]
     BackupLocation(backup_location::Verb),
+    /// Work with this command's own settings.
+    #[command(subcommand)]
+    Client(client_config::Noun),
     /// Create a backup, restore, schedule or location.
     #[command(subcommand)]
     Create(verb_first::Create),
+    Debug(debug::Args),
     /// Delete backups, restores, schedules or locations.
     #[command(subcommand)]
     Delete(verb_first::Delete),
@@ -78,6 +90,9 @@ enum Command {
     Get(verb_first::Get),
     Install(Box<install::Args>),
     Kopia(Box<caravel_repository_cli::Args>),
+    /// Work with plug-ins.
+    #[command(subcommand, alias = "plugins")]
+    Plugin(plugin::Verb),
     /// Work with backup repositories.
     #[command(subcommand)]
     Repo(repo::Verb),
@@ -93,6 +108,10 @@ enum Command {
     #[cfg(not(feature = "sandbox"))]
     #[command(hide = true)]
     Sandbox(NoSandbox),
+    /// Work with the locations of native snapshots.
+    #[command(subcommand)]
+    SnapshotLocation(snapshot_location::Verb),
+    Uninstall(uninstall::Args),
     Version(version::Args),
     /// The server (what the Deployment runs).
     #[command(hide = true)]
@@ -146,12 +165,15 @@ async fn run_verb(cli: Cli) -> Outcome {
     match cli.command {
         Command::Backup(verb) => backup::run(verb, global).await,
         Command::BackupLocation(verb) => backup_location::run(verb, global).await,
+        Command::Client(noun) => client_config::run(&noun),
         Command::Create(noun) => noun.run(global).await,
+        Command::Debug(args) => debug::run(&args, global).await,
         Command::Delete(noun) => noun.run(global).await,
         Command::Describe(noun) => noun.run(global).await,
         Command::Get(noun) => noun.run(global).await,
         Command::Install(args) => install::run(&args, global).await,
         Command::Kopia(args) => kopia::run(*args).await,
+        Command::Plugin(verb) => plugin::run(verb, global).await,
         Command::Repo(verb) => repo::run(verb, global).await,
         Command::Restore(verb) => restore::run(verb, global).await,
         Command::Schedule(verb) => schedule::run(verb, global).await,
@@ -162,6 +184,8 @@ async fn run_verb(cli: Cli) -> Outcome {
             "this build of velero has no sandbox, as the image never has",
         )
         .next("cargo run --release -- sandbox    (in a checkout)")),
+        Command::SnapshotLocation(verb) => snapshot_location::run(verb, global).await,
+        Command::Uninstall(args) => Box::pin(uninstall::run(&args, global)).await,
         Command::Version(args) => version::run(&args, global).await,
         Command::Server(args) => crate::server::main(*args).await.map_err(daemon),
         Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::main(args).await.map_err(daemon),

@@ -6,9 +6,10 @@ use serde_json::Value;
 use super::failure::{Failure, Outcome};
 
 /// Value of `-o`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// Columns for people.
+    #[default]
     Table,
     /// The objects as JSON.
     Json,

@@ -4,14 +4,13 @@
 use std::fmt::Debug;
 use std::io::{BufRead, Write};
 
-use caravel_controllers::decoded;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::Resource;
 use kube::api::{Api, ListParams};
 use serde::de::DeserializeOwned;
 
 use super::describe::words;
-use super::failure::{Failure, Outcome, kubernetes};
+use super::failure::{Failure, Outcome};
 use super::flags::{format_label_selector, label_selector};
 
 /// Names, `--all` or `--selector`.
@@ -41,13 +40,7 @@ impl Select {
             return words::fetch(api, namespace, noun, &self.names).await;
         };
         let params = ListParams::default().labels(&format_label_selector(Some(selector)));
-        let (found, bad) = decoded::list(api, &params)
-            .await
-            .map_err(|error| kubernetes(format!("listing {noun}s in namespace {namespace}"), &error))?;
-        for bad in bad {
-            eprintln!("Warning: left out: {bad}");
-        }
-        Ok(found)
+        words::list(api, namespace, noun, &params).await
     }
 
     /// # Errors
@@ -84,8 +77,16 @@ impl Deletion {
         if self.confirm {
             return Ok(true);
         }
-        ask(&mut std::io::stdin().lock(), &mut std::io::stdout())
+        confirm()
     }
+}
+
+/// Asks at the terminal.
+///
+/// # Errors
+/// Nobody answers.
+pub fn confirm() -> Outcome<bool> {
+    ask(&mut std::io::stdin().lock(), &mut std::io::stdout())
 }
 
 fn ask(answers: &mut impl BufRead, questions: &mut impl Write) -> Outcome<bool> {
@@ -98,8 +99,8 @@ fn ask(answers: &mut impl BufRead, questions: &mut impl Write) -> Outcome<bool> 
         let mut answer = String::new();
         if answers.read_line(&mut answer).map_err(failed)? == 0 {
             return Err(
-                Failure::new("nothing is deleted: nobody answered, standard input is at its end")
-                    .next("the same command with --confirm"),
+                Failure::new("nothing is done: nobody answered, standard input is at its end")
+                    .next("the same command with --confirm    (velero uninstall: with --force)"),
             );
         }
         match answer.trim() {

@@ -3,6 +3,7 @@
 use clap::{CommandFactory, Parser};
 use serde_json::json;
 
+use super::listing::Listing;
 use super::{Cli, backup, not_yet, restore};
 
 fn refusal(line: &str) -> (Option<String>, i32) {
@@ -50,28 +51,16 @@ fn the_session_of_the_documentation_parses() {
 fn verbs_and_flags_of_velero_that_are_missing_are_refused_as_such() {
     for (line, expected) in [
         (
-            "velero repo get",
-            "velero repo get: this version does not have this command yet",
+            "velero -n x completion bash",
+            "velero completion: this version does not have this command yet",
         ),
         (
-            "velero uninstall",
-            "velero uninstall: this version does not have this command yet",
-        ),
-        (
-            "velero -n x snapshot-location get",
-            "velero snapshot-location get: this version does not have this command yet",
-        ),
-        (
-            "velero get plugins",
-            "velero get plugins: this version does not have this command yet",
+            "velero backup describe -o json",
+            "velero backup describe: this version does not have the flag -o yet",
         ),
         (
             "velero backup create b1 --default-volumes-to-fs-backup=true",
             "velero backup create: this version does not have the flag --default-volumes-to-fs-backup yet",
-        ),
-        (
-            "velero backup get -l a=b",
-            "velero backup get: this version does not have the flag -l yet",
         ),
         (
             "velero restore create --show-labels",
@@ -116,6 +105,20 @@ fn the_verb_may_stand_before_the_noun_and_either_may_be_plural_as_in_velero() {
         "velero restore cancel r1",
         "velero backup download b1 --force -o b1.tar.gz",
         "velero backup-location set dr --default",
+        "velero backup get -l a=b --show-labels -L team,velero.io/schedule-name",
+        "velero repo get shop-default-kopia -o yaml",
+        "velero snapshot-location create east --provider aws --config region=us-east-1",
+        "velero create snapshot-location east --provider aws",
+        "velero -n x snapshot-location get",
+        "velero get snapshot-locations",
+        "velero snapshot-location set east --credential cloud=key",
+        "velero plugin get --timeout 1m",
+        "velero get plugins -o json",
+        "velero plugin add velero/velero-plugin-for-aws:v1.14.3 --confirm",
+        "velero client config set namespace=dr colorized=false",
+        "velero client config get",
+        "velero uninstall --force --wait",
+        "velero debug --backup b1 --restore r1 --output bundle.tar.gz --verbose",
     ] {
         Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
@@ -146,6 +149,7 @@ fn the_backup_table_is_veleros() {
     let now = "2026-11-21T04:00:00Z".parse().unwrap();
     assert_eq!(
         backup::table(
+            &Listing::default(),
             &[
                 backup("b1", "Completed", "default"),
                 backup("fix1", "Completed", "fix")
@@ -156,7 +160,7 @@ fn the_backup_table_is_veleros() {
          b1     Completed   0        0          2026-11-21 03:29:56 +0000 UTC   29d       default                             <none>\n\
          fix1   Completed   0        0          2026-11-21 03:29:56 +0000 UTC   29d       fix                                 <none>\n"
     );
-    assert_eq!(backup::table(&[], now), "No backups found\n");
+    assert_eq!(backup::table(&Listing::default(), &[], now), "No backups found\n");
 }
 
 #[test]
@@ -167,7 +171,7 @@ fn the_restore_table_is_veleros() {
     }))
     .unwrap();
     assert_eq!(
-        restore::table(&[restore]),
+        restore::table(&Listing::default(), &[restore]),
         "NAME   BACKUP   STATUS      STARTED                         COMPLETED                       ERRORS   WARNINGS   CREATED                         SELECTOR\n\
          b1-r   b1       Completed   2026-11-21 03:30:57 +0000 UTC   2026-11-21 03:31:23 +0000 UTC   0        1          2026-11-21 03:30:57 +0000 UTC   <none>\n"
     );

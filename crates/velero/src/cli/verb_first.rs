@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::connection::Global;
 use super::failure::Outcome;
-use super::{backup, backup_location, restore, schedule};
+use super::{backup, backup_location, plugin, restore, schedule, snapshot_location};
 
 /// `velero create …`.
 #[derive(Debug, Subcommand)]
@@ -13,6 +13,7 @@ pub enum Create {
     BackupLocation(Box<backup_location::create::Args>),
     Restore(Box<restore::create::Args>),
     Schedule(Box<schedule::create::Args>),
+    SnapshotLocation(snapshot_location::create::Args),
 }
 
 /// `velero delete …`.
@@ -46,10 +47,14 @@ pub enum Get {
     Backups(backup::get::Args),
     #[command(alias = "backup-location")]
     BackupLocations(backup_location::get::Args),
+    #[command(alias = "plugin")]
+    Plugins(plugin::get::Args),
     #[command(alias = "restore")]
     Restores(restore::get::Args),
     #[command(alias = "schedule")]
     Schedules(schedule::get::Args),
+    #[command(alias = "snapshot-location")]
+    SnapshotLocations(snapshot_location::get::Args),
 }
 
 impl Create {
@@ -59,6 +64,7 @@ impl Create {
             Self::BackupLocation(args) => backup_location::create::run(&args, global).await,
             Self::Restore(args) => restore::create::run(&args, global).await,
             Self::Schedule(args) => schedule::create::run(&args, global).await,
+            Self::SnapshotLocation(args) => snapshot_location::create::run(&args, global).await,
         }
     }
 }
@@ -89,8 +95,10 @@ impl Get {
         match self {
             Self::Backups(args) => backup::get::run(&args, global).await,
             Self::BackupLocations(args) => backup_location::get::run(&args, global).await,
+            Self::Plugins(args) => plugin::get::run(&args, global).await,
             Self::Restores(args) => restore::get::run(&args, global).await,
             Self::Schedules(args) => schedule::get::run(&args, global).await,
+            Self::SnapshotLocations(args) => snapshot_location::get::run(&args, global).await,
         }
     }
 }

@@ -158,6 +158,7 @@ fn look(backup: &Backup) -> Look {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::filters::FilterFlags;
     use super::*;
     use caravel_api::v1::{BackupPhase, BackupProgress, BackupSpec, BackupStatus};
 
@@ -184,7 +185,10 @@ mod tests {
     fn flags_land_in_the_spec() {
         let args = Args {
             spec: SpecFlags {
-                include_namespaces: vec!["shop,web".into()],
+                filters: FilterFlags {
+                    include_namespaces: vec!["shop,web".into()],
+                    ..FilterFlags::default()
+                },
                 snapshot_move_data: Some(false),
                 ttl: Some(caravel_api::Duration::from_hours(24)),
                 ..SpecFlags::default()
@@ -203,14 +207,20 @@ mod tests {
     fn filters_of_two_styles_and_two_kinds_of_selectors_are_refused_together() {
         let refused = |spec: SpecFlags| backup(&Args { spec, ..args() }, "velero").unwrap_err();
         let styles = refused(SpecFlags {
-            include_resources: vec!["pods".into()],
+            filters: FilterFlags {
+                include_resources: vec!["pods".into()],
+                ..FilterFlags::default()
+            },
             exclude_cluster_scoped_resources: vec!["*".into()],
             ..SpecFlags::default()
         });
         assert_eq!(styles.code(), 2);
         let selectors = refused(SpecFlags {
-            selector: super::super::super::flags::label_selector("a=b").ok(),
-            or_selector: Some("c=d".into()),
+            filters: FilterFlags {
+                selector: super::super::super::flags::label_selector("a=b").ok(),
+                or_selector: Some("c=d".into()),
+                ..FilterFlags::default()
+            },
             ..SpecFlags::default()
         });
         assert!(selectors.to_string().contains("not both"));

@@ -10,8 +10,7 @@ use super::super::connection::Global;
 use super::super::describe::words;
 use super::super::failure::Outcome;
 use super::super::flags::format_label_selector;
-use super::super::output::{Format, emit, print_objects};
-use super::super::tab_writer::table;
+use super::super::listing::Listing;
 
 const HEADER: [&str; 9] = [
     "NAME",
@@ -28,32 +27,23 @@ const HEADER: [&str; 9] = [
 /// Get backups.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Names of backups; all of them when none is given.
-    names: Vec<String>,
-    /// Output format.
-    #[arg(short, long, default_value = "table")]
-    output: Format,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 /// Runs the command.
 pub async fn run(args: &Args, global: &Global) -> Outcome {
     let namespace = global.namespace();
     let api: Api<Backup> = Api::namespaced(global.client().await?, &namespace);
-    let mut backups = words::fetch(&api, &namespace, "backup", &args.names).await?;
+    let mut backups = args.listing.which.fetch(&api, &namespace, "backup").await?;
     sort(&mut backups);
-    if args.output == Format::Table {
-        return emit(&text(&backups, Timestamp::now()));
-    }
-    print_objects(&backups, &args.names, args.output)
+    args.listing
+        .print(&backups, &text(&args.listing, &backups, Timestamp::now()))
 }
 
 /// The table; one line says so when it would be empty.
-pub fn text(backups: &[Backup], now: Timestamp) -> String {
-    if backups.is_empty() {
-        return "No backups found\n".to_owned();
-    }
-    let rows: Vec<Vec<String>> = backups.iter().map(|backup| row(backup, now)).collect();
-    table(&HEADER, &rows)
+pub fn text(listing: &Listing, backups: &[Backup], now: Timestamp) -> String {
+    listing.table(backups, &HEADER, |one| row(one, now), "No backups found")
 }
 
 fn row(backup: &Backup, now: Timestamp) -> Vec<String> {

@@ -3,30 +3,18 @@
 
 use caravel_api::v1::{BackupSpec, UploaderConfigForBackup};
 use k8s_openapi::api::core::v1::TypedLocalObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::super::failure::{Failure, Outcome};
-use super::super::flags::{boolean, duration, label_selector, list, or_selectors, ordered_resources};
+use super::super::filters::FilterFlags;
+use super::super::flags::{boolean, duration, list, ordered_resources};
 
 /// The flags.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct SpecFlags {
-    /// Namespaces to include, comma-separated; * is all of them [default: *].
-    #[arg(long)]
-    pub include_namespaces: Vec<String>,
-    /// Namespaces to leave out, comma-separated.
-    #[arg(long)]
-    pub exclude_namespaces: Vec<String>,
-    /// Resources to include, as resource.group, comma-separated; not together with the scoped filters below.
-    #[arg(long)]
-    pub include_resources: Vec<String>,
-    /// Resources to leave out, as resource.group, comma-separated; not together with the scoped filters below.
-    #[arg(long)]
-    pub exclude_resources: Vec<String>,
-    /// Whether cluster-scoped resources are included [default: those that the included objects need].
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub include_cluster_resources: Option<bool>,
-    /// Cluster-scoped resources to include, as resource.group, comma-separated; * is all of them.
+    #[command(flatten)]
+    pub filters: FilterFlags,
+    /// Cluster-scoped resources to include, as resource.group, comma-separated; * is all of them. This and the other filters
+    /// by scope cannot be given together with --include-resources, --exclude-resources and --include-cluster-resources.
     #[arg(long)]
     pub include_cluster_scoped_resources: Vec<String>,
     /// Cluster-scoped resources to leave out, as resource.group, comma-separated; * is all of them.
@@ -38,12 +26,6 @@ pub struct SpecFlags {
     /// Namespaced resources to leave out, as resource.group, comma-separated; * is all of them.
     #[arg(long)]
     pub exclude_namespace_scoped_resources: Vec<String>,
-    /// Only resources with these labels.
-    #[arg(short = 'l', long, value_parser = label_selector)]
-    pub selector: Option<LabelSelector>,
-    /// Resources that match one of these: "app=shop or app=web".
-    #[arg(long)]
-    pub or_selector: Option<String>,
     /// What comes first, by kind: "pods=ns1/a,ns1/b;persistentvolumes=pv1".
     #[arg(long)]
     pub ordered_resources: Option<String>,
@@ -85,30 +67,21 @@ impl SpecFlags {
     /// # Errors
     /// Flags that cannot be together, or that cannot be read.
     pub fn spec(&self) -> Outcome<BackupSpec> {
-        if self.selector.is_some() && self.or_selector.is_some() {
-            return Err(Failure::usage(
-                "either a 'selector' or an 'or-selector' can be specified, but not both",
-            ));
-        }
         self.one_style_of_filters()?;
         let wrong = |flag: &'static str| move |why: String| Failure::usage(format!("{flag}: {why}"));
-        let mut namespaces = list(&self.include_namespaces);
-        if namespaces.is_empty() {
-            namespaces.push("*".to_owned());
-        }
+        let filters = &self.filters;
         Ok(BackupSpec {
-            included_namespaces: namespaces,
-            excluded_namespaces: list(&self.exclude_namespaces),
-            included_resources: list(&self.include_resources),
-            excluded_resources: list(&self.exclude_resources),
-            include_cluster_resources: self.include_cluster_resources,
+            included_namespaces: filters.namespaces(),
+            excluded_namespaces: list(&filters.exclude_namespaces),
+            included_resources: list(&filters.include_resources),
+            excluded_resources: list(&filters.exclude_resources),
+            include_cluster_resources: filters.include_cluster_resources,
             included_cluster_scoped_resources: list(&self.include_cluster_scoped_resources),
             excluded_cluster_scoped_resources: list(&self.exclude_cluster_scoped_resources),
             included_namespace_scoped_resources: list(&self.include_namespace_scoped_resources),
             excluded_namespace_scoped_resources: list(&self.exclude_namespace_scoped_resources),
-            label_selector: self.selector.clone(),
-            or_label_selectors: or_selectors(self.or_selector.as_deref().unwrap_or_default())
-                .map_err(wrong("--or-selector"))?,
+            label_selector: filters.selector.clone(),
+            or_label_selectors: filters.or_selectors()?,
             ordered_resources: ordered_resources(self.ordered_resources.as_deref().unwrap_or_default())
                 .map_err(wrong("--ordered-resources"))?,
             storage_location: self.storage_location.clone().unwrap_or_default(),
@@ -137,9 +110,9 @@ impl SpecFlags {
     }
 
     fn one_style_of_filters(&self) -> Outcome {
-        let old = !self.include_resources.is_empty()
-            || !self.exclude_resources.is_empty()
-            || self.include_cluster_resources.is_some();
+        let old = !self.filters.include_resources.is_empty()
+            || !self.filters.exclude_resources.is_empty()
+            || self.filters.include_cluster_resources.is_some();
         let scoped = [
             &self.include_cluster_scoped_resources,
             &self.exclude_cluster_scoped_resources,

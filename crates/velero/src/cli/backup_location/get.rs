@@ -8,8 +8,7 @@ use super::super::connection::Global;
 use super::super::describe::words;
 use super::super::failure::Outcome;
 use super::super::flags::boolean;
-use super::super::output::{Format, emit, print_objects};
-use super::super::tab_writer::table;
+use super::super::listing::Listing;
 
 const HEADER: [&str; 7] = [
     "NAME",
@@ -24,38 +23,32 @@ const HEADER: [&str; 7] = [
 /// Get backup storage locations.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Names of locations; all of them when none is given.
-    names: Vec<String>,
+    #[command(flatten)]
+    listing: Listing,
     /// Only the default one.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     default: Option<bool>,
-    /// Output format.
-    #[arg(short, long, default_value = "table")]
-    output: Format,
 }
 
 /// Runs the command.
 pub async fn run(args: &Args, global: &Global) -> Outcome {
     let namespace = global.namespace();
     let api: Api<BackupStorageLocation> = Api::namespaced(global.client().await?, &namespace);
-    let mut locations = words::fetch(&api, &namespace, "backup-location", &args.names).await?;
+    let mut locations = args
+        .listing
+        .which
+        .fetch(&api, &namespace, "backup-location")
+        .await?;
     if args.default == Some(true) {
         locations.retain(|location| location.spec.default);
     }
     locations.sort_by_key(ResourceExt::name_any);
-    if args.output == Format::Table {
-        return emit(&text(&locations));
-    }
-    print_objects(&locations, &args.names, args.output)
+    args.listing.print(&locations, &text(&args.listing, &locations))
 }
 
 /// The table; one line says so when it would be empty.
-fn text(locations: &[BackupStorageLocation]) -> String {
-    if locations.is_empty() {
-        return "No backup storage locations found\n".to_owned();
-    }
-    let rows: Vec<Vec<String>> = locations.iter().map(row).collect();
-    table(&HEADER, &rows)
+fn text(listing: &Listing, locations: &[BackupStorageLocation]) -> String {
+    listing.table(locations, &HEADER, row, "No backup storage locations found")
 }
 
 fn row(location: &BackupStorageLocation) -> Vec<String> {
@@ -94,10 +87,13 @@ mod tests {
                 "status": {"phase": "Available", "lastValidationTime": validated}}))
             .unwrap()
         };
-        let text = text(&[
-            location("default", "backups", true, "2026-11-21T03:49:23Z"),
-            location("fix", "fixture", false, "2026-11-21T03:48:33Z"),
-        ]);
+        let text = text(
+            &Listing::default(),
+            &[
+                location("default", "backups", true, "2026-11-21T03:49:23Z"),
+                location("fix", "fixture", false, "2026-11-21T03:48:33Z"),
+            ],
+        );
         assert_eq!(
             text,
             "NAME      PROVIDER   BUCKET/PREFIX   PHASE       LAST VALIDATED                  ACCESS MODE   DEFAULT\n\
@@ -109,6 +105,9 @@ mod tests {
     #[test]
     fn a_location_that_was_not_checked_yet_says_so() {
         let location = BackupStorageLocation::new("new", Default::default());
-        assert_eq!(text(&[location]).matches("Unknown").count(), 2);
+        assert_eq!(
+            text(&Listing::default(), &[location]).matches("Unknown").count(),
+            2
+        );
     }
 }

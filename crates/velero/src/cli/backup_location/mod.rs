@@ -37,7 +37,7 @@ pub async fn run(verb: Verb, global: &Global) -> Outcome {
 }
 
 /// `--credential secret=key`.
-fn credential(values: &[String]) -> Outcome<Option<SecretKeySelector>> {
+pub(super) fn credential(values: &[String]) -> Outcome<Option<SecretKeySelector>> {
     let pairs = map(values).map_err(|why| Failure::usage(format!("--credential: {why}")))?;
     if pairs.len() > 1 {
         return Err(Failure::usage("--credential can only contain 1 key/value pair"));

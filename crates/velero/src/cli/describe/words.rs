@@ -104,17 +104,25 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
     if names.is_empty() {
-        let (found, bad) = decoded::list(api, &ListParams::default())
-            .await
-            .map_err(|error| kubernetes(format!("listing {noun}s in namespace {namespace}"), &error))?;
-        for bad in bad {
-            eprintln!("Warning: left out: {bad}");
-        }
-        return Ok(found);
+        return list(api, namespace, noun, &ListParams::default()).await;
     }
     let mut found = Vec::new();
     for name in names {
         found.push(one(api, namespace, noun, name).await?);
+    }
+    Ok(found)
+}
+
+/// The objects that `params` select; one that cannot be read is told on standard error and left out.
+pub async fn list<K>(api: &Api<K>, namespace: &str, noun: &str, params: &ListParams) -> Outcome<Vec<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let (found, bad) = decoded::list(api, params)
+        .await
+        .map_err(|error| kubernetes(format!("listing {noun}s in namespace {namespace}"), &error))?;
+    for bad in bad {
+        eprintln!("Warning: left out: {bad}");
     }
     Ok(found)
 }

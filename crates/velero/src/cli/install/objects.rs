@@ -79,13 +79,18 @@ fn namespace(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}, "spec": {}})
 }
 
-/// The server reads and creates every kind of object, so it needs every right; as Velero's.
-fn cluster_role_binding(namespace: &str) -> Value {
-    let name = if namespace == DEFAULT_NAMESPACE {
+/// One of its own for each installation of a cluster.
+pub fn cluster_role_binding_name(namespace: &str) -> String {
+    if namespace == DEFAULT_NAMESPACE {
         DEFAULT_NAMESPACE.to_owned()
     } else {
         format!("{DEFAULT_NAMESPACE}-{namespace}")
-    };
+    }
+}
+
+/// The server reads and creates every kind of object, so it needs every right; as Velero's.
+fn cluster_role_binding(namespace: &str) -> Value {
+    let name = cluster_role_binding_name(namespace);
     json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
         "metadata": {"name": name, "labels": {COMPONENT: COMPONENT_VELERO}},

@@ -1,6 +1,7 @@
 //! `velero repo …`.
 
 mod export_password;
+mod get;
 
 use clap::Subcommand;
 
@@ -11,11 +12,13 @@ use super::failure::Outcome;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     ExportPassword(export_password::Args),
+    Get(get::Args),
 }
 
 /// Runs the verb.
 pub async fn run(verb: Verb, global: &Global) -> Outcome {
     match verb {
         Verb::ExportPassword(args) => export_password::run(&args, global).await,
+        Verb::Get(args) => get::run(&args, global).await,
     }
 }

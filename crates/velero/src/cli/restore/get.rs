@@ -10,8 +10,7 @@ use super::super::connection::Global;
 use super::super::describe::words;
 use super::super::failure::Outcome;
 use super::super::flags::format_label_selector;
-use super::super::output::{Format, emit, print_objects};
-use super::super::tab_writer::table;
+use super::super::listing::Listing;
 
 const HEADER: [&str; 9] = [
     "NAME",
@@ -28,32 +27,22 @@ const HEADER: [&str; 9] = [
 /// Get restores.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Names of restores; all of them when none is given.
-    names: Vec<String>,
-    /// Output format.
-    #[arg(short, long, default_value = "table")]
-    output: Format,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 /// Runs the command.
 pub async fn run(args: &Args, global: &Global) -> Outcome {
     let namespace = global.namespace();
     let api: Api<Restore> = Api::namespaced(global.client().await?, &namespace);
-    let mut restores = words::fetch(&api, &namespace, "restore", &args.names).await?;
+    let mut restores = args.listing.which.fetch(&api, &namespace, "restore").await?;
     restores.sort_by_key(ResourceExt::name_any);
-    if args.output == Format::Table {
-        return emit(&text(&restores));
-    }
-    print_objects(&restores, &args.names, args.output)
+    args.listing.print(&restores, &text(&args.listing, &restores))
 }
 
 /// The table; one line says so when it would be empty.
-pub fn text(restores: &[Restore]) -> String {
-    if restores.is_empty() {
-        return "No restores found\n".to_owned();
-    }
-    let rows: Vec<Vec<String>> = restores.iter().map(row).collect();
-    table(&HEADER, &rows)
+pub fn text(listing: &Listing, restores: &[Restore]) -> String {
+    listing.table(restores, &HEADER, row, "No restores found")
 }
 
 fn row(restore: &Restore) -> Vec<String> {

@@ -2,38 +2,19 @@
 
 use caravel_api::v1::{RestoreSpec, RestoreStatusSpec, UploaderConfigForRestore};
 use k8s_openapi::api::core::v1::TypedLocalObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::super::failure::{Failure, Outcome};
-use super::super::flags::{boolean, duration, label_selector, list, or_selectors, pairs};
+use super::super::filters::FilterFlags;
+use super::super::flags::{boolean, duration, list, pairs};
 
 /// The flags.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct SpecFlags {
-    /// Namespaces to include, comma-separated; * is all of them [default: *].
-    #[arg(long)]
-    pub include_namespaces: Vec<String>,
-    /// Namespaces to leave out, comma-separated.
-    #[arg(long)]
-    pub exclude_namespaces: Vec<String>,
+    #[command(flatten)]
+    pub filters: FilterFlags,
     /// New names of namespaces: old1:new1,old2:new2.
     #[arg(long)]
     pub namespace_mappings: Vec<String>,
-    /// Resources to include, as resource.group, comma-separated; * is all of them.
-    #[arg(long)]
-    pub include_resources: Vec<String>,
-    /// Resources to leave out, as resource.group, comma-separated.
-    #[arg(long)]
-    pub exclude_resources: Vec<String>,
-    /// Whether cluster-scoped resources are included [default: with all namespaces].
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
-    pub include_cluster_resources: Option<bool>,
-    /// Only resources with these labels.
-    #[arg(short = 'l', long, value_parser = label_selector)]
-    pub selector: Option<LabelSelector>,
-    /// Resources that match one of these: "app=shop or app=web".
-    #[arg(long)]
-    pub or_selector: Option<String>,
     /// What happens to objects that exist and differ: none leaves them, update makes them the backup's.
     #[arg(long)]
     pub existing_resource_policy: Option<String>,
@@ -72,27 +53,18 @@ impl SpecFlags {
     /// # Errors
     /// Flags that cannot be together, or that cannot be read.
     pub fn spec(&self) -> Outcome<RestoreSpec> {
-        if self.selector.is_some() && self.or_selector.is_some() {
-            return Err(Failure::usage(
-                "either a 'selector' or an 'or-selector' can be specified, but not both",
-            ));
-        }
         let wrong = |flag: &'static str| move |why: String| Failure::usage(format!("{flag}: {why}"));
-        let mut namespaces = list(&self.include_namespaces);
-        if namespaces.is_empty() {
-            namespaces.push("*".to_owned());
-        }
+        let filters = &self.filters;
         Ok(RestoreSpec {
-            included_namespaces: namespaces,
-            excluded_namespaces: list(&self.exclude_namespaces),
+            included_namespaces: filters.namespaces(),
+            excluded_namespaces: list(&filters.exclude_namespaces),
             namespace_mapping: pairs(&self.namespace_mappings.join(","))
                 .map_err(wrong("--namespace-mappings"))?,
-            included_resources: list(&self.include_resources),
-            excluded_resources: list(&self.exclude_resources),
-            include_cluster_resources: self.include_cluster_resources,
-            label_selector: self.selector.clone(),
-            or_label_selectors: or_selectors(self.or_selector.as_deref().unwrap_or_default())
-                .map_err(wrong("--or-selector"))?,
+            included_resources: list(&filters.include_resources),
+            excluded_resources: list(&filters.exclude_resources),
+            include_cluster_resources: filters.include_cluster_resources,
+            label_selector: filters.selector.clone(),
+            or_label_selectors: filters.or_selectors()?,
             existing_resource_policy: self.existing()?,
             restore_status: self.status()?,
             restore_pvs: self.restore_volumes,
@@ -150,12 +122,16 @@ fn config_map(name: String) -> TypedLocalObjectReference {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::flags::label_selector;
     use super::*;
 
     #[test]
     fn flags_land_in_the_spec() {
         let flags = SpecFlags {
-            include_namespaces: vec!["shop".into()],
+            filters: FilterFlags {
+                include_namespaces: vec!["shop".into()],
+                ..FilterFlags::default()
+            },
             namespace_mappings: vec!["shop:shop2,web:web2".into()],
             existing_resource_policy: Some("update".into()),
             status_include_resources: vec!["workflows".into()],
@@ -198,8 +174,11 @@ mod tests {
                 ..SpecFlags::default()
             },
             SpecFlags {
-                selector: label_selector("a=b").ok(),
-                or_selector: Some("c=d".into()),
+                filters: FilterFlags {
+                    selector: label_selector("a=b").ok(),
+                    or_selector: Some("c=d".into()),
+                    ..FilterFlags::default()
+                },
                 ..SpecFlags::default()
             },
         ] {

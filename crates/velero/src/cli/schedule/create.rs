@@ -96,6 +96,7 @@ fn schedule(args: &Args, namespace: &str) -> Outcome<Schedule> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::filters::FilterFlags;
     use super::*;
 
     #[test]
@@ -104,7 +105,10 @@ mod tests {
             name: "daily".into(),
             schedule: "@daily".into(),
             spec: SpecFlags {
-                include_namespaces: vec!["shop".into()],
+                filters: FilterFlags {
+                    include_namespaces: vec!["shop".into()],
+                    ..FilterFlags::default()
+                },
                 ..SpecFlags::default()
             },
             labels: vec!["team=shop".into()],

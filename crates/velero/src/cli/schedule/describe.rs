@@ -6,22 +6,22 @@ use kube::api::Api;
 
 use super::super::connection::Global;
 use super::super::describe::schedule::text;
-use super::super::describe::words;
 use super::super::failure::Outcome;
+use super::super::listing::Which;
 use super::super::output::emit;
 
 /// Describe schedules.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Names of schedules; all of them when none is given.
-    names: Vec<String>,
+    #[command(flatten)]
+    which: Which,
 }
 
 /// Runs the command.
 pub async fn run(args: &Args, global: &Global) -> Outcome {
     let namespace = global.namespace();
     let api: Api<Schedule> = Api::namespaced(global.client().await?, &namespace);
-    let mut schedules = words::fetch(&api, &namespace, "schedule", &args.names).await?;
+    let mut schedules = args.which.fetch(&api, &namespace, "schedule").await?;
     schedules.sort_by_key(ResourceExt::name_any);
     if schedules.is_empty() {
         return emit("No schedules found\n");

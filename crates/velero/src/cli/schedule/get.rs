@@ -9,8 +9,7 @@ use super::super::connection::Global;
 use super::super::describe::words;
 use super::super::failure::Outcome;
 use super::super::flags::format_label_selector;
-use super::super::output::{Format, emit, print_objects};
-use super::super::tab_writer::table;
+use super::super::listing::Listing;
 
 const HEADER: [&str; 8] = [
     "NAME",
@@ -26,32 +25,23 @@ const HEADER: [&str; 8] = [
 /// Get schedules.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Names of schedules; all of them when none is given.
-    names: Vec<String>,
-    /// Output format.
-    #[arg(short, long, default_value = "table")]
-    output: Format,
+    #[command(flatten)]
+    listing: Listing,
 }
 
 /// Runs the command.
 pub async fn run(args: &Args, global: &Global) -> Outcome {
     let namespace = global.namespace();
     let api: Api<Schedule> = Api::namespaced(global.client().await?, &namespace);
-    let mut schedules = words::fetch(&api, &namespace, "schedule", &args.names).await?;
+    let mut schedules = args.listing.which.fetch(&api, &namespace, "schedule").await?;
     schedules.sort_by_key(ResourceExt::name_any);
-    if args.output == Format::Table {
-        return emit(&text(&schedules, Timestamp::now()));
-    }
-    print_objects(&schedules, &args.names, args.output)
+    args.listing
+        .print(&schedules, &text(&args.listing, &schedules, Timestamp::now()))
 }
 
 /// The table; one line says so when it would be empty.
-pub fn text(schedules: &[Schedule], now: Timestamp) -> String {
-    if schedules.is_empty() {
-        return "No schedules found\n".to_owned();
-    }
-    let rows: Vec<Vec<String>> = schedules.iter().map(|schedule| row(schedule, now)).collect();
-    table(&HEADER, &rows)
+pub fn text(listing: &Listing, schedules: &[Schedule], now: Timestamp) -> String {
+    listing.table(schedules, &HEADER, |one| row(one, now), "No schedules found")
 }
 
 fn row(schedule: &Schedule, now: Timestamp) -> Vec<String> {
@@ -87,10 +77,10 @@ mod tests {
         .unwrap();
         let now = "2026-11-21T04:00:00Z".parse().unwrap();
         assert_eq!(
-            text(&[schedule], now),
+            text(&Listing::default(), &[schedule], now),
             "NAME   STATUS   CREATED                         SCHEDULE     BACKUP TTL   LAST BACKUP   SELECTOR   PAUSED\n\
              s1     New      2026-11-21 03:49:25 +0000 UTC   @every 24h   0s           n/a           <none>     true\n"
         );
-        assert_eq!(text(&[], now), "No schedules found\n");
+        assert_eq!(text(&Listing::default(), &[], now), "No schedules found\n");
     }
 }
