@@ -13,17 +13,17 @@ use crate::filter::NamespaceFilter;
 use crate::item_actions;
 
 /// Objects by path; POSTs are answered by `create`.
-struct Api {
-    objects: BTreeMap<String, Value>,
+pub(super) struct Api {
+    pub(super) objects: BTreeMap<String, Value>,
     /// Status and answer of a POST to a DataUpload.
     upload_fails: bool,
-    requests: Mutex<Vec<String>>,
+    pub(super) requests: Mutex<Vec<String>>,
 }
 
-const SNAPSHOT_API: &str = "/apis/snapshot.storage.k8s.io/v1";
+pub(super) const SNAPSHOT_API: &str = "/apis/snapshot.storage.k8s.io/v1";
 
 impl Api {
-    fn shop() -> Self {
+    pub(super) fn shop() -> Self {
         let pod = json!({"metadata": {"name": "web", "namespace": "shop"},
             "spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}});
         let claim = json!({"metadata": {"name": "data", "namespace": "shop", "uid": "claim-uid"},
@@ -99,11 +99,14 @@ impl Api {
                 200,
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}),
             ),
-            _ => (200, self.objects[path].clone()),
+            _ => self
+                .objects
+                .get(path)
+                .map_or_else(|| failure(404, "NotFound"), |object| (200, object.clone())),
         }
     }
 
-    fn asked_for(&self, request: &str) -> bool {
+    pub(super) fn asked_for(&self, request: &str) -> bool {
         self.requests.lock().unwrap().iter().any(|asked| asked == request)
     }
 }
@@ -123,15 +126,21 @@ fn client(api: &Arc<Api>) -> Client {
 }
 
 fn discovered() -> Resources {
-    let resource = |plural: &str, kind: &str, scope: &str| {
-        json!({"resource": plural, "scope": scope, "responseKind": {"group": "", "version": "v1", "kind": kind},
+    let resource = |group: &str, plural: &str, kind: &str, scope: &str| {
+        json!({"resource": plural, "scope": scope, "responseKind": {"group": group, "version": "v1", "kind": kind},
             "verbs": ["create", "delete", "get", "list"]})
     };
     let core = json!({"metadata": {"name": ""}, "versions": [{"version": "v1", "resources": [
-        resource("namespaces", "Namespace", "Cluster"), resource("persistentvolumeclaims", "PersistentVolumeClaim", "Namespaced"),
-        resource("persistentvolumes", "PersistentVolume", "Cluster"), resource("pods", "Pod", "Namespaced"),
-        resource("secrets", "Secret", "Namespaced")]}]});
-    Resources::from_groups([serde_json::from_value(core).unwrap()])
+        resource("", "namespaces", "Namespace", "Cluster"),
+        resource("", "persistentvolumeclaims", "PersistentVolumeClaim", "Namespaced"),
+        resource("", "persistentvolumes", "PersistentVolume", "Cluster"), resource("", "pods", "Pod", "Namespaced"),
+        resource("", "secrets", "Secret", "Namespaced")]}]});
+    let group = "snapshot.storage.k8s.io";
+    let snapshots = json!({"metadata": {"name": group}, "versions": [{"version": "v1", "resources": [
+        resource(group, "volumesnapshots", "VolumeSnapshot", "Namespaced"),
+        resource(group, "volumesnapshotcontents", "VolumeSnapshotContent", "Cluster"),
+        resource(group, "volumesnapshotclasses", "VolumeSnapshotClass", "Cluster")]}]});
+    Resources::from_groups([core, snapshots].map(|group| serde_json::from_value(group).unwrap()))
 }
 
 /// Runs a backup of namespace `shop`; gives the outcome, the tarball's entries, and the log's error count.
@@ -182,6 +191,15 @@ impl crate::hooks::OwedPostHooks for Noted {
 }
 
 async fn backed_up_with(api: &Arc<Api>, may_owe: bool) -> (Outcome, Vec<String>, usize) {
+    backed_up_as(api, may_owe, true).await
+}
+
+/// `moves`: whether the data is moved, or its snapshot stays in the storage.
+pub(super) async fn backed_up_as(
+    api: &Arc<Api>,
+    may_owe: bool,
+    moves: bool,
+) -> (Outcome, Vec<String>, usize) {
     let noted = Arc::new(Noted {
         api: Arc::clone(api),
         may_owe,
@@ -189,8 +207,10 @@ async fn backed_up_with(api: &Arc<Api>, may_owe: bool) -> (Outcome, Vec<String>,
     let folder = tempfile::tempdir().unwrap();
     let mut backup = Backup::new("b1", Default::default());
     backup.metadata.uid = Some("backup-uid".into());
-    backup.spec.snapshot_move_data = Some(true);
+    backup.spec.snapshot_move_data = Some(moves);
     backup.spec.included_namespaces = vec!["shop".into()];
+    // As the server's defaults do.
+    backup.spec.excluded_resources = crate::filter::SNAPSHOT_RESOURCES.map(str::to_owned).to_vec();
     let (namespaces, namespace_notes) =
         NamespaceFilter::new(&backup.spec.included_namespaces, &[], &["shop".to_owned()].into()).unwrap();
     let log = Arc::new(BackupLog::create(&folder.path().join("log"), "velero/b1").unwrap());
@@ -232,7 +252,7 @@ async fn backed_up_with(api: &Arc<Api>, may_owe: bool) -> (Outcome, Vec<String>,
 async fn a_namespace_with_a_volume_becomes_a_tarball_and_a_data_upload() {
     let api = Arc::new(Api::shop());
     let (outcome, entries, errors) = backed_up(&api).await;
-    assert_eq!((errors, outcome.total_items), (0, 4));
+    assert_eq!((errors, outcome.total_items), (0, 4), "{entries:?}");
     let operation = &outcome.operations[0].spec;
     assert_eq!(operation.operation_id, "du-backup-uid.claim-uid");
     assert_eq!(operation.post_operation_items[0].name, "b1-x");

@@ -7,6 +7,7 @@ mod discovery;
 mod hooks;
 mod policies;
 mod small;
+mod snapshots;
 mod volume_choice;
 mod wildcard;
 
