@@ -14,6 +14,7 @@ mod controller;
 mod discovery;
 mod queue;
 mod recorder;
+mod watched;
 mod watches;
 
 pub use api::{Answer, Kinds, fits, is_conflict, is_not_found, merge, merge_status, settled, time};
