@@ -24,6 +24,9 @@ pub async fn find(client: &Client, name: &str) -> Result<Option<Driver>, Snapsho
         let snapshot_class = Some(class.name_any());
         return Ok(Some(Driver { snapshot_class }));
     }
+    if name.is_empty() {
+        return Ok(None);
+    }
     let asked = |source| failed("look for", format!("driver {name}"), source);
     let drivers: Api<CSIDriver> = Api::all(client.clone());
     let mut is_here = drivers.get_opt(name).await.map_err(asked)?.is_some();

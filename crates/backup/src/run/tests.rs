@@ -125,7 +125,8 @@ fn client(api: &Arc<Api>) -> Client {
     Client::new(service, "velero")
 }
 
-fn discovered() -> Resources {
+/// `with_snapshots`: the cluster has them.
+fn discovered(with_snapshots: bool) -> Resources {
     let resource = |group: &str, plural: &str, kind: &str, scope: &str| {
         json!({"resource": plural, "scope": scope, "responseKind": {"group": group, "version": "v1", "kind": kind},
             "verbs": ["create", "delete", "get", "list"]})
@@ -140,7 +141,13 @@ fn discovered() -> Resources {
         resource(group, "volumesnapshots", "VolumeSnapshot", "Namespaced"),
         resource(group, "volumesnapshotcontents", "VolumeSnapshotContent", "Cluster"),
         resource(group, "volumesnapshotclasses", "VolumeSnapshotClass", "Cluster")]}]});
-    Resources::from_groups([core, snapshots].map(|group| serde_json::from_value(group).unwrap()))
+    let groups = [Some(core), with_snapshots.then_some(snapshots)];
+    Resources::from_groups(
+        groups
+            .into_iter()
+            .flatten()
+            .map(|group| serde_json::from_value(group).unwrap()),
+    )
 }
 
 /// Runs a backup of namespace `shop`; gives the outcome, the tarball's entries, and the log's error count.
@@ -217,9 +224,9 @@ pub(super) async fn backed_up_as(
     let contents = folder.path().join("contents");
     let outcome = run(Request {
         client: client(api),
-        selection: Selection::new(&backup.spec, namespaces, &discovered(), None).unwrap(),
+        selection: Selection::new(&backup.spec, namespaces, &discovered(!moves), None).unwrap(),
         backup,
-        discovered: discovered(),
+        discovered: discovered(!moves),
         namespace_notes,
         namespaces: vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})],
         actions: item_actions::built_in(&client(api), "velero", true, None),
