@@ -18,8 +18,8 @@ use serde_json::value::RawValue;
 pub struct Watched {
     /// Without the owners of fields.
     pub metadata: ObjectMeta,
-    /// The whole object; `None` of one whose end was noticed by its absence.
-    text: Option<Box<RawValue>>,
+    /// The whole object without the owners of its fields; `None` of one whose end was noticed by its absence.
+    text: Option<String>,
 }
 
 impl Watched {
@@ -30,31 +30,58 @@ impl Watched {
 
     /// The object with a type, or those fields of it that the type has; `None` when it does not read.
     pub fn parse<T: DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_str(self.text.as_ref()?.get()).ok()
+        serde_json::from_str(self.text.as_ref()?).ok()
     }
 }
 
 impl<'de> Deserialize<'de> for Watched {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = <Box<RawValue>>::deserialize(deserializer)?;
-        let head: Head = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+        let (metadata, text) = read(text.get()).map_err(D::Error::custom)?;
         Ok(Self {
-            metadata: head.metadata.into(),
+            metadata: metadata.into(),
             text: Some(text),
         })
     }
 }
 
-#[derive(Deserialize)]
-struct Head {
-    #[serde(default)]
-    metadata: Metadata,
+/// An object of type `K` without the owners of its fields, which are the longest part of most objects.
+#[derive(Debug, Clone)]
+pub struct Ownerless<K>(pub K);
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Ownerless<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <Box<RawValue>>::deserialize(deserializer)?;
+        let (_, text) = read(text.get()).map_err(D::Error::custom)?;
+        serde_json::from_str(&text).map(Self).map_err(D::Error::custom)
+    }
 }
 
-/// [`ObjectMeta`] as far as controllers read it: all but `managedFields`, which is the longest part of most objects.
+/// The object's metadata, and its text with `null` in the place of the owners of fields.
+fn read(text: &str) -> Result<(Metadata<'_>, String), serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Head<'a> {
+        #[serde(borrow, default)]
+        metadata: Metadata<'a>,
+    }
+    let Head { metadata } = serde_json::from_str(text)?;
+    let owners = metadata.managed_fields.map(RawValue::get);
+    // They are a part of `text`: serde_json borrows what it is asked to leave as it is.
+    let start = owners.and_then(|owners| (owners.as_ptr() as usize).checked_sub(text.as_ptr() as usize));
+    let cut = match (owners, start) {
+        (Some(owners), Some(start)) => match (text.get(..start), text.get(start + owners.len()..)) {
+            (Some(before), Some(after)) => format!("{before}null{after}"),
+            _ => text.to_owned(),
+        },
+        _ => text.to_owned(),
+    };
+    Ok((metadata, cut))
+}
+
+/// [`ObjectMeta`] as far as controllers read it.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Metadata {
+struct Metadata<'a> {
     annotations: Option<BTreeMap<String, String>>,
     creation_timestamp: Option<Time>,
     deletion_grace_period_seconds: Option<i64>,
@@ -63,6 +90,8 @@ struct Metadata {
     generate_name: Option<String>,
     generation: Option<i64>,
     labels: Option<BTreeMap<String, String>>,
+    #[serde(borrow)]
+    managed_fields: Option<&'a RawValue>,
     name: Option<String>,
     namespace: Option<String>,
     owner_references: Option<Vec<OwnerReference>>,
@@ -70,8 +99,8 @@ struct Metadata {
     uid: Option<String>,
 }
 
-impl From<Metadata> for ObjectMeta {
-    fn from(read: Metadata) -> Self {
+impl From<Metadata<'_>> for ObjectMeta {
+    fn from(read: Metadata<'_>) -> Self {
         Self {
             annotations: read.annotations,
             creation_timestamp: read.creation_timestamp,
@@ -89,6 +118,30 @@ impl From<Metadata> for ObjectMeta {
             self_link: None,
             uid: read.uid,
         }
+    }
+}
+
+impl<K: kube::Resource> kube::Resource for Ownerless<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(of: &K::DynamicType) -> Cow<'_, str> {
+        K::kind(of)
+    }
+    fn group(of: &K::DynamicType) -> Cow<'_, str> {
+        K::group(of)
+    }
+    fn version(of: &K::DynamicType) -> Cow<'_, str> {
+        K::version(of)
+    }
+    fn plural(of: &K::DynamicType) -> Cow<'_, str> {
+        K::plural(of)
+    }
+    fn meta(&self) -> &ObjectMeta {
+        self.0.meta()
+    }
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        self.0.meta_mut()
     }
 }
 
@@ -151,9 +204,23 @@ mod tests {
             panic!("{event}");
         };
         let mut typed: Pod = serde_json::from_value(pod()).unwrap();
-        assert_eq!(watched.parse::<Pod>().as_ref(), Some(&typed));
-        typed.metadata.managed_fields = None;
+        assert!(typed.metadata.managed_fields.take().is_some());
         assert_eq!(watched.metadata, typed.metadata);
+        assert_eq!(watched.parse::<Pod>().as_ref(), Some(&typed));
+        let ownerless: Ownerless<Pod> = serde_json::from_str(&pod().to_string()).unwrap();
+        assert_eq!(ownerless.0, typed);
+    }
+
+    #[test]
+    fn an_object_without_owners_of_fields_is_left_as_it_is() {
+        for object in [
+            json!({"metadata": {"name": "a"}}),
+            json!({"spec": {}}),
+            json!({"metadata": {"managedFields": null}}),
+        ] {
+            let text = object.to_string();
+            assert_eq!(read(&text).unwrap().1, text);
+        }
     }
 
     #[test]
