@@ -95,6 +95,13 @@ pub const SCENARIOS: &[Scenario] = &[
         peer: false,
     },
     Scenario {
+        name: "csi_snapshot",
+        tier: Tier::Full,
+        shows: "a snapshot that stays in the storage outlives its namespace, is restored, and goes with its backup",
+        product: true,
+        peer: false,
+    },
+    Scenario {
         name: "velero_reads_ours",
         tier: Tier::Full,
         shows: "Velero and ours sync, describe and restore each other's backups, with the same result and warnings",

@@ -104,6 +104,8 @@ pub const VOLUME_SNAPSHOT_RESTORE_SIZE: &str = "velero.io/csi-volumesnapshot-res
 pub const CSI_DRIVER_NAME: &str = "velero.io/csi-driver-name";
 /// On a VolumeSnapshot in a backup: the deletion policy of its content.
 pub const CSI_VSC_DELETION_POLICY: &str = "velero.io/csi-vsc-deletion-policy";
+/// On a VolumeSnapshot in a backup: the handle of the group snapshot that it is part of.
+pub const VOLUME_GROUP_SNAPSHOT_HANDLE: &str = "velero.io/csi-volumegroupsnapshot-handle";
 /// On a Backup, followed by the driver in lower case: the VolumeSnapshotClass to use.
 pub const CSI_VOLUMESNAPSHOT_CLASS_PREFIX: &str = "velero.io/csi-volumesnapshot-class_";
 /// On a PVC in a backup with moved data: `<namespace>/<DataUpload>`.
@@ -120,6 +122,8 @@ pub const BACKUP_VOLUMES: &str = "backup.velero.io/backup-volumes";
 pub const BACKUP_VOLUMES_EXCLUDES: &str = "backup.velero.io/backup-volumes-excludes";
 /// On an object that a backup item action returns: additional items pass the filters. Taken off before writing.
 pub const MUST_INCLUDE_ADDITIONAL_ITEMS: &str = "backup.velero.io/must-include-additional-items";
+/// On an item that a restore item action returns: additional items pass the filters. Never comes into the cluster.
+pub const MUST_INCLUDE_ADDITIONAL_ITEMS_OF_RESTORE: &str = "restore.velero.io/must-include-additional-items";
 /// On a PVC that the CSI action returns: it has no CSI volume.
 pub const SKIPPED_NO_CSI_PV: &str = "backup.velero.io/skipped-no-csi-pv";
 
@@ -156,9 +160,30 @@ pub fn label_value(name: &str) -> String {
     format!("{}{}", &name[..keep], &hash[..HASH_DIGITS])
 }
 
+/// The name that a VolumeSnapshot of a backup, and its VolumeSnapshotContent, get in a restore: unlike any other restore's.
+///
+/// Source: Velero `pkg/util/util.go`, `GenerateSha256FromRestoreUIDAndVsName`.
+pub fn restored_snapshot_name(restore_uid: &str, snapshot: &str) -> String {
+    name_digest(&format!("{restore_uid}/{snapshot}"))
+}
+
+/// SHA-256 in hexadecimal: a name that follows from what it is made of.
+pub fn name_digest(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_restored_snapshot_has_the_name_that_velero_gives_it() {
+        // Velero's pkg/restore/actions/csi/volumesnapshot_action_test.go.
+        assert_eq!(
+            restored_snapshot_name("restoreUID", "vsName"),
+            "16e560cdf7afa5692e34255d9032494205b275c461355e1e3fc5dcaee516236f"
+        );
+    }
 
     #[test]
     fn a_long_name_becomes_57_characters_and_a_hash() {

@@ -78,10 +78,8 @@ impl Layout {
             Kind::BackupItemOperations => self.backup_file(name, ITEM_OPERATIONS),
             Kind::BackupResourceList => self.backup_file(name, RESOURCE_LIST),
             Kind::BackupResults => self.backup_file(name, RESULTS),
-            Kind::CsiBackupVolumeSnapshots => self.backup_file(name, CSI_VOLUME_SNAPSHOTS),
-            Kind::CsiBackupVolumeSnapshotContents => {
-                self.backup_file(name, "-csi-volumesnapshotcontents.json.gz")
-            }
+            Kind::CsiBackupVolumeSnapshots => self.backup_file(name, CSI_SNAPSHOTS),
+            Kind::CsiBackupVolumeSnapshotContents => self.backup_file(name, CSI_CONTENTS),
             Kind::BackupVolumeInfos => self.backup_file(name, VOLUME_INFO),
             Kind::RestoreLog => self.restore_file(name, LOG),
             Kind::RestoreResults => self.restore_file(name, RESULTS),
@@ -99,5 +97,7 @@ pub(crate) const RESOURCE_LIST: &str = "-resource-list.json.gz";
 pub(crate) const ITEM_OPERATIONS: &str = "-itemoperations.json.gz";
 pub(crate) const VOLUME_INFO: &str = "-volumeinfo.json.gz";
 pub(crate) const VOLUME_SNAPSHOTS: &str = "-volumesnapshots.json.gz";
-pub(crate) const CSI_VOLUME_SNAPSHOTS: &str = "-csi-volumesnapshots.json.gz";
+pub(crate) const CSI_SNAPSHOTS: &str = "-csi-volumesnapshots.json.gz";
+pub(crate) const CSI_CONTENTS: &str = "-csi-volumesnapshotcontents.json.gz";
+pub(crate) const CSI_CLASSES: &str = "-csi-volumesnapshotclasses.json.gz";
 pub(crate) const POD_VOLUME_BACKUPS: &str = "-podvolumebackups.json.gz";

@@ -23,8 +23,8 @@ pub mod volume_info;
 mod wire;
 
 pub use backup_store::{
-    BackupArtifacts, BackupStore, BackupStoreError, DownloadTarget, ResourceList, RestoreArtifacts,
-    encode_metadata,
+    BackupArtifacts, BackupStore, BackupStoreError, CsiSnapshotFiles, DownloadTarget, ResourceList,
+    RestoreArtifacts, encode_metadata,
 };
 pub use caravel_storage::Storage;
 pub use credentials::{Credentials, CredentialsError, Identity, ProcessCredentials};

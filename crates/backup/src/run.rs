@@ -6,6 +6,9 @@
 
 mod blocks;
 mod prepare;
+pub mod snapshot_objects;
+#[cfg(test)]
+mod snapshot_tests;
 #[cfg(test)]
 mod tests;
 pub mod volume_infos;
@@ -36,6 +39,7 @@ use crate::hooks::Hooks;
 use crate::log::{About, BackupLog};
 use blocks::{BLOCKS_AT_ONCE, Block, Members};
 use prepare::{Failure, Prepared, prepare};
+use snapshot_objects::SnapshotObjects;
 
 /// Snapshots that are taken at the same time. Drivers and clouds limit the rate of snapshots; 16 keeps a namespace of
 /// usual size at one point in time without a storm.
@@ -90,6 +94,8 @@ pub struct Outcome {
     pub resource_list: BTreeMap<String, Vec<String>>,
     pub total_items: u32,
     pub hooks: HookStatus,
+    /// Snapshots that stay in the storage, as they are in the tarball.
+    pub snapshots: SnapshotObjects,
 }
 
 /// The backup as a whole cannot go on: it ends `Failed`.
@@ -360,8 +366,21 @@ impl Run {
                 return Ok(());
             }
         };
+        let mut needed = Vec::new();
         for additional in std::mem::take(&mut prepared.additional_items) {
+            if snapshot_objects::is_needed(&additional.id) {
+                needed.push(additional.id.clone());
+            }
             Box::pin(self.additional(additional.id, additional.must_include)).await?;
+        }
+        if let Some(missing) = needed.iter().find(|id| !self.outcome.snapshots.has(id)) {
+            let why = format!(
+                "{missing} is not in the backup, so that nothing would lead to the snapshot of its data"
+            );
+            self.request
+                .log
+                .error(about(&gr, &id), "Error backing up item", why);
+            return Ok(());
         }
         if is_claim(&id) {
             if text(&prepared.item, "/spec/volumeName").is_empty() {
@@ -370,9 +389,8 @@ impl Run {
                     "PersistentVolumeClaim has no volume yet: the claim is backed up, and there is no data that could be",
                 );
             }
-            self.outcome
-                .volume_infos
-                .extend(volume_infos::of_claim(&self.request, &prepared));
+            let info = volume_infos::of_claim(&self.request, &prepared, &self.outcome);
+            self.outcome.volume_infos.extend(info);
         } else if gr == "persistentvolumes" {
             self.pv_infos
                 .insert(id.name.clone(), volume_infos::pv_info(&prepared.item));
@@ -591,6 +609,7 @@ impl Run {
         if id.group.contains('.') {
             self.custom.insert(id.group_resource());
         }
+        self.outcome.snapshots.note(id, item);
         self.put(resource, true, id, item)
     }
 

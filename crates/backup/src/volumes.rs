@@ -1,7 +1,7 @@
 //! How each selected volume is saved, or why not (guarantee 5; velero-behaviour.md 4.1, 4.6). Pure.
 //!
-//! This version saves volumes in one way: CSI snapshot, then data movement. File system backup, native snapshots and
-//! snapshots that stay in the storage are later issues; a Backup that would need one is refused and names the PVC.
+//! This version saves volumes by CSI snapshots, which stay in the storage or whose data is moved. File system backup and
+//! native snapshots are later issues; a Backup that would need one is refused and names the PVC.
 
 use caravel_api::labels;
 use caravel_api::v1::BackupSpec;
@@ -16,6 +16,8 @@ use crate::volume_choice::VolumeChoice;
 pub enum VolumePlan {
     /// Snapshot by the driver, then moved to the repository.
     Move { driver: String },
+    /// Snapshot by the driver, which stays in the storage.
+    Snapshot { driver: String },
     /// The Backup says that volumes are not wanted.
     NotWanted,
     /// A volume policy says that this one is not wanted, or that somebody else saves it.
@@ -101,15 +103,9 @@ pub fn plan(claim: &Value, volume: Option<&Value>, rules: Rules<'_>) -> VolumePl
             without_volumes(claim)
         ));
     }
-    if spec.snapshot_move_data != Some(true) {
-        return unsaved(format!(
-            "this version can only move snapshot data, and snapshotMoveData is not set; use --snapshot-move-data, or {}",
-            without_volumes(claim)
-        ));
-    }
     if text(claim, "/spec/storageClassName").is_empty() {
         return unsaved(format!(
-            "it has no storageClassName, which data movement needs to make a volume of the snapshot; {}",
+            "it has no storageClassName, without which no volume can be made of its snapshot; {}",
             without_volumes(claim)
         ));
     }
@@ -121,8 +117,11 @@ pub fn plan(claim: &Value, volume: Option<&Value>, rules: Rules<'_>) -> VolumePl
             without_volumes(claim)
         ));
     }
-    VolumePlan::Move {
-        driver: driver.to_owned(),
+    let driver = driver.to_owned();
+    if spec.snapshot_move_data == Some(true) {
+        VolumePlan::Move { driver }
+    } else {
+        VolumePlan::Snapshot { driver }
     }
 }
 
@@ -224,14 +223,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bound_csi_volume_whose_data_is_not_moved_keeps_its_snapshot_in_the_storage() {
+        let spec = BackupSpec::default();
+        let plan = plan(&claim(), Some(&csi_volume()), rules(&spec, true));
+        let driver = "disk.example.com".to_owned();
+        assert_eq!(plan, VolumePlan::Snapshot { driver });
+    }
+
+    #[test]
     fn guarantee_5_a_volume_that_no_method_saves_is_unsaved_and_says_what_to_do() {
         let hostpath = json!({"metadata": {"name": "pv1"}, "spec": {"hostPath": {"path": "/x"}}});
         assert!(why(plan(&claim(), Some(&hostpath), rules(&moving(), true))).contains("not a CSI volume"));
-        let not_moving = BackupSpec::default();
-        assert!(
-            why(plan(&claim(), Some(&csi_volume()), rules(&not_moving, true)))
-                .contains("--snapshot-move-data")
-        );
         assert!(why(plan(&claim(), Some(&csi_volume()), rules(&moving(), false))).contains("EnableCSI"));
         assert!(why(plan(&claim(), None, rules(&moving(), true))).contains("pv1 does not exist"));
     }

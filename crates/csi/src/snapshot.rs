@@ -41,6 +41,19 @@ pub enum SnapshotError {
         "the cluster has no VolumeSnapshot API (snapshot.storage.k8s.io/v1); install the external-snapshotter's CRDs and its snapshot-controller"
     )]
     NoSnapshotApi,
+    /// Deleting it would delete the storage's snapshot.
+    #[error(
+        "{object} does not say Retain any more, somebody changed its deletion policy: it is not deleted, because the snapshot would go with it"
+    )]
+    NotRetained { object: String },
+    #[error(
+        "VolumeSnapshotContent {content} has no snapshot handle: which snapshot of the storage it was is not known"
+    )]
+    NoHandle { content: String },
+    #[error(
+        "{object} stands for another snapshot than the one that is to be deleted; delete that object by hand"
+    )]
+    NotOurs { object: String },
 }
 
 impl SnapshotError {
@@ -290,7 +303,7 @@ where
 }
 
 /// Watches one object until `look` finds what it wants; what is missing goes to `reason`.
-async fn until<K, T>(
+pub(crate) async fn until<K, T>(
     api: Api<K>,
     name: &str,
     object: &str,
@@ -328,7 +341,7 @@ where
     })
 }
 
-fn content_error(content: &VolumeSnapshotContent) -> Option<&SnapshotStatusError> {
+pub(crate) fn content_error(content: &VolumeSnapshotContent) -> Option<&SnapshotStatusError> {
     content.status.as_ref()?.error.as_ref()
 }
 
@@ -339,7 +352,7 @@ fn last_error(error: Option<&SnapshotStatusError>) -> String {
     }
 }
 
-fn gone_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
+pub(crate) fn gone_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
     match result {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
@@ -347,7 +360,7 @@ fn gone_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {
     }
 }
 
-fn failed(operation: &'static str, object: String, source: kube::Error) -> SnapshotError {
+pub(crate) fn failed(operation: &'static str, object: String, source: kube::Error) -> SnapshotError {
     SnapshotError::Api {
         operation,
         object,

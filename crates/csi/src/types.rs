@@ -139,6 +139,22 @@ pub struct VolumeSnapshotContentStatus {
     pub ready_to_use: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<SnapshotStatusError>,
+    /// The storage's own name of the group snapshot that it is part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_group_snapshot_handle: Option<String>,
+}
+
+impl VolumeSnapshotContent {
+    /// The storage's own name of the snapshot: as the driver reported it, else as somebody who knew it wrote it.
+    pub fn handle(&self) -> Option<&str> {
+        let reported = self
+            .status
+            .as_ref()
+            .and_then(|status| status.snapshot_handle.as_deref());
+        reported
+            .or(self.spec.source.snapshot_handle.as_deref())
+            .filter(|handle| !handle.is_empty())
+    }
 }
 
 /// Has no `spec`, so the derive of `kube` does not fit.

@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub use capacity::{Capacity, CapacityError};
+pub use capacity::{Capacity, CapacityError, quantity};
 pub use document::{
     Action, ActionType, ClusterScopedFilterPolicy, Conditions, CsiCondition, Document, IncludeExcludePolicy,
     NamespacedFilterPolicy, NfsCondition, PolicyLabelSelector, ResourceKindFilter, VolumePolicy,

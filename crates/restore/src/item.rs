@@ -27,7 +27,7 @@ use crate::run::{Engine, RestoredClaim, StartedOperation};
 use crate::volumes::{Saved, VolumeDecision, decide_volume, empty_claim_warning};
 
 /// By which an action says that its additional items pass the filters; never comes into the cluster.
-const MUST_INCLUDE: &str = "restore.velero.io/must-include-additional-items";
+const MUST_INCLUDE: &str = labels::MUST_INCLUDE_ADDITIONAL_ITEMS_OF_RESTORE;
 /// How often an action is asked whether its additional items are ready. Velero's.
 const READY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -363,12 +363,7 @@ impl Engine {
                     _ => "Created",
                 };
                 self.log_item(Level::Info, message, name, target);
-                self.note_claim(
-                    name,
-                    target,
-                    in_backup,
-                    prepared.operation.as_ref().map(|(_, id)| id.clone()),
-                );
+                self.note_claim(name, target, in_backup, &prepared);
                 self.restore_status(name, target, served, in_backup, &prepared.item)
                     .await;
                 self.restore_appliers(target, served, in_backup, &prepared.item)
@@ -383,7 +378,7 @@ impl Engine {
             }
             Ok(Creation::Merged) => {
                 self.record(name, target, "updated");
-                if has_moved_data(name, in_backup) {
+                if has_saved_data(name, in_backup) {
                     self.warn_of_kept_data(name, target);
                 }
             }
@@ -397,7 +392,7 @@ impl Engine {
                     ),
                 );
             }
-            Ok(Creation::Same | Creation::Different) if has_moved_data(name, in_backup) => {
+            Ok(Creation::Same | Creation::Different) if has_saved_data(name, in_backup) => {
                 self.record(name, target, "skipped");
                 self.warn_of_kept_data(name, target);
             }
@@ -513,7 +508,7 @@ impl Engine {
         }
     }
 
-    fn note_claim(&self, name: &ItemName, target: &str, in_backup: &Value, operation_id: Option<String>) {
+    fn note_claim(&self, name: &ItemName, target: &str, in_backup: &Value, prepared: &Prepared) {
         if !name.group_resource.is(known::PERSISTENT_VOLUME_CLAIMS) {
             return;
         }
@@ -526,7 +521,8 @@ impl Engine {
             namespace: target.to_owned(),
             name: name.name.clone(),
             volume_in_backup: volume.to_owned(),
-            operation_id,
+            operation_id: prepared.operation.as_ref().map(|(_, id)| id.clone()),
+            snapshot: claim::snapshot_source(&prepared.item).map(str::to_owned),
         });
     }
 
@@ -573,9 +569,10 @@ fn take_annotation(item: &mut Value, key: &str) -> bool {
         .is_some_and(|value| value == "true")
 }
 
-fn has_moved_data(name: &ItemName, in_backup: &Value) -> bool {
+fn has_saved_data(name: &ItemName, in_backup: &Value) -> bool {
+    let notes = [labels::DATA_UPLOAD_NAME, labels::VOLUME_SNAPSHOT_NAME];
     name.group_resource.is(known::PERSISTENT_VOLUME_CLAIMS)
-        && annotation(in_backup, labels::DATA_UPLOAD_NAME).is_some()
+        && notes.iter().any(|key| annotation(in_backup, key).is_some())
 }
 
 /// The managed fields of an object that somebody applied server-side.

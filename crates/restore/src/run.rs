@@ -120,6 +120,8 @@ pub struct RestoredClaim {
     pub volume_in_backup: String,
     /// How its data comes back; for the restore's volume info.
     pub operation_id: Option<String>,
+    /// The VolumeSnapshot in the cluster that it is filled from.
+    pub snapshot: Option<String>,
 }
 
 /// What came of a run.

@@ -16,7 +16,7 @@ fn saved(volume: &BackupVolumeInfo) -> Saved {
     }
     match volume.backup_method {
         _ if volume.snapshot_data_moved => Saved::Moved,
-        VolumeMethod::CsiSnapshot => Saved::Unsupported("a CSI snapshot that stayed in the storage system"),
+        VolumeMethod::CsiSnapshot => Saved::Snapshot,
         VolumeMethod::NativeSnapshot => Saved::Unsupported("a native snapshot"),
         VolumeMethod::PodVolumeBackup => Saved::Unsupported("file system backup"),
         _ => Saved::Not,
@@ -36,7 +36,7 @@ impl From<Vec<BackupVolumeInfo>> for SavedVolumes {
 }
 
 impl SavedVolumes {
-    /// How a claim's volume was saved. The claim's own annotation counts where the file is missing.
+    /// How a claim's volume was saved. The claim's own annotations count where the file is missing.
     pub fn of_claim(&self, namespace: &str, name: &str, claim: &Value) -> Saved {
         if annotation(claim, labels::DATA_UPLOAD_NAME).is_some() {
             return Saved::Moved;
@@ -45,7 +45,11 @@ impl SavedVolumes {
             .volumes
             .iter()
             .find(|volume| volume.pvc_namespace == namespace && volume.pvc_name == name);
-        found.map_or(Saved::Not, saved)
+        let by_annotation = || match annotation(claim, labels::VOLUME_SNAPSHOT_NAME) {
+            Some(_) => Saved::Snapshot,
+            None => Saved::Not,
+        };
+        found.map_or_else(by_annotation, saved)
     }
 
     /// How a volume was saved.
@@ -85,10 +89,7 @@ mod tests {
         let claim = json!({});
         assert_eq!(volumes.of_claim("s", "a", &claim), Saved::Moved);
         assert_eq!(volumes.of_volume("pv-a"), Saved::Moved);
-        assert!(matches!(
-            volumes.of_claim("s", "b", &claim),
-            Saved::Unsupported(_)
-        ));
+        assert_eq!(volumes.of_claim("s", "b", &claim), Saved::Snapshot);
         assert!(matches!(
             volumes.of_claim("s", "c", &claim),
             Saved::Unsupported(_)
@@ -104,8 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_names_its_upload_counts_as_moved_without_volume_info() {
+    fn a_claim_that_names_its_upload_or_snapshot_counts_as_saved_without_volume_info() {
         let claim = json!({"metadata": {"annotations": {"velero.io/data-upload-name": "velero/b1-x"}}});
         assert_eq!(SavedVolumes::default().of_claim("s", "a", &claim), Saved::Moved);
+        let claim = json!({"metadata": {"annotations": {"velero.io/volume-snapshot-name": "velero-a-x"}}});
+        assert_eq!(
+            SavedVolumes::default().of_claim("s", "a", &claim),
+            Saved::Snapshot
+        );
     }
 }

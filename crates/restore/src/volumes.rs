@@ -1,8 +1,8 @@
 //! What becomes of a PersistentVolume, and whether a claim gets its data back (velero-behaviour.md 8.4). Pure.
 //!
-//! This version moves data with DataUploads. Volumes that another method saved (native snapshot, CSI snapshot left in
-//! the storage system, file system backup) are not restored yet: their claims come back empty, with a warning naming
-//! them (guarantee 5).
+//! Data comes back from where a DataUpload moved it, or from a CSI snapshot that stayed in the storage. Volumes that another
+//! method saved (native snapshot, file system backup) are not restored yet: their claims come back empty, with a warning
+//! naming them (guarantee 5).
 
 use caravel_api::labels;
 use serde_json::Value;
@@ -14,6 +14,8 @@ use crate::metadata::annotation;
 pub enum Saved {
     /// Moved to the bucket by a DataUpload.
     Moved,
+    /// By a CSI snapshot that stayed in the storage.
+    Snapshot,
     /// By a method that this version does not restore; the word is for the warning.
     Unsupported(&'static str),
     /// Not at all.
@@ -34,7 +36,7 @@ pub enum VolumeDecision {
 pub fn decide_volume(volume: &Value, saved: Saved) -> VolumeDecision {
     match saved {
         Saved::Moved => return VolumeDecision::Leave("its data was moved; the claim gets a new volume"),
-        Saved::Unsupported(_) => {
+        Saved::Snapshot | Saved::Unsupported(_) => {
             return VolumeDecision::Leave("a snapshot holds its data; the claim gets a new volume");
         }
         Saved::Not => {}
@@ -75,13 +77,13 @@ pub fn empty_claim_warning(
     }
     let has_upload = annotation(claim_in_backup, labels::DATA_UPLOAD_NAME).is_some();
     match saved {
-        Saved::Moved => None,
+        Saved::Moved | Saved::Snapshot => None,
         Saved::Not if has_upload || volume_comes_back => None,
         Saved::Unsupported(method) => Some(format!(
             "{claim}: its data was saved by {method}, which this version does not restore yet"
         )),
         Saved::Not => Some(format!(
-            "{claim}: the backup holds no data of it; back up again with --snapshot-move-data to save it"
+            "{claim}: the backup holds no data of it; back up again with its volume to save it"
         )),
     }
 }
@@ -102,6 +104,7 @@ mod tests {
             ("Recycle", Saved::Not, true),
             ("Delete", Saved::Not, false),
             ("Retain", Saved::Moved, false),
+            ("Retain", Saved::Snapshot, false),
             ("Delete", Saved::Moved, false),
             ("Retain", Saved::Unsupported("a native snapshot"), false),
         ] {
@@ -140,6 +143,8 @@ mod tests {
             );
         }
         assert_eq!(warning(&moved, Saved::Moved, false, None), None);
+        assert_eq!(warning(&bound, Saved::Snapshot, false, None), None);
+        assert!(warning(&bound, Saved::Snapshot, false, Some(false)).is_some());
         assert_eq!(
             warning(&moved, Saved::Not, false, None),
             None,

@@ -95,6 +95,10 @@ pub struct Args {
     without_effect: WithoutEffect,
     #[command(flatten)]
     not_yet: NotYet,
+    /// What becomes of VolumeSnapshots and VolumeSnapshotContents whose snapshots stay in the storage when a backup ends:
+    /// remove them, so that only the backup knows of the snapshots, or keep them with the policy Retain.
+    #[arg(long, value_enum, default_value = "remove")]
+    csi_snapshot_objects: SnapshotObjects,
     /// How often a location is looked at for backups that the cluster does not have; 0 turns it off.
     #[arg(long, default_value = "1m0s")]
     backup_sync_period: caravel_api::Duration,
@@ -104,6 +108,13 @@ pub struct Args {
     /// Schedules that do not say it skip the backup that is due right after they are made.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     schedule_skip_immediately: bool,
+}
+
+/// `--csi-snapshot-objects`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum SnapshotObjects {
+    Remove,
+    Keep,
 }
 
 /// Accepted, because ignoring them changes nothing here.
@@ -358,11 +369,13 @@ fn start(
         backup_operations::spawn(c, operations_settings(args), s)
     });
     add("backup-finalizer", &|c, s| {
-        backup_finalizer::spawn(c, scratch.to_owned(), s)
+        backup_finalizer::spawn(c, end_settings(args, scratch), s)
     });
     add("backup-repo", &backup_repository::spawn);
     add("download-request", &download_request::spawn);
-    add("backup-deletion", &backup_deletion::spawn);
+    add("backup-deletion", &|c, s| {
+        backup_deletion::spawn(c, scratch.to_owned(), s)
+    });
     add("backup-sync", &|c, s| {
         backup_sync::spawn(c, *args.backup_sync_period, s)
     });
@@ -439,6 +452,16 @@ fn operations_settings(args: &Args) -> backup_operations::Settings {
             .item_operation_sync_frequency
             .or(backup_operations::DEFAULT_SYNC_FREQUENCY),
         item_operation_timeout: *args.default_item_operation_timeout,
+    }
+}
+
+fn end_settings(args: &Args, scratch: &Path) -> backup_finalizer::Settings {
+    backup_finalizer::Settings {
+        scratch: scratch.to_owned(),
+        snapshot_objects: match args.csi_snapshot_objects {
+            SnapshotObjects::Remove => backup_finalizer::SnapshotObjects::Remove,
+            SnapshotObjects::Keep => backup_finalizer::SnapshotObjects::Keep,
+        },
     }
 }
 

@@ -58,6 +58,19 @@ fn a_snapshot_under_a_writer_has_one_moment_of_it() {
 }
 
 #[test]
+fn a_snapshot_that_stays_in_the_storage_outlives_its_namespace_and_goes_with_its_backup() {
+    let (told, code) = play(&["--story", "csi-snapshot"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("Storage Snapshot ID: snap-"), "{told}");
+    assert!(told.contains("the storage still has the snapshot"), "{told}");
+    assert!(
+        told.contains("the backup is gone, and so is its snapshot in the storage"),
+        "{told}"
+    );
+    assert!(told.contains("Everything is back, byte for byte."), "{told}");
+}
+
+#[test]
 fn a_backup_that_is_canceled_half_way_says_so_and_leaves_nothing() {
     let (told, code) = play(&["--story", "cancel"]);
     assert_eq!(code, Some(0), "{told}");

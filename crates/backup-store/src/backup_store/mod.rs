@@ -21,14 +21,14 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use encoding::encode_metadata;
 pub use error::BackupStoreError;
-pub use put::BackupArtifacts;
+pub use put::{BackupArtifacts, CsiSnapshotFiles};
 
 use crate::{
     Body, Layout, ObjectStore, PutMode, SignedUrl,
     item_operations::{BackupOperation, RestoreOperation},
     layout::{
-        CSI_VOLUME_SNAPSHOTS, ITEM_OPERATIONS, LEGAL_DIRECTORIES, LOG, POD_VOLUME_BACKUPS, RESOURCE_LIST,
-        RESULTS, VOLUME_INFO, VOLUME_SNAPSHOTS,
+        CSI_CLASSES, CSI_CONTENTS, CSI_SNAPSHOTS, ITEM_OPERATIONS, LEGAL_DIRECTORIES, LOG,
+        POD_VOLUME_BACKUPS, RESOURCE_LIST, RESULTS, VOLUME_INFO, VOLUME_SNAPSHOTS,
     },
     results::Results,
     volume_info::{BackupVolumeInfo, RestoreVolumeInfo},
@@ -221,10 +221,18 @@ impl BackupStore {
             .await
     }
 
-    /// The VolumeSnapshots of the backup, as JSON objects.
-    pub async fn get_csi_volume_snapshots(&self, name: &str) -> Result<Vec<serde_json::Value>> {
-        self.read_list(self.layout.backup_file(name, CSI_VOLUME_SNAPSHOTS))
-            .await
+    /// The objects of the snapshots that stay in the storage; empty where there are none, or Velero 1.14 or later made the
+    /// backup.
+    pub async fn get_csi_snapshots(&self, name: &str) -> Result<CsiSnapshotFiles> {
+        Ok(CsiSnapshotFiles {
+            snapshots: self
+                .read_list(self.layout.backup_file(name, CSI_SNAPSHOTS))
+                .await?,
+            contents: self
+                .read_list(self.layout.backup_file(name, CSI_CONTENTS))
+                .await?,
+            classes: self.read_list(self.layout.backup_file(name, CSI_CLASSES)).await?,
+        })
     }
 
     /// Replaces the backup's operations.

@@ -20,7 +20,8 @@ use crate::{
     Body, PutMode,
     item_operations::BackupOperation,
     layout::{
-        ITEM_OPERATIONS, LOG, POD_VOLUME_BACKUPS, RESOURCE_LIST, RESULTS, VOLUME_INFO, VOLUME_SNAPSHOTS,
+        CSI_CLASSES, CSI_CONTENTS, CSI_SNAPSHOTS, ITEM_OPERATIONS, LOG, POD_VOLUME_BACKUPS, RESOURCE_LIST,
+        RESULTS, VOLUME_INFO, VOLUME_SNAPSHOTS,
     },
     results::Results,
     volume_info::BackupVolumeInfo,
@@ -47,6 +48,17 @@ pub struct BackupArtifacts {
     pub results: Option<Results>,
     /// What happened to each volume.
     pub volume_info: Option<Vec<BackupVolumeInfo>>,
+    /// Snapshots that stay in the storage.
+    pub csi_snapshots: Option<CsiSnapshotFiles>,
+}
+
+/// The objects of CSI snapshots that stay in the storage, as JSON. Velero wrote them until 1.13, and documents them; the
+/// tarball has them, too.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CsiSnapshotFiles {
+    pub snapshots: Vec<Value>,
+    pub contents: Vec<Value>,
+    pub classes: Vec<Value>,
 }
 
 /// Whose backup has the name.
@@ -188,7 +200,27 @@ impl BackupStore {
         self.put_optional(name, RESOURCE_LIST, &artifacts.resource_list)
             .await?;
         self.put_optional(name, RESULTS, &artifacts.results).await?;
-        self.put_optional(name, VOLUME_INFO, &artifacts.volume_info).await
+        self.put_optional(name, VOLUME_INFO, &artifacts.volume_info)
+            .await?;
+        match &artifacts.csi_snapshots {
+            Some(files) => self.put_csi_snapshots(name, files).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Replaces the files of the snapshots that stay in the storage.
+    ///
+    /// Errors: [`BackupStoreError::Storage`]; some of the files may be written then.
+    pub async fn put_csi_snapshots(&self, name: &str, files: &CsiSnapshotFiles) -> Result<()> {
+        for (rest, objects) in [
+            (CSI_SNAPSHOTS, &files.snapshots),
+            (CSI_CONTENTS, &files.contents),
+            (CSI_CLASSES, &files.classes),
+        ] {
+            let key = self.layout.backup_file(name, rest);
+            self.write_json(&key, objects).await?;
+        }
+        Ok(())
     }
 
     async fn put_optional<T: Serialize>(&self, name: &str, rest: &str, value: &Option<T>) -> Result<()> {

@@ -44,8 +44,48 @@ impl Made {
             resource_list: Some(ResourceList::default()),
             results: None,
             volume_info: Some(Vec::new()),
+            csi_snapshots: None,
         }
     }
+}
+
+#[tokio::test]
+async fn csi_snapshots_are_in_the_documented_files_and_only_where_there_are_some() {
+    let memory = MemoryObjectStore::new();
+    let store = BackupStore::new(Arc::new(memory.clone()), "");
+    let csi = |memory: &MemoryObjectStore| -> Vec<String> {
+        memory
+            .keys()
+            .into_iter()
+            .filter(|key| key.contains("-csi-"))
+            .collect()
+    };
+    let made = Made::new();
+    store.put_backup("none", made.artifacts("u1")).await.unwrap();
+    assert_eq!(csi(&memory), Vec::<String>::new());
+    assert_eq!(
+        store.get_csi_snapshots("none").await.unwrap(),
+        CsiSnapshotFiles::default()
+    );
+    let files = CsiSnapshotFiles {
+        snapshots: vec![serde_json::json!({"metadata": {"name": "s"}})],
+        contents: vec![serde_json::json!({"metadata": {"name": "c"}})],
+        classes: Vec::new(),
+    };
+    let artifacts = BackupArtifacts {
+        csi_snapshots: Some(files.clone()),
+        ..made.artifacts("u2")
+    };
+    store.put_backup("b", artifacts).await.unwrap();
+    assert_eq!(
+        csi(&memory),
+        [
+            "backups/b/b-csi-volumesnapshotclasses.json.gz",
+            "backups/b/b-csi-volumesnapshotcontents.json.gz",
+            "backups/b/b-csi-volumesnapshots.json.gz",
+        ]
+    );
+    assert_eq!(store.get_csi_snapshots("b").await.unwrap(), files);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ pub mod pod;
 pub mod pv;
 pub mod pvc;
 pub mod service_account;
+pub mod snapshots;
 
 use std::sync::Arc;
 
@@ -31,6 +32,11 @@ pub fn built_in(
             velero_namespace,
             policies,
         )));
+        actions.push(Arc::new(snapshots::VolumeSnapshotAction {
+            client: client.clone(),
+        }));
+        actions.push(Arc::new(snapshots::VolumeSnapshotContentAction));
+        actions.push(Arc::new(snapshots::VolumeSnapshotClassAction));
     }
     actions
 }

@@ -1,13 +1,14 @@
-//! `velero.io/csi-pvc-backupper`: takes the snapshot of a PVC and has its data moved (velero-behaviour.md 4.1; upstream
-//! `pkg/backup/actions/csi/pvc_action.go`).
+//! `velero.io/csi-pvc-backupper`: takes the snapshot of a PVC and has its data moved, or keeps the snapshot in the storage
+//! (velero-behaviour.md 4.1; upstream `pkg/backup/actions/csi/pvc_action.go`).
 //!
 //! ```text
-//! class ► VolumeSnapshot ► wait for the handle (the volume may change again) ► DataUpload
-//!            └──── on any failure: content to Delete, VolumeSnapshot gone, item error ────┘
+//! class ► VolumeSnapshot ► wait for the handle (the volume may change again) ─┬► DataUpload (the data moves)
+//!            └── on any failure: content to Delete, VolumeSnapshot gone,      └► the snapshot is an item of the backup
+//!                item error ──────────────────────────────────────────────┘
 //! ```
-//! From there the node agent goes on: it owns the snapshot and removes it. `backup_operations` follows the DataUpload.
-//! Different from Velero: a DataUpload that cannot be created is an item error (upstream returns the PVC as if all was
-//! well), and the driver is the volume's own and not its StorageClass's.
+//! Of data that moves, the node agent goes on: it owns the snapshot and removes it. A snapshot that stays goes through
+//! [`super::snapshots`]. `backup_operations` follows both. Different from Velero: a DataUpload that cannot be created is an
+//! item error (upstream returns the PVC as if all was well), and the driver is the volume's own and not its StorageClass's.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use async_trait::async_trait;
 use caravel_api::labels;
 use caravel_api::v1::Backup;
 use caravel_api::v2alpha1::{CsiSnapshotSpec, DataUpload, DataUploadPhase, DataUploadSpec};
+use caravel_csi::snapshot::TakenSnapshot;
 use caravel_csi::{
     VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotSource, VolumeSnapshotSpec, classes, snapshot,
 };
@@ -31,8 +33,9 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use super::snapshots;
 use crate::cluster::{metadata_entry, name, namespace, set_metadata_entry, text};
-use crate::resource_policies::Policies;
+use crate::resource_policies::{Policies, quantity};
 use crate::volumes::{self, Rules, VolumePlan};
 
 /// The action's name, also written to the item operations.
@@ -101,7 +104,7 @@ impl CsiPvcAction {
         claim: &Value,
         class: &VolumeSnapshotClass,
         backup: &Backup,
-    ) -> Result<String, ActionError> {
+    ) -> Result<TakenSnapshot, ActionError> {
         let wanted = snapshot_of(claim, &class.name_any(), backup);
         let created = snapshot::create(&self.client, namespace(claim), &wanted)
             .await
@@ -109,7 +112,7 @@ impl CsiPvcAction {
         let snapshot_name = created.name_any();
         let timeout = snapshot_timeout(backup);
         match snapshot::wait_for_handle(&self.client, namespace(claim), &snapshot_name, timeout).await {
-            Ok(_) => Ok(snapshot_name),
+            Ok(taken) => Ok(taken),
             Err(error) => {
                 self.discard(claim, &snapshot_name).await;
                 Err(ActionError::because(of(claim), error))
@@ -202,7 +205,8 @@ impl BackupItemAction for CsiPvcAction {
         ResourceSelector::resources(&["persistentvolumeclaims"])
     }
 
-    async fn execute(&self, item: Value, backup: &Backup) -> Result<BackupItemOutput, ActionError> {
+    async fn execute(&self, mut item: Value, backup: &Backup) -> Result<BackupItemOutput, ActionError> {
+        forget_former_backup(&mut item);
         let volume = self.volume(&item).await?;
         let rules = Rules {
             spec: &backup.spec,
@@ -211,6 +215,11 @@ impl BackupItemAction for CsiPvcAction {
         };
         let driver = match volumes::plan(&item, volume.as_ref(), rules) {
             VolumePlan::Move { driver } => driver,
+            VolumePlan::Snapshot { driver } => {
+                let class = self.class(&item, &driver, backup).await?;
+                let taken = self.take(&item, class, backup).await?;
+                return Ok(stays(item, &taken, backup));
+            }
             VolumePlan::NotWanted | VolumePlan::NothingYet => return Ok(BackupItemOutput::item(item)),
             VolumePlan::LeftOut { why } => {
                 return Ok(BackupItemOutput {
@@ -229,7 +238,7 @@ impl BackupItemAction for CsiPvcAction {
         }
         let operation_id = operation_id(&item, backup, former.len());
         let class = self.class(&item, &driver, backup).await?;
-        let snapshot_name = self.take(&item, class, backup).await?;
+        let snapshot_name = self.take(&item, class, backup).await?.snapshot.name_any();
         let mut wanted = data_upload(
             &item,
             &driver,
@@ -434,9 +443,60 @@ fn data_upload(
     upload
 }
 
+/// The claim as it goes into the backup, with the snapshot that stays in the storage.
+fn stays(mut item: Value, taken: &TakenSnapshot, backup: &Backup) -> BackupItemOutput {
+    let snapshot_name = taken.snapshot.name_any();
+    let size = taken
+        .content
+        .status
+        .as_ref()
+        .and_then(|status| status.restore_size);
+    if let Some(bytes) = size {
+        fit_request(&mut item, bytes);
+    }
+    mark_snapshot(&mut item, &snapshot_name, backup);
+    let key = labels::MUST_INCLUDE_ADDITIONAL_ITEMS;
+    set_metadata_entry(&mut item, "annotations", key, "true");
+    let snapshot = ResourceIdentifier::new(
+        snapshots::GROUP,
+        snapshots::SNAPSHOTS,
+        namespace(&item),
+        snapshot_name,
+    );
+    BackupItemOutput {
+        item,
+        additional_items: vec![snapshot],
+        ..BackupItemOutput::default()
+    }
+}
+
+/// A storage may give more than was asked for; a volume of the snapshot is then asked for as large as it.
+pub(crate) fn fit_request(claim: &mut Value, restore_size: i64) {
+    let requested = quantity(text(claim, "/spec/resources/requests/storage"));
+    let needed = snapshots::binary_quantity(restore_size).0;
+    if requested < quantity(&needed) {
+        claim["spec"]["resources"]["requests"]["storage"] = needed.into();
+    }
+}
+
+/// What another backup noted on a claim that was made of it by hand: a restore would look for that backup's data.
+fn forget_former_backup(claim: &mut Value) {
+    let annotations = claim
+        .pointer_mut("/metadata/annotations")
+        .and_then(Value::as_object_mut);
+    if let Some(annotations) = annotations {
+        annotations.retain(|key, _| key != labels::VOLUME_SNAPSHOT_NAME && key != labels::DATA_UPLOAD_NAME);
+    }
+}
+
 /// What the restore looks for on the PVC; only the copy in the backup has it.
 fn mark(claim: &mut Value, snapshot_name: &str, upload: &DataUpload, backup: &Backup) {
     let upload_name = format!("{}/{}", upload.namespace().unwrap_or_default(), upload.name_any());
+    mark_snapshot(claim, snapshot_name, backup);
+    set_metadata_entry(claim, "annotations", labels::DATA_UPLOAD_NAME, &upload_name);
+}
+
+fn mark_snapshot(claim: &mut Value, snapshot_name: &str, backup: &Backup) {
     let snapshot_label = labels::label_value(snapshot_name);
     set_metadata_entry(claim, "labels", labels::VOLUME_SNAPSHOT_NAME, &snapshot_label);
     set_metadata_entry(
@@ -446,7 +506,6 @@ fn mark(claim: &mut Value, snapshot_name: &str, upload: &DataUpload, backup: &Ba
         &labels::label_value(&backup.name_any()),
     );
     set_metadata_entry(claim, "annotations", labels::VOLUME_SNAPSHOT_NAME, snapshot_name);
-    set_metadata_entry(claim, "annotations", labels::DATA_UPLOAD_NAME, &upload_name);
 }
 
 #[cfg(test)]
@@ -553,6 +612,29 @@ mod tests {
             ids.iter()
                 .all(|id| id.len() <= 63 && id.starts_with("du-4522b9bc"))
         );
+    }
+
+    #[test]
+    fn a_claim_asks_for_at_least_the_size_of_its_snapshot() {
+        let asked = |size: &str, bytes| {
+            let mut claim = json!({"spec": {"resources": {"requests": {"storage": size}}}});
+            fit_request(&mut claim, bytes);
+            claim["spec"]["resources"]["requests"]["storage"].clone()
+        };
+        assert_eq!(asked("64Mi", 64 << 20), "64Mi");
+        assert_eq!(asked("1Gi", 64 << 20), "1Gi");
+        assert_eq!(asked("60M", 64 << 20), "64Mi");
+        let mut bare = json!({"spec": {}});
+        fit_request(&mut bare, 1 << 30);
+        assert_eq!(bare["spec"]["resources"]["requests"]["storage"], "1Gi");
+    }
+
+    #[test]
+    fn what_a_former_backup_noted_on_a_claim_is_forgotten() {
+        let mut item = json!({"metadata": {"annotations": {
+            labels::VOLUME_SNAPSHOT_NAME: "old", labels::DATA_UPLOAD_NAME: "velero/old", "mine": "1"}}});
+        forget_former_backup(&mut item);
+        assert_eq!(item["metadata"]["annotations"], json!({"mine": "1"}));
     }
 
     #[test]

@@ -12,17 +12,17 @@ use crate::filter::NamespaceFilter;
 use crate::item_actions;
 
 /// Objects by path; POSTs are answered by `create`.
-struct Api {
-    objects: BTreeMap<String, Value>,
+pub(super) struct Api {
+    pub(super) objects: BTreeMap<String, Value>,
     /// Status and answer of a POST to a DataUpload.
     upload_fails: bool,
-    requests: Mutex<Vec<String>>,
+    pub(super) requests: Mutex<Vec<String>>,
 }
 
-const SNAPSHOT_API: &str = "/apis/snapshot.storage.k8s.io/v1";
+pub(super) const SNAPSHOT_API: &str = "/apis/snapshot.storage.k8s.io/v1";
 
 impl Api {
-    fn shop() -> Self {
+    pub(super) fn shop() -> Self {
         let pod = json!({"metadata": {"name": "web", "namespace": "shop"},
             "spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]}});
         let claim = json!({"metadata": {"name": "data", "namespace": "shop", "uid": "claim-uid"},
@@ -98,11 +98,14 @@ impl Api {
                 200,
                 json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}),
             ),
-            _ => (200, self.objects[path].clone()),
+            _ => self
+                .objects
+                .get(path)
+                .map_or_else(|| failure(404, "NotFound"), |object| (200, object.clone())),
         }
     }
 
-    fn asked_for(&self, request: &str) -> bool {
+    pub(super) fn asked_for(&self, request: &str) -> bool {
         self.requests.lock().unwrap().iter().any(|asked| asked == request)
     }
 }
@@ -112,16 +115,29 @@ fn client(api: &Arc<Api>) -> Client {
     caravel_cases::api::client(move |asked| api.answer(asked.method.as_str(), asked.path()))
 }
 
-fn discovered() -> Resources {
-    let resource = |plural: &str, kind: &str, scope: &str| {
-        json!({"resource": plural, "scope": scope, "responseKind": {"group": "", "version": "v1", "kind": kind},
+/// `with_snapshots`: the cluster has them.
+fn discovered(with_snapshots: bool) -> Resources {
+    let resource = |group: &str, plural: &str, kind: &str, scope: &str| {
+        json!({"resource": plural, "scope": scope, "responseKind": {"group": group, "version": "v1", "kind": kind},
             "verbs": ["create", "delete", "get", "list"]})
     };
     let core = json!({"metadata": {"name": ""}, "versions": [{"version": "v1", "resources": [
-        resource("namespaces", "Namespace", "Cluster"), resource("persistentvolumeclaims", "PersistentVolumeClaim", "Namespaced"),
-        resource("persistentvolumes", "PersistentVolume", "Cluster"), resource("pods", "Pod", "Namespaced"),
-        resource("secrets", "Secret", "Namespaced")]}]});
-    Resources::from_groups([serde_json::from_value(core).unwrap()])
+        resource("", "namespaces", "Namespace", "Cluster"),
+        resource("", "persistentvolumeclaims", "PersistentVolumeClaim", "Namespaced"),
+        resource("", "persistentvolumes", "PersistentVolume", "Cluster"), resource("", "pods", "Pod", "Namespaced"),
+        resource("", "secrets", "Secret", "Namespaced")]}]});
+    let group = "snapshot.storage.k8s.io";
+    let snapshots = json!({"metadata": {"name": group}, "versions": [{"version": "v1", "resources": [
+        resource(group, "volumesnapshots", "VolumeSnapshot", "Namespaced"),
+        resource(group, "volumesnapshotcontents", "VolumeSnapshotContent", "Cluster"),
+        resource(group, "volumesnapshotclasses", "VolumeSnapshotClass", "Cluster")]}]});
+    let groups = [Some(core), with_snapshots.then_some(snapshots)];
+    Resources::from_groups(
+        groups
+            .into_iter()
+            .flatten()
+            .map(|group| serde_json::from_value(group).unwrap()),
+    )
 }
 
 /// Runs a backup of namespace `shop`; gives the outcome, the tarball's entries, and the log's error count.
@@ -172,25 +188,38 @@ impl crate::hooks::OwedPostHooks for Noted {
 }
 
 async fn backed_up_with(api: &Arc<Api>, may_owe: bool) -> (Outcome, Vec<String>, usize) {
+    backed_up_as(api, may_owe, true).await
+}
+
+/// `moves`: whether the data is moved, or its snapshot stays in the storage.
+pub(super) async fn backed_up_as(
+    api: &Arc<Api>,
+    may_owe: bool,
+    moves: bool,
+) -> (Outcome, Vec<String>, usize) {
     let noted = Arc::new(Noted {
         api: Arc::clone(api),
         may_owe,
     });
-    run_to_its_end(|folder, log| request(client(api), discovered(), noted, folder, log)).await
+    let discovered = discovered(!moves);
+    run_to_its_end(|folder, log| request(client(api), discovered, moves, noted, folder, log)).await
 }
 
 /// A backup of namespace `shop`.
 fn request(
     client: Client,
     discovered: Resources,
+    moves: bool,
     noted: Arc<Noted>,
     folder: &std::path::Path,
     log: &Arc<BackupLog>,
 ) -> Request {
     let mut backup = Backup::new("b1", Default::default());
     backup.metadata.uid = Some("backup-uid".into());
-    backup.spec.snapshot_move_data = Some(true);
+    backup.spec.snapshot_move_data = Some(moves);
     backup.spec.included_namespaces = vec!["shop".into()];
+    // As the server's defaults do.
+    backup.spec.excluded_resources = crate::filter::SNAPSHOT_RESOURCES.map(str::to_owned).to_vec();
     let (namespaces, namespace_notes) =
         NamespaceFilter::new(&backup.spec.included_namespaces, &[], &["shop".to_owned()].into()).unwrap();
     Request {
@@ -268,7 +297,7 @@ async fn what_is_backed_up_is_saved_in_every_version_only_when_the_server_is_tol
         });
         let (outcome, entries, errors) = run_to_its_end(|folder, log| Request {
             all_versions,
-            ..request(client, discovered, noted, folder, log)
+            ..request(client, discovered, true, noted, folder, log)
         })
         .await;
         let below = "resources/widgets.example.com";
@@ -294,7 +323,7 @@ async fn what_is_backed_up_is_saved_in_every_version_only_when_the_server_is_tol
 async fn a_namespace_with_a_volume_becomes_a_tarball_and_a_data_upload() {
     let api = Arc::new(Api::shop());
     let (outcome, entries, errors) = backed_up(&api).await;
-    assert_eq!((errors, outcome.total_items), (0, 4));
+    assert_eq!((errors, outcome.total_items), (0, 4), "{entries:?}");
     let operation = &outcome.operations[0].spec;
     assert_eq!(operation.operation_id, "du-backup-uid.claim-uid");
     assert_eq!(operation.post_operation_items[0].name, "b1-x");

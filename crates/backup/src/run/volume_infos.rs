@@ -3,17 +3,24 @@
 
 use caravel_api::labels;
 use caravel_api::v2alpha1::{DataUpload, DataUploadPhase};
+use caravel_backup_store::item_operations::{OperationPhase, OperationStatus};
 use caravel_backup_store::volume_info::{
     BackupVolumeInfo, CsiSnapshotInfo, PvInfo, SnapshotDataMovementInfo, UNKNOWN, VolumeMethod, VolumeResult,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::Value;
 
-use super::Request;
 use super::prepare::Prepared;
+use super::{Outcome, Request};
 use crate::cluster::{metadata_entry, name, namespace, text};
+use crate::item_actions::snapshots;
 
-/// The entry of a PVC with a volume; none for one without.
-pub(super) fn of_claim(request: &Request, prepared: &Prepared) -> Option<BackupVolumeInfo> {
+/// The entry of a PVC with a volume; none for one without. `outcome`: its snapshot's objects and operation are in there.
+pub(super) fn of_claim(
+    request: &Request,
+    prepared: &Prepared,
+    outcome: &Outcome,
+) -> Option<BackupVolumeInfo> {
     let claim = &prepared.item;
     let volume_name = text(claim, "/spec/volumeName");
     if volume_name.is_empty() {
@@ -26,7 +33,11 @@ pub(super) fn of_claim(request: &Request, prepared: &Prepared) -> Option<BackupV
         start_timestamp: Some(Time(prepared.started)),
         ..BackupVolumeInfo::default()
     };
+    let snapshot = metadata_entry(claim, "annotations", labels::VOLUME_SNAPSHOT_NAME).unwrap_or_default();
     let Some(operation) = prepared.operations.first() else {
+        if let Some(found) = outcome.snapshots.snapshot(&info.pvc_namespace, snapshot) {
+            return Some(in_the_storage(info, found, outcome));
+        }
         let why = if let Some(why) = &prepared.volume_left_out {
             why
         } else if request.backup.spec.snapshot_volumes == Some(false) {
@@ -44,7 +55,6 @@ pub(super) fn of_claim(request: &Request, prepared: &Prepared) -> Option<BackupV
         "" => "velero",
         mover => mover,
     };
-    let snapshot = metadata_entry(claim, "annotations", labels::VOLUME_SNAPSHOT_NAME).unwrap_or_default();
     Some(BackupVolumeInfo {
         backup_method: VolumeMethod::CsiSnapshot,
         snapshot_data_moved: true,
@@ -64,6 +74,53 @@ pub(super) fn of_claim(request: &Request, prepared: &Prepared) -> Option<BackupV
         }),
         ..info
     })
+}
+
+/// A volume whose snapshot stays in the storage; the finalizer says how its operation ended.
+fn in_the_storage(info: BackupVolumeInfo, snapshot: &Value, outcome: &Outcome) -> BackupVolumeInfo {
+    let content_name = text(snapshot, "/status/boundVolumeSnapshotContentName");
+    let content = outcome.snapshots.content(content_name).unwrap_or(&Value::Null);
+    let operation = outcome.operations.iter().find(|operation| {
+        let id = &operation.spec.resource_identifier;
+        operation.spec.backup_item_action == snapshots::NAME
+            && id.namespace == namespace(snapshot)
+            && id.name == name(snapshot)
+    });
+    let cut = text(snapshot, "/status/creationTime").parse().ok();
+    BackupVolumeInfo {
+        backup_method: VolumeMethod::CsiSnapshot,
+        preserve_local_snapshot: true,
+        start_timestamp: cut.map(Time).or(info.start_timestamp.clone()),
+        csi_snapshot_info: Some(CsiSnapshotInfo {
+            snapshot_handle: text(content, "/status/snapshotHandle").to_owned(),
+            size: content
+                .pointer("/status/restoreSize")
+                .and_then(Value::as_i64)
+                .unwrap_or_default(),
+            driver: text(content, "/spec/driver").to_owned(),
+            vsc_name: content_name.to_owned(),
+            operation_id: operation
+                .map(|operation| operation.spec.operation_id.clone())
+                .unwrap_or_default(),
+            ready_to_use: snapshot.pointer("/status/readyToUse").and_then(Value::as_bool),
+            volume_group_snapshot_handle: text(content, "/status/volumeGroupSnapshotHandle").to_owned(),
+        }),
+        ..info
+    }
+}
+
+/// Fills in how the operation of a snapshot that stays in the storage ended. `is_lost`: it is in the storage no more.
+pub fn complete_snapshot(info: &mut BackupVolumeInfo, status: &OperationStatus, is_lost: bool) {
+    info.completion_timestamp.clone_from(&status.updated);
+    let is_good = status.phase == OperationPhase::Completed && !is_lost;
+    info.result = if is_good {
+        VolumeResult::Succeeded
+    } else {
+        VolumeResult::Failed
+    };
+    if let Some(csi) = &mut info.csi_snapshot_info {
+        csi.ready_to_use = Some(is_good);
+    }
 }
 
 /// Fills in what the finished DataUpload says.
@@ -90,7 +147,7 @@ pub fn complete(info: &mut BackupVolumeInfo, upload: &DataUpload) {
 }
 
 /// The PV's part of an entry, from the PV's JSON.
-pub fn pv_info(volume: &serde_json::Value) -> PvInfo {
+pub fn pv_info(volume: &Value) -> PvInfo {
     PvInfo {
         reclaim_policy: text(volume, "/spec/persistentVolumeReclaimPolicy").to_owned(),
         labels: volume

@@ -8,6 +8,7 @@ mod hooks;
 mod operations;
 mod policies;
 mod small;
+mod snapshots;
 mod volume_choice;
 mod wildcard;
 

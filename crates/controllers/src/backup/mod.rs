@@ -8,7 +8,7 @@
 //!                              its server ended └──┘ tidy, then begin again (`crate::attempts`)
 //! ```
 //! `observe.rs` reads, `defaults.rs` and `decide.rs` decide (pure), `run.rs` acts, `status.rs` is the one writer.
-//! `recover.rs` is for what a server left behind when it ended, `orphans.rs` for snapshots without a DataUpload.
+//! `recover.rs` is for what a server left behind when it ended, `orphans.rs` for snapshots that nothing uses.
 
 pub mod decide;
 pub mod defaults;

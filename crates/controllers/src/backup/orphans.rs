@@ -1,5 +1,9 @@
-//! Snapshots that a backup took and that no DataUpload will ever remove: the server was killed between the two, or one of
-//! the requests was done without its answer being heard. Nobody else would look for them, and storage charges for them.
+//! Snapshots that a backup took and that nobody will ever remove, no DataUpload and no finalizer: the server was killed
+//! between the two, or one of the requests was done without its answer being heard. Nobody else would look for them, and
+//! storage charges for them.
+//!
+//! What is removed here goes from the storage, too: it is called only of a backup that is InProgress in this very process, or
+//! has failed, and never of a snapshot that one of the backup's operations is for.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,11 +22,15 @@ use crate::reconcile::Error;
 /// Between two tries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Removes them. To be called when nothing takes snapshots for this backup any more. What cannot be removed for
-/// `timeout` is said, and left: it is no reason to give up a backup, or not to start a server.
-pub(super) async fn discard(context: &Context, backup: &Backup, timeout: Duration) {
+/// Namespace and name of VolumeSnapshots.
+type Names = BTreeSet<(String, String)>;
+
+/// Removes them, but not those that are `kept` in the storage. To be called when nothing takes snapshots for this backup any
+/// more. What cannot be removed for `timeout` is said, and left: it is no reason to give up a backup, or not to start a
+/// server.
+pub(super) async fn discard(context: &Context, backup: &Backup, kept: &Names, timeout: Duration) {
     let deadline = tokio::time::Instant::now() + timeout;
-    while let Err(error) = try_discard(context, backup).await {
+    while let Err(error) = try_discard(context, backup, kept).await {
         let (display, backup) = (backup, display_name(backup));
         if tokio::time::Instant::now() >= deadline {
             let selector = format!("{}={}", labels::BACKUP_UID, display.uid().unwrap_or_default());
@@ -37,7 +45,7 @@ pub(super) async fn discard(context: &Context, backup: &Backup, timeout: Duratio
     }
 }
 
-async fn try_discard(context: &Context, backup: &Backup) -> Result<(), Error> {
+async fn try_discard(context: &Context, backup: &Backup, kept: &Names) -> Result<(), Error> {
     // By UID, which only this version writes: a backup of the same name may have had snapshots that are to be kept.
     let Some(uid) = backup.uid().filter(|uid| !uid.is_empty()) else {
         return Ok(());
@@ -55,18 +63,18 @@ async fn try_discard(context: &Context, backup: &Backup) -> Result<(), Error> {
         return Ok(());
     }
     let uploads = context.list::<DataUpload>(&of_backup).await?;
-    for orphan in orphans(&taken, &uploads) {
+    for orphan in orphans(&taken, &uploads, kept) {
         tracing::warn!(
             backup = %display_name(backup), volume_snapshot = %format!("{}/{}", orphan.0, orphan.1),
-            "no DataUpload is there for this snapshot; it is deleted"
+            "nothing of the backup uses this snapshot; it is deleted"
         );
         snapshot::delete_with_content(&context.client, &orphan.0, &orphan.1).await?;
     }
     Ok(())
 }
 
-/// Namespace and name of the snapshots that no upload names.
-fn orphans(taken: &[VolumeSnapshot], uploads: &[DataUpload]) -> BTreeSet<(String, String)> {
+/// Namespace and name of the snapshots that no upload names and that are not kept.
+fn orphans(taken: &[VolumeSnapshot], uploads: &[DataUpload], kept: &Names) -> Names {
     let named: BTreeSet<(&str, &str)> = uploads
         .iter()
         .filter_map(|upload| {
@@ -81,7 +89,7 @@ fn orphans(taken: &[VolumeSnapshot], uploads: &[DataUpload]) -> BTreeSet<(String
         .iter()
         .map(|snapshot| (snapshot.namespace().unwrap_or_default(), snapshot.name_any()));
     names
-        .filter(|(namespace, name)| !named.contains(&(namespace.as_str(), name.as_str())))
+        .filter(|names| !kept.contains(names) && !named.contains(&(names.0.as_str(), names.1.as_str())))
         .collect()
 }
 
@@ -112,9 +120,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_snapshot_that_no_upload_names_is_an_orphan() {
-        let snapshots = [taken("shop", "a"), taken("shop", "b"), taken("desk", "a")];
-        let found = orphans(&snapshots, &[upload("shop", "a")]);
+    fn only_a_snapshot_that_no_upload_names_and_that_does_not_stay_is_an_orphan() {
+        let snapshots = [
+            taken("shop", "a"),
+            taken("shop", "b"),
+            taken("desk", "a"),
+            taken("desk", "kept"),
+        ];
+        let kept = [("desk".to_owned(), "kept".to_owned())].into();
+        let found = orphans(&snapshots, &[upload("shop", "a")], &kept);
         let wanted = [("desk", "a"), ("shop", "b")];
         assert_eq!(
             found,

@@ -4,6 +4,7 @@
 //! `InProgress` begins again, by the controller; before that, what nobody would look for any more goes ([`tidy`]).
 //! `Waiting…` and `Finalizing…` backups go on by themselves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use caravel_api::labels;
@@ -36,7 +37,7 @@ pub async fn recover(context: &Context) -> Result<(), Error> {
 /// names, because nobody knows whether their moment is one that hooks froze.
 pub(super) async fn tidy(context: &Context, backup: &Backup) -> Result<(), Error> {
     pay(context, backup).await?;
-    orphans::discard(context, backup, SNAPSHOTS_WITHIN).await;
+    orphans::discard(context, backup, &BTreeSet::new(), SNAPSHOTS_WITHIN).await;
     Ok(())
 }
 

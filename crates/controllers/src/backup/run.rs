@@ -1,5 +1,6 @@
 //! Runs one backup and puts it into the bucket.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,10 +8,11 @@ use std::time::Duration;
 use caravel_api::v1::{Backup, BackupPhase, BackupProgress, BackupStatus, BackupStorageLocation};
 use caravel_backup::hooks::{Hooks, OwedPostHooks};
 use caravel_backup::log::BackupLog;
+use caravel_backup::run::snapshot_objects::SnapshotObjects;
 use caravel_backup::run::{Outcome, Progress, RunError};
 use caravel_backup::{Request, item_actions};
 use caravel_backup_store::results::Results;
-use caravel_backup_store::{BackupArtifacts, BackupStore, encode_metadata};
+use caravel_backup_store::{BackupArtifacts, BackupStore, CsiSnapshotFiles, encode_metadata};
 use caravel_hooks::exec::KubeExecutor;
 use kube::ResourceExt;
 use serde_json::json;
@@ -56,6 +58,14 @@ pub(super) async fn run(
     writer
         .write_persistently(json!({"status": status}), settings.defaults.resource_timeout)
         .await?;
+    // Only of a backup that says itself that it has failed: then nobody counts on its snapshots.
+    orphans::discard(
+        context,
+        &writer.current,
+        &BTreeSet::new(),
+        settings.defaults.resource_timeout,
+    )
+    .await;
     Ok(())
 }
 
@@ -144,7 +154,9 @@ async fn attempt(
         }
     };
     owed.settle().await;
-    orphans::discard(context, &writer.current, settings.defaults.resource_timeout).await;
+    let kept = SnapshotObjects::kept(&outcome.operations);
+    let within = settings.defaults.resource_timeout;
+    orphans::discard(context, &writer.current, &kept, within).await;
     if let Some(fatal) = &fatal {
         log.error(Default::default(), "backup failed", fatal);
     }
@@ -251,6 +263,7 @@ fn status_after(backup: &Backup, outcome: &Outcome, results: &Results, fatal: Op
         errors: i32_of(ended.errors),
         warnings: i32_of(results.warnings.count()),
         backup_item_operations_attempted: i32_of(ended.operations),
+        csi_volume_snapshots_attempted: i32_of(SnapshotObjects::kept(&outcome.operations).len()),
         progress: Some(BackupProgress {
             total_items: items,
             items_backed_up: items,
@@ -262,6 +275,15 @@ fn status_after(backup: &Backup, outcome: &Outcome, results: &Results, fatal: Op
 
 fn i32_of(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// None where no snapshot stays in the storage: as Velero, which writes no such files then.
+fn csi_snapshot_files(snapshots: &SnapshotObjects) -> Option<CsiSnapshotFiles> {
+    (!snapshots.is_empty()).then(|| CsiSnapshotFiles {
+        snapshots: snapshots.snapshots(),
+        contents: snapshots.contents(),
+        classes: snapshots.classes(),
+    })
 }
 
 async fn upload(
@@ -287,6 +309,7 @@ async fn upload(
         resource_list: Some(outcome.resource_list),
         results: Some(results),
         volume_info: Some(outcome.volume_infos),
+        csi_snapshots: csi_snapshot_files(&outcome.snapshots),
     };
     store.put_backup(&backup.name_any(), artifacts).await?;
     Ok(())

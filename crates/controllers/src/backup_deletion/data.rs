@@ -1,9 +1,11 @@
-//! The data of a backup: the snapshots that its volumes have in the repositories, and its DataUploads.
+//! The data of a backup: the snapshots that its volumes have in the repositories and in the storage, and its DataUploads.
 //!
-//! Which snapshots those are, the backup's own volume info says. One whose repository cannot be opened is an error, and
-//! the backup stays: without its files nobody would know any more that the data is there.
+//! Which snapshots those are, the backup's own volume info says (for those in the storage see [`super::snapshots`]). One
+//! whose repository cannot be opened, or which the storage does not delete, is an error, and the backup stays: without its
+//! files nobody would know any more that the data is there.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use caravel_api::labels;
 use caravel_api::v1::{Backup, BackupStorageLocation};
@@ -16,15 +18,16 @@ use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use super::snapshots::Snapshots;
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
 
 /// Namespace of the volumes → snapshot ids in its repository.
-type Snapshots = BTreeMap<String, Vec<String>>;
+type InRepositories = BTreeMap<String, Vec<String>>;
 
 /// The snapshots of a backup. Uploads that failed have none.
-fn snapshots(volumes: &[BackupVolumeInfo], uploads: &[DataUpload]) -> Snapshots {
-    let mut found = Snapshots::new();
+fn snapshots(volumes: &[BackupVolumeInfo], uploads: &[DataUpload]) -> InRepositories {
+    let mut found = InRepositories::new();
     let mut add = |namespace: &str, snapshot: &str| {
         let ids = found.entry(namespace.to_owned()).or_default();
         if !snapshot.is_empty() && !ids.iter().any(|id| id == snapshot) {
@@ -48,17 +51,14 @@ fn snapshots(volumes: &[BackupVolumeInfo], uploads: &[DataUpload]) -> Snapshots 
     found
 }
 
-/// Snapshots that stay in the storage system, which this version cannot delete: a Velero server made them.
-fn in_the_storage(volumes: &[BackupVolumeInfo]) -> Vec<String> {
-    let stays = |volume: &&BackupVolumeInfo| match volume.backup_method {
-        VolumeMethod::NativeSnapshot => true,
-        VolumeMethod::CsiSnapshot => !volume.snapshot_data_moved,
-        _ => false,
-    };
-    let volumes = volumes.iter().filter(stays);
+/// Native snapshots, which this version cannot delete: a Velero server made them.
+fn native(volumes: &[BackupVolumeInfo]) -> Vec<String> {
+    let volumes = volumes
+        .iter()
+        .filter(|volume| volume.backup_method == VolumeMethod::NativeSnapshot);
     let said = volumes.map(|volume| {
         format!(
-            "the snapshot of volume {} ({}/{}) is in the storage system, and this version cannot delete it: delete the backup with Velero, or the snapshot by hand and then backups/<name>/ in the bucket",
+            "the native snapshot of volume {} ({}/{}) is in the storage system, and this version cannot delete it: delete the backup with Velero, or the snapshot by hand and then backups/<name>/ in the bucket",
             volume.pv_name, volume.pvc_namespace, volume.pvc_name
         )
     });
@@ -72,16 +72,32 @@ pub(super) struct Data {
     /// The folder is there.
     saved: bool,
     uploads: Vec<DataUpload>,
+    /// In the storage.
+    snapshots: Snapshots,
+    /// Why some of those cannot be deleted here.
+    cannot_go: Vec<String>,
 }
 
 impl Data {
-    pub(super) async fn read(context: &Context, store: &BackupStore, backup: &Backup) -> Result<Self, Error> {
+    /// `saved`: the Backup as its folder has it, if it has a folder.
+    pub(super) async fn read(
+        context: &Context,
+        scratch: &Path,
+        store: &BackupStore,
+        backup: &Backup,
+        saved: Option<&Backup>,
+    ) -> Result<Self, Error> {
         let name = backup.name_any();
         let selector = format!("{}={}", labels::BACKUP_UID, backup.uid().unwrap_or_default());
+        let volumes = store.get_volume_info(&name).await?;
+        let told = volumes.as_deref().unwrap_or_default();
+        let snapshots = Snapshots::read(context, scratch, store, backup, saved, told).await?;
         Ok(Self {
-            volumes: store.get_volume_info(&name).await?,
-            saved: store.backup_exists(&name).await?,
+            saved: saved.is_some(),
             uploads: context.list(&ListParams::default().labels(&selector)).await?,
+            cannot_go: snapshots.cannot_go(&context.client).await?,
+            snapshots,
+            volumes,
         })
     }
 
@@ -105,8 +121,14 @@ impl Data {
 
     /// What this version could not delete, in sentences.
     pub(super) fn stays(&self) -> Vec<String> {
+        let mut said = self.unknown_or_native();
+        said.extend(self.cannot_go.iter().cloned());
+        said
+    }
+
+    fn unknown_or_native(&self) -> Vec<String> {
         match &self.volumes {
-            Some(volumes) => in_the_storage(volumes),
+            Some(volumes) => native(volumes),
             None if self.saved => vec![
                 "the backup's folder has no volume info (Velero before 1.13 made it): which snapshots belong to it is not known to this version; delete the backup with Velero, or its snapshots and its folder in the bucket by hand".to_owned(),
             ],
@@ -115,8 +137,13 @@ impl Data {
     }
 
     /// Deletes the snapshots and the uploads; gives what went wrong.
-    pub(super) async fn delete(&self, context: &Context, location: &BackupStorageLocation) -> Vec<String> {
-        let mut errors = Vec::new();
+    pub(super) async fn delete(
+        &self,
+        context: &Context,
+        backup: &Backup,
+        location: &BackupStorageLocation,
+    ) -> Vec<String> {
+        let mut errors = self.snapshots.delete(&context.client, backup).await;
         for (namespace, ids) in snapshots(self.volumes.as_deref().unwrap_or_default(), &self.uploads) {
             if let Err(error) = forget(context, location, &namespace, &ids).await {
                 errors.push(format!(
@@ -175,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_snapshot_that_is_in_the_storage_system_stops_the_deletion() {
+    fn a_native_snapshot_stops_the_deletion() {
         let volume = |method: &str, moved: bool| -> BackupVolumeInfo {
             serde_json::from_value(
                 json!({"pvName": "pv1", "backupMethod": method, "snapshotDataMoved": moved}),
@@ -183,11 +210,11 @@ mod tests {
             .unwrap()
         };
         assert_eq!(
-            in_the_storage(&[volume("CSISnapshot", false), volume("NativeSnapshot", false)]).len(),
-            2
+            native(&[volume("CSISnapshot", false), volume("NativeSnapshot", false)]).len(),
+            1
         );
         assert!(
-            in_the_storage(&[
+            native(&[
                 volume("CSISnapshot", true),
                 volume("PodVolumeBackup", false),
                 volume("", false)
@@ -207,6 +234,8 @@ mod tests {
             volumes,
             saved,
             uploads: uploads.iter().map(upload).collect(),
+            snapshots: Snapshots::default(),
+            cannot_go: Vec::new(),
         }
     }
 

@@ -2,14 +2,16 @@
 //! (velero-behaviour.md 3.9; upstream `pkg/controller/backup_deletion_controller.go`).
 //!
 //! ```text
-//! data in the repositories ─► files in the bucket ─► Restores of it ─► the Backup ─► Processed
-//!        └──── an error stops here: what knows of the data goes only when the data is gone ────┘
+//! data in storage and repositories ─► files in the bucket ─► Restores of it ─► the Backup ─► Processed
+//!           └──── an error stops here: what knows of the data goes only when the data is gone ────┘
 //! ```
 //! Every step can be done again: a server that dies in between goes on.
 
 mod data;
 pub mod decide;
+mod snapshots;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -27,10 +29,11 @@ use self::decide::{Decision, Observed, decide};
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, chain, run};
 
-/// Starts the controller.
-pub fn spawn(context: Context, shutdown: CancellationToken) -> JoinHandle<()> {
+/// Starts the controller. `scratch`: folder for tarballs that are looked into.
+pub fn spawn(context: Context, scratch: PathBuf, shutdown: CancellationToken) -> JoinHandle<()> {
     let source = Source::own(&context, |request: &DeleteBackupRequest| vec![Key::of(request)]);
-    tokio::spawn(run(BackupDeletion { context }, vec![source], 1, shutdown))
+    let deletion = BackupDeletion { context, scratch };
+    tokio::spawn(run(deletion, vec![source], 1, shutdown))
 }
 
 /// How often a deletion that waits for uploads to end looks again.
@@ -38,6 +41,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 struct BackupDeletion {
     context: Context,
+    scratch: PathBuf,
 }
 
 /// What was found before anything is deleted.
@@ -124,10 +128,16 @@ impl BackupDeletion {
     /// Reads what belongs to the backup, and whether all of it can be deleted. Changes nothing but that uploads that
     /// nobody waits for are told to end.
     async fn look(&self, store: &BackupStore, backup: &Backup) -> Result<Look, Error> {
-        if let Some(why) = self.somebody_elses(store, backup).await? {
+        let name = backup.name_any();
+        let saved = if store.backup_exists(&name).await? {
+            Some(store.get_backup_metadata(&name).await?)
+        } else {
+            None
+        };
+        if let Some(why) = saved.as_ref().and_then(|saved| somebody_elses(saved, backup)) {
             return Ok(Look::Refused(vec![why]));
         }
-        let data = data::Data::read(&self.context, store, backup).await?;
+        let data = data::Data::read(&self.context, &self.scratch, store, backup, saved.as_ref()).await?;
         let unfinished = data.unfinished();
         if !unfinished.is_empty() {
             data.cancel(&self.context).await?;
@@ -212,7 +222,7 @@ impl BackupDeletion {
         restores: &[Restore],
     ) -> Result<Vec<String>, Error> {
         let name = backup.name_any();
-        let errors = data.delete(&self.context, location).await;
+        let errors = data.delete(&self.context, backup, location).await;
         if !errors.is_empty() {
             return Ok(errors);
         }
@@ -235,34 +245,30 @@ impl BackupDeletion {
         Ok(Vec::new())
     }
 
-    /// The folder of a failed backup may be that of another cluster's backup with the same name, over which ours was not
-    /// written (guarantee 4): it is not ours to delete. A synced Backup has another UID than its folder, and its start.
-    async fn somebody_elses(&self, store: &BackupStore, backup: &Backup) -> Result<Option<String>, Error> {
-        let name = backup.name_any();
-        if !store.backup_exists(&name).await? {
-            return Ok(None);
-        }
-        let saved = store.get_backup_metadata(&name).await?;
-        let started = |backup: &Backup| {
-            backup
-                .status
-                .as_ref()
-                .and_then(|status| status.start_timestamp.clone())
-        };
-        let ours = saved.uid() == backup.uid() || started(&saved) == started(backup);
-        Ok((!ours).then(|| {
-            format!(
-                "backups/{name} in the bucket is of another backup with this name (UID {}): nothing of it is deleted; delete the Backup object by `kubectl delete` to be rid of this record only",
-                saved.uid().unwrap_or_default()
-            )
-        }))
-    }
-
     async fn processed(&self, request: &DeleteBackupRequest, errors: Vec<String>) -> Result<(), kube::Error> {
         let patch = json!({"status": {"phase": DeleteBackupRequestPhase::Processed, "errors": errors}});
         let api: Api<DeleteBackupRequest> = self.context.api();
         ignore_missing(merge(&api, &request.name_any(), &patch).await)
     }
+}
+
+/// The folder of a failed backup may be that of another cluster's backup with the same name, over which ours was not
+/// written (guarantee 4): it is not ours to delete. A synced Backup has another UID than its folder, and its start.
+fn somebody_elses(saved: &Backup, backup: &Backup) -> Option<String> {
+    let started = |backup: &Backup| {
+        backup
+            .status
+            .as_ref()
+            .and_then(|status| status.start_timestamp.clone())
+    };
+    let ours = saved.uid() == backup.uid() || started(saved) == started(backup);
+    (!ours).then(|| {
+        format!(
+            "backups/{} in the bucket is of another backup with this name (UID {}): nothing of it is deleted; delete the Backup object by `kubectl delete` to be rid of this record only",
+            backup.name_any(),
+            saved.uid().unwrap_or_default()
+        )
+    })
 }
 
 async fn merge<K>(api: &Api<K>, name: &str, patch: &Value) -> Result<(), kube::Error>

@@ -1,10 +1,12 @@
-//! How a finalized backup ends, from what its DataUploads say. Pure.
+//! How a finalized backup ends, from what its DataUploads and its snapshots say. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use caravel_api::v1::BackupPhase;
 use caravel_api::v2alpha1::DataUpload;
-use caravel_backup::run::volume_infos::complete;
+use caravel_backup::item_actions::snapshots::NAME as SNAPSHOT_ACTION;
+use caravel_backup::run::volume_infos::{complete, complete_snapshot};
+use caravel_backup_store::item_operations::{BackupOperation, OperationPhase, OperationStatus};
 use caravel_backup_store::volume_info::BackupVolumeInfo;
 
 /// What is known of a backup whose operations have ended.
@@ -14,17 +16,21 @@ pub struct Observed {
     pub volume_infos: Vec<BackupVolumeInfo>,
     /// DataUploads of the backup, by operation id.
     pub uploads: BTreeMap<String, DataUpload>,
+    /// How the operations of snapshots that stay in the storage ended, by id.
+    pub snapshots: BTreeMap<String, OperationStatus>,
+    /// Ids of those that had completed, and whose snapshot is gone all the same.
+    pub lost_snapshots: BTreeSet<String>,
     /// What the rewritten tarball lacks.
     pub lost: Vec<Lost>,
 }
 
-/// A volume whose data was moved, but whose DataUpload is gone: no restore would find the data.
+/// A volume whose data was saved, but what leads to it is gone: no restore would find the data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     pub namespace: String,
     pub claim: String,
-    /// Name of the DataUpload.
-    pub upload: String,
+    /// What is gone: `DataUpload b1-x7k2p`.
+    pub object: String,
 }
 
 /// A volume of which something is not in the backup.
@@ -46,6 +52,8 @@ pub struct Decision {
     pub left_out: Vec<LeftOut>,
     /// Errors: said in the same places. A backup with one is never Completed.
     pub lost: Vec<Lost>,
+    /// Snapshots that are in the storage, ready to use.
+    pub snapshots_completed: usize,
 }
 
 /// Lines of a DataUpload's message that begin with this name an entry that is not in the snapshot (a fifo, a socket).
@@ -55,7 +63,9 @@ const LEFT_OUT: &str = "left out: ";
 pub fn decide(observed: &Observed) -> Decision {
     let mut volume_infos = observed.volume_infos.clone();
     let mut left_out = Vec::new();
+    let mut lost = observed.lost.clone();
     for info in &mut volume_infos {
+        lost.extend(told_by_snapshot(info, observed));
         let Some(moved) = &info.snapshot_data_movement_info else {
             continue;
         };
@@ -65,15 +75,51 @@ pub fn decide(observed: &Observed) -> Decision {
         }
     }
     let phase = match observed.phase {
-        BackupPhase::Finalizing if observed.lost.is_empty() => BackupPhase::Completed,
+        // Also of a snapshot whose claim is in no volume info.
+        BackupPhase::Finalizing if lost.is_empty() && observed.lost_snapshots.is_empty() => {
+            BackupPhase::Completed
+        }
         _ => BackupPhase::PartiallyFailed,
     };
     Decision {
         phase,
         volume_infos,
         left_out,
-        lost: observed.lost.clone(),
+        lost,
+        snapshots_completed: snapshots_completed(observed),
     }
+}
+
+/// The operations that [`Observed::snapshots`] is about.
+pub fn snapshot_operations(operations: &[BackupOperation]) -> BTreeMap<String, OperationStatus> {
+    let of_snapshots = operations
+        .iter()
+        .filter(|operation| operation.spec.backup_item_action == SNAPSHOT_ACTION);
+    of_snapshots
+        .map(|operation| (operation.spec.operation_id.clone(), operation.status.clone()))
+        .collect()
+}
+
+fn snapshots_completed(observed: &Observed) -> usize {
+    let completed = observed.snapshots.iter().filter(|(id, status)| {
+        status.phase == OperationPhase::Completed && !observed.lost_snapshots.contains(*id)
+    });
+    completed.count()
+}
+
+/// Completes the entry of a volume whose snapshot stays in the storage; gives what is lost of it.
+fn told_by_snapshot(info: &mut BackupVolumeInfo, observed: &Observed) -> Option<Lost> {
+    let csi = info.csi_snapshot_info.as_ref()?;
+    let id = csi.operation_id.clone();
+    let content = csi.vsc_name.clone();
+    let status = observed.snapshots.get(&id)?;
+    let is_lost = observed.lost_snapshots.contains(&id);
+    complete_snapshot(info, status, is_lost);
+    is_lost.then(|| Lost {
+        namespace: info.pvc_namespace.clone(),
+        claim: info.pvc_name.clone(),
+        object: format!("VolumeSnapshotContent {content}, and the storage's snapshot with it,"),
+    })
 }
 
 fn left_out_of(upload: &DataUpload) -> Vec<LeftOut> {
@@ -127,6 +173,8 @@ mod tests {
             phase,
             volume_infos: vec![info],
             uploads: [("du-1".to_owned(), upload)].into(),
+            snapshots: BTreeMap::new(),
+            lost_snapshots: BTreeSet::new(),
             lost: Vec::new(),
         }
     }
@@ -137,7 +185,7 @@ mod tests {
         let lost = Lost {
             namespace: "shop".into(),
             claim: "data".into(),
-            upload: "b1-x".into(),
+            object: "DataUpload b1-x".into(),
         };
         let observed = Observed {
             lost: vec![lost.clone()],
@@ -148,6 +196,53 @@ mod tests {
             (decision.phase, decision.lost),
             (BackupPhase::PartiallyFailed, vec![lost])
         );
+    }
+
+    /// A backup with one snapshot that stays in the storage.
+    fn with_snapshot(phase: OperationPhase, is_lost: bool) -> Observed {
+        let id = "shop/velero-data-x/2026-11-21T22:00:00Z".to_owned();
+        let info = serde_json::json!({"pvcName": "data", "pvcNamespace": "shop", "backupMethod": "CSISnapshot",
+            "csiSnapshotInfo": {"operationID": id, "vscName": "content", "ReadyToUse": null}});
+        let updated =
+            k8s_openapi::apimachinery::pkg::apis::meta::v1::Time("2026-11-21T22:00:05Z".parse().unwrap());
+        let status = OperationStatus {
+            phase,
+            updated: Some(updated),
+            ..OperationStatus::default()
+        };
+        Observed {
+            phase: BackupPhase::Finalizing,
+            volume_infos: vec![serde_json::from_value(info).unwrap()],
+            uploads: BTreeMap::new(),
+            snapshots: [(id.clone(), status)].into(),
+            lost_snapshots: is_lost.then_some(id).into_iter().collect(),
+            lost: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_backup_whose_snapshots_are_in_the_storage_is_completed_and_says_since_when() {
+        let decision = decide(&with_snapshot(OperationPhase::Completed, false));
+        let info = &decision.volume_infos[0];
+        assert_eq!(
+            (decision.phase, decision.snapshots_completed),
+            (BackupPhase::Completed, 1)
+        );
+        assert_eq!(info.result, VolumeResult::Succeeded);
+        assert_eq!(info.csi_snapshot_info.as_ref().unwrap().ready_to_use, Some(true));
+        assert!(info.completion_timestamp.is_some());
+    }
+
+    #[test]
+    fn a_backup_whose_snapshot_went_with_its_namespace_is_not_completed_and_names_the_volume() {
+        let decision = decide(&with_snapshot(OperationPhase::Completed, true));
+        assert_eq!(
+            (decision.phase, decision.snapshots_completed),
+            (BackupPhase::PartiallyFailed, 0)
+        );
+        assert_eq!(decision.lost[0].claim, "data");
+        assert!(decision.lost[0].object.contains("VolumeSnapshotContent content"));
+        assert_eq!(decision.volume_infos[0].result, VolumeResult::Failed);
     }
 
     #[test]
@@ -224,6 +319,8 @@ mod tests {
                 phase: BackupPhase::Finalizing,
                 volume_infos: read(case.input("volumeInfos")),
                 uploads: upload.map(|upload| (String::new(), upload)).into_iter().collect(),
+                snapshots: BTreeMap::new(),
+                lost_snapshots: BTreeSet::new(),
                 lost: Vec::new(),
             };
             caravel_cases::same(

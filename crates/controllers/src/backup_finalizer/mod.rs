@@ -2,10 +2,12 @@
 //! (velero-behaviour.md 3.7; upstream `pkg/controller/backup_finalizer_controller.go`).
 //!
 //! When operations ran, their post-operation items (the finished DataUploads) are written over what the tarball has,
-//! volume infos are completed, and entries that a data mover left out become warnings. Each step can be repeated: a
-//! failure keeps the phase and everything is done again.
+//! volume infos are completed, and entries that a data mover left out become warnings. Snapshots that stay in the storage
+//! are kept there, and their objects go from the cluster ([`snapshots`]). Each step can be repeated: a failure keeps the
+//! phase and everything is done again.
 
 pub mod decide;
+mod snapshots;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,26 +32,41 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::decide::{Decision, Lost, Observed, decide};
+use self::decide::{Decision, Lost, Observed, decide, snapshot_operations};
+use self::snapshots::Kept;
 use crate::backup::display_name;
 use crate::backup::status::StatusWriter;
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, run};
 
-/// Starts the controller. `scratch`: folder for tarballs being rewritten.
-pub fn spawn(context: Context, scratch: PathBuf, shutdown: CancellationToken) -> JoinHandle<()> {
+/// What becomes of the objects of snapshots that stay in the storage: the server's `--csi-snapshot-objects`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SnapshotObjects {
+    /// They go when the backup has ended, as in Velero 1.18: only the backup knows of its snapshots.
+    #[default]
+    Remove,
+    /// They stay, with the policy `Retain`, until the backup is deleted, as in Velero 1.7.
+    Keep,
+}
+
+/// The server's flags, as far as the end of backups cares.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Folder for tarballs being rewritten.
+    pub scratch: PathBuf,
+    pub snapshot_objects: SnapshotObjects,
+}
+
+/// Starts the controller.
+pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
     let source = Source::objects(context.api::<Backup>(), watcher::Config::default());
-    tokio::spawn(run(
-        BackupFinalizer { context, scratch },
-        vec![source],
-        2,
-        shutdown,
-    ))
+    let finalizer = BackupFinalizer { context, settings };
+    tokio::spawn(run(finalizer, vec![source], 2, shutdown))
 }
 
 struct BackupFinalizer {
     context: Context,
-    scratch: PathBuf,
+    settings: Settings,
 }
 
 #[async_trait]
@@ -79,8 +96,8 @@ impl BackupFinalizer {
         let location = self.context.locations.get(&backup.spec.storage_location).await?;
         let store = self.context.locations.backup_store(&location).await?;
         let operations = store.get_item_operations(&name).await?;
-        let lost = if operations.is_empty() {
-            Vec::new()
+        let (lost, kept) = if operations.is_empty() {
+            (Vec::new(), Kept::default())
         } else {
             self.rewrite_contents(&store, &name, &operations).await?
         };
@@ -88,6 +105,8 @@ impl BackupFinalizer {
             phase: backup.phase(),
             volume_infos: store.get_volume_info(&name).await?.unwrap_or_default(),
             uploads: self.uploads(&backup).await?,
+            snapshots: snapshot_operations(&operations),
+            lost_snapshots: kept.lost.clone(),
             lost,
         };
         let decision = decide(&observed);
@@ -95,6 +114,11 @@ impl BackupFinalizer {
             store.put_volume_info(&name, &decision.volume_infos).await?;
         }
         let counted = self.say_what_is_missing(&backup, &store, &decision).await?;
+        kept.save_files(&store, &name).await?;
+        if self.settings.snapshot_objects == SnapshotObjects::Remove {
+            // Only now: the bucket has all that leads to the snapshots, and says that they are kept.
+            kept.release(&self.context.client).await?;
+        }
         self.finish(backup, &store, decision, counted).await
     }
 
@@ -117,13 +141,17 @@ impl BackupFinalizer {
         store: &BackupStore,
         name: &str,
         operations: &[BackupOperation],
-    ) -> Result<Vec<Lost>, Error> {
-        let (items, lost) = self.post_operation_items(operations).await?;
+    ) -> Result<(Vec<Lost>, Kept), Error> {
+        let discovered = Resources::discover(&self.context.client).await?;
+        let (mut items, lost) = self.post_operation_items(&discovered, operations).await?;
         let folder = tempfile::Builder::new()
             .prefix("finalize-")
-            .tempdir_in(&self.scratch)?;
+            .tempdir_in(&self.settings.scratch)?;
         let (old, new) = (folder.path().join("old.tar.gz"), folder.path().join("new.tar.gz"));
         store.get_backup_contents(name, &old).await?;
+        let (client, environment) = (&self.context.client, &self.context.environment);
+        let kept = snapshots::keep(client, environment, &discovered, operations, &old).await?;
+        items.extend(kept.items.iter().cloned());
         let to = new.clone();
         let replaced = self
             .context
@@ -131,16 +159,19 @@ impl BackupFinalizer {
             .run(move || tarball::replace(&old, &to, &items));
         replaced.await??;
         store.put_backup_contents(name, &new).await?;
-        Ok(lost)
+        Ok((lost, kept))
     }
 
     async fn post_operation_items(
         &self,
+        discovered: &Resources,
         operations: &[BackupOperation],
     ) -> Result<(Vec<(ItemPath, Value)>, Vec<Lost>), Error> {
-        let discovered = Resources::discover(&self.context.client).await?;
         let (mut items, mut lost) = (Vec::new(), Vec::new());
-        for operation in operations {
+        let others = operations
+            .iter()
+            .filter(|operation| !snapshots::is_of_snapshot(operation));
+        for operation in others {
             for id in &operation.spec.post_operation_items {
                 let resource = discovered
                     .find(&id.group, &id.resource)
@@ -154,7 +185,7 @@ impl BackupFinalizer {
                     None if operation.status.phase == OperationPhase::Completed => lost.push(Lost {
                         namespace: operation.spec.resource_identifier.namespace.clone(),
                         claim: operation.spec.resource_identifier.name.clone(),
-                        upload: id.name.clone(),
+                        object: format!("DataUpload {}", id.name),
                     }),
                     // Its operation has failed for that already; the tarball keeps what it has.
                     None => tracing::warn!(item = ?id, "post-operation item does not exist any more"),
@@ -236,7 +267,12 @@ impl BackupFinalizer {
         let status = last.status.get_or_insert_default();
         status.phase = Some(decision.phase.clone());
         status.completion_timestamp = Some(now.clone());
-        let mut patch = json!({"phase": decision.phase, "completionTimestamp": now});
+        status.csi_volume_snapshots_completed = i32::try_from(decision.snapshots_completed)?;
+        let mut patch = json!({
+            "phase": decision.phase,
+            "completionTimestamp": now,
+            "csiVolumeSnapshotsCompleted": decision.snapshots_completed,
+        });
         if let Some(Counted { warnings, errors }) = counted {
             status.warnings = i32::try_from(warnings)?;
             status.errors = i32::try_from(errors)?;
@@ -271,8 +307,8 @@ fn missing(decision: &Decision) -> impl Iterator<Item = (Level, &str, &str, Stri
     });
     let lost = decision.lost.iter().map(|it| {
         let message = format!(
-            "DataUpload {} was deleted before the backup was finalized: no restore finds the data of this volume; back it up again",
-            it.upload
+            "{} was deleted before the backup was finalized: no restore finds the data of this volume; back it up again",
+            it.object
         );
         (Level::Error, &*it.namespace, &*it.claim, message)
     });

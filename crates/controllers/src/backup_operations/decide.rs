@@ -113,9 +113,8 @@ fn step(operation: &mut BackupOperation, observed: &Observed, now: Timestamp, ca
     let status = &mut operation.status;
     let Some(progress) = observed.progress.get(&id) else {
         status.phase = OperationPhase::Failed;
-        status.error = format!(
-            "the DataUpload of operation {id} does not exist any more; it was deleted before it ended"
-        );
+        status.error =
+            format!("what operation {id} waited for does not exist any more; it was deleted before it ended");
         status.updated = Some(Time(now));
         return;
     };

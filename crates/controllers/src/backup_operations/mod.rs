@@ -1,8 +1,10 @@
-//! The `backup-operations` controller: follows what the item actions left running (the DataUploads), and moves the
-//! backup on when all of it has ended. Upstream: `pkg/controller/backup_operations_controller.go`, which asks every
-//! 10 s; here every change of a DataUpload wakes its backup.
+//! The `backup-operations` controller: follows what the item actions left running (the DataUploads, and the snapshots that
+//! stay in the storage), and moves the backup on when all of it has ended. Upstream:
+//! `pkg/controller/backup_operations_controller.go`, which asks every 10 s; here every change of a DataUpload or
+//! VolumeSnapshot wakes its backup.
 
 pub mod decide;
+mod snapshots;
 
 use std::collections::BTreeMap;
 
@@ -54,12 +56,13 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
         },
     );
     let backups = Source::objects(context.api::<Backup>(), watcher::Config::default());
+    let snapshots = snapshots::source(&context);
     let controller = BackupOperations {
         context,
         settings,
         saved: Mutex::default(),
     };
-    tokio::spawn(run(controller, vec![uploads, backups], 4, shutdown))
+    tokio::spawn(run(controller, vec![uploads, snapshots, backups], 4, shutdown))
 }
 
 /// The Backup's own name: the label's may be shortened.
@@ -108,10 +111,14 @@ impl Reconciler for BackupOperations {
             Err(_) => None,
         };
         let saved = self.saved(&backup, store.as_ref()).await?;
+        let mut progress = self.progress(&uid).await?;
+        let client = &self.context.client;
+        let of_snapshots = snapshots::progress(client, &backup, &saved.operations, self.context.clock.now());
+        progress.extend(of_snapshots.await?);
         let observed = Observed {
             phase: backup.phase(),
             operations: saved.operations.clone(),
-            progress: self.progress(&uid).await?,
+            progress,
             timeout: backup
                 .spec
                 .item_operation_timeout
@@ -145,6 +152,7 @@ impl BackupOperations {
                 operations,
                 next_deadline,
             } => {
+                let next_deadline = next_deadline.min(snapshots::look_again(&operations));
                 let wait = self.save_progress(&backup, &store, saved, operations).await?;
                 return Ok(Next::After(
                     wait.map_or(next_deadline, |wait| wait.min(next_deadline)),
@@ -155,7 +163,10 @@ impl BackupOperations {
                 cancel,
                 phase,
                 next_deadline,
-            } => (operations, cancel, phase, Next::After(next_deadline)),
+            } => {
+                let next = next_deadline.min(snapshots::look_again(&operations));
+                (operations, cancel, phase, Next::After(next))
+            }
             Decision::Finalize {
                 operations,
                 cancel,
@@ -282,7 +293,11 @@ impl BackupOperations {
 
     async fn cancel(&self, backup: &Backup, operation_ids: &[String]) -> Result<(), Error> {
         let api: Api<DataUpload> = self.context.api();
-        for id in operation_ids {
+        // Whatever else an id stands for cannot be canceled: CSI has no way to end the making of a snapshot.
+        let of_uploads = operation_ids
+            .iter()
+            .filter(|id| id.starts_with(labels::DATA_UPLOAD_OPERATION_PREFIX));
+        for id in of_uploads {
             tracing::warn!(backup = %backup.name_any(), operation = %id, "operation timed out, its DataUpload is canceled");
             let selector = format!("{}={id}", labels::ASYNC_OPERATION_ID);
             let operation = ListParams::default().labels(&selector);

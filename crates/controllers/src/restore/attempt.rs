@@ -202,7 +202,7 @@ impl Attempt<'_> {
         let files = OlderFiles {
             native_snapshots: store.get_native_snapshots(&name).await?,
             pod_volume_backups: store.get_pod_volume_backups(&name).await?,
-            csi_snapshots: store.get_csi_volume_snapshots(&name).await?,
+            csi_snapshots: store.get_csi_snapshots(&name).await?.snapshots,
         };
         Ok(older::completed(said, &unsaid, &files))
     }

@@ -1,11 +1,37 @@
 //! `<r>-volumeinfo.json.gz` of a restore: which claims got their data back, and how (velero-behaviour.md 2.3).
 
-use caravel_backup_store::volume_info::{RestoreVolumeInfo, VolumeMethod};
+use caravel_backup_store::volume_info::{CsiSnapshotInfo, RestoreVolumeInfo, VolumeMethod};
 use caravel_restore::run::RestoredClaim;
 use caravel_restore::saved_volumes::SavedVolumes;
 
-/// An entry for each claim whose data a DataDownload brings back.
+/// An entry for each claim whose data comes back: by a DataDownload, or from a snapshot in the storage.
 pub(super) fn restored_volumes(saved: &SavedVolumes, claims: &[RestoredClaim]) -> Vec<RestoreVolumeInfo> {
+    let mut volumes = moved_volumes(saved, claims);
+    let snapshots = claims
+        .iter()
+        .filter_map(|claim| Some((claim, claim.snapshot.clone()?)));
+    volumes.extend(snapshots.map(|(claim, snapshot)| {
+        let info = saved.info(&claim.source_namespace, &claim.name);
+        let known = info.and_then(|info| info.csi_snapshot_info.clone());
+        RestoreVolumeInfo {
+            pvc_name: claim.name.clone(),
+            pvc_namespace: claim.namespace.clone(),
+            pv_name: claim.volume_in_backup.clone(),
+            restore_method: VolumeMethod::CsiSnapshot,
+            csi_snapshot_info: Some(CsiSnapshotInfo {
+                // VolumeSnapshot and content have one name.
+                vsc_name: snapshot,
+                operation_id: String::new(),
+                ready_to_use: None,
+                ..known.unwrap_or_default()
+            }),
+            ..Default::default()
+        }
+    }));
+    volumes
+}
+
+fn moved_volumes(saved: &SavedVolumes, claims: &[RestoredClaim]) -> Vec<RestoreVolumeInfo> {
     let moved = claims
         .iter()
         .filter_map(|claim| Some((claim, claim.operation_id.clone()?)));
@@ -37,7 +63,7 @@ pub(super) fn restored_volumes(saved: &SavedVolumes, claims: &[RestoredClaim]) -
 #[cfg(test)]
 mod tests {
     use caravel_backup_store::volume_info::{BackupVolumeInfo, SnapshotDataMovementInfo};
-    use serde_json::Value;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -72,6 +98,7 @@ mod tests {
                     name: name.clone(),
                     volume_in_backup: volume_of(&name),
                     operation_id: Some(text(download, "/metadata/labels/velero.io~1async-operation-id")),
+                    snapshot: None,
                 });
                 saved.push(BackupVolumeInfo {
                     pvc_namespace: namespace,
@@ -90,5 +117,28 @@ mod tests {
                 serde_json::from_value(case.want("expectResultValues").clone()).unwrap();
             caravel_cases::same(&ours, &wanted)
         });
+    }
+
+    #[test]
+    fn a_claim_that_is_filled_from_a_snapshot_is_told_with_the_storages_name_of_it() {
+        let saved: Vec<BackupVolumeInfo> = serde_json::from_value(json!([{"pvcName": "data", "pvcNamespace": "shop",
+            "backupMethod": "CSISnapshot", "csiSnapshotInfo": {"snapshotHandle": "snap-1", "size": 7,
+                "driver": "disk.example.com", "vscName": "old", "operationID": "shop/s/t", "ReadyToUse": true}}]))
+        .unwrap();
+        let claim = RestoredClaim {
+            source_namespace: "shop".into(),
+            namespace: "shop2".into(),
+            name: "data".into(),
+            volume_in_backup: "pv1".into(),
+            operation_id: None,
+            snapshot: Some("16e5".into()),
+        };
+        let told = restored_volumes(&SavedVolumes::from(saved), &[claim]);
+        assert_eq!(
+            serde_json::to_value(&told).unwrap(),
+            json!([{"pvcName": "data", "pvcNamespace": "shop2", "pvName": "pv1", "restoreMethod": "CSISnapshot",
+                "snapshotDataMoved": false, "csiSnapshotInfo": {"snapshotHandle": "snap-1", "size": 7,
+                    "driver": "disk.example.com", "vscName": "16e5", "ReadyToUse": null}}])
+        );
     }
 }

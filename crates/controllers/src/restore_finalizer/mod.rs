@@ -249,7 +249,12 @@ impl RestoreFinalizer {
                 "PersistentVolumeClaim {}/{} is not bound after {:?} (--resource-timeout): its volume does not get the old one's labels and reclaim policy; see `kubectl describe pvc`",
                 state.namespace, state.name, self.settings.resource_timeout
             );
-            observed.results.warnings.add(&state.namespace, message);
+            if is_filled_from_snapshot(state) {
+                // Its data is not back: that is more than a label of its volume.
+                add_once(&mut observed.results, &state.namespace, message);
+            } else {
+                observed.results.warnings.add(&state.namespace, message);
+            }
         }
         self.end(observed).await
     }
@@ -329,6 +334,14 @@ impl RestoreFinalizer {
             .await?;
         Ok(())
     }
+}
+
+fn is_filled_from_snapshot(state: &ClaimState) -> bool {
+    let source = state
+        .claim
+        .as_ref()
+        .and_then(|claim| claim.spec.as_ref()?.data_source.as_ref());
+    source.is_some_and(|source| source.kind == "VolumeSnapshot")
 }
 
 /// A failed operation is an error of the Restore, named after the claim that stays without its data.

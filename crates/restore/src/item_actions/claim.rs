@@ -55,6 +55,19 @@ pub fn forget_volume(claim: &mut Value) {
     }
 }
 
+/// The claim shall get a new volume that is made of this VolumeSnapshot of its namespace.
+pub fn fill_from_snapshot(claim: &mut Value, snapshot: &str) {
+    forget_volume(claim);
+    let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": snapshot});
+    child_map(claim, "spec").insert("dataSource".into(), source);
+}
+
+/// The VolumeSnapshot that a claim is filled from.
+pub fn snapshot_source(claim: &Value) -> Option<&str> {
+    let source = claim.pointer("/spec/dataSource")?;
+    (source["kind"] == "VolumeSnapshot").then(|| source["name"].as_str())?
+}
+
 /// Keeps provisioners and the binder away until the DataDownload hands its volume over: no volume has this label.
 /// `random` makes it unlike any other restore's.
 pub fn wait_for_download(claim: &mut Value, namespace: &str, name: &str, random: &str) {

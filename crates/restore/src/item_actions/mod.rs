@@ -14,6 +14,7 @@ mod pure;
 mod secret;
 pub mod service;
 pub mod small;
+pub mod snapshots;
 
 use std::sync::Arc;
 
@@ -49,5 +50,10 @@ pub fn built_in(
         client: client.clone(),
         backup: Arc::clone(backup),
     }));
+    actions.push(Box::new(snapshots::VolumeSnapshotAction));
+    actions.push(Box::new(snapshots::VolumeSnapshotContentAction {
+        client: client.clone(),
+    }));
+    actions.push(Box::new(snapshots::VolumeSnapshotClassAction));
     actions
 }

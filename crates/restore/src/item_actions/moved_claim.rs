@@ -1,6 +1,7 @@
 //! The actions that carry moved data: `velero.io/dataupload` writes a DataUploadResult ConfigMap for each DataUpload of
 //! the backup, `velero.io/csi-pvc-restorer` turns it into a DataDownload for its claim. What they write is made by the
-//! pure functions in [`super::data_upload`] and [`super::claim`]; here is only the talk with the cluster.
+//! pure functions in [`super::data_upload`] and [`super::claim`]; here is only the talk with the cluster. A claim whose
+//! snapshot stayed in the storage gets that as its data source ([`super::snapshots`]).
 
 use std::sync::Arc;
 
@@ -8,9 +9,10 @@ use async_trait::async_trait;
 use caravel_api::v1::{Backup, Restore};
 use caravel_api::v2alpha1::{DataDownload, DataUpload};
 use caravel_api::{DataUploadResult, labels};
+use caravel_csi::VolumeSnapshot;
 use caravel_item_action::{
-    ActionError, OperationProgress, ResourceSelector, RestoreItemAction, RestoreItemInput as Input,
-    RestoreItemOutput as Output,
+    ActionError, OperationProgress, ResourceIdentifier, ResourceSelector, RestoreItemAction,
+    RestoreItemInput as Input, RestoreItemOutput as Output,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use kube::api::{ListParams, PostParams};
@@ -18,9 +20,9 @@ use kube::{Api, Client, ResourceExt};
 use rand::Rng;
 use serde_json::Value;
 
-use super::{claim, data_upload};
+use super::{claim, data_upload, snapshots};
 use crate::group_resource::known;
-use crate::metadata::annotation;
+use crate::metadata::{annotation, map_at};
 use crate::operations;
 use crate::own::Own;
 
@@ -62,7 +64,7 @@ impl RestoreItemAction for DataUploadAction {
     }
 }
 
-/// `velero.io/csi-pvc-restorer`, for moved data.
+/// `velero.io/csi-pvc-restorer`: data that was moved, and data in snapshots.
 pub struct MovedClaimAction {
     /// Of the target cluster.
     pub client: Client,
@@ -107,7 +109,9 @@ impl RestoreItemAction for MovedClaimAction {
             text("/metadata/name").to_owned(),
         );
         let moved = annotation(input.item_from_backup, labels::DATA_UPLOAD_NAME).is_some();
-        if !moved || input.restore.spec.restore_pvs == Some(false) {
+        let snapshot = annotation(input.item_from_backup, labels::VOLUME_SNAPSHOT_NAME)
+            .filter(|_| self.backup.spec.snapshot_move_data != Some(true));
+        if (!moved && snapshot.is_none()) || input.restore.spec.restore_pvs == Some(false) {
             return Ok(Output::item(item));
         }
         let target = input
@@ -123,6 +127,9 @@ impl RestoreItemAction for MovedClaimAction {
             && !(own.is_again && own.made(&live))
         {
             return Ok(Output::item(item));
+        }
+        if let Some(snapshot) = snapshot.filter(|_| !moved) {
+            return Ok(from_snapshot(item, &namespace, snapshot, input.restore));
         }
         let former = if own.is_again {
             self.former_downloads(input.restore, &target, &name).await?
@@ -187,11 +194,55 @@ impl RestoreItemAction for MovedClaimAction {
             .ok_or_else(|| operations::gone(operation_id))
     }
 
+    /// Whether the VolumeSnapshot is there that the claim is to be filled from. Without it the claim would wait for ever, and
+    /// be in the way of the next restore.
+    async fn are_additional_items_ready(
+        &self,
+        items: &[ResourceIdentifier],
+        restore: &Restore,
+    ) -> Result<bool, ActionError> {
+        let Some(id) = items.first() else {
+            return Err(ActionError::new(
+                "the backup does not have its VolumeSnapshot; the claim is not created, because its data would never come",
+            ));
+        };
+        let mapped = restore.spec.namespace_mapping.get(&id.namespace);
+        let namespace = mapped.unwrap_or(&id.namespace);
+        let name = snapshots::new_name(restore, &id.name);
+        let api: Api<VolumeSnapshot> = Api::namespaced(self.client.clone(), namespace);
+        let asked =
+            |error| ActionError::because(format!("looking for VolumeSnapshot {namespace}/{name}"), error);
+        match api.get_opt(&name).await.map_err(asked)? {
+            Some(_) => Ok(true),
+            None => Err(ActionError::new(format!(
+                "its VolumeSnapshot {}/{} could not be restored, an error of its own says why; the claim is not created, because its data would never come",
+                id.namespace, id.name
+            ))),
+        }
+    }
+
     async fn cancel(&self, operation_id: &str, restore: &Restore) -> Result<(), ActionError> {
         let namespace = restore.namespace().unwrap_or_default();
         operations::cancel(&self.client, &namespace, operation_id)
             .await
             .map_err(|error| ActionError::because(format_args!("canceling operation {operation_id}"), error))
+    }
+}
+
+/// The claim, to be filled from a snapshot of the backup, which is restored before it. `namespace` is the one in the backup.
+fn from_snapshot(mut item: Value, namespace: &str, snapshot: &str, restore: &Restore) -> Output {
+    claim::fill_from_snapshot(&mut item, &snapshots::new_name(restore, snapshot));
+    let must_include = labels::MUST_INCLUDE_ADDITIONAL_ITEMS_OF_RESTORE;
+    map_at(&mut item, "annotations").insert(must_include.into(), "true".into());
+    Output {
+        additional_items: vec![ResourceIdentifier::new(
+            snapshots::GROUP,
+            "volumesnapshots",
+            namespace,
+            snapshot,
+        )],
+        wait_for_additional_items: true,
+        ..Output::item(item)
     }
 }
 

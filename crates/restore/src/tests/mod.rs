@@ -10,3 +10,4 @@ mod plans;
 mod replay;
 mod runs;
 mod small;
+mod snapshots;

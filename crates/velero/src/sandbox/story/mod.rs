@@ -5,6 +5,7 @@
 mod acts;
 mod life;
 mod mishaps;
+mod snapshots;
 mod tale;
 
 use std::time::Duration;
@@ -71,6 +72,13 @@ const STORIES: &[Story] = &[
                everything comes back from it.",
         nodes: 1,
         play: |world, tale| incremental(world, tale).boxed_local(),
+    },
+    Story {
+        name: "csi-snapshot",
+        says: "The snapshot stays in the storage, and nothing of it in the cluster: it outlives the application's namespace, \
+               everything comes back from it, and it goes with its backup.",
+        nodes: 1,
+        play: |world, tale| csi_snapshot(world, tale).boxed_local(),
     },
     Story {
         name: "cancel",
@@ -187,6 +195,21 @@ async fn incremental(world: &World, tale: &mut Tale) -> Outcome {
     acts::lose(world, tale).await?;
     acts::restore(world, tale, "shop-2").await?;
     acts::compare(world, tale, &before).await
+}
+
+async fn csi_snapshot(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    let snapshots = snapshots::back_up(world, tale, "shop-1").await?;
+    mishaps::nothing_is_left(world, tale).await?;
+    acts::do_business(world, tale).await?;
+    acts::lose(world, tale).await?;
+    snapshots::are_kept(world, tale, &snapshots)?;
+    acts::restore(world, tale, "shop-1").await?;
+    acts::compare(world, tale, &before).await?;
+    acts::lose(world, tale).await?;
+    snapshots::are_kept(world, tale, &snapshots)?;
+    snapshots::delete(world, tale, "shop-1", &snapshots).await
 }
 
 async fn canceled(world: &World, tale: &mut Tale) -> Outcome {

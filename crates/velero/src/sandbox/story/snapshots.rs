@@ -1,0 +1,115 @@
+//! Acts with snapshots that stay in the storage: only the backup knows of them, and they go with it. As in `acts.rs`, each
+//! looks at what came of it.
+
+use std::path::PathBuf;
+
+use caravel_api::v1::{Backup, BackupPhase};
+use kube::ResourceExt as _;
+use kube::api::Api;
+
+use super::super::application::NAMESPACE;
+use super::super::world::{VELERO, World};
+use super::mishaps::until;
+use super::tale::Tale;
+use crate::cli::failure::{Failure, Outcome, kubernetes};
+
+/// `velero backup create` without data movement; gives the storage's names of the snapshots.
+pub async fn back_up(world: &World, tale: &mut Tale, name: &str) -> Outcome<Vec<String>> {
+    tale.step(&format!(
+        "Back it up as {name}; the snapshot stays in the storage"
+    ))?;
+    let stored = world.objects.bytes();
+    let before = kept(world)?;
+    tale.types(
+        &format!("velero backup create {name} --include-namespaces {NAMESPACE} --wait"),
+        world,
+    )
+    .await?;
+    let backups: Api<Backup> = Api::namespaced(world.client(), VELERO);
+    let backup = backups
+        .get(name)
+        .await
+        .map_err(|error| kubernetes(format!("getting backup {name}"), &error))?;
+    if backup.phase() != BackupPhase::Completed {
+        let why = backup
+            .status
+            .clone()
+            .map(|status| status.failure_reason + &status.validation_errors.join("; "));
+        return Err(Failure::new(format!(
+            "backup {} ended as {}: {}",
+            backup.name_any(),
+            backup.phase(),
+            why.unwrap_or_default()
+        )));
+    }
+    let status = backup.status.unwrap_or_default();
+    let mut taken = kept(world)?;
+    taken.retain(|snapshot| !before.contains(snapshot));
+    if taken.len() != 1 || status.csi_volume_snapshots_completed != 1 {
+        return Err(Failure::new(format!(
+            "the storage has {} new snapshots, and the backup tells of {}; it is of one volume",
+            taken.len(),
+            status.csi_volume_snapshots_completed
+        )));
+    }
+    tale.types(&format!("velero backup describe {name} --details"), world)
+        .await?;
+    tale.fact(&format!(
+        "the storage keeps {}; the bucket has grown by {}",
+        taken.join(", "),
+        indicatif::DecimalBytes(world.objects.bytes().saturating_sub(stored))
+    ))?;
+    Ok(taken)
+}
+
+/// The storage still has them, whatever happened to the cluster.
+pub fn are_kept(world: &World, tale: &Tale, snapshots: &[String]) -> Outcome {
+    let kept = kept(world)?;
+    match snapshots.iter().find(|snapshot| !kept.contains(snapshot)) {
+        None => tale.fact("the storage still has the snapshot"),
+        Some(lost) => Err(Failure::new(format!(
+            "snapshot {lost} of a Completed backup is in the storage no more"
+        ))),
+    }
+}
+
+/// `velero backup delete`: the storage's snapshots go with the backup.
+pub async fn delete(world: &World, tale: &mut Tale, name: &str, snapshots: &[String]) -> Outcome {
+    tale.step(&format!("Delete backup {name}"))?;
+    tale.types(&format!("velero backup delete {name} --confirm"), world)
+        .await?;
+    let backups: Api<Backup> = Api::namespaced(world.client(), VELERO);
+    until(&format!("backup {name} to go"), async || {
+        let found = backups.get_opt(name).await;
+        let found = found.map_err(|error| kubernetes(format!("getting backup {name}"), &error))?;
+        Ok(found.is_none().then_some(()))
+    })
+    .await?;
+    let left = kept(world)?;
+    match snapshots.iter().find(|snapshot| left.contains(snapshot)) {
+        None => tale.fact("the backup is gone, and so is its snapshot in the storage"),
+        Some(left) => Err(Failure::new(format!(
+            "backup {name} is gone, and its snapshot {left} is still in the storage"
+        ))),
+    }
+}
+
+/// What the CSI driver keeps.
+fn kept(world: &World) -> Outcome<Vec<String>> {
+    let folder: PathBuf = world.folder.path().join("cluster/volumes/snapshots");
+    let failed = |error: std::io::Error| Failure::new(format!("looking into {}: {error}", folder.display()));
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(failed)?.file_name();
+        if let Some(id) = name.to_string_lossy().strip_suffix(".json") {
+            names.push(id.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}

@@ -1,0 +1,340 @@
+//! Snapshots without data movement, on real snapshot-controller, csi-snapshotter and driver.
+//!
+//! What the sandbox cannot show: that the real csi-snapshotter asks the driver to delete only what it has the handle of, that
+//! the storage's snapshot outlives its objects and its namespace, and that it is gone when its backup is.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use caravel_e2e::scenario::{Cluster, Installation, Kind, NAMESPACE, Shop, Unlike, step, until};
+use serde_json::{Value, json};
+
+const SOON: Duration = Duration::from_secs(60);
+const LATER: Duration = Duration::from_secs(180);
+
+#[test]
+fn a_snapshot_stays_in_the_storage_as_long_as_its_backup() -> Result<()> {
+    let cluster = Cluster::connect()?;
+    let installation = Installation::fresh(&cluster, "csi_snapshot")?;
+    let shop = step("create the shop", || {
+        Shop::named("shop").size("64Mi").create(&cluster)
+    })?;
+    shop.run(
+        &cluster,
+        "head -c 2000000 /dev/urandom > stock; mkdir -p a/b; ln -s ../stock a/b/link; chmod 600 stock; sync",
+    )?;
+    let before = shop.tree(&cluster)?;
+    let earlier = in_storage(&cluster)?;
+
+    step("back up", || create(&cluster, "b1"))?;
+    let backup = ended(&cluster, "b1", "Completed")?;
+    ensure!(
+        backup["status"]["csiVolumeSnapshotsAttempted"] == 1
+            && backup["status"]["csiVolumeSnapshotsCompleted"] == 1,
+        "the backup tells of other snapshots: {}",
+        backup["status"]
+    );
+    let kept = new_since(&cluster, &earlier)?;
+    ensure!(kept.len() == 1, "the storage has {kept:?} of the backup");
+    let handle = kept.first().context("no snapshot")?.clone();
+    step("describe tells of it", || {
+        let told = cluster.velero_ok(&["backup", "describe", "b1", "--details"])?;
+        for word in [&handle, &cluster.facts().driver, "Result: succeeded"] {
+            ensure!(
+                told.contains(word),
+                "`describe --details` does not say {word}: {told}"
+            );
+        }
+        Ok(())
+    })?;
+    step("its files are in the bucket", || {
+        let files = installation.bucket().objects()?;
+        for file in [
+            "volumesnapshots",
+            "volumesnapshotcontents",
+            "volumesnapshotclasses",
+        ] {
+            let key = format!("backups/b1/b1-csi-{file}.json.gz");
+            ensure!(
+                files.iter().any(|(found, _)| found.ends_with(&key)),
+                "{key} is not in the bucket"
+            );
+        }
+        Ok(())
+    })?;
+    step("nothing of it is in the cluster", || {
+        no_snapshot_objects(&cluster, "shop")
+    })?;
+
+    shop.run(&cluster, "echo later > later; sync")?;
+    step("lose the namespace", || shop.destroy(&cluster))?;
+    ensure!(
+        in_storage(&cluster)?.contains(&handle),
+        "the storage's snapshot went with its namespace"
+    );
+
+    step("restore", || {
+        cluster.velero_ok(&["restore", "create", "r1", "--from-backup", "b1", "--wait"])
+    })?;
+    let restore = cluster.wait_for_phase(Kind::RESTORE, NAMESPACE, "r1", &["Completed"], SOON)?;
+    ensure!(
+        restore["status"]["warnings"].as_u64().unwrap_or_default() == 0,
+        "warnings: {}",
+        restore["status"]
+    );
+    before.must_equal(&shop.tree(&cluster)?, Unlike::Nothing)?;
+    let told = cluster.velero_ok(&["restore", "describe", "r1", "--details"])?;
+    ensure!(
+        told.contains(&handle),
+        "`restore describe` does not say {handle}: {told}"
+    );
+    step("the restored objects keep the snapshot, too", || {
+        shop.destroy(&cluster)?;
+        ensure!(
+            in_storage(&cluster)?.contains(&handle),
+            "the storage's snapshot went with the restored namespace"
+        );
+        Ok(())
+    })?;
+    step("restore under another name", || {
+        cluster.delete(Kind::NAMESPACE, "", "shop2")?;
+        cluster.velero_ok(&[
+            "restore",
+            "create",
+            "r2",
+            "--from-backup",
+            "b1",
+            "--namespace-mappings",
+            "shop:shop2",
+            "--wait",
+        ])?;
+        cluster.wait_for_phase(Kind::RESTORE, NAMESPACE, "r2", &["Completed"], SOON)?;
+        before.must_equal(&Shop::named("shop2").tree(&cluster)?, Unlike::Nothing)?;
+        cluster.delete(Kind::NAMESPACE, "", "shop2")
+    })?;
+
+    step("delete the backup", || {
+        cluster.velero_ok(&["backup", "delete", "b1", "--confirm"])?;
+        gone(&cluster, "b1")
+    })?;
+    ensure!(
+        !in_storage(&cluster)?.contains(&handle),
+        "the backup is gone, and its snapshot {handle} is still in the storage"
+    );
+    step("no temporary content is left", || {
+        let contents = cluster.list(Kind::VOLUME_SNAPSHOT_CONTENT, "", "")?;
+        let left = contents
+            .iter()
+            .filter(|content| name(content).starts_with("velero-delete-"))
+            .count();
+        ensure!(left == 0, "{left} temporary contents are left");
+        Ok(())
+    })?;
+    remove_restored_contents(&cluster)
+}
+
+#[test]
+fn a_snapshot_that_is_gone_already_does_not_keep_its_backup() -> Result<()> {
+    let cluster = Cluster::connect()?;
+    let _installation = Installation::fresh(&cluster, "csi_snapshot_gone")?;
+    let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
+    let earlier = in_storage(&cluster)?;
+    create(&cluster, "b1")?;
+    ended(&cluster, "b1", "Completed")?;
+    let handle = new_since(&cluster, &earlier)?
+        .first()
+        .context("no snapshot")?
+        .clone();
+    step("somebody deletes the storage's snapshot", || {
+        let content = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotContent",
+            "metadata": {"name": "somebodys"},
+            "spec": {"deletionPolicy": "Delete", "driver": cluster.facts().driver, "source": {"snapshotHandle": handle},
+                "volumeSnapshotRef": {"namespace": "nowhere", "name": "nothing"}}});
+        cluster.apply(&content.to_string())?;
+        until("the content to be ready", SOON, || {
+            let content = cluster.must_get(Kind::VOLUME_SNAPSHOT_CONTENT, "", "somebodys")?;
+            Ok((content["status"]["readyToUse"] == true)
+                .then_some(())
+                .ok_or_else(|| content["status"].to_string()))
+        })?;
+        cluster.delete(Kind::VOLUME_SNAPSHOT_CONTENT, "", "somebodys")?;
+        ensure!(!in_storage(&cluster)?.contains(&handle), "it is still there");
+        Ok(())
+    })?;
+    step("delete the backup", || {
+        cluster.velero_ok(&["backup", "delete", "b1", "--confirm"])?;
+        gone(&cluster, "b1")
+    })?;
+    shop.destroy(&cluster)
+}
+
+#[test]
+fn a_class_of_another_driver_is_an_error_that_names_it_and_leaves_nothing() -> Result<()> {
+    let cluster = Cluster::connect()?;
+    let _installation = Installation::fresh(&cluster, "csi_snapshot_class")?;
+    let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
+    let earlier = in_storage(&cluster)?;
+    let class = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
+        "metadata": {"name": "stranger"}, "driver": "stranger.example.com", "deletionPolicy": "Delete"});
+    cluster.apply(&class.to_string())?;
+    let annotation = json!({"metadata": {"annotations": {"velero.io/csi-volumesnapshot-class": "stranger"}}});
+    cluster.merge(Kind::PERSISTENT_VOLUME_CLAIM, "shop", "data", &annotation)?;
+    let outcome = step("back up", || {
+        create(&cluster, "b1")?;
+        ended(&cluster, "b1", "PartiallyFailed")
+    });
+    cluster.delete(Kind::VOLUME_SNAPSHOT_CLASS, "", "stranger")?;
+    outcome?;
+    let told = cluster.velero_ok(&["backup", "logs", "b1"])?;
+    for word in ["stranger", "stranger.example.com", &cluster.facts().driver] {
+        ensure!(told.contains(word), "the log does not name {word}");
+    }
+    no_snapshot_objects(&cluster, "shop")?;
+    ensure!(
+        new_since(&cluster, &earlier)?.is_empty(),
+        "a snapshot is left in the storage"
+    );
+    shop.destroy(&cluster)
+}
+
+#[test]
+fn a_backup_is_deleted_with_its_snapshot_although_the_snapshot_class_is_gone() -> Result<()> {
+    let cluster = Cluster::connect()?;
+    let _installation = Installation::fresh(&cluster, "csi_snapshot_classless")?;
+    let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
+    let earlier = in_storage(&cluster)?;
+    create(&cluster, "b1")?;
+    ended(&cluster, "b1", "Completed")?;
+    let handle = new_since(&cluster, &earlier)?
+        .first()
+        .context("no snapshot")?
+        .clone();
+    shop.destroy(&cluster)?;
+    let class = cluster.facts().snapshot_class.clone();
+    let kept = cluster.must_get(Kind::VOLUME_SNAPSHOT_CLASS, "", &class)?;
+    // The deletion needs none: StorageClass and CSIDriver name the driver, too.
+    cluster.delete(Kind::VOLUME_SNAPSHOT_CLASS, "", &class)?;
+    let outcome = step("delete the backup without any snapshot class", || {
+        cluster.velero_ok(&["backup", "delete", "b1", "--confirm"])?;
+        gone(&cluster, "b1")
+    });
+    cluster.apply(&without_server_fields(kept).to_string())?;
+    outcome?;
+    ensure!(
+        !in_storage(&cluster)?.contains(&handle),
+        "{handle} is still in the storage"
+    );
+    Ok(())
+}
+
+fn create(cluster: &Cluster, name: &str) -> Result<()> {
+    cluster
+        .velero_ok(&["backup", "create", name, "--include-namespaces", "shop"])
+        .map(drop)
+}
+
+fn ended(cluster: &Cluster, name: &str, wanted: &str) -> Result<Value> {
+    let phases = ["Completed", "PartiallyFailed", "Failed", "FailedValidation"];
+    let backup = cluster.wait_for_phase(Kind::BACKUP, NAMESPACE, name, &phases, LATER)?;
+    ensure!(
+        backup["status"]["phase"] == wanted,
+        "backup {name} ended as {}",
+        backup["status"]
+    );
+    Ok(backup)
+}
+
+fn gone(cluster: &Cluster, backup: &str) -> Result<()> {
+    until(&format!("the end of backup {backup}"), LATER, || {
+        let found = cluster.get(Kind::BACKUP, NAMESPACE, backup)?;
+        Ok(match found {
+            None => Ok(()),
+            Some(_) => {
+                let requests = cluster.kubectl(&[
+                    "get",
+                    "deletebackuprequests",
+                    "--namespace",
+                    NAMESPACE,
+                    "--output",
+                    "jsonpath={.items[*].status}",
+                ])?;
+                Err(requests)
+            }
+        })
+    })
+}
+
+/// Handles of the snapshots that the storage of our own cluster has.
+fn in_storage(cluster: &Cluster) -> Result<Vec<String>> {
+    let facts = cluster.facts();
+    let (root, process) = facts
+        .root
+        .as_ref()
+        .zip(facts.mounts_pid)
+        .context("the storage can only be looked into on our own cluster")?;
+    let folder = PathBuf::from(format!(
+        "/proc/{process}/root{}/csi/store/snapshots",
+        root.display()
+    ));
+    let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut handles = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        handles.extend(name.strip_suffix(".json").map(str::to_owned));
+    }
+    Ok(handles)
+}
+
+fn new_since(cluster: &Cluster, earlier: &[String]) -> Result<Vec<String>> {
+    let mut now = in_storage(cluster)?;
+    now.retain(|handle| !earlier.contains(handle));
+    Ok(now)
+}
+
+/// No VolumeSnapshot in the namespace, and no content of one.
+fn no_snapshot_objects(cluster: &Cluster, namespace: &str) -> Result<()> {
+    until("the end of the snapshot's objects", SOON, || {
+        let snapshots = cluster.list(Kind::VOLUME_SNAPSHOT, namespace, "")?;
+        let contents = cluster.list(Kind::VOLUME_SNAPSHOT_CONTENT, "", "")?;
+        let of_namespace = |content: &&Value| content["spec"]["volumeSnapshotRef"]["namespace"] == namespace;
+        let left: Vec<String> = snapshots
+            .iter()
+            .chain(contents.iter().filter(of_namespace))
+            .map(|object| name(object).to_owned())
+            .collect();
+        Ok(if left.is_empty() {
+            Ok(())
+        } else {
+            Err(left.join(", "))
+        })
+    })
+}
+
+/// What restores have made stays, as with Velero: Retain, and of no use once its backup is gone.
+fn remove_restored_contents(cluster: &Cluster) -> Result<()> {
+    for content in cluster.list(Kind::VOLUME_SNAPSHOT_CONTENT, "", "velero.io/restore-name")? {
+        cluster.delete(Kind::VOLUME_SNAPSHOT_CONTENT, "", name(&content))?;
+    }
+    Ok(())
+}
+
+fn name(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
+
+/// An object as one would apply it.
+fn without_server_fields(mut object: Value) -> Value {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for field in [
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "managedFields",
+            "generation",
+        ] {
+            metadata.remove(field);
+        }
+    }
+    object
+}
