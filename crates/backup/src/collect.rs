@@ -276,7 +276,8 @@ pub fn listed_name(id: &ResourceIdentifier) -> String {
     if id.namespace.is_empty() {
         id.name.clone()
     } else {
-        format!("{}/{}", id.namespace, id.name)
+        // Of exactly its length: there is one for each object, and all are kept.
+        [&*id.namespace, "/", &id.name].concat()
     }
 }
 

@@ -29,6 +29,18 @@ impl Asked {
 /// # Panics
 /// The client panics where an answer has no legal status code.
 pub fn client(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -> Client {
+    slow_client(move |asked| std::future::ready(answer(&asked)))
+}
+
+/// As [`client`], of an API server that takes its time.
+///
+/// # Panics
+/// As [`client`].
+pub fn slow_client<F, R>(answer: F) -> Client
+where
+    F: Fn(Asked) -> R + Send + Sync + 'static,
+    R: Future<Output = (u16, Value)> + Send + 'static,
+{
     let answer = Arc::new(answer);
     let service = tower::service_fn(move |request: http::Request<Body>| {
         let answer = Arc::clone(&answer);
@@ -40,7 +52,7 @@ pub fn client(answer: impl Fn(&Asked) -> (u16, Value) + Send + Sync + 'static) -
                 uri: parts.uri,
                 body: serde_json::from_slice(&body).unwrap_or_default(),
             };
-            let (code, answer) = answer(&asked);
+            let (code, answer) = answer(asked).await;
             let response = http::Response::builder()
                 .status(code)
                 .header("content-type", "application/json")

@@ -81,14 +81,14 @@ impl BackupContents {
             return Err(ContentsError::NoResources);
         }
         let mut resources = BTreeMap::new();
-        for group_resource in entries(&resources_dir)? {
+        for group_resource in folder_names(&resources_dir)? {
             let dir = resources_dir.join(&group_resource);
             let mut names = NamesByNamespace::new();
             let cluster = object_names(&dir.join("cluster"))?;
             if !cluster.is_empty() {
                 names.insert(String::new(), cluster);
             }
-            for namespace in entries(&dir.join("namespaces"))? {
+            for namespace in folder_names(&dir.join("namespaces"))? {
                 let in_namespace = object_names(&dir.join("namespaces").join(&namespace))?;
                 names.insert(namespace, in_namespace);
             }
@@ -213,8 +213,16 @@ fn object_path(
     }
 }
 
-/// Names in a directory; none when it does not exist.
-fn entries(dir: &Path) -> Result<BTreeSet<String>, ContentsError> {
+fn folder_names(dir: &Path) -> Result<BTreeSet<String>, ContentsError> {
+    entries(dir, |name| Some(name.to_owned()))
+}
+
+fn object_names(dir: &Path) -> Result<BTreeSet<Arc<str>>, ContentsError> {
+    entries(dir, |file| file.strip_suffix(".json").map(Arc::from))
+}
+
+/// What `each` makes of the names in a directory; nothing when it does not exist.
+fn entries<T: Ord>(dir: &Path, each: impl Fn(&str) -> Option<T>) -> Result<BTreeSet<T>, ContentsError> {
     let wrap = |source| ContentsError::Io {
         path: dir.to_owned(),
         source,
@@ -224,14 +232,9 @@ fn entries(dir: &Path) -> Result<BTreeSet<String>, ContentsError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         Err(error) => return Err(wrap(error)),
     };
-    read.map(|entry| Ok(entry.map_err(wrap)?.file_name().to_string_lossy().into_owned()))
-        .collect()
-}
-
-fn object_names(dir: &Path) -> Result<BTreeSet<Arc<str>>, ContentsError> {
-    Ok(entries(dir)?
-        .iter()
-        .filter_map(|file| file.strip_suffix(".json"))
-        .map(Arc::from)
-        .collect())
+    read.filter_map(|entry| match entry {
+        Ok(entry) => each(&entry.file_name().to_string_lossy()).map(Ok),
+        Err(error) => Some(Err(wrap(error))),
+    })
+    .collect()
 }

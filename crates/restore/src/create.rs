@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use caravel_api::labels;
-use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams, Request};
 use kube::core::ApiResource;
 use kube::{Api, Client};
 use serde_json::Value;
@@ -58,6 +58,9 @@ impl From<&str> for ExistingPolicy {
 /// Creates `object` (namespace already mapped). The object's own API version is used: that is what its fields are
 /// written for. Secrets' contents are in no error: the API server's messages name fields, not values. `own`: None where
 /// the object cannot be this Restore's from before.
+///
+/// One request where all is well: nobody looks before, and what the API server answers to a creation is not read, since it
+/// says nothing that is not known. Only where the object exists it is looked at.
 pub async fn create(
     client: &Client,
     served: &ServedResource,
@@ -67,18 +70,17 @@ pub async fn create(
     own: Option<&Own>,
 ) -> Result<Creation, kube::Error> {
     let api = api(client, served, namespace, object);
-    let wanted: DynamicObject = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
-    let params = PostParams {
-        dry_run: false,
-        field_manager: Some(FIELD_MANAGER.into()),
-    };
+    let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
     let mut waits = RETRY_WAITS_MS.iter();
     let mut may_be_ours = own.is_some_and(|own| own.is_again);
     loop {
-        match api.create(&params, &wanted).await {
-            Ok(_) => return Ok(Creation::Done),
+        match post(client, api.resource_url(), body.clone()).await {
+            Ok(()) => return Ok(Creation::Done),
             Err(error) if means_exists(&error, object) => {
-                let name = wanted.metadata.name.as_deref().unwrap_or_default();
+                let name = object
+                    .pointer("/metadata/name")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 // Not there after all: the refusal was about something else (a node port in use, say).
                 let Some(live) = api.get_opt(name).await? else {
                     return Err(error);
@@ -100,6 +102,18 @@ pub async fn create(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Sends the JSON of an object as it is. The client's own `create` would take it apart into typed metadata twice.
+async fn post(client: &Client, path: &str, body: Vec<u8>) -> Result<(), kube::Error> {
+    let params = PostParams {
+        dry_run: false,
+        field_manager: Some(FIELD_MANAGER.into()),
+    };
+    let request = Request::new(path)
+        .create(&params, body)
+        .map_err(kube::Error::BuildRequest)?;
+    client.request_text(request).await.map(drop)
 }
 
 async fn settle_existing(

@@ -145,8 +145,9 @@ impl Engine {
         forget_old_life(&mut item);
         self.forget_volumes(name, in_backup, &mut item).await?;
         let mut operation = None;
-        for action in &self.run.actions {
-            if !action.applies_to().matches(&name.identifier(), &item) {
+        let identifier = name.identifier();
+        for (action, wanted) in self.run.actions.iter().zip(&self.selectors) {
+            if !wanted.matches(&identifier, &item) {
                 continue;
             }
             let input = RestoreItemInput {
@@ -423,7 +424,7 @@ impl Engine {
             namespace: target.to_owned(),
             ..name.clone()
         };
-        self.state.lock().targets.insert(in_cluster)
+        self.state.lock().targets.insert(&in_cluster.identifier())
     }
 
     fn warn_of_kept_data(&self, name: &ItemName, target: &str) {
@@ -531,10 +532,11 @@ impl Engine {
         let Some(served) = self.discovered.get(&name.group_resource) else {
             return;
         };
+        // Of exactly its length: there is one for each object, and all are kept.
         let entry = if target.is_empty() {
-            format!("{}({what})", name.name)
+            [&*name.name, "(", what, ")"].concat()
         } else {
-            format!("{target}/{}({what})", name.name)
+            [target, "/", &name.name, "(", what, ")"].concat()
         };
         self.state
             .lock()

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use crate::contents::BackupContents;
 use crate::discovery::Discovered;
 use crate::group_resource::{GroupResource, known};
+use crate::item_name::ItemName;
 use crate::priority::{self, Priorities};
 use crate::selection::Selection;
 
-/// An object to restore. Its words are shared, for there may be a million of these.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PlannedItem {
+/// The objects of one resource in one namespace. There may be a million of them: a name is shared with the
+/// [`BackupContents`], and nothing else is kept of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedNamespace {
     /// In the backup; empty for cluster scope.
-    pub namespace: Arc<str>,
-    /// After namespace mapping; empty for cluster scope.
-    pub target_namespace: Arc<str>,
-    /// Name.
-    pub name: Arc<str>,
+    pub namespace: String,
+    /// Of the objects, sorted.
+    pub names: Vec<Arc<str>>,
 }
 
 /// The objects of one resource, sorted by namespace and name.
@@ -26,8 +26,29 @@ pub struct PlannedItem {
 pub struct PlannedResource {
     /// Which resource.
     pub group_resource: GroupResource,
-    /// Its objects; never empty.
-    pub items: Vec<PlannedItem>,
+    /// Where they are; none is empty.
+    pub namespaces: Vec<PlannedNamespace>,
+}
+
+impl PlannedResource {
+    /// Number of objects; never 0.
+    pub fn total(&self) -> usize {
+        self.namespaces
+            .iter()
+            .map(|namespace| namespace.names.len())
+            .sum()
+    }
+
+    /// Each object, in order.
+    pub fn objects(&self) -> impl Iterator<Item = ItemName> {
+        self.namespaces.iter().flat_map(|planned| {
+            planned.names.iter().map(|name| ItemName {
+                group_resource: self.group_resource.clone(),
+                namespace: planned.namespace.clone(),
+                name: name.to_string(),
+            })
+        })
+    }
 }
 
 /// A restore, resource by resource.
@@ -42,7 +63,7 @@ pub struct Plan {
 impl Plan {
     /// Number of objects, as `status.progress.totalItems`.
     pub fn total(&self) -> usize {
-        self.resources.iter().map(|resource| resource.items.len()).sum()
+        self.resources.iter().map(PlannedResource::total).sum()
     }
 
     /// Moves the CustomResourceDefinitions out: they are restored first, then discovery is asked again.
@@ -74,31 +95,31 @@ pub fn plan(
         if contents.names(&group_resource).is_none() || !selection.takes_resource(&group_resource) {
             continue;
         }
-        let items = items_of(contents, selection, &group_resource);
-        if items.is_empty() {
-            continue;
-        }
-        if discovered.get(&group_resource).is_none() {
-            plan.not_served.insert(name, items.len());
-            continue;
-        }
-        plan.resources.push(PlannedResource {
+        let planned = PlannedResource {
+            namespaces: objects_of(contents, selection, &group_resource),
             group_resource,
-            items,
-        });
+        };
+        if planned.namespaces.is_empty() {
+            continue;
+        }
+        if discovered.get(&planned.group_resource).is_none() {
+            plan.not_served.insert(name, planned.total());
+            continue;
+        }
+        plan.resources.push(planned);
     }
     plan
 }
 
-fn items_of(
+fn objects_of(
     contents: &BackupContents,
     selection: &Selection,
     group_resource: &GroupResource,
-) -> Vec<PlannedItem> {
+) -> Vec<PlannedNamespace> {
     let is_namespace = group_resource.is(known::NAMESPACES);
     // The DataUploads stand in Velero's own namespace; the claims of the namespaces asked for find theirs among them.
     let carries_data = group_resource.is(known::DATA_UPLOADS);
-    let mut items = Vec::new();
+    let mut planned = Vec::new();
     for (namespace, names) in contents.names(group_resource).into_iter().flatten() {
         let cluster_scoped = namespace.is_empty();
         let scope_taken = if cluster_scoped {
@@ -109,25 +130,24 @@ fn items_of(
         if !scope_taken {
             continue;
         }
-        let target_namespace: Arc<str> = selection.target_namespace(namespace).into();
-        let namespace: Arc<str> = namespace.as_str().into();
-        for name in names {
+        let takes = |name: &&Arc<str>| {
             if is_namespace && !selection.namespaces.includes(name) {
-                continue;
+                return false;
             }
-            if !carries_data && selection.looks_at_objects() {
-                // One that cannot be read is taken: its own restore says what is wrong with it, and the others go on.
-                let object = contents.object(group_resource, &namespace, name).ok();
-                if object.is_some_and(|object| !selection.takes_object(group_resource, &object)) {
-                    continue;
-                }
+            if carries_data || !selection.looks_at_objects() {
+                return true;
             }
-            items.push(PlannedItem {
-                namespace: Arc::clone(&namespace),
-                target_namespace: Arc::clone(&target_namespace),
-                name: Arc::clone(name),
+            // One that cannot be read is taken: its own restore says what is wrong with it, and the others go on.
+            let object = contents.object(group_resource, namespace, name).ok();
+            object.is_none_or(|object| selection.takes_object(group_resource, &object))
+        };
+        let names: Vec<Arc<str>> = names.iter().filter(takes).cloned().collect();
+        if !names.is_empty() {
+            planned.push(PlannedNamespace {
+                namespace: namespace.clone(),
+                names,
             });
         }
     }
-    items
+    planned
 }

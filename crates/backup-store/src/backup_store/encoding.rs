@@ -1,7 +1,7 @@
 //! The bytes of the objects: gzip'd compact JSON with a newline, as Go's encoder writes it, and the one
 //! indented file, `velero-backup.json`.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufWriter, Read as _, Write as _};
 
 use caravel_api::v1::Backup;
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
@@ -24,11 +24,17 @@ pub(super) fn gzip_json<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
         key: "(being written)".to_owned(),
         cause,
     };
-    let mut text = serde_json::to_vec(value).map_err(|e| unwritable(e.to_string()))?;
-    text.push(b'\n');
-    gzip(&text).map_err(|e| unwritable(e.to_string()))
+    // As a stream: the list of a backup of a million objects is not in memory as text, too.
+    let mut text = BufWriter::new(GzEncoder::new(Vec::new(), Compression::default()));
+    serde_json::to_writer(&mut text, value).map_err(|e| unwritable(e.to_string()))?;
+    let ended = text.write_all(b"\n").and_then(|()| {
+        let encoder = text.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        encoder.finish()
+    });
+    ended.map_err(|e| unwritable(e.to_string()))
 }
 
+#[cfg(test)]
 pub(super) fn gzip(data: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(data)?;

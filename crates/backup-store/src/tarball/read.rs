@@ -114,20 +114,32 @@ impl Reader {
     ///
     /// Errors: [`TarballError`]; what was unpacked before stays.
     pub fn unpack_to(self, folder: &Path) -> Result<(), TarballError> {
+        self.unpack_some_to(folder, |_| true)
+    }
+
+    /// Unpacks the regular files whose names `wanted` takes; the others are read to their end, and looked at as closely.
+    ///
+    /// Errors: [`TarballError`]; what was unpacked before stays.
+    pub fn unpack_some_to(self, folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<(), TarballError> {
         let failed = |source| TarballError::Io {
             path: folder.to_owned(),
             source,
         };
         fs::create_dir_all(folder).map_err(failed)?;
+        let mut last_parent = PathBuf::new();
         self.for_each(|mut entry| {
+            if !wanted(entry.path()) {
+                return Ok(());
+            }
             // `safe_path` left only plain names, and nothing here makes a symlink, so this stays inside.
             let target = folder.join(entry.path());
             let failed = |source| TarballError::Io {
                 path: target.clone(),
                 source,
             };
-            if let Some(parent) = target.parent() {
+            if let Some(parent) = target.parent().filter(|parent| *parent != last_parent) {
                 fs::create_dir_all(parent).map_err(failed)?;
+                last_parent = parent.to_owned();
             }
             let mut file = File::create(&target).map_err(failed)?;
             io::copy(&mut entry, &mut file).map_err(failed)?;

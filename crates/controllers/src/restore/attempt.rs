@@ -10,8 +10,9 @@ use caravel_api::labels;
 use caravel_api::phase::RestorePhase;
 use caravel_api::v1::{Backup, BackupStorageLocation, Restore};
 use caravel_backup_store::item_operations::{OperationPhase, RestoreOperation};
+use caravel_backup_store::tarball::{ItemPath, Reader};
 use caravel_backup_store::volume_info::BackupVolumeInfo;
-use caravel_backup_store::{BackupStore, RestoreArtifacts, tarball};
+use caravel_backup_store::{BackupStore, RestoreArtifacts};
 use caravel_hooks::tracker::Tracker;
 use caravel_resource_policies::Policies;
 use caravel_restore::contents::BackupContents;
@@ -176,15 +177,16 @@ impl Attempt<'_> {
             }
         };
         self.log.line(Level::Info, "restore completed", &[]);
+        let ran = self.ran(&outcome);
         let artifacts = RestoreArtifacts {
             log: None,
-            results: Some(outcome.results.clone()),
-            resource_list: Some(outcome.resource_list.clone()),
             item_operations: Some(self.operations(&outcome.operations)),
             volume_info: Some(restored_volumes(&SavedVolumes::from(saved), &outcome.claims)),
+            results: Some(outcome.results),
+            resource_list: Some(outcome.resource_list),
         };
         store.put_restore(&self.restore.name_any(), &artifacts).await?;
-        Ok(self.ran(&outcome))
+        Ok(ran)
     }
 
     /// What the backup says about its volumes, by whatever file it says it.
@@ -224,11 +226,13 @@ impl Attempt<'_> {
             .get_backup_contents(&self.backup.name_any(), &archive)
             .await?;
         std::fs::create_dir_all(&folder)?;
+        let all_versions = self.settings.all_versions;
         let contents = self
             .context
             .environment
             .run(move || -> Result<BackupContents, Error> {
-                tarball::unpack(&archive, &folder)?;
+                let is_read = |entry: &str| all_versions || is_read(entry);
+                Reader::open(&archive)?.unpack_some_to(&folder, is_read)?;
                 std::fs::remove_file(&archive)?;
                 Ok(BackupContents::read_or_empty(&folder)?)
             });
@@ -280,6 +284,11 @@ impl Attempt<'_> {
             hooks: self.hooks().status(),
         }
     }
+}
+
+/// Whether a restore reads this file of the tarball: of an item only the plain copy, which is of the preferred version.
+fn is_read(entry: &str) -> bool {
+    ItemPath::parse(entry).is_none_or(|item| item.version.is_none())
 }
 
 /// Where a Restore goes after its run.
@@ -418,6 +427,23 @@ mod tests {
             phase_after(1, 2),
             RestorePhase::WaitingForPluginOperationsPartiallyFailed
         );
+    }
+
+    #[test]
+    fn of_an_item_that_is_in_the_tarball_twice_one_file_is_unpacked() {
+        for (entry, read) in [
+            ("metadata/version", true),
+            ("resources/secrets/namespaces/shop/till.json", true),
+            (
+                "resources/secrets/v1-preferredversion/namespaces/shop/till.json",
+                false,
+            ),
+            ("resources/persistentvolumes/cluster/pv-1.json", true),
+            ("resources/persistentvolumes/v1/cluster/pv-1.json", false),
+            ("resources/secrets/namespaces/shop/not-an-item", true),
+        ] {
+            assert_eq!(is_read(entry), read, "{entry}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use caravel_cases::Case;
 use caravel_cases::api::{self, Asked};
@@ -34,7 +35,14 @@ pub(super) struct Api {
     served: Vec<Served>,
     pub(super) objects: Mutex<BTreeMap<(String, String, String), Value>>,
     pub(super) created: Mutex<Vec<(String, String)>>,
+    /// Method and path of each request, but for discovery.
+    pub(super) requests: Mutex<Vec<String>>,
+    /// How many requests wait for their answer, and how many did at most.
+    waiting: Mutex<(usize, usize)>,
 }
+
+/// How long an answer takes: none comes before all requests that are sent at a time are under way.
+const LATENCY: Duration = Duration::from_millis(1);
 
 pub(super) fn field<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object
@@ -76,6 +84,8 @@ impl Api {
             served,
             objects: Mutex::new(objects),
             created: Mutex::default(),
+            requests: Mutex::default(),
+            waiting: Mutex::default(),
         })
     }
 
@@ -102,6 +112,9 @@ impl Api {
         if matches!(asked.path(), "/api" | "/apis") {
             return api::discovery(&self.discovery(), asked.path());
         }
+        self.requests
+            .lock()
+            .push(format!("{} {}", asked.method, asked.path()));
         for resource in &self.served {
             let Some(rest) = asked.path().strip_prefix(&resource.base()) else {
                 continue;
@@ -153,7 +166,28 @@ impl Api {
 
     pub(super) fn client(self: &Arc<Self>) -> Client {
         let api = Arc::clone(self);
-        api::client(move |asked| api.answer(asked))
+        api::slow_client(move |asked| {
+            let api = Arc::clone(&api);
+            async move {
+                api.wait().await;
+                api.answer(&asked)
+            }
+        })
+    }
+
+    async fn wait(&self) {
+        {
+            let mut waiting = self.waiting.lock();
+            waiting.0 += 1;
+            waiting.1 = waiting.1.max(waiting.0);
+        }
+        tokio::time::sleep(LATENCY).await;
+        self.waiting.lock().0 -= 1;
+    }
+
+    /// How many requests were under way at the same time, at most.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.waiting.lock().1
     }
 
     /// `namespace/name` of the objects of a resource.

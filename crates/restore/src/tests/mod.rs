@@ -3,6 +3,7 @@
 mod actions;
 mod cases;
 mod cluster;
+mod cost;
 mod existing;
 mod modifiers;
 mod operations;

@@ -65,7 +65,7 @@ impl PodCommandExecutor for NoCommand {
     }
 }
 
-async fn restore(
+pub(super) async fn restore(
     case: &Case,
     api: &Arc<Api>,
     actions: Vec<Box<dyn RestoreItemAction>>,
