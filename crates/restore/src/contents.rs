@@ -118,7 +118,7 @@ impl BackupContents {
         let mut found = BTreeMap::new();
         for group_resource in self.resources.keys() {
             let mut saved = SavedVersions::default();
-            for folder in entries(&self.root.join("resources").join(group_resource.to_string()))? {
+            for folder in folder_names(&self.root.join("resources").join(group_resource.to_string()))? {
                 if folder == "namespaces" || folder == "cluster" {
                     continue;
                 }
