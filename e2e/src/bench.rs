@@ -4,6 +4,8 @@
 //! beyond that is ours. Nothing is asserted (decisions.md section 4): the medians of five are printed, and where the time
 //! of the middle backup went: when each phase was first seen, asked for every few milliseconds.
 
+mod measure;
+pub mod movement;
 mod pod_memory;
 pub mod resources;
 

@@ -108,6 +108,13 @@ pub const SCENARIOS: &[Scenario] = &[
         product: true,
         peer: true,
     },
+    Scenario {
+        name: "restarts",
+        tier: Tier::Full,
+        shows: "a server that is killed at random moments costs time and nothing else; of two, the other takes over",
+        product: true,
+        peer: false,
+    },
     // Last, because emptying its namespaces keeps the cluster busy for a while.
     Scenario {
         name: "conformance",

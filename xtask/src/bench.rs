@@ -20,6 +20,23 @@ pub enum Bench {
     Memory(Memory),
     /// 10,000 secrets and config maps of 2 KB on our cluster, by the real Velero and by us; some ten minutes (builds apart)
     Resources(Resources),
+    /// 2 volumes of 50 MB and 10 of 10 MB on our cluster, moved by the real Velero and by us, and what both hold in memory
+    /// while idle; some ten minutes (builds apart)
+    Move(Move),
+}
+
+/// How to measure data movement.
+#[derive(Debug, clap::Args)]
+pub struct Move {
+    /// Without the real Velero
+    #[arg(long)]
+    alone: bool,
+    /// Cargo profile of the product's image
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Build nothing: measure the images that the cluster has, with CARAVEL_VELERO and the facts of CARAVEL_E2E
+    #[arg(long)]
+    loaded: bool,
 }
 
 /// How to measure backups and restores of resources.
@@ -31,6 +48,9 @@ pub struct Resources {
     /// And then as many, by us alone, for the growth of memory
     #[arg(long, value_name = "OBJECTS")]
     grown: Option<usize>,
+    /// Without the real Velero
+    #[arg(long)]
+    alone: bool,
     /// Cargo profile of the product's image
     #[arg(long, default_value = "release")]
     profile: String,
@@ -90,10 +110,15 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Floor => caravel_e2e::bench::floor(),
         Bench::Engine(options) => engine(options),
         Bench::Memory(options) => memory(options),
+        Bench::Move(options) => caravel_e2e::bench::movement::run(&caravel_e2e::bench::movement::Settings {
+            alone: options.alone,
+            profile: (!options.loaded).then(|| options.profile.clone()),
+        }),
         Bench::Resources(options) => {
             caravel_e2e::bench::resources::run(&caravel_e2e::bench::resources::Settings {
                 objects: options.objects,
                 grown: options.grown,
+                alone: options.alone,
                 profile: (!options.loaded).then(|| options.profile.clone()),
             })
         }

@@ -1,4 +1,4 @@
-//! Memory of a pod's processes, as the node's kernel counts it.
+//! Memory of a pod's processes, and its server's processor time, as the node's kernel counts them.
 
 use std::fs;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cluster::processes;
-use crate::scenario::Cluster;
+use crate::cluster::processes::processor_time;
+use crate::scenario::{Cluster, ServerPod};
 
 /// How often all processes of the pod are added up. A child that lives shorter than this may be missed; the server's own peak
 /// is the kernel's and misses nothing.
@@ -18,36 +18,29 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Watches the pod of a server from now on.
 pub struct PodMemory {
     main: i32,
+    processor: Duration,
     stop: Arc<AtomicBool>,
     sampler: JoinHandle<u64>,
 }
 
-/// Bytes.
+/// What a pod took, at most or in all.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Peak {
-    /// Of the server's process: resident, by the kernel.
+pub struct Used {
+    /// Bytes of the server's process: resident at most, by the kernel.
     pub server: u64,
-    /// Of all processes of the pod together (plug-ins), sampled.
+    /// Bytes of all processes of the pod together (plug-ins), sampled.
     pub pod: u64,
+    /// Of the processors, by the server's process.
+    pub processor: Duration,
 }
 
 impl PodMemory {
     /// Begins with the pod of the Deployment `velero` in that namespace; what was before does not count.
     pub fn watch(cluster: &Cluster, namespace: &str) -> Result<Self> {
-        let uid = cluster.kubectl(&[
-            "get",
-            "pods",
-            "--namespace",
-            namespace,
-            "--selector=deploy=velero",
-            "--field-selector=status.phase=Running",
-            "--output=jsonpath={.items[0].metadata.uid}",
-        ])?;
-        let uid = uid.trim().to_owned();
-        let main = processes_of(&uid)
-            .into_iter()
-            .find(|pid| processes::command_line(*pid).starts_with("/velero server"))
-            .with_context(|| format!("no process of the pod {uid} is a server; is this the node?"))?;
+        let pod = ServerPod::running(cluster, namespace)?;
+        let main = pod
+            .server()
+            .with_context(|| format!("no process of {} is a server; is this the node?", pod.name))?;
         // 5: the peak becomes what is resident now (proc_pid_clear_refs(5)).
         fs::write(format!("/proc/{main}/clear_refs"), "5").context("cannot reset the peak")?;
         let stop = Arc::new(AtomicBool::new(false));
@@ -55,39 +48,38 @@ impl PodMemory {
         let sampler = std::thread::spawn(move || {
             let mut peak = 0;
             while !stopped.load(Ordering::Relaxed) {
-                let all: u64 = processes_of(&uid)
-                    .iter()
-                    .filter_map(|pid| status(*pid, "VmRSS:"))
-                    .sum();
+                let all: u64 = pod.processes().iter().filter_map(|pid| resident(*pid)).sum();
                 peak = peak.max(all);
                 std::thread::sleep(INTERVAL);
             }
             peak
         });
-        Ok(Self { main, stop, sampler })
+        Ok(Self {
+            main,
+            processor: processor_time(main).unwrap_or_default(),
+            stop,
+            sampler,
+        })
     }
 
-    /// The peaks since the beginning.
-    pub fn peak(self) -> Result<Peak> {
+    /// Since the beginning.
+    pub fn used(self) -> Result<Used> {
         let server =
             status(self.main, "VmHWM:").context("the server has ended meanwhile; look at its log")?;
         self.stop.store(true, Ordering::Relaxed);
         let pod = self.sampler.join().unwrap_or_default();
-        Ok(Peak { server, pod })
+        let processor = processor_time(self.main).unwrap_or_default();
+        Ok(Used {
+            server,
+            pod,
+            processor: processor.saturating_sub(self.processor),
+        })
     }
 }
 
-/// Processes in the control groups of a pod.
-fn processes_of(uid: &str) -> Vec<i32> {
-    let in_the_pod = |pid: i32| {
-        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        groups.contains(uid)
-    };
-    processes::every()
-        .into_iter()
-        .map(|(pid, _)| pid)
-        .filter(|pid| in_the_pod(*pid))
-        .collect()
+/// Bytes of a process that are resident now.
+pub fn resident(pid: i32) -> Option<u64> {
+    status(pid, "VmRSS:")
 }
 
 /// A line of /proc/PID/status in bytes; none for a process that is gone.

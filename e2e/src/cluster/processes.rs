@@ -222,6 +222,14 @@ pub fn command_line(pid: i32) -> String {
         .to_owned()
 }
 
+/// What all threads of a process have had of the processors; none for one that is gone.
+pub fn processor_time(pid: i32) -> Option<Duration> {
+    // proc(5) counts in USER_HZ, which is 100 on every Linux that we build for.
+    const TICK: Duration = Duration::from_millis(10);
+    let ticks = |field| stat_field(pid, field)?.parse::<u32>().ok();
+    Some(TICK * ticks(14)?.saturating_add(ticks(15)?))
+}
+
 /// The last lines of a process's log, introduced so that they can be appended to an error.
 pub fn log_tail(layout: &Layout, name: &str) -> String {
     const BYTES: u64 = 2_000;
@@ -289,6 +297,17 @@ mod tests {
             !reused.is_alive(),
             "the same pid with another start time is a stranger"
         );
+    }
+
+    #[test]
+    fn processor_time_goes_on() {
+        let ours = i32::try_from(std::process::id()).expect("a pid");
+        let before = processor_time(ours).expect("we run");
+        let begun = Instant::now();
+        while processor_time(ours).expect("we run") == before {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no tick in a minute");
+            std::hint::spin_loop();
+        }
     }
 
     #[test]

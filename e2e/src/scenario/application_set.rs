@@ -109,13 +109,7 @@ impl ApplicationSet {
     /// Deletes its namespaces and what belongs to it beside them, as a disaster would.
     pub fn destroy(&self, cluster: &Cluster) -> Result<()> {
         for namespace in [&self.name, &self.store] {
-            cluster.kubectl(&[
-                "delete",
-                "namespace",
-                namespace,
-                "--ignore-not-found",
-                "--wait=false",
-            ])?;
+            cluster.begin_deletion(Kind::NAMESPACE, "", namespace)?;
         }
         for (resource, name) in self.cluster_scoped() {
             cluster.kubectl(&["delete", resource, &name, "--ignore-not-found", "--timeout=120s"])?;

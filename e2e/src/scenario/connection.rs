@@ -175,30 +175,38 @@ impl Cluster {
 
     /// Deletes an object, if it exists, and waits until it is gone.
     pub fn delete(&self, kind: Kind, namespace: &str, name: &str) -> Result<()> {
+        self.begin_deletion(kind, namespace, name)?;
+        self.wait_until_gone(kind, namespace, name, Duration::from_secs(120))
+    }
+
+    /// Asks for the deletion of an object, if it exists.
+    pub fn begin_deletion(&self, kind: Kind, namespace: &str, name: &str) -> Result<()> {
+        let asked = self.api(kind, namespace);
         match self
             .runtime
-            .block_on(self.api(kind, namespace).delete(name, &DeleteParams::default()))
+            .block_on(asked.delete(name, &DeleteParams::default()))
         {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Ok(_) => Ok(()),
+            // There is none, or (409) its namespace's deletion is under way.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(error) => {
-                return Err(error)
-                    .with_context(|| format!("cannot delete {} {namespace}/{name}", kind.name()));
+                Err(error).with_context(|| format!("cannot delete {} {namespace}/{name}", kind.name()))
             }
         }
-        until(
-            &format!("the end of {} {namespace}/{name}", kind.name()),
-            Duration::from_secs(120),
-            || {
-                Ok(match self.get(kind, namespace, name)? {
-                    None => Ok(()),
-                    Some(left) => Err(format!(
-                        "it still has the finalizers {}",
-                        left["metadata"]["finalizers"]
-                    )),
-                })
-            },
-        )
+    }
+
+    /// Waits until an object is gone.
+    pub fn wait_until_gone(&self, kind: Kind, namespace: &str, name: &str, deadline: Duration) -> Result<()> {
+        let what = format!("the end of {} {namespace}/{name}", kind.name());
+        until(&what, deadline, || {
+            Ok(match self.get(kind, namespace, name)? {
+                None => Ok(()),
+                Some(left) => Err(format!(
+                    "it still has the finalizers {}, conditions {}",
+                    left["metadata"]["finalizers"], left["status"]["conditions"]
+                )),
+            })
+        })
     }
 
     /// Waits for an object to be as `wanted` says: `wanted` returns the answer, or what is missing.

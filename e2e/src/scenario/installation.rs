@@ -119,7 +119,7 @@ impl Installation {
         if cluster.get(Kind::NAMESPACE, "", namespace)?.is_none() {
             return Ok(());
         }
-        cluster.kubectl(&["delete", "namespace", namespace, "--wait=false"])?;
+        cluster.begin_deletion(Kind::NAMESPACE, "", namespace)?;
         super::until(
             &format!("the end of namespace {namespace}"),
             Duration::from_secs(120),

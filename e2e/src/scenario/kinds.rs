@@ -53,6 +53,8 @@ kinds! {
     CONFIG_MAP = "" "v1" "ConfigMap" "configmaps";
     /// Deployment
     DEPLOYMENT = "apps" "v1" "Deployment" "deployments";
+    /// Lease
+    LEASE = "coordination.k8s.io" "v1" "Lease" "leases";
 }
 
 impl Kind {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
-use super::{Bucket, Cluster, Installation, Kind, NAMESPACE, step};
+use super::{Bucket, Cluster, Installation, Kind, NAMESPACE, step, until};
 use crate::run::Said;
 
 /// Where the real Velero is installed, beside ours.
@@ -50,6 +50,11 @@ impl Side {
 
     /// Installs the real Velero on a bucket, as its documentation says, and waits for its location.
     pub fn install(&self, cluster: &Cluster, bucket: &Bucket) -> Result<()> {
+        self.install_with(cluster, bucket, &[])
+    }
+
+    /// The same with further words.
+    pub fn install_with(&self, cluster: &Cluster, bucket: &Bucket, more: &[&str]) -> Result<()> {
         let facts = cluster.facts();
         let peer = facts.peer.as_ref().context("the real Velero is not loaded")?;
         step("install the real Velero", || {
@@ -80,6 +85,7 @@ impl Side {
             if let Some(ca) = &ca {
                 words.extend(["--cacert", ca]);
             }
+            words.extend(more);
             self.velero_ok(cluster, &words)?;
             self.wait_for_location(cluster)
         })
@@ -95,6 +101,25 @@ impl Side {
             Duration::from_secs(120),
         )?;
         Ok(())
+    }
+
+    /// Runs so many of its servers, and returns when they do: those of before are gone, or, with more, stay.
+    pub fn scale(&self, cluster: &Cluster, servers: u32) -> Result<()> {
+        let of_server = ["deployment/velero", "--namespace", self.namespace];
+        let replicas = format!("--replicas={servers}");
+        cluster.kubectl(&[&["scale", &replicas], &of_server[..]].concat())?;
+        if servers > 0 {
+            let rollout = [&["rollout", "status", "--timeout=120s"], &of_server[..]].concat();
+            return cluster.kubectl(&rollout).map(drop);
+        }
+        until("the servers' end", Duration::from_secs(120), || {
+            let left = cluster.list(Kind::POD, self.namespace, "deploy=velero")?;
+            Ok(if left.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{} are left", left.len()))
+            })
+        })
     }
 
     /// Runs its command; any exit code is an answer.
