@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::stages::{Stages, run};
-use crate::{docs, edges, fuzz, interop, tools};
+use crate::{docs, edges, fuzz, interop, tests, tools};
 
 /// `cargo xtask ci`: everything that needs no cluster, then (with `gate`) the scenarios of the gate tier.
 pub fn ci(gate: bool) -> Result<()> {
@@ -59,11 +59,7 @@ pub fn test() -> Result<()> {
         }
         Err(error) => return Err(error),
     };
-    run(
-        "cargo",
-        &["test", "--workspace", "--locked", "--no-fail-fast"],
-        &peers,
-    )
+    tests::run(&peers)
 }
 
 fn is_ci() -> bool {

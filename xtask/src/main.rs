@@ -11,6 +11,7 @@ mod image;
 mod interop;
 mod pieces;
 mod stages;
+mod tests;
 mod tools;
 
 use clap::{Parser, Subcommand};

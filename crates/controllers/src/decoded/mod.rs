@@ -26,6 +26,7 @@ use kube::{Api, Resource};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 pub(crate) use refusal::refuse;
 
@@ -136,12 +137,27 @@ where
     K::DynamicType: Default,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let object = Value::deserialize(deserializer)?;
+        // The text and not a tree: nearly every object decodes, and each event of each watch comes through here.
+        // (An event names its type before its object, as the API server writes it; serde hands on no text otherwise.)
+        let text = <Box<RawValue>>::deserialize(deserializer)?;
+        match serde_json::from_str(text.get()) {
+            Ok(decoded) => Ok(Self::Object(decoded)),
+            Err(_) => Self::from_tree(&text).map_err(D::Error::custom),
+        }
+    }
+}
+
+impl<K> Decoded<K>
+where
+    K: Resource + DeserializeOwned,
+    K::DynamicType: Default,
+{
+    /// The long way, for an object that does not decode: its tree tells which field it is.
+    fn from_tree(text: &RawValue) -> Result<Self, serde_json::Error> {
+        let object: Value = serde_json::from_str(text.get())?;
         match K::deserialize(&object) {
             Ok(decoded) => Ok(Self::Object(decoded)),
-            Err(error) => Undecodable::new::<K>(object, &error)
-                .map(|bad| Self::Bad(Box::new(bad)))
-                .map_err(D::Error::custom),
+            Err(error) => Undecodable::new::<K>(object, &error).map(|bad| Self::Bad(Box::new(bad))),
         }
     }
 }

@@ -42,11 +42,9 @@ fn api_server(items: Vec<Value>, changes: Vec<Value>) -> (Client, Written) {
                 if news.is_empty() {
                     return std::future::pending().await;
                 }
-                let events = news
-                    .iter()
-                    .map(|object| json!({"type": "MODIFIED", "object": object}));
-                events
-                    .map(|event| format!("{event}\n"))
+                // In an API server's order: the type, then the object.
+                news.iter()
+                    .map(|object| format!("{{\"type\":\"MODIFIED\",\"object\":{object}}}\n"))
                     .collect::<String>()
                     .into_bytes()
                     .into()

@@ -14,6 +14,7 @@ mod controller;
 mod discovery;
 mod queue;
 mod recorder;
+mod watched;
 mod watches;
 
 pub use api::{Answer, Kinds, fits, is_conflict, is_not_found, merge, merge_status, settled, time};
@@ -22,6 +23,7 @@ pub use controller::{Controller, Outcome, spawn};
 pub use discovery::Resource;
 pub use queue::Queue;
 pub use recorder::{Recorder, Told};
+pub use watched::Ownerless;
 pub use watches::{Change, Key, Watches, controller_of};
 
 use std::sync::Arc;

@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use kube::Client;
-use kube::api::DynamicObject;
 use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client};
 use parking_lot::{Mutex, RwLock};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::discovery::{Resource, discover};
+use super::watched::Watched;
 use super::{Context, Steady};
 
 /// The wait before discovery is asked again after it failed.
@@ -47,7 +48,7 @@ impl Key {
 pub struct Change<'a> {
     pub resource: &'a Resource,
     /// As it is now; of one that is gone, as it was last, perhaps only its metadata.
-    pub object: &'a DynamicObject,
+    pub object: &'a Watched,
     pub gone: bool,
 }
 
@@ -75,8 +76,23 @@ impl Change<'_> {
     }
 
     /// The object with its type.
-    pub fn parse<K: kube::Resource + DeserializeOwned>(&self) -> Option<K> {
-        self.object.clone().try_parse().ok()
+    pub fn parse<K: DeserializeOwned>(&self) -> Option<K> {
+        self.object.parse()
+    }
+
+    /// Of a pod: the node that it was placed on.
+    pub fn node(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Spec {
+            node_name: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Placed {
+            spec: Spec,
+        }
+        let name = self.parse::<Placed>()?.spec.node_name;
+        name.filter(|name| !name.is_empty())
     }
 }
 
@@ -203,7 +219,7 @@ impl Running {
     }
 
     async fn watch(&self, kind: &Resource, seen: &mut BTreeMap<Key, ObjectMeta>) {
-        let api = kind.objects(&self.client, None);
+        let api = Api::<Watched>::all_with(self.client.clone(), &kind.api);
         let mut events = pin!(watcher(api, watcher::Config::default()).backoff(Steady::default()));
         let mut listed: Option<BTreeMap<Key, ObjectMeta>> = None;
         let mut is_first = true;
@@ -245,7 +261,7 @@ impl Running {
         }
     }
 
-    fn tell(&self, resource: &Resource, object: &DynamicObject, gone: bool) {
+    fn tell(&self, resource: &Resource, object: &Watched, gone: bool) {
         let change = Change {
             resource,
             object,
@@ -261,12 +277,7 @@ impl Running {
 
     fn tell_gone(&self, kind: &Resource, gone: Vec<ObjectMeta>) {
         for metadata in gone {
-            let object = DynamicObject {
-                types: None,
-                metadata,
-                data: serde_json::Value::Null,
-            };
-            self.tell(kind, &object, true);
+            self.tell(kind, &Watched::missing(metadata), true);
         }
     }
 }

@@ -157,8 +157,7 @@ impl Kubelet {
             }
             return;
         }
-        let node = change.object.data.pointer("/spec/nodeName");
-        if node.and_then(|node| node.as_str()) != Some(&self.parts.name) {
+        if change.node().as_deref() != Some(&self.parts.name) {
             return;
         }
         let Some(pod) = change.parse::<Pod>() else {

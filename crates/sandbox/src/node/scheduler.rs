@@ -259,12 +259,7 @@ impl Controller for Scheduler {
     fn touched_by(&self, change: &Change<'_>) -> Vec<Key> {
         let mut pending = self.pending.lock();
         if change.is("", "Pod") {
-            let node = change
-                .object
-                .data
-                .pointer("/spec/nodeName")
-                .and_then(Value::as_str);
-            if change.gone || node.is_some_and(|node| !node.is_empty()) {
+            if change.gone || change.node().is_some() {
                 pending.remove(&change.key());
                 return Vec::new();
             }

@@ -88,10 +88,9 @@ impl Controller for Evictions {
     fn touched_by(&self, change: &Change<'_>) -> Vec<Key> {
         let mut placed = self.placed.lock();
         if change.is("", "Pod") {
-            let node = change.object.data.pointer("/spec/nodeName");
-            match node.and_then(|node| node.as_str()).filter(|_| !change.gone) {
+            match change.node().filter(|_| !change.gone) {
                 Some(node) => {
-                    placed.insert(change.key(), node.to_owned());
+                    placed.insert(change.key(), node);
                     return vec![change.key()];
                 }
                 None => {

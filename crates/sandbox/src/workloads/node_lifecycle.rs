@@ -133,8 +133,8 @@ impl Controller for NodeLifecycle {
     fn touched_by(&self, change: &Change<'_>) -> Vec<String> {
         let key = change.key();
         if change.is("coordination.k8s.io", "Lease") && key.namespace == LEASES {
-            let renewed = change.object.data.pointer("/spec/renewTime");
-            let renewed = renewed.and_then(|time| time.as_str()?.parse().ok());
+            let lease = change.parse::<Lease>();
+            let renewed = lease.and_then(|lease| Some(lease.spec?.renew_time?.0));
             // The reconcile that its silence would bring is waiting already.
             let is_news = self.hear(&key.name, renewed);
             return if is_news { vec![key.name] } else { Vec::new() };
