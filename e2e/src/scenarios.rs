@@ -88,6 +88,20 @@ pub const SCENARIOS: &[Scenario] = &[
         peer: false,
     },
     Scenario {
+        name: "block_volume",
+        tier: Tier::Full,
+        shows: "a volume that is a device is backed up twice, lost, and comes back with every byte",
+        product: true,
+        peer: false,
+    },
+    Scenario {
+        name: "custom_mover",
+        tier: Tier::Full,
+        shows: "a data mover made of kubectl saves a volume and brings it back, and ours leaves it alone",
+        product: true,
+        peer: false,
+    },
+    Scenario {
         name: "hooks",
         tier: Tier::Full,
         shows: "hooks run in real containers, around the snapshot and before the application, and failures are said",

@@ -19,6 +19,7 @@ pub mod backup_repository;
 pub mod data_download;
 pub mod data_movement;
 pub mod data_upload;
+pub mod node_agent_configuration;
 
 pub mod backup_deletion;
 pub mod backup_sync;

@@ -159,6 +159,10 @@ impl LastWord {
         match (succeeded, message.is_empty()) {
             (true, _) => Self::of_result(message),
             (false, false) => Self::Failed(message.to_owned()),
+            (false, true) if kubelet.contains("OOMKilled") => Self::Failed(format!(
+                "the data mover was killed because it was out of memory ({kubelet}); give it more with \
+                 podResources.memoryLimit in the node agent's ConfigMap"
+            )),
             (false, true) => Self::Failed(format!(
                 "the data mover ended without a word ({kubelet}); see its pod's log"
             )),
@@ -259,7 +263,7 @@ mod tests {
         let LastWord::Failed(why) = LastWord::of_pod(false, "", "OOMKilled, exit code 137") else {
             panic!()
         };
-        assert!(why.contains("OOMKilled, exit code 137"), "{why}");
+        assert!(why.contains("out of memory (OOMKilled, exit code 137)"), "{why}");
     }
 
     #[test]

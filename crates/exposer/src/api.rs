@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::ClusterResourceScope;
 use kube::{Api, Client, Resource};
 use serde::Serialize;
@@ -60,6 +60,18 @@ where
     api.get_opt(name)
         .await
         .map_err(|error| failed::<K>("get", name, error))
+}
+
+/// The objects of a kind that a label selector picks.
+pub(crate) async fn list<K>(api: &Api<K>, selector: &str) -> Result<Vec<K>, ExposerError>
+where
+    K: Resource + Clone + DeserializeOwned + Debug,
+    K::DynamicType: Default,
+{
+    let found = api.list(&ListParams::default().labels(selector)).await;
+    found
+        .map(|list| list.items)
+        .map_err(|error| failed::<K>("list", selector, error))
 }
 
 /// Creates an object; one that exists already is fine, since names belong to the movement.

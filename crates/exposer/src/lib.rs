@@ -7,7 +7,7 @@
 //! Each of the four is a ladder of idempotent steps: read what exists, decide on the next step (a pure function from
 //! the observation to [`Next`]), take it. Nothing here waits: the caller's watches wake it, and its deadlines end it,
 //! so a node agent that restarts goes on where the objects say. The data mover pod is built in [`mover_pod`] and read
-//! in [`pod_state`].
+//! in [`pod_state`]; what an administrator may say about all of it is [`settings`].
 
 mod api;
 pub mod clean_up;
@@ -16,6 +16,7 @@ pub mod mover_pod;
 pub mod pod_state;
 pub mod rebind;
 pub mod restore;
+pub mod settings;
 pub mod snapshot;
 #[cfg(test)]
 mod velero_cases;
@@ -26,6 +27,7 @@ pub use api::Cluster;
 pub use error::ExposerError;
 pub use mover_pod::{DataMoverPod, LocationMount, Verb};
 pub use pod_state::PodState;
+pub use settings::Settings;
 
 /// What the ladder asks for.
 #[derive(Clone, Debug, PartialEq)]

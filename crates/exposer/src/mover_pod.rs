@@ -13,12 +13,15 @@ use caravel_api::labels;
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, Container, EnvVar, NodeAffinity, NodeSelector, NodeSelectorRequirement,
-    NodeSelectorTerm, PersistentVolumeClaimVolumeSource, Pod, PodSpec, SecretVolumeSource, SecurityContext,
-    Toleration, TopologySpreadConstraint, Volume, VolumeDevice, VolumeMount,
+    NodeSelectorTerm, PersistentVolumeClaimVolumeSource, Pod, PodOS, PodSpec, SELinuxOptions,
+    SecretVolumeSource, SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeDevice,
+    VolumeMount,
 };
 use k8s_openapi::api::core::v1::{KeyToPath, PodSecurityContext};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 use kube::api::ObjectMeta;
+
+use crate::settings::{LoadAffinity, Settings};
 
 /// Folder of the mounted repository password.
 pub const REPOSITORY_FOLDER: &str = "/repository";
@@ -70,6 +73,17 @@ pub struct DataMoverPod<'a> {
     pub on_node: Option<&'a str>,
     /// Where the source volume can be reached from (local volumes of a delayed-binding class).
     pub topology: Option<&'a NodeSelector>,
+    /// Nodes that cannot take the volume.
+    pub not_on_nodes: &'a [String],
+    /// Class of the volume: which entry of `loadAffinity` counts.
+    pub storage_class: &'a str,
+    /// The PVC may only be read (ReadOnlyMany), by the volume's own word.
+    pub read_only: bool,
+    /// SELinux must not relabel the volume.
+    pub no_relabeling: bool,
+    pub settings: &'a Settings,
+    /// `priorityClassName`, where there is such a class.
+    pub priority_class: Option<&'a str>,
 }
 
 impl DataMoverPod<'_> {
@@ -94,9 +108,18 @@ impl DataMoverPod<'_> {
             (name_label.to_owned(), labels::label_value(self.name)),
             (labels::EXPOSER_POD_GROUP.to_owned(), group.to_owned()),
         ]);
-        inherit(&mut pod_labels, meta.labels.as_ref(), INHERITED_LABEL);
-        let mut annotations = BTreeMap::new();
-        inherit(&mut annotations, meta.annotations.as_ref(), INHERITED_ANNOTATION);
+        let said = &self.settings.pod_labels;
+        if said.is_empty() {
+            inherit(&mut pod_labels, meta.labels.as_ref(), INHERITED_LABEL);
+        }
+        // Our own labels are how the pod is found again: nobody replaces them.
+        for (key, value) in said {
+            pod_labels.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+        let mut annotations = self.settings.pod_annotations.clone();
+        if annotations.is_empty() {
+            inherit(&mut annotations, meta.annotations.as_ref(), INHERITED_ANNOTATION);
+        }
         Pod {
             metadata: ObjectMeta {
                 name: Some(self.name.into()),
@@ -118,9 +141,14 @@ impl DataMoverPod<'_> {
                 image_pull_secrets: agent.image_pull_secrets,
                 dns_policy: agent.dns_policy,
                 dns_config: agent.dns_config,
-                priority_class_name: agent.priority_class_name,
+                priority_class_name: self.priority_class.map(str::to_owned),
+                os: Some(PodOS { name: "linux".into() }),
                 security_context: Some(PodSecurityContext {
                     run_as_user: Some(0),
+                    se_linux_options: self.no_relabeling.then(|| SELinuxOptions {
+                        type_: Some("spc_t".into()),
+                        ..SELinuxOptions::default()
+                    }),
                     ..PodSecurityContext::default()
                 }),
                 topology_spread_constraints: Some(vec![spread(group)]),
@@ -184,6 +212,7 @@ impl DataMoverPod<'_> {
             volume_mounts: Some(mounts),
             volume_devices: self.is_block().then(|| vec![device]),
             security_context: Some(self.security()),
+            resources: self.settings.pod_resources.clone(),
             termination_message_path: Some("/dev/termination-log".into()),
             ..Container::default()
         }
@@ -235,7 +264,7 @@ impl DataMoverPod<'_> {
             name: self.uid.into(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
                 claim_name: self.name.into(),
-                ..PersistentVolumeClaimVolumeSource::default()
+                read_only: self.read_only.then_some(true),
             }),
             ..Volume::default()
         }
@@ -292,12 +321,23 @@ impl DataMoverPod<'_> {
         }
     }
 
+    /// `loadAffinity`, and Linux, and not where the volume cannot go; each within the volume's topology. Where the node is
+    /// chosen already, `loadAffinity` has no say.
     fn affinity(&self) -> Affinity {
-        let not_windows = NodeSelectorRequirement {
-            key: "kubernetes.io/os".into(),
+        let not_in = |key: &str, values: Vec<String>| NodeSelectorRequirement {
+            key: key.into(),
             operator: "NotIn".into(),
-            values: Some(vec!["windows".into()]),
+            values: Some(values),
         };
+        let said = self
+            .settings
+            .affinity(self.storage_class)
+            .filter(|_| self.on_node.is_none());
+        let mut requirements = said.map(LoadAffinity::requirements).unwrap_or_default();
+        requirements.push(not_in("kubernetes.io/os", vec!["windows".into()]));
+        if !self.not_on_nodes.is_empty() {
+            requirements.push(not_in("kubernetes.io/hostname", self.not_on_nodes.to_vec()));
+        }
         let mut terms = self
             .topology
             .map(|topology| topology.node_selector_terms.clone())
@@ -308,7 +348,7 @@ impl DataMoverPod<'_> {
         for term in &mut terms {
             term.match_expressions
                 .get_or_insert_default()
-                .push(not_windows.clone());
+                .extend(requirements.iter().cloned());
         }
         Affinity {
             node_affinity: Some(NodeAffinity {

@@ -56,6 +56,17 @@ impl PodState {
                     "the pod has failed",
                 ),
             },
+            // Nobody has heard of its node for long; nobody will say that it ended.
+            "Unknown" => Self::Broken {
+                why: sentence(
+                    &[
+                        Some("its state is Unknown"),
+                        status.reason.as_deref(),
+                        status.message.as_deref(),
+                    ],
+                    "",
+                ),
+            },
             "Running" if container.is_some_and(is_running) => Self::Running { node },
             _ => match container.and_then(waiting) {
                 Some((reason, message)) if HOPELESS.contains(&reason.as_str()) => Self::Broken {
@@ -179,6 +190,20 @@ mod tests {
                 succeeded: false,
                 message: "no such bucket".into(),
                 reason: "Error, exit code 1".into()
+            }
+        );
+    }
+
+    #[test]
+    fn a_pod_whose_state_nobody_knows_is_not_pending_for_ever() {
+        let running = json!({"name": "x", "image": "", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}});
+        let state = PodState::of(&pod(
+            json!({"phase": "Unknown", "reason": "NodeLost", "containerStatuses": [running]}),
+        ));
+        assert_eq!(
+            state,
+            PodState::Broken {
+                why: "its state is Unknown: NodeLost".into()
             }
         );
     }

@@ -7,6 +7,7 @@
 //! `pkg/exposer/generic_restore.go`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod};
@@ -17,7 +18,7 @@ use kube::api::ObjectMeta;
 use crate::api::{self, Cluster};
 use crate::mover_pod::{DataMoverPod, LocationMount, Verb};
 use crate::snapshot::{binds_late, claim_phase, inherited};
-use crate::{ExposerError, Next, Step};
+use crate::{ExposerError, Next, Settings, Step};
 
 /// The node that a delayed-binding PVC is placed on.
 pub(crate) const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
@@ -36,6 +37,7 @@ pub struct RestoreRequest {
     pub operation_timeout: Duration,
     pub resource_timeout: Duration,
     pub location: LocationMount,
+    pub settings: Arc<Settings>,
 }
 
 /// What exists of it.
@@ -104,7 +106,8 @@ impl RestoreExposure {
             return Next::impossible(format!("{object} is already bound to a volume"));
         }
         let late = self.storage_class.as_ref().is_some_and(binds_late);
-        if late && self.selected_node().is_none() {
+        let waits_for_a_pod = late && !request.settings.restore_pvc.ignore_delay_binding;
+        if waits_for_a_pod && self.selected_node().is_none() {
             return Next::Wait {
                 what: format!(
                     "a pod that uses {object} to be placed on a node (its class binds volumes late)"
@@ -135,8 +138,13 @@ impl RestoreExposure {
     }
 
     fn selected_node(&self) -> Option<&str> {
-        let annotations = self.target.as_ref()?.metadata.annotations.as_ref()?;
-        annotations.get(SELECTED_NODE).map(String::as_str)
+        selected_node(self.target.as_ref()?)
+    }
+
+    /// The node that the restore PVC of a delayed-binding class was made for.
+    fn placed_on(&self) -> Option<&str> {
+        let late = self.storage_class.as_ref().is_some_and(binds_late);
+        selected_node(self.restore_pvc.as_ref()?).filter(|_| late)
     }
 }
 
@@ -155,8 +163,9 @@ pub async fn take(
             api::create(&cluster.ours(), &restore_pvc(&cluster.namespace, request, target)).await
         }
         Step::CreateMoverPod => {
-            let (agent, account) = inherited(cluster).await?;
-            let late = exposure.storage_class.as_ref().is_some_and(binds_late);
+            let inherited = inherited(cluster, &request.settings).await?;
+            let spec = target.spec.as_ref();
+            let storage_class = spec.and_then(|spec| spec.storage_class_name.as_deref());
             let pod = DataMoverPod {
                 verb: Verb::Restore,
                 name: &request.name,
@@ -166,11 +175,17 @@ pub async fn take(
                 volume_mode: volume_mode(target),
                 resource_timeout: request.resource_timeout,
                 location: &request.location,
-                service_account: account.then_some(caravel_api::labels::DATA_MOVER_SERVICE_ACCOUNT),
-                on_node: exposure.selected_node().filter(|_| late),
+                service_account: inherited.service_account(),
+                on_node: exposure.placed_on(),
                 topology: None,
+                not_on_nodes: &[],
+                storage_class: storage_class.unwrap_or_default(),
+                read_only: false,
+                no_relabeling: false,
+                settings: &request.settings,
+                priority_class: inherited.priority_class(),
             };
-            api::create(&cluster.ours(), &pod.build(&agent)).await
+            api::create(&cluster.ours(), &pod.build(&inherited.agent)).await
         }
         _ => Ok(()),
     }
@@ -183,12 +198,17 @@ fn restore_pvc(
     target: &PersistentVolumeClaim,
 ) -> PersistentVolumeClaim {
     let spec = target.spec.clone().unwrap_or_default();
+    let keeps_node = !request.settings.restore_pvc.ignore_delay_binding;
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(request.name.clone()),
             namespace: Some(namespace.into()),
             labels: target.metadata.labels.clone(),
-            annotations: target.metadata.annotations.clone().map(without_binding),
+            annotations: target
+                .metadata
+                .annotations
+                .clone()
+                .map(|all| without_binding(all, keeps_node)),
             owner_references: Some(vec![request.owner.clone()]),
             ..ObjectMeta::default()
         },
@@ -204,8 +224,8 @@ fn restore_pvc(
     }
 }
 
-/// Annotations without what the volume binder has written; the chosen node stays.
-fn without_binding(annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
+/// Annotations without what the volume binder has written; the chosen node may stay.
+fn without_binding(annotations: BTreeMap<String, String>, keeps_node: bool) -> BTreeMap<String, String> {
     const BINDER: &[&str] = &[
         "pv.kubernetes.io/",
         "volume.kubernetes.io/",
@@ -213,8 +233,18 @@ fn without_binding(annotations: BTreeMap<String, String>) -> BTreeMap<String, St
     ];
     annotations
         .into_iter()
-        .filter(|(key, _)| key == SELECTED_NODE || !BINDER.iter().any(|prefix| key.starts_with(prefix)))
+        .filter(|(key, _)| {
+            (keeps_node && key == SELECTED_NODE) || !BINDER.iter().any(|prefix| key.starts_with(prefix))
+        })
         .collect()
+}
+
+fn selected_node(pvc: &PersistentVolumeClaim) -> Option<&str> {
+    pvc.metadata
+        .annotations
+        .as_ref()?
+        .get(SELECTED_NODE)
+        .map(String::as_str)
 }
 
 pub(crate) fn volume_mode(pvc: &PersistentVolumeClaim) -> &'static str {

@@ -14,6 +14,7 @@
 //! and PVC exist together. Source: velero-behaviour.md 5.3, Velero `pkg/exposer/csi_snapshot.go`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use caravel_csi::{
@@ -25,7 +26,8 @@ use k8s_openapi::api::core::v1::{
     NodeSelector, ObjectReference, PersistentVolume, PersistentVolumeClaim, PersistentVolumeClaimSpec, Pod,
     ServiceAccount, TypedLocalObjectReference, VolumeResourceRequirements,
 };
-use k8s_openapi::api::storage::v1::StorageClass;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttachment};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
@@ -33,12 +35,17 @@ use serde_json::json;
 
 use crate::api::{self, Cluster};
 use crate::mover_pod::{DataMoverPod, LocationMount, Verb};
-use crate::{ExposerError, Next, Step};
+use crate::{ExposerError, Next, Settings, Step};
 
 /// Group of the snapshot API, as a PVC's data source names it.
 const SNAPSHOT_GROUP: &str = "snapshot.storage.k8s.io";
 /// Label that tells distributed snapshotters which node's sidecar a content belongs to; kept on our copy.
 const MANAGED_BY: &str = "snapshot.storage.kubernetes.io/managed-by";
+
+/// Access mode of a backup PVC that is only read.
+const READ_ONLY: &str = "ReadOnlyMany";
+/// Annotation of a backup PVC that asks vSphere for a fast clone.
+const FAST_CLONE: &str = "csi.vsphere.volume/fast-provisioning";
 
 /// What a DataUpload asks to expose.
 #[derive(Clone, Debug)]
@@ -58,6 +65,7 @@ pub struct SnapshotRequest {
     pub operation_timeout: Duration,
     pub resource_timeout: Duration,
     pub location: LocationMount,
+    pub settings: Arc<Settings>,
 }
 
 /// What exists of it.
@@ -71,7 +79,10 @@ pub struct SnapshotExposure {
     pub source_volume: Option<PersistentVolume>,
     pub backup_pvc: Option<PersistentVolumeClaim>,
     pub pod: Option<Pod>,
+    /// The source's.
     pub storage_class: Option<StorageClass>,
+    /// The backup PVC's, which may be another one.
+    pub backup_class: Option<StorageClass>,
     /// The newest warning about the backup PVC.
     pub pvc_warning: Option<String>,
 }
@@ -99,9 +110,11 @@ pub async fn observe(cluster: &Cluster, request: &SnapshotRequest) -> Result<Sna
         .and_then(|pvc| pvc.spec.as_ref()?.volume_name.clone())
         .unwrap_or_default();
     let volumes = cluster.wide::<PersistentVolume>();
-    let (source_content, source_volume, pvc_warning) = futures::try_join!(
+    let backup_class = backup_class_name(request, backup_pvc.as_ref());
+    let (source_content, source_volume, backup_class, pvc_warning) = futures::try_join!(
         api::get(&contents, &bound_content),
         api::get(&volumes, &volume),
+        api::get(&classes, &backup_class),
         crate::rebind::claim_warning(cluster, backup_pvc.as_ref()),
     )?;
     Ok(SnapshotExposure {
@@ -114,8 +127,15 @@ pub async fn observe(cluster: &Cluster, request: &SnapshotRequest) -> Result<Sna
         backup_pvc,
         pod,
         storage_class,
+        backup_class,
         pvc_warning,
     })
+}
+
+/// What the backup PVC was made with; before that, what is said now.
+fn backup_class_name(request: &SnapshotRequest, pvc: Option<&PersistentVolumeClaim>) -> String {
+    pvc.and_then(|pvc| pvc.spec.as_ref()?.storage_class_name.clone())
+        .unwrap_or_else(|| request.settings.backup_pvc(&request.storage_class).storage_class)
 }
 
 impl SnapshotExposure {
@@ -200,11 +220,18 @@ impl SnapshotExposure {
     }
 
     fn binds_late(&self) -> bool {
-        self.storage_class.as_ref().is_some_and(binds_late)
+        self.backup_class.as_ref().is_some_and(binds_late)
+    }
+
+    /// Whether the backup PVC may only be read.
+    fn is_read_only(&self) -> bool {
+        let pvc = self.backup_pvc.as_ref().and_then(|pvc| pvc.spec.as_ref());
+        pvc.and_then(|spec| spec.access_modes.as_ref())
+            .is_some_and(|modes| modes.iter().any(|mode| mode == READ_ONLY))
     }
 
     fn topology(&self) -> Option<&NodeSelector> {
-        if !self.binds_late() {
+        if !self.storage_class.as_ref().is_some_and(binds_late) {
             return None;
         }
         self.source_volume
@@ -358,21 +385,28 @@ fn backup_pvc(
     request: &SnapshotRequest,
     exposure: &SnapshotExposure,
 ) -> PersistentVolumeClaim {
+    let said = request.settings.backup_pvc(&request.storage_class);
+    let access_mode = if said.read_only {
+        READ_ONLY
+    } else {
+        "ReadWriteOnce"
+    };
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(request.name.clone()),
             namespace: Some(namespace.into()),
+            annotations: (!said.annotations.is_empty()).then_some(said.annotations),
             owner_references: Some(vec![request.owner.clone()]),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(vec!["ReadWriteOnce".into()]),
+            access_modes: Some(vec![access_mode.into()]),
             data_source: Some(TypedLocalObjectReference {
                 api_group: Some(SNAPSHOT_GROUP.into()),
                 kind: "VolumeSnapshot".into(),
                 name: request.name.clone(),
             }),
-            storage_class_name: Some(request.storage_class.clone()),
+            storage_class_name: Some(said.storage_class),
             volume_mode: Some(volume_mode(exposure).into()),
             resources: Some(VolumeResourceRequirements {
                 requests: Some(BTreeMap::from([("storage".into(), size(exposure))])),
@@ -389,7 +423,9 @@ async fn create_pod(
     request: &SnapshotRequest,
     exposure: &SnapshotExposure,
 ) -> Result<(), ExposerError> {
-    let (agent, account) = inherited(cluster).await?;
+    let inherited = inherited(cluster, &request.settings).await?;
+    let said = request.settings.backup_pvc(&request.storage_class);
+    let read_only = exposure.is_read_only();
     let pod = DataMoverPod {
         verb: Verb::Backup,
         name: &request.name,
@@ -399,24 +435,81 @@ async fn create_pod(
         volume_mode: volume_mode(exposure),
         resource_timeout: request.resource_timeout,
         location: &request.location,
-        service_account: account.then_some(caravel_api::labels::DATA_MOVER_SERVICE_ACCOUNT),
+        service_account: inherited.service_account(),
         on_node: None,
         topology: exposure.topology(),
+        not_on_nodes: &nodes_of_source(cluster, exposure).await?,
+        storage_class: &backup_class_name(request, exposure.backup_pvc.as_ref()),
+        read_only,
+        no_relabeling: read_only && said.spc_no_relabeling,
+        settings: &request.settings,
+        priority_class: inherited.priority_class(),
     };
-    api::create(&cluster.ours(), &pod.build(&agent)).await
+    api::create(&cluster.ours(), &pod.build(&inherited.agent)).await
 }
 
-/// The node agent's DaemonSet, and whether data movers have a ServiceAccount of their own.
-pub(crate) async fn inherited(cluster: &Cluster) -> Result<(DaemonSet, bool), ExposerError> {
+/// vSphere's fast clone of a snapshot cannot be attached where the source is (Velero v1.18.3,
+/// `pkg/exposer/csi_snapshot.go`): the nodes that the source is attached to, where the backup PVC asks for such a clone.
+async fn nodes_of_source(
+    cluster: &Cluster,
+    exposure: &SnapshotExposure,
+) -> Result<Vec<String>, ExposerError> {
+    let pvc = exposure.backup_pvc.as_ref();
+    let is_fast_clone = pvc.is_some_and(|pvc| {
+        let annotations = pvc.metadata.annotations.as_ref();
+        annotations.is_some_and(|all| all.contains_key(FAST_CLONE))
+    });
+    let volume = exposure
+        .source_volume
+        .as_ref()
+        .and_then(|volume| volume.metadata.name.as_ref());
+    let (true, Some(volume)) = (is_fast_clone, volume) else {
+        return Ok(Vec::new());
+    };
+    let attached = api::list(&cluster.wide::<VolumeAttachment>(), "").await?;
+    let of_volume = attached
+        .into_iter()
+        .filter(|it| it.spec.source.persistent_volume_name.as_ref() == Some(volume));
+    Ok(of_volume.map(|it| it.spec.node_name).collect())
+}
+
+/// What a data mover pod takes from around it.
+pub(crate) struct Inherited {
+    pub agent: DaemonSet,
+    account: bool,
+    priority_class: Option<String>,
+}
+
+impl Inherited {
+    /// The data movers' own ServiceAccount, where there is one.
+    pub fn service_account(&self) -> Option<&'static str> {
+        self.account
+            .then_some(caravel_api::labels::DATA_MOVER_SERVICE_ACCOUNT)
+    }
+
+    /// The configured class, where it exists: with another name the pod would be refused.
+    pub fn priority_class(&self) -> Option<&str> {
+        self.priority_class.as_deref()
+    }
+}
+
+/// The node agent's DaemonSet, whether data movers have a ServiceAccount of their own, and their priority class.
+pub(crate) async fn inherited(cluster: &Cluster, settings: &Settings) -> Result<Inherited, ExposerError> {
     let (agents, accounts) = (cluster.ours::<DaemonSet>(), cluster.ours::<ServiceAccount>());
-    let (agent, account) = futures::try_join!(
+    let priorities = cluster.wide::<PriorityClass>();
+    let (agent, account, priority) = futures::try_join!(
         api::get(&agents, "node-agent"),
         api::get(&accounts, caravel_api::labels::DATA_MOVER_SERVICE_ACCOUNT),
+        api::get(&priorities, &settings.priority_class_name),
     )?;
     let agent = agent.ok_or_else(|| ExposerError::NoNodeAgent {
         namespace: cluster.namespace.clone(),
     })?;
-    Ok((agent, account.is_some()))
+    Ok(Inherited {
+        agent,
+        account: account.is_some(),
+        priority_class: priority.and_then(|class| class.metadata.name),
+    })
 }
 
 /// The source PVC's mode; after its deletion, what the snapshot remembers of it.

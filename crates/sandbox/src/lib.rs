@@ -14,7 +14,7 @@ pub mod storage;
 mod workloads;
 
 pub use caravel_api_server::faults;
-pub use caravel_api_server::{ApiServer, Authorization, LoadError};
+pub use caravel_api_server::{ApiServer, Authorization, LoadError, Serving};
 pub use caravel_csi_driver::Writers;
 pub use node::Machines;
 pub use program::{Container, ExecRequest, Executed, Log, Program};

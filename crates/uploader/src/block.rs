@@ -1,22 +1,25 @@
 //! A block device ↔ a snapshot of one streamed file (kopia-format.md 13.5).
 //!
-//! Every byte is read, and on restore every byte is written: a device keeps what was on it before, so zeros must be
-//! written like anything else (guarantee 6).
+//! Everything is read but holes, where the device can tell them (a real one says that it has none; a file that stands
+//! for one can), and on restore all of it is put there: a device keeps what was on it before, so that zeros are written or
+//! made, never skipped (guarantee 6; `restore/device.rs`).
 
 use std::os::fd::OwnedFd;
 
 use caravel_repository::{
-    DirectoryEntry, DirectorySummary, EntryType, FileMode, ObjectId, Repository, SnapshotStats, Writer,
+    DirectoryEntry, DirectorySummary, EntryType, FileMode, ObjectId, ObjectWriter, Repository,
+    RepositoryError, SnapshotStats, Writer,
 };
 use jiff::Timestamp;
 use rustix::fs::{Mode, OFlags, SeekFrom};
 
 use crate::checkpoint::{self, Checkpoints};
 use crate::error::{Result, UploaderError};
-use crate::filesystem::{Recording, read::BUFFER_BYTES, record};
+use crate::filesystem::read::{Sink, copy_bytes};
+use crate::filesystem::{Recording, record};
 use crate::progress::{CancelToken, Progress};
 use crate::request::{RestoreOutcome, RestoreRequest, UploadOutcome, UploadRequest};
-use crate::restore::{load, write::Run, write::is_zero};
+use crate::restore::{device::Device, load, write::Run};
 
 /// Velero writes these bits for the device and for the folder that stands for it.
 const DEVICE_MODE: u32 = 0o777;
@@ -35,47 +38,17 @@ pub(crate) fn upload(
     let writer = repository.write().map_err(failed)?;
     let checkpoints = Checkpoints::new(repository, &writer, request, start_time);
     let name = request.path.to_string_lossy();
-    let mut object = writer.object();
-    let mut buffer = vec![0; BUFFER_BYTES];
-    let mut position = 0;
-    while position < size {
-        if cancel.is_canceled() {
-            return Err(UploaderError::Canceled);
-        }
-        checkpoints.save_if_due(|| {
-            let Some((object, size)) = object.so_far().map_err(failed)? else {
-                return Ok(None);
-            };
-            let name = checkpoint::name_of_unfinished(name.as_bytes(), repository);
-            let name = String::from_utf8_lossy(&name);
-            let file = entry(&name, EntryType::File, object, start_time);
-            tree(
-                &writer,
-                &request.path.to_string_lossy(),
-                file,
-                size,
-                checkpoint::REASON,
-            )
-            .map(Some)
-        })?;
-        let wanted = usize::try_from(size - position)
-            .unwrap_or(BUFFER_BYTES)
-            .min(BUFFER_BYTES);
-        let got = rustix::io::pread(&device, &mut buffer[..wanted], position)
-            .map_err(|error| UploaderError::entry("", "read", error))?;
-        if got == 0 {
-            let error = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
-            return Err(UploaderError::entry("", "read", error));
-        }
-        if is_zero(&buffer[..got]) {
-            object.write_zeros(got as u64).map_err(failed)?;
-        } else {
-            object.write(&buffer[..got]).map_err(failed)?;
-        }
-        position += got as u64;
-        progress.finished(got as u64);
-    }
-    let (object, _) = object.finish().map_err(failed)?;
+    let mut stream = Stream {
+        object: writer.object(),
+        name: &name,
+        checkpoints: &checkpoints,
+        repository,
+        writer: &writer,
+        start_time,
+        cancel,
+    };
+    copy_bytes(&device, size, &mut stream, "", progress)?;
+    let (object, _) = stream.object.finish().map_err(failed)?;
     let file = entry(&name, EntryType::File, object, start_time);
     let (root_entry, stats) = tree(&writer, &name, file, size, "")?;
     let incremental_bytes = writer.new_bytes();
@@ -100,6 +73,50 @@ pub(crate) fn upload(
         ignored_errors: 0,
         excluded: 0,
     })
+}
+
+/// The one object that a device becomes, with its checkpoints.
+struct Stream<'run> {
+    object: ObjectWriter<'run>,
+    name: &'run str,
+    checkpoints: &'run Checkpoints<'run>,
+    repository: &'run Repository,
+    writer: &'run Writer,
+    start_time: Timestamp,
+    cancel: &'run CancelToken,
+}
+
+impl Sink for Stream<'_> {
+    fn data(&mut self, bytes: &[u8]) -> Result<(), RepositoryError> {
+        self.object.write(bytes)
+    }
+
+    fn zeros(&mut self, count: u64) -> Result<(), RepositoryError> {
+        self.object.write_zeros(count)
+    }
+
+    fn pause(&mut self) -> Result<()> {
+        if self.cancel.is_canceled() {
+            return Err(UploaderError::Canceled);
+        }
+        let (object, path) = (&mut self.object, self.name);
+        let (repository, writer, start_time) = (self.repository, self.writer, self.start_time);
+        self.checkpoints.save_if_due(move || {
+            let so_far = object.so_far();
+            let so_far = so_far.map_err(|error| UploaderError::repository("storing the device", error))?;
+            let Some((object, size)) = so_far else {
+                return Ok(None);
+            };
+            let name = checkpoint::name_of_unfinished(path.as_bytes(), repository);
+            let file = entry(
+                &String::from_utf8_lossy(&name),
+                EntryType::File,
+                object,
+                start_time,
+            );
+            tree(writer, path, file, size, checkpoint::REASON).map(Some)
+        })
+    }
 }
 
 /// The folder that stands for the device, with its one file.
@@ -156,7 +173,7 @@ pub(crate) fn restore(
         cancel,
         hole_bytes: 0,
     };
-    let written = run.overwrite(reader, &device)?;
+    let written = run.overwrite(reader, Device::new(&device))?;
     if written != needed {
         return Err(UploaderError::Mismatch(format!(
             "snapshot {} has {written} bytes in the repository where its directory says {needed}",

@@ -1,18 +1,16 @@
 //! `velero node-agent server`: the controllers that move data, one pod per node.
 //!
 //! Flags and variables are Velero's (velero-behaviour.md 5.8); what they start is `controllers/src/data_upload/` and
-//! `controllers/src/data_download/`. Of the node agent's ConfigMap this version honours `loadConcurrency.globalConfig`
-//! and says so about the rest.
+//! `controllers/src/data_download/`; the ConfigMap of `--node-agent-configmap` is read and followed by
+//! `controllers/src/node_agent_configuration/`.
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use caravel_controllers::context::Context;
-use caravel_controllers::data_movement::{Policy, Shared, Slots, hold_running};
+use caravel_controllers::data_movement::{Policy, PrepareQueue, Shared, Slots, hold_running};
+use caravel_controllers::node_agent_configuration::{self, Follower};
 use caravel_controllers::{data_download, data_upload};
-use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client};
-use serde::Deserialize;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::process::Process;
@@ -86,17 +84,21 @@ pub async fn main(args: Args) -> anyhow::Result<()> {
 
 /// Runs until it is told to end; dropped, it takes its controllers along.
 pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
-    let shared = tokio::select! {
+    let (shared, follower) = tokio::select! {
         biased;
         prepared = prepare(&args, &process) => prepared?,
         () = process.shutdown.cancelled() => return Ok(()),
     };
     let shutdown = &process.shutdown;
-    let controllers = [
+    let follows = follower.map(|follower| node_agent_configuration::spawn(follower, shutdown.clone()));
+    let controllers: Vec<_> = [
         data_upload::spawn(shared.clone(), shutdown.clone()),
         data_download::spawn(shared, shutdown.clone()),
     ]
-    .map(AbortOnDropHandle::new);
+    .into_iter()
+    .chain(follows)
+    .map(AbortOnDropHandle::new)
+    .collect();
     shutdown.cancelled().await;
     tracing::info!("node agent stops");
     for controller in controllers {
@@ -105,90 +107,34 @@ pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn prepare(args: &Args, process: &Process) -> anyhow::Result<Shared> {
+/// What the controllers share, and what keeps their configuration up to date.
+async fn prepare(args: &Args, process: &Process) -> anyhow::Result<(Shared, Option<Follower>)> {
     let node = process
         .variable("NODE_NAME")
         .context("variable NODE_NAME is not set; the DaemonSet sets it from spec.nodeName")?;
     let namespace = process
         .variable("VELERO_NAMESPACE")
         .unwrap_or_else(|| "velero".into());
-    let client = process.client.clone();
-    let limit = load_concurrency(&client, &namespace, &args.node_agent_configmap).await?;
+    let context = Context::new(process.client.clone(), namespace.clone(), process.credentials())
+        .over(process.stores.clone(), process.environment.clone());
+    let (slots, queue) = (Arc::new(Slots::new(1)), Arc::new(PrepareQueue::default()));
+    let configmap = &args.node_agent_configmap;
+    let follower = if configmap.is_empty() {
+        None
+    } else {
+        Some(Follower::begin(context.clone(), configmap, &node, slots.clone(), queue.clone()).await?)
+    };
     let shared = Shared {
-        context: Context::new(client, namespace.clone(), process.credentials())
-            .over(process.stores.clone(), process.environment.clone()),
+        context,
         policy: Arc::new(Policy::for_node(&node, "linux", *args.data_mover_prepare_timeout)),
-        slots: Arc::new(Slots::new(limit)),
+        slots,
+        queue,
+        in_force: follower.as_ref().map(Follower::in_force).unwrap_or_default(),
         resource_timeout: *args.resource_timeout,
     };
     hold_running(&shared).await.map_err(|error| {
         anyhow::anyhow!("cannot list DataUploads and DataDownloads in namespace {namespace}: {error}")
     })?;
-    tracing::info!(%node, %namespace, concurrency = limit, "node agent starts");
-    Ok(shared)
-}
-
-/// The ConfigMap's one JSON value, as far as this version reads it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Configuration {
-    load_concurrency: LoadConcurrency,
-    #[serde(flatten)]
-    rest: std::collections::BTreeMap<String, serde_json::Value>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct LoadConcurrency {
-    global_config: usize,
-    #[serde(flatten)]
-    rest: std::collections::BTreeMap<String, serde_json::Value>,
-}
-
-/// Data movements at once on this node; 1 unless the ConfigMap says otherwise.
-async fn load_concurrency(client: &Client, namespace: &str, configmap: &str) -> anyhow::Result<usize> {
-    if configmap.is_empty() {
-        return Ok(1);
-    }
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let Some(found) = api
-        .get_opt(configmap)
-        .await
-        .with_context(|| format!("cannot read ConfigMap {namespace}/{configmap}"))?
-    else {
-        tracing::warn!(%configmap, "the node agent's ConfigMap does not exist, defaults are used");
-        return Ok(1);
-    };
-    let data = found.data.unwrap_or_default();
-    let Some(text) = data.values().next().filter(|_| data.len() == 1) else {
-        bail!(
-            "ConfigMap {namespace}/{configmap} must have exactly one key with JSON, it has {}",
-            data.len()
-        );
-    };
-    let read = configuration(text)
-        .with_context(|| format!("ConfigMap {namespace}/{configmap} is not the JSON expected"))?;
-    for key in read.rest.keys().chain(read.load_concurrency.rest.keys()) {
-        tracing::warn!(%configmap, %key, "this version does not honour this setting of the node agent yet");
-    }
-    Ok(read.load_concurrency.global_config.max(1))
-}
-
-fn configuration(text: &str) -> serde_json::Result<Configuration> {
-    serde_json::from_str(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_configmap_says_how_many_data_movers_run_at_once() {
-        let read =
-            configuration(r#"{"loadConcurrency":{"globalConfig":3,"perNodeConfig":[]},"podResources":{}}"#)
-                .unwrap();
-        assert_eq!(read.load_concurrency.global_config, 3);
-        assert!(read.rest.contains_key("podResources"));
-        assert!(read.load_concurrency.rest.contains_key("perNodeConfig"));
-    }
+    tracing::info!(%node, %namespace, %configmap, "node agent starts");
+    Ok((shared, follower))
 }

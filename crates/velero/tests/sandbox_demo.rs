@@ -125,6 +125,54 @@ fn a_backup_whose_node_dies_says_so_and_the_next_one_goes_over_another() {
 }
 
 #[test]
+fn a_data_mover_that_is_killed_fails_its_volume_with_the_reason_and_leaves_nothing() {
+    let (told, code) = play(&["--story", "mover-killed"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("exit code 137"), "{told}");
+    assert!(told.contains("backup shop-1: PartiallyFailed"), "{told}");
+    assert!(told.contains("Everything is back, byte for byte."), "{told}");
+}
+
+#[test]
+fn a_volume_that_is_a_device_comes_back_with_every_byte_and_every_hole() {
+    let (told, code) = play(&["--story", "block-volume"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("all 1 volumes are the same"), "{told}");
+    let (told, code) = play(&["--story", "block-volume", "--spoil"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("does not hold what was there"), "{told}");
+}
+
+#[test]
+fn many_volumes_never_move_more_at_once_than_the_configmap_says() {
+    let (told, code) = play(&["--story", "many-volumes", "--nodes", "3"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(
+        told.contains("loadConcurrency.globalConfig: 0 is refused: a whole number from 1 on"),
+        "{told}"
+    );
+    assert!(told.contains("podLabel: {} is refused: unknown key"), "{told}");
+    assert!(told.contains("all 24 volumes are the same"), "{told}");
+}
+
+#[test]
+fn somebody_elses_data_mover_saves_and_restores_and_ours_leaves_it_alone() {
+    let is_there = |tool: &str| std::process::Command::new(tool).arg("--help").output().is_ok();
+    if !["bash", "kubectl", "tar"].into_iter().all(is_there) {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "bash, kubectl and tar are needed"
+        );
+        eprintln!("skipped: bash, kubectl and tar are needed");
+        return;
+    }
+    let (told, code) = play(&["--story", "custom-mover"]);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("DataDownloads: 1, moved by tar-files"), "{told}");
+    assert!(told.contains("all 1 volumes are the same"), "{told}");
+}
+
+#[test]
 fn one_wrong_byte_is_noticed_and_the_exit_code_says_so() {
     let (told, code) = play(&["--spoil"]);
     assert_eq!(code, Some(1), "{told}");
@@ -147,6 +195,10 @@ fn the_stories_are_listed_without_starting_anything() {
         "schedule-and-expire",
         "second-cluster",
         "node-dies",
+        "mover-killed",
+        "block-volume",
+        "custom-mover",
+        "many-volumes",
     ] {
         assert!(told.contains(story), "{told}");
     }

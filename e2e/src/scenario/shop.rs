@@ -10,6 +10,8 @@ use super::{Cluster, Kind, Tree, until};
 
 const CLAIM: &str = "data";
 const MOUNT: &str = "/data";
+/// Where a device is in the pod.
+const DEVICE: &str = "/dev/data";
 
 /// A namespace with a PersistentVolumeClaim `data`, a Deployment `shop` that mounts it at /data, and a few small objects.
 #[derive(Debug, Clone)]
@@ -17,6 +19,7 @@ pub struct Shop {
     namespace: String,
     size: String,
     storage_class: Option<String>,
+    block: bool,
 }
 
 impl Shop {
@@ -26,6 +29,7 @@ impl Shop {
             namespace: namespace.to_owned(),
             size: "1Gi".to_owned(),
             storage_class: None,
+            block: false,
         }
     }
 
@@ -38,6 +42,12 @@ impl Shop {
     /// Another StorageClass than the cluster's first.
     pub fn storage_class(mut self, class: &str) -> Self {
         self.storage_class = Some(class.to_owned());
+        self
+    }
+
+    /// Its volume is a device, /dev/data.
+    pub fn block(mut self) -> Self {
+        self.block = true;
         self
     }
 
@@ -60,12 +70,12 @@ impl Shop {
         Ok(pod["metadata"]["name"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Runs a shell line in the pod, in the volume's folder.
+    /// Runs a shell line in the pod, in the volume's folder where it has one.
     pub fn run(&self, cluster: &Cluster, line: &str) -> Result<String> {
         cluster.exec(
             &self.namespace,
             &self.pod(cluster)?,
-            &format!("cd {MOUNT}\n{line}"),
+            &format!("cd {}\n{line}", if self.block { "/" } else { MOUNT }),
         )
     }
 
@@ -119,6 +129,17 @@ impl Shop {
         let facts = cluster.facts();
         let namespace = &self.namespace;
         let class = self.storage_class.as_ref().unwrap_or(&facts.storage_class);
+        let mut container = json!({
+            "name": "shop", "image": facts.application_image, "imagePullPolicy": "IfNotPresent",
+            "command": ["/bin/sh", "-c", "sleep 2147483647"],
+        });
+        let volume_mode = if self.block {
+            container["volumeDevices"] = json!([{"name": CLAIM, "devicePath": DEVICE}]);
+            "Block"
+        } else {
+            container["volumeMounts"] = json!([{"name": CLAIM, "mountPath": MOUNT}]);
+            "Filesystem"
+        };
         json!({"apiVersion": "v1", "kind": "List", "items": [
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}},
             {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prices", "namespace": namespace},
@@ -126,7 +147,7 @@ impl Shop {
             {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "till", "namespace": namespace},
              "stringData": {"code": "0000"}},
             {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": CLAIM, "namespace": namespace},
-             "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class,
+             "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class, "volumeMode": volume_mode,
                       "resources": {"requests": {"storage": self.size}}}},
             {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop", "namespace": namespace},
              "spec": {"selector": {"app": "shop"}, "ports": [{"port": 80}]}},
@@ -135,11 +156,7 @@ impl Shop {
                 "replicas": 1, "strategy": {"type": "Recreate"}, "selector": {"matchLabels": {"app": "shop"}},
                 "template": {"metadata": {"labels": {"app": "shop"}}, "spec": {
                     "terminationGracePeriodSeconds": 1,
-                    "containers": [{
-                        "name": "shop", "image": facts.application_image, "imagePullPolicy": "IfNotPresent",
-                        "command": ["/bin/sh", "-c", "sleep 2147483647"],
-                        "volumeMounts": [{"name": CLAIM, "mountPath": MOUNT}],
-                    }],
+                    "containers": [container],
                     "volumes": [{"name": CLAIM, "persistentVolumeClaim": {"claimName": CLAIM}}],
                 }},
              }},

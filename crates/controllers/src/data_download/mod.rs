@@ -19,6 +19,7 @@ use crate::data_movement::state::Facts;
 use crate::data_movement::{
     Activity, Controller, Direction, Look, Movement, Shared, StepExtra, owner_reference, sources,
 };
+use crate::node_agent_configuration::InForce;
 use crate::reconcile::{self, Key};
 
 /// Movements of this kind that one node agent looks at side by side; each look is short.
@@ -31,6 +32,7 @@ const DEFAULT_OPERATION_TIMEOUT: std::time::Duration = std::time::Duration::from
 pub fn spawn(shared: Shared, shutdown: CancellationToken) -> JoinHandle<()> {
     let movement = Download {
         resource_timeout: shared.resource_timeout,
+        in_force: shared.in_force.clone(),
     };
     let controller = Controller::new(shared, movement);
     let sources = sources(&controller);
@@ -40,6 +42,7 @@ pub fn spawn(shared: Shared, shutdown: CancellationToken) -> JoinHandle<()> {
 /// The download's side of the machine.
 pub struct Download {
     pub resource_timeout: std::time::Duration,
+    pub in_force: InForce,
 }
 
 /// What the exposer has found.
@@ -71,6 +74,7 @@ impl Movement for Download {
             source_namespace: spec.source_namespace.clone(),
             operation_timeout: spec.operation_timeout.or(DEFAULT_OPERATION_TIMEOUT),
             phase: object.phase(),
+            message: status.message,
             accepted_by: status.accepted_by_node,
             accepted_at: status.accepted_timestamp.map(|time| time.0),
             node: status.node,
@@ -184,6 +188,7 @@ impl Download {
             operation_timeout: object.spec.operation_timeout.or(DEFAULT_OPERATION_TIMEOUT),
             resource_timeout: self.resource_timeout,
             location: LocationMount::default(),
+            settings: self.in_force.settings(),
         }
     }
 }

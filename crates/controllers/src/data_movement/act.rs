@@ -4,10 +4,11 @@ use async_trait::async_trait;
 use caravel_api::phase::UploaderType;
 use caravel_api::v1::{BackupRepository, BackupRepositorySpec};
 use caravel_exposer::{ExposerError, LocationMount, Step};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
 use std::time::Duration;
 
+use super::announce;
 use super::decide::{Decision, End, Mover, Observed, decide};
 use super::observe::{repository_labels, repository_name};
 use super::state::{Ending, Facts, State};
@@ -20,6 +21,14 @@ const STEPS_AT_ONCE: usize = 12;
 
 /// A step that had no effect is taken again after this.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// What there is to say in `status.message`.
+enum Announcement {
+    None,
+    /// Nothing yet; at this time, if it still waits.
+    At(Timestamp),
+    Due(String),
+}
 
 /// Whether to look at the movement again at once.
 enum Outcome {
@@ -79,9 +88,19 @@ impl<M: Movement> Controller<M> {
                 self.forget(key, Some(&observed.facts.uid));
                 Ok(Outcome::Wait(Next::Done))
             }
-            Decision::Wait { until, .. } => Ok(Outcome::Wait(
-                until.map_or(Next::Done, |until| Next::After(span(now, until))),
-            )),
+            Decision::Wait { until, .. } => match self.announcement(key, &observed, &decision, now) {
+                Announcement::Due(message) => {
+                    self.write(key, &observed.facts, &Transition::Tell { message })
+                        .await
+                }
+                Announcement::At(turn) => {
+                    let until = until.map_or(turn, |until| until.min(turn));
+                    Ok(Outcome::Wait(Next::After(span(now, until))))
+                }
+                Announcement::None => Ok(Outcome::Wait(
+                    until.map_or(Next::Done, |until| Next::After(span(now, until))),
+                )),
+            },
             Decision::Write(transition) => self.write(key, &observed.facts, &transition).await,
             Decision::EnsureRepository => {
                 self.create_repository(&observed.facts).await?;
@@ -103,6 +122,46 @@ impl<M: Movement> Controller<M> {
         }
     }
 
+    /// What there is to tell about a wait.
+    fn announcement(
+        &self,
+        key: &Key,
+        observed: &Observed,
+        decision: &Decision,
+        now: Timestamp,
+    ) -> Announcement {
+        let Some((what, after)) = announce::told(observed, decision, &self.shared.policy) else {
+            self.waits.lock().remove(key);
+            return Announcement::None;
+        };
+        let there = &observed.facts.message;
+        let since = {
+            let mut waits = self.waits.lock();
+            let subject = announce::subject(what);
+            match waits.get(key) {
+                Some((known, since)) if known == subject => *since,
+                _ => {
+                    let since = announce::since(there, what).unwrap_or(now);
+                    waits.insert(key.clone(), (subject.to_owned(), since));
+                    since
+                }
+            }
+        };
+        // Somebody else's time is as good.
+        let message = announce::message(what, announce::since(there, what).unwrap_or(since));
+        if *there == message {
+            return Announcement::None;
+        }
+        let turn = since
+            .checked_add(SignedDuration::try_from(after).unwrap_or_default())
+            .unwrap_or(now);
+        if now < turn {
+            Announcement::At(turn)
+        } else {
+            Announcement::Due(message)
+        }
+    }
+
     /// A decision is news once; the same one again is for debugging.
     fn log(&self, key: &Key, observed: &Observed, decision: &Decision) {
         let phase = observed.facts.phase.as_str();
@@ -112,6 +171,7 @@ impl<M: Movement> Controller<M> {
             return;
         }
         match decision {
+            Decision::Write(Transition::Tell { .. }) => {}
             Decision::Write(transition) => {
                 tracing::info!(phase, ?transition, "data movement changes its phase")
             }
@@ -127,8 +187,6 @@ impl<M: Movement> Controller<M> {
             Transition::Start { .. } if !slots.take(M::DIRECTION, key) => {
                 return Ok(Outcome::Wait(Next::Done));
             }
-            // The data mover has ended, whatever the write meets.
-            Transition::Finish { .. } => slots.release(M::DIRECTION, key),
             _ => {}
         }
         let api = self.shared.context.api::<M::Object>();
@@ -140,7 +198,13 @@ impl<M: Movement> Controller<M> {
             )
             .await
         {
-            Ok(_) => Ok(Outcome::LookAgain),
+            Ok(_) => {
+                // Not before: nobody must see more movements InProgress than there may be.
+                if matches!(transition, Transition::Finish { .. }) {
+                    slots.release(M::DIRECTION, key);
+                }
+                Ok(Outcome::LookAgain)
+            }
             Err(kube::Error::Api(status)) if status.is_conflict() => {
                 if matches!(transition, Transition::Start { .. }) {
                     slots.release(M::DIRECTION, key);

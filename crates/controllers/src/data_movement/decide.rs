@@ -61,7 +61,8 @@ pub struct Policy {
     /// How long nothing has been heard of another node's movement before this agent asks whether its data mover is still
     /// there. Its owner needs milliseconds.
     pub lost_grace: Duration,
-    /// How long a data mover that was asked to stop may take before its pod is deleted.
+    /// How long a data mover that was asked to stop may take before its pod is deleted: half of what may pass until
+    /// everything temporary is gone.
     pub cancel_grace: Duration,
 }
 
@@ -76,7 +77,7 @@ impl Policy {
             stranger_cancel_grace: Duration::from_secs(5 * 60),
             stranger_running_cancel_grace: Duration::from_secs(3600),
             lost_grace: Duration::from_secs(10),
-            cancel_grace: Duration::from_secs(60),
+            cancel_grace: Duration::from_secs(15),
         }
     }
 }
@@ -143,6 +144,8 @@ pub struct Observed {
     pub cancel_seen: Option<Timestamp>,
     /// Why a new movement cannot be accepted yet (a download without its target PVC).
     pub not_admitted: Option<String>,
+    /// The length of the queue of prepared movements, where a new movement has no place in it.
+    pub queue_is_full: Option<usize>,
     pub mover: Mover,
     /// Of a movement that is prepared or running on another node.
     pub elsewhere: Option<Elsewhere>,
@@ -201,9 +204,13 @@ pub fn decide(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision 
         return canceled(observed, policy, now);
     }
     match &observed.state {
-        State::New => match &observed.not_admitted {
-            Some(what) => wait(what.clone()),
-            None => Decision::Write(Transition::Accept {
+        State::New => match (&observed.not_admitted, observed.queue_is_full) {
+            (Some(what), _) => wait(what.clone()),
+            (None, Some(length)) => wait_until(
+                format!("one of the {length} movements in preparation to start (prepareQueueLength)"),
+                after(now, QUEUE_RETRY),
+            ),
+            (None, None) => Decision::Write(Transition::Accept {
                 node: policy.node.clone(),
                 at: now,
             }),
@@ -277,7 +284,7 @@ fn accepted(observed: &Observed, by: &str, since: Timestamp, policy: &Policy, no
             }
             wait_until(what.clone(), until)
         }
-        Next::Done => wait_until(reason(observed), deadline),
+        Next::Done => wait_until(awaited(observed), deadline),
     }
 }
 
@@ -348,6 +355,13 @@ fn elsewhere(observed: &Observed, node: &str, does: &str, policy: &Policy, now: 
     match &seen.mover {
         None => wait_until(what, after(seen.quiet_since, policy.lost_grace)),
         Some(Mover::Absent) => finish(Ending::Failed, lost_node(observed, node), now),
+        Some(Mover::Broken { why }) => finish(
+            Ending::Failed,
+            format!(
+                "data mover pod broke: {why}; the node agent of node {node} has not said so, is that node down?"
+            ),
+            now,
+        ),
         Some(Mover::Ended(End::Failed { message })) => finish(Ending::Failed, message.clone(), now),
         Some(Mover::Ended(End::Canceled { message })) => finish(Ending::Canceled, message.clone(), now),
         Some(Mover::Ended(End::Completed { moved, message }))
@@ -406,7 +420,7 @@ fn canceled(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision {
     let is_lost = observed
         .elsewhere
         .as_ref()
-        .is_some_and(|seen| matches!(seen.mover, Some(Mover::Absent)));
+        .is_some_and(|seen| matches!(seen.mover, Some(Mover::Absent | Mover::Broken { .. })));
     let stranger = |node: &str, grace: Duration| {
         if is_lost {
             return stop(&format!("because {}", lost_node(observed, node)));
@@ -480,6 +494,9 @@ fn clean_up(observed: &Observed, at: Option<Timestamp>, policy: &Policy, now: Ti
     }
 }
 
+/// A place in the queue of prepared movements is told by watches; this is for one that was missed.
+const QUEUE_RETRY: Duration = Duration::from_secs(60);
+
 /// A deletion that no watch reports on is looked at again after this.
 const CLEAN_UP_RETRY: Duration = Duration::from_secs(60);
 
@@ -504,6 +521,14 @@ fn wait_until(what: String, until: Timestamp) -> Decision {
     Decision::Wait {
         what,
         until: Some(until),
+    }
+}
+
+/// The same while there is time: what is waited for, and the newest reason in parentheses.
+fn awaited(observed: &Observed) -> String {
+    match &observed.mover {
+        Mover::Pending { reason } => format!("the data mover pod to run ({reason})"),
+        _ => reason(observed),
     }
 }
 

@@ -103,6 +103,7 @@ impl World {
             state,
             cancel_seen: self.cancel_seen[node],
             not_admitted: None,
+            queue_is_full: None,
             mover: self.mover.clone(),
             elsewhere,
             repository,

@@ -4,18 +4,21 @@
 //! state.rs     fields → State            transition.rs  Transition → merge patch with resourceVersion
 //! decide.rs    Observed → Decision (pure: the specification)
 //! observe.rs   object, pod, final Event, repository, the exposer's ladder → Observed
-//! act.rs       Decision → cluster        slots.rs, interests.rs  what one node agent remembers
+//! announce.rs  Decision → what is waited for and since when, for status.message
+//! act.rs       Decision → cluster        slots.rs, prepare_queue.rs, interests.rs  what one node agent remembers
 //! ```
 //! Runs in every node agent; `data_upload/` and `data_download/` say what differs by direction. The volume is exposed
 //! by `crates/exposer`, moved by `crates/data-mover` in a pod of its own, whose last word comes back as an Event and as
 //! the pod's termination message. Source: velero-behaviour.md 5.2-5.5, Velero `pkg/controller/data_upload_controller.go`.
 
 mod act;
+pub mod announce;
 pub mod decide;
 #[cfg(test)]
 mod histories;
 mod interests;
 mod observe;
+mod prepare_queue;
 mod slots;
 mod sources;
 pub mod state;
@@ -39,9 +42,11 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 
 use crate::context::Context;
+use crate::node_agent_configuration::InForce;
 use crate::reconcile::{Error, Key};
 pub use decide::{Direction, Policy};
 pub use interests::Interests;
+pub use prepare_queue::PrepareQueue;
 pub use slots::Slots;
 pub(crate) use sources::sources;
 use state::Facts;
@@ -131,6 +136,10 @@ pub struct Shared {
     pub context: Context,
     pub policy: Arc<Policy>,
     pub slots: Arc<Slots>,
+    /// `prepareQueueLength`.
+    pub queue: Arc<PrepareQueue>,
+    /// What the node agent's ConfigMap says about exposing.
+    pub in_force: InForce,
     /// Passed on to data mover pods as `--resource-timeout`.
     pub resource_timeout: Duration,
 }
@@ -145,6 +154,8 @@ pub struct Controller<M: Movement> {
     cancels: Mutex<BTreeMap<String, Timestamp>>,
     /// The version of each movement of another node, and since when this agent has seen it, by UID.
     quiet: Mutex<BTreeMap<String, (String, Timestamp)>>,
+    /// What each movement waits for, and since when.
+    waits: Mutex<BTreeMap<Key, (String, Timestamp)>>,
     /// Why the last try of each key failed: the reason given when its time is up.
     last_errors: Mutex<BTreeMap<Key, String>>,
     /// The decision last logged for each key, so that a repeated one stays quiet.
@@ -165,6 +176,7 @@ impl<M: Movement> Controller<M> {
             movement,
             cancels: Mutex::default(),
             quiet: Mutex::default(),
+            waits: Mutex::default(),
             last_errors: Mutex::default(),
             last_decisions: Mutex::default(),
         }
@@ -172,7 +184,9 @@ impl<M: Movement> Controller<M> {
 
     fn forget(&self, key: &Key, uid: Option<&str>) {
         self.shared.slots.release(M::DIRECTION, key);
+        self.shared.queue.forget(M::DIRECTION, key);
         self.interests.forget(key);
+        self.waits.lock().remove(key);
         self.last_errors.lock().remove(key);
         self.last_decisions.lock().remove(key);
         if let Some(uid) = uid {

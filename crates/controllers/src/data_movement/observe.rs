@@ -3,12 +3,13 @@
 use caravel_api::labels;
 use caravel_api::phase::BackupRepositoryPhase;
 use caravel_api::v1::BackupRepository;
+use caravel_api::v2alpha1::{DataDownload, DataUpload};
 use caravel_data_mover::protocol::{self, LastWord};
 use caravel_exposer::{Next, PodState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::ResourceExt;
 use kube::api::ListParams;
+use kube::{Resource, ResourceExt};
 
 use super::decide::{Direction, Elsewhere, End, Mover, Observed, Repository, Slot};
 use super::state::{Facts, State};
@@ -34,6 +35,7 @@ impl<M: Movement> Controller<M> {
             facts,
             state,
             not_admitted: None,
+            queue_is_full: None,
             mover: Mover::Absent,
             elsewhere: None,
             repository: Repository::Preparing,
@@ -53,6 +55,9 @@ impl<M: Movement> Controller<M> {
         let activity = match &observed.state {
             State::New => {
                 observed.not_admitted = self.movement.not_admitted(&self.cluster, object).await?;
+                if observed.not_admitted.is_none() && !observed.facts.cancel {
+                    observed.queue_is_full = self.queue_is_full(key, object).await?;
+                }
                 None
             }
             State::Accepted { .. } => {
@@ -71,9 +76,11 @@ impl<M: Movement> Controller<M> {
             State::InProgress { .. } | State::Canceling { .. } if mine => {
                 observed.mover = self.mover(&observed.facts).await?;
                 let activity = self.rebinding(object, &mut observed);
-                // The slot is the mover's: handing a volume over needs none.
+                // The slot is the mover's: handing a volume over needs none. An upload keeps it until its end is written.
                 match observed.mover {
-                    Mover::Ended(_) => self.shared.slots.release(M::DIRECTION, key),
+                    Mover::Ended(_) if M::DIRECTION == Direction::Download => {
+                        self.shared.slots.release(M::DIRECTION, key);
+                    }
                     _ => self.shared.slots.hold(M::DIRECTION, key),
                 }
                 activity
@@ -114,6 +121,32 @@ impl<M: Movement> Controller<M> {
             });
         }
         matches!(observed.mover, Mover::Ended(End::Completed { .. })).then_some(Activity::Rebind)
+    }
+
+    /// The length of the queue of prepared movements, when this one has no place in it. The watches' word saves most of
+    /// the asking; before there is a place the API server is asked, since others accept as well.
+    async fn queue_is_full(&self, key: &Key, object: &M::Object) -> Result<Option<usize>, Error> {
+        let queue = &self.shared.queue;
+        let Some(limit) = queue.limit() else {
+            return Ok(None);
+        };
+        if queue.has_room() && self.in_preparation().await? < limit {
+            return Ok(None);
+        }
+        let created = object.meta().creation_timestamp.as_ref();
+        queue.wait(
+            created.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
+            M::DIRECTION,
+            key,
+        );
+        Ok(Some(limit))
+    }
+
+    async fn in_preparation(&self) -> Result<usize, Error> {
+        let context = &self.shared.context;
+        let labelled = ListParams::default().labels(&format!("{}=true", labels::EXPOSE_ON_GOING));
+        let uploads = context.list::<DataUpload>(&labelled).await?.len();
+        Ok(uploads + context.list::<DataDownload>(&labelled).await?.len())
     }
 
     fn cancel_seen(&self, uid: &str, now: Timestamp) -> Timestamp {

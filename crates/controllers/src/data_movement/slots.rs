@@ -1,7 +1,7 @@
 //! How many data movers may run on this node at once, and who waits for one to end.
 //!
-//! Velero's load concurrency (`loadConcurrency.globalConfig`, default 1; velero-behaviour.md 5.7). Uploads and
-//! downloads of one node agent share the slots. Kept in memory: at start every running movement of the node takes its
+//! Velero's load concurrency (`loadConcurrency` of the node agent's ConfigMap, default 1; velero-behaviour.md 5.7).
+//! Uploads and downloads of one node agent share the slots. Fewer slots than are held take nothing from who holds one. Kept in memory: at start every running movement of the node takes its
 //! slot again as it is observed.
 
 use std::collections::BTreeSet;
@@ -20,7 +20,6 @@ type Holder = (u8, Key);
 /// The slots of one node agent.
 #[derive(Debug)]
 pub struct Slots {
-    limit: usize,
     inner: Mutex<Inner>,
     /// Counts releases.
     released: watch::Sender<u64>,
@@ -28,6 +27,7 @@ pub struct Slots {
 
 #[derive(Debug, Default)]
 struct Inner {
+    limit: usize,
     held: BTreeSet<Holder>,
     waiting: BTreeSet<Holder>,
 }
@@ -36,9 +36,23 @@ impl Slots {
     /// Slots for this many data movers; none at all would stop everything, so it is at least one.
     pub fn new(limit: usize) -> Self {
         Self {
-            limit: limit.max(1),
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner {
+                limit: limit.max(1),
+                ..Inner::default()
+            }),
             released: watch::Sender::new(0),
+        }
+    }
+
+    /// Another number of slots, at least one; who waits is told when there are more.
+    pub fn set_limit(&self, limit: usize) {
+        let grown = {
+            let mut inner = self.inner.lock();
+            let before = std::mem::replace(&mut inner.limit, limit.max(1));
+            inner.limit > before
+        };
+        if grown {
+            self.released.send_modify(|count| *count += 1);
         }
     }
 
@@ -46,7 +60,7 @@ impl Slots {
     pub fn look(&self, direction: Direction, key: &Key) -> Slot {
         let mut inner = self.inner.lock();
         let holder = holder(direction, key);
-        if inner.held.contains(&holder) || inner.held.len() < self.limit {
+        if inner.held.contains(&holder) || inner.held.len() < inner.limit {
             return Slot::Free;
         }
         inner.waiting.insert(holder);
@@ -60,7 +74,7 @@ impl Slots {
         if inner.held.contains(&holder) {
             return true;
         }
-        if inner.held.len() >= self.limit {
+        if inner.held.len() >= inner.limit {
             inner.waiting.insert(holder);
             return false;
         }
@@ -100,7 +114,7 @@ impl Slots {
     /// Who waits in this direction while a slot is free: to be looked at again.
     fn ready(&self, direction: Direction) -> Vec<Key> {
         let inner = self.inner.lock();
-        if inner.held.len() >= self.limit {
+        if inner.held.len() >= inner.limit {
             return Vec::new();
         }
         inner
@@ -141,6 +155,21 @@ mod tests {
         assert!(!slots.take(Direction::Upload, &upload));
         slots.release(Direction::Download, &download);
         assert_eq!(freed.next().await, Some(upload));
+    }
+
+    #[tokio::test]
+    async fn more_slots_wake_who_waits_and_fewer_take_nothing_away() {
+        let slots = Arc::new(Slots::new(2));
+        let [a, b, c] = ["a", "b", "c"].map(|name| Key::new("velero", name));
+        assert!(slots.take(Direction::Upload, &a) && slots.take(Direction::Upload, &b));
+        slots.set_limit(1);
+        assert_eq!(slots.look(Direction::Upload, &a), Slot::Free, "it has its slot");
+        assert!(!slots.take(Direction::Upload, &c));
+        slots.release(Direction::Upload, &a);
+        assert!(!slots.take(Direction::Upload, &c), "b fills the only one");
+        let mut freed = Box::pin(slots.freed(Direction::Upload));
+        slots.set_limit(2);
+        assert_eq!(freed.next().await, Some(c));
     }
 
     #[test]

@@ -18,8 +18,17 @@ pub(crate) fn sources<M: Movement>(controller: &Controller<M>) -> Vec<Source> {
     let interests = || Arc::clone(&controller.interests);
     let direction = M::DIRECTION;
     let mut all = vec![
-        Source::own(context, |object: &M::Object| vec![Key::of(object)]),
+        Source::own(context, {
+            let queue = Arc::clone(&controller.shared.queue);
+            move |object: &M::Object| {
+                let key = Key::of(object);
+                let is_gone = object.meta().deletion_timestamp.is_some() && object.finalizers().is_empty();
+                queue.seen(direction, &key, is_in_queue(object) && !is_gone);
+                vec![key]
+            }
+        }),
         Source::keys(controller.shared.slots.freed(direction)),
+        Source::keys(controller.shared.queue.freed(direction)),
         Source::watch(
             context.api::<Pod>(),
             watcher::Config::default().labels(pod_label(direction)),
@@ -86,6 +95,12 @@ pub(crate) fn sources<M: Movement>(controller: &Controller<M>) -> Vec<Source> {
         )),
     }
     all
+}
+
+/// Whether a movement is exposed, or being exposed, and does not run yet.
+pub(super) fn is_in_queue<K: Resource>(object: &K) -> bool {
+    let label = object.labels().get(caravel_api::labels::EXPOSE_ON_GOING);
+    label.is_some_and(|value| value == "true")
 }
 
 /// Maps an object to those who have said that they wait for it.

@@ -34,6 +34,8 @@ pub struct Facts {
     pub operation_timeout: std::time::Duration,
     /// `status.phase`.
     pub phase: DataMovementPhase,
+    /// `status.message`.
+    pub message: String,
     /// `status.acceptedByNode`.
     pub accepted_by: String,
     /// `status.acceptedTimestamp`.

@@ -7,10 +7,10 @@ use caravel_exposer::{Next, Step};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::FINALIZER;
 use super::decide::{Decision, Direction, Elsewhere, End, Mover, Observed, Policy, Repository, Slot, decide};
 use super::state::{Ending, Facts, State};
 use super::transition::{Moved, Transition};
+use super::{FINALIZER, announce};
 
 const ME: &str = "node-a";
 const OTHER: &str = "node-b";
@@ -67,6 +67,7 @@ impl Case {
             facts,
             cancel_seen: None,
             not_admitted: None,
+            queue_is_full: None,
             mover: if running {
                 Mover::Running { node: ME.into() }
             } else {
@@ -199,6 +200,70 @@ fn new_download_whose_target_is_missing_waits() {
             until: None
         }
     );
+}
+
+#[test]
+fn new_movement_without_a_place_in_the_queue_waits_for_one_that_starts() {
+    let case = Case::upload(Phase::New).with(|seen| seen.queue_is_full = Some(10));
+    let Decision::Wait { what, until } = case.decided(1) else {
+        panic!()
+    };
+    assert!(what.contains("10 movements in preparation"), "{what}");
+    assert!(until.is_some());
+    assert!(matches!(
+        case.canceled_at(1).decided(1),
+        Decision::Write(Transition::Finish { .. })
+    ));
+}
+
+#[test]
+fn what_is_waited_for_is_told_by_the_agent_that_acts_and_taken_back_when_the_phase_changes() {
+    let told = |case: &Case| {
+        let decision = case.decided(1);
+        announce::told(&case.0, &decision, &policy()).map(|(what, _)| what.to_owned())
+    };
+    let case = Case::upload(Phase::Accepted).next(waits("PVC b-1 to be bound"));
+    assert_eq!(told(&case).as_deref(), Some("PVC b-1 to be bound"));
+    assert_eq!(told(&case.owned_by(OTHER)), None);
+    let pod = Case::upload(Phase::Accepted).mover(pending("Unschedulable: no node"));
+    assert_eq!(
+        told(&pod).as_deref(),
+        Some("the data mover pod to run (Unschedulable: no node)")
+    );
+    let runs = Case::upload(Phase::InProgress);
+    assert_eq!(told(&runs), None, "its progress speaks");
+
+    let waiting = Case::upload(Phase::Accepted)
+        .with(|seen| seen.facts.message = announce::message("PVC b-1 to be bound", at(0)));
+    let prepare = Transition::Prepare { node: ME.into() };
+    assert_eq!(prepare.patch(&waiting.0.facts)["status"]["message"], json!(null));
+    let said = Transition::Finish {
+        ending: Ending::Failed,
+        at: at(1),
+        message: "no space".into(),
+        result: None,
+    };
+    assert_eq!(said.patch(&waiting.0.facts)["status"]["message"], "no space");
+    let other = Case::upload(Phase::Accepted).with(|seen| seen.facts.message = "by somebody".into());
+    assert!(prepare.patch(&other.0.facts)["status"].get("message").is_none());
+}
+
+#[test]
+fn movement_of_a_node_whose_pod_state_nobody_knows_is_failed_by_another() {
+    let unknown = || Mover::Broken {
+        why: "its state is Unknown: NodeLost".into(),
+    };
+    let case = || {
+        Case::upload(Phase::InProgress)
+            .owned_by(OTHER)
+            .quiet_since(0, Some(unknown()))
+    };
+    let message = case().ends(1, Ending::Failed);
+    assert!(
+        message.contains("NodeLost") && message.contains(OTHER),
+        "{message}"
+    );
+    case().canceled_at(1).ends(1, Ending::Canceled);
 }
 
 #[test]
@@ -420,7 +485,9 @@ fn cancel_of_a_running_movement_tells_the_mover_and_ends_with_it() {
     let running = Case::upload(Phase::InProgress).canceled_at(0);
     assert_eq!(running.decided(0), Decision::Write(Transition::Cancel));
     let canceling = Case::upload(Phase::Canceling).canceled_at(0);
-    assert!(matches!(canceling.decided(0), Decision::Wait { until: Some(until), .. } if until == at(1)));
+    assert!(
+        matches!(canceling.decided(0), Decision::Wait { until: Some(until), .. } if until == at(0) + SignedDuration::from_secs(15))
+    );
     let stopped = Mover::Ended(End::Canceled {
         message: "data path is canceled".into(),
     });
@@ -428,10 +495,13 @@ fn cancel_of_a_running_movement_tells_the_mover_and_ends_with_it() {
 }
 
 #[test]
-fn mover_that_does_not_stop_is_removed_a_minute_after_the_cancel() {
-    Case::upload(Phase::Canceling)
-        .canceled_at(0)
-        .ends(1, Ending::Canceled);
+fn mover_that_does_not_stop_is_removed_seconds_after_the_cancel() {
+    let case = Case::upload(Phase::Canceling).canceled_at(0);
+    let Decision::Wait { until, .. } = case.decided(0) else {
+        panic!()
+    };
+    assert_eq!(until, Some(at(0) + SignedDuration::from_secs(15)));
+    case.ends(1, Ending::Canceled);
 }
 
 #[test]

@@ -9,8 +9,8 @@ use caravel_api::v2alpha1::DataMovementPhase;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::FINALIZER;
 use super::state::{Ending, Facts};
+use super::{FINALIZER, announce};
 
 /// One change of an object's own fields.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +30,8 @@ pub enum Transition {
         message: String,
         result: Option<Moved>,
     },
+    /// Says in `status.message` what is waited for.
+    Tell { message: String },
     /// Sets `spec.cancel`, because the object is being deleted.
     AskToCancel { message: String },
     /// Lets go of a finished object whose temporary objects are gone.
@@ -56,6 +58,10 @@ impl Transition {
         metadata.insert("resourceVersion".into(), json!(facts.resource_version));
         let mut status = Map::new();
         let mut spec = Map::new();
+        // What was waited for is over.
+        if announce::is_waiting(&facts.message) && !matches!(self, Self::DropFinalizer) {
+            status.insert("message".into(), Value::Null);
+        }
         match self {
             Self::Accept { node, at } => {
                 status.insert("phase".into(), phase(&DataMovementPhase::Accepted));
@@ -98,6 +104,9 @@ impl Transition {
                     hold(&mut metadata, facts);
                 }
                 metadata.insert("labels".into(), json!({ labels::EXPOSE_ON_GOING: null }));
+            }
+            Self::Tell { message } => {
+                status.insert("message".into(), json!(message));
             }
             Self::AskToCancel { message } => {
                 spec.insert("cancel".into(), json!(true));

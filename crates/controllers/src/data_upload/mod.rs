@@ -16,6 +16,7 @@ use crate::data_movement::state::Facts;
 use crate::data_movement::{
     Activity, Controller, Direction, Look, Movement, Shared, StepExtra, owner_reference, sources,
 };
+use crate::node_agent_configuration::InForce;
 use crate::reconcile::{self, Key};
 
 /// Movements of this kind that one node agent looks at side by side; each look is short.
@@ -28,6 +29,7 @@ const DEFAULT_OPERATION_TIMEOUT: std::time::Duration = std::time::Duration::from
 pub fn spawn(shared: Shared, shutdown: CancellationToken) -> JoinHandle<()> {
     let movement = Upload {
         resource_timeout: shared.resource_timeout,
+        in_force: shared.in_force.clone(),
     };
     let controller = Controller::new(shared, movement);
     let sources = sources(&controller);
@@ -37,6 +39,7 @@ pub fn spawn(shared: Shared, shutdown: CancellationToken) -> JoinHandle<()> {
 /// The upload's side of the machine.
 pub struct Upload {
     pub resource_timeout: std::time::Duration,
+    pub in_force: InForce,
 }
 
 /// What the exposer has found.
@@ -68,6 +71,7 @@ impl Movement for Upload {
             source_namespace: spec.source_namespace.clone(),
             operation_timeout: spec.operation_timeout.or(DEFAULT_OPERATION_TIMEOUT),
             phase: object.phase(),
+            message: status.message,
             accepted_by: status.accepted_by_node,
             accepted_at: status.accepted_timestamp.map(|time| time.0),
             node: status.node,
@@ -115,7 +119,7 @@ impl Movement for Upload {
                         children: Children::None,
                     });
                 };
-                let exposure = snapshot::observe(cluster, &request).await?;
+                let exposure = Box::pin(snapshot::observe(cluster, &request)).await?;
                 Ok(Look {
                     next: exposure.next(&request),
                     children: Children::Exposing(request, Box::new(exposure)),
@@ -181,6 +185,7 @@ impl Upload {
             operation_timeout: object.spec.operation_timeout.or(DEFAULT_OPERATION_TIMEOUT),
             resource_timeout: self.resource_timeout,
             location: LocationMount::default(),
+            settings: self.in_force.settings(),
         })
     }
 }

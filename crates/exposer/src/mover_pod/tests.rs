@@ -24,6 +24,15 @@ fn node_agent() -> DaemonSet {
 }
 
 fn pod(verb: Verb, volume_mode: &str, location: &LocationMount) -> Pod {
+    plain(verb, volume_mode, location, &Settings::default()).build(&node_agent())
+}
+
+fn plain<'a>(
+    verb: Verb,
+    volume_mode: &'a str,
+    location: &'a LocationMount,
+    settings: &'a Settings,
+) -> DataMoverPod<'a> {
     DataMoverPod {
         verb,
         name: "b-1",
@@ -36,8 +45,13 @@ fn pod(verb: Verb, volume_mode: &str, location: &LocationMount) -> Pod {
         service_account: Some("velero-data-mover"),
         on_node: None,
         topology: None,
+        not_on_nodes: &[],
+        storage_class: "fast",
+        read_only: false,
+        no_relabeling: false,
+        settings,
+        priority_class: None,
     }
-    .build(&node_agent())
 }
 
 fn location() -> LocationMount {
@@ -142,4 +156,117 @@ fn location_with_a_credential_of_its_own_is_all_the_pod_can_open() {
     assert_eq!(file.value.as_deref(), Some("/location-credential/key"));
     let volumes = pod.spec.unwrap().volumes.unwrap();
     assert!(volumes.iter().all(|volume| volume.name != "cloud-credentials"));
+}
+
+fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
+    entries
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn terms(pod: &Pod) -> serde_json::Value {
+    let spec = serde_json::to_value(pod.spec.as_ref().unwrap()).unwrap();
+    spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        .clone()
+}
+
+#[test]
+fn labels_and_annotations_of_the_configuration_take_the_place_of_the_inherited_ones_but_not_of_our_own() {
+    let settings = Settings {
+        pod_labels: map(&[("team", "backup"), ("velero.io/data-upload", "another")]),
+        pod_annotations: map(&[("vault", "true")]),
+        ..Settings::default()
+    };
+    let location = location();
+    let pod = plain(Verb::Backup, "Filesystem", &location, &settings).build(&node_agent());
+    let labels = pod.metadata.labels.unwrap();
+    assert_eq!(labels["team"], "backup");
+    assert_eq!(labels["velero.io/data-upload"], "b-1");
+    assert!(!labels.contains_key("azure.workload.identity/use"));
+    assert_eq!(pod.metadata.annotations.unwrap(), map(&[("vault", "true")]));
+}
+
+#[test]
+fn the_configuration_chooses_resources_priority_and_nodes() {
+    let settings = Settings {
+        load_affinity: serde_json::from_value::<Vec<LabelSelector>>(json!([
+            {"matchLabels": {"pool": "backup"}, "matchExpressions": [{"key": "busy", "operator": "DoesNotExist"}]}
+        ]))
+        .unwrap()
+        .into_iter()
+        .map(|node_selector| LoadAffinity { node_selector, storage_class: "fast".into() })
+        .collect(),
+        pod_resources: serde_json::from_value(json!({"limits": {"memory": "1Gi"}})).unwrap(),
+        ..Settings::default()
+    };
+    let location = location();
+    let topology: NodeSelector = serde_json::from_value(json!({"nodeSelectorTerms": [
+        {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}))
+    .unwrap();
+    let nodes = ["n3".to_owned()];
+    let mover = DataMoverPod {
+        topology: Some(&topology),
+        not_on_nodes: &nodes,
+        priority_class: Some("low"),
+        ..plain(Verb::Backup, "Filesystem", &location, &settings)
+    };
+    let pod = mover.build(&node_agent());
+    assert_eq!(
+        terms(&pod),
+        json!([{"matchExpressions": [
+            {"key": "zone", "operator": "In", "values": ["a"]},
+            {"key": "pool", "operator": "In", "values": ["backup"]},
+            {"key": "busy", "operator": "DoesNotExist"},
+            {"key": "kubernetes.io/os", "operator": "NotIn", "values": ["windows"]},
+            {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["n3"]},
+        ]}])
+    );
+    assert_eq!(
+        pod.spec.as_ref().unwrap().priority_class_name.as_deref(),
+        Some("low")
+    );
+    assert_eq!(
+        only_container(&pod).resources.unwrap().limits.unwrap()["memory"].0,
+        "1Gi"
+    );
+
+    let elsewhere = DataMoverPod {
+        storage_class: "slow",
+        ..mover.clone()
+    }
+    .build(&node_agent());
+    assert!(
+        !terms(&elsewhere).to_string().contains("pool"),
+        "the entry is of another class"
+    );
+    let placed = DataMoverPod {
+        on_node: Some("n1"),
+        ..mover
+    }
+    .build(&node_agent());
+    assert!(
+        !terms(&placed).to_string().contains("pool"),
+        "the application's node is where it must run"
+    );
+}
+
+#[test]
+fn a_read_only_pvc_is_mounted_so_and_not_relabelled_when_that_is_asked_for() {
+    let (location, settings) = (location(), Settings::default());
+    let mover = DataMoverPod {
+        read_only: true,
+        no_relabeling: true,
+        ..plain(Verb::Backup, "Filesystem", &location, &settings)
+    };
+    let spec = serde_json::to_value(mover.build(&node_agent()).spec.unwrap()).unwrap();
+    let volume = spec["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["name"] == "u-1")
+        .unwrap();
+    assert_eq!(volume["persistentVolumeClaim"]["readOnly"], true);
+    assert_eq!(spec["securityContext"]["seLinuxOptions"]["type"], "spc_t");
+    assert_eq!(spec["os"]["name"], "linux");
 }

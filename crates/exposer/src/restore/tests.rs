@@ -17,6 +17,7 @@ pub(crate) fn request() -> RestoreRequest {
         operation_timeout: Duration::from_secs(600),
         resource_timeout: Duration::from_secs(600),
         location: LocationMount::default(),
+        settings: Arc::default(),
     }
 }
 
@@ -114,4 +115,51 @@ fn pod_is_created_when_the_restore_pvc_is_bound() {
         ..exposure
     };
     assert_eq!(exposure.next(&request()), Next::Done);
+}
+
+#[test]
+fn when_delayed_binding_is_ignored_the_volume_is_made_wherever_the_data_mover_runs() {
+    let settings = Settings {
+        restore_pvc: crate::settings::RestorePvc {
+            ignore_delay_binding: true,
+        },
+        ..Settings::default()
+    };
+    let request = RestoreRequest {
+        settings: Arc::new(settings),
+        ..request()
+    };
+    let mut unplaced = target();
+    unplaced.metadata.annotations = None;
+    let exposure = RestoreExposure {
+        target: Some(unplaced),
+        storage_class: late(),
+        ..RestoreExposure::default()
+    };
+    assert_eq!(exposure.next(&request), Next::Do(Step::CreateRestorePvc));
+    let pvc = restore_pvc("velero", &request, &target());
+    assert!(
+        !pvc.metadata
+            .annotations
+            .as_ref()
+            .unwrap()
+            .contains_key(SELECTED_NODE)
+    );
+    let exposure = RestoreExposure {
+        restore_pvc: Some(pvc),
+        ..exposure
+    };
+    assert_eq!(exposure.next(&request), Next::Do(Step::CreateMoverPod));
+    assert_eq!(exposure.placed_on(), None);
+}
+
+#[test]
+fn the_data_mover_runs_where_the_applications_pod_was_placed() {
+    let exposure = RestoreExposure {
+        target: Some(target()),
+        storage_class: late(),
+        restore_pvc: Some(restore_pvc("velero", &request(), &target())),
+        ..RestoreExposure::default()
+    };
+    assert_eq!(exposure.placed_on(), Some("n1"));
 }

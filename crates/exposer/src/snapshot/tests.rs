@@ -27,6 +27,7 @@ fn request() -> SnapshotRequest {
         operation_timeout: Duration::from_secs(600),
         resource_timeout: Duration::from_secs(600),
         location: LocationMount::default(),
+        settings: Arc::default(),
     }
 }
 
@@ -147,9 +148,46 @@ fn pvc_is_created_only_when_its_snapshot_is_ready_and_the_pod_only_when_the_pvc_
 #[test]
 fn with_a_class_that_binds_late_the_pod_does_not_wait_for_the_pvc() {
     let mut exposure = with_pvc(released(with_backup(ready_source(), true)), "Pending");
-    exposure.storage_class =
+    exposure.backup_class =
         object(json!({"provisioner": "csi.example", "volumeBindingMode": "WaitForFirstConsumer"}));
     assert_eq!(exposure.next(&request()), Next::Do(Step::CreateMoverPod));
+}
+
+#[test]
+fn backup_pvc_is_as_the_configuration_says_and_stays_as_it_was_made_when_that_changes() {
+    let said = crate::settings::BackupPvc {
+        storage_class: "cheap".into(),
+        read_only: true,
+        annotations: BTreeMap::from([("clone".to_owned(), "true".to_owned())]),
+        ..Default::default()
+    };
+    let settings = Settings {
+        backup_pvc: BTreeMap::from([("fast".to_owned(), said)]),
+        ..Settings::default()
+    };
+    let configured = SnapshotRequest {
+        settings: Arc::new(settings),
+        ..request()
+    };
+    let pvc = backup_pvc("velero", &configured, &ready_source());
+    assert_eq!(pvc.metadata.annotations.as_ref().unwrap()["clone"], "true");
+    let spec = pvc.spec.as_ref().unwrap();
+    assert_eq!(spec.storage_class_name.as_deref(), Some("cheap"));
+    assert_eq!(
+        spec.access_modes.as_deref(),
+        Some(["ReadOnlyMany".to_owned()].as_slice())
+    );
+
+    let exposure = SnapshotExposure {
+        backup_pvc: Some(pvc),
+        ..ready_source()
+    };
+    assert!(exposure.is_read_only());
+    assert_eq!(
+        backup_class_name(&request(), exposure.backup_pvc.as_ref()),
+        "cheap"
+    );
+    assert_eq!(backup_class_name(&request(), None), "fast");
 }
 
 #[test]

@@ -30,7 +30,17 @@ pub(crate) fn copy(file: &OwnedFd, into: &mut dyn Sink, path: &str, progress: &P
     let length = rustix::fs::fstat(file)
         .map_err(|error| UploaderError::entry(path, "look at", error))?
         .st_size;
-    let length = u64::try_from(length).unwrap_or(0);
+    copy_bytes(file, u64::try_from(length).unwrap_or(0), into, path, progress)
+}
+
+/// The same with the first `length` bytes of something that does not tell its own, as a device.
+pub(crate) fn copy_bytes(
+    file: &OwnedFd,
+    length: u64,
+    into: &mut dyn Sink,
+    path: &str,
+    progress: &Progress,
+) -> Result<u64> {
     let mut copy = Copy {
         file,
         into,

@@ -5,6 +5,7 @@
 //! returns (`RestoreRequest::synced`), so a node that dies afterwards loses nothing.
 
 mod attributes;
+pub(crate) mod device;
 mod room;
 mod single;
 mod straight;

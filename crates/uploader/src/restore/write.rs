@@ -9,7 +9,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::attributes;
-use super::straight::{self, Output};
+use super::device::{self, Device};
+use super::straight::Output;
 use crate::error::{Result, UploaderError};
 use crate::progress::{CancelToken, Progress};
 use crate::request::RestoreRules;
@@ -174,15 +175,47 @@ impl Run<'_> {
         Ok(position)
     }
 
-    /// Copies everything onto a device, zeros too: what was there before must not shine through (guarantee 6).
-    pub fn overwrite(&self, mut reader: ObjectReader<'_>, device: &OwnedFd) -> Result<u64> {
+    /// Copies everything onto a device, zeros too: what was there before must not shine through (guarantee 6). What is
+    /// counted as done is on the device.
+    pub fn overwrite(&self, mut reader: ObjectReader<'_>, mut device: Device<'_>) -> Result<u64> {
         let mut position = 0;
+        let mut zeros: Option<Bytes> = None;
         while let Some(piece) = self.next(&mut reader)? {
-            straight::write_all(device, &piece, position).map_err(|error| self.writing(error))?;
+            if zeros.as_ref().is_some_and(|zeros| is_the_same(zeros, &piece)) {
+                device.zeros(piece.len() as u64);
+            } else {
+                self.write_to(&mut device, &piece)?;
+                zeros = is_zero(&piece).then(|| piece.clone());
+            }
             position += piece.len() as u64;
-            self.progress.finished(piece.len() as u64);
         }
+        self.settle(&mut device)?;
         Ok(position)
+    }
+
+    fn write_to(&self, device: &mut Device<'_>, piece: &[u8]) -> Result<()> {
+        for chunk in piece.chunks(device::ZEROS_WORTH_BYTES) {
+            if is_zero(chunk) {
+                device.zeros(chunk.len() as u64);
+            } else {
+                self.settle(device)?;
+                device.write(chunk).map_err(|error| self.writing(error))?;
+                self.progress.finished(chunk.len() as u64);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the zeros that wait onto the device, step by step.
+    fn settle(&self, device: &mut Device<'_>) -> Result<()> {
+        while device.has_zeros() {
+            if self.cancel.is_canceled() {
+                return Err(UploaderError::Canceled);
+            }
+            let done = device.settle_some().map_err(|error| self.writing(error))?;
+            self.progress.finished(done);
+        }
+        Ok(())
     }
 
     fn next(&self, reader: &mut ObjectReader<'_>) -> Result<Option<Bytes>> {

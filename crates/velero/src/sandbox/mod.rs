@@ -23,6 +23,7 @@ mod object_store;
 mod shop;
 mod state;
 mod story;
+mod tar;
 mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};

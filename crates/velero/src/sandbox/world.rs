@@ -13,11 +13,15 @@ use super::folder::Folder;
 use super::object_store::{self, ObjectStore};
 use super::shop::{self, Shop, Size};
 use super::state::{Keeper, Saved};
+use super::tar::{self, Tar};
 use crate::cli::failure::{Failure, Outcome, chain};
 use crate::cli::install;
 
 /// The namespace of Velero.
 pub const VELERO: &str = DEFAULT_NAMESPACE;
+
+/// The node agent's ConfigMap; it does not exist until somebody writes it.
+pub const NODE_AGENT_CONFIGMAP: &str = "node-agent-config";
 
 /// A running sandbox. Its folder goes last.
 pub struct World {
@@ -31,6 +35,9 @@ pub struct World {
     pub folder: Folder,
     /// Whether what a story compares is changed before, by one byte.
     pub spoil: bool,
+    /// Volumes and nodes of a story that has many.
+    pub volumes: usize,
+    pub nodes: usize,
 }
 
 impl World {
@@ -61,7 +68,8 @@ impl World {
             // Our manifests must grant what the product needs, as in a real cluster.
             .authorization(Authorization::Rbac)
             .image(container::IMAGE, Arc::new(Velero::default()))
-            .image(shop::IMAGE, Arc::new(shop.clone()));
+            .image(shop::IMAGE, Arc::new(shop.clone()))
+            .image(tar::IMAGE, Arc::new(Tar));
         if let Some(mut saved) = saved {
             saved.point_to(&objects.url());
             cluster = cluster.saved(saved.cluster);
@@ -81,6 +89,8 @@ impl World {
             keeper,
             folder,
             spoil: false,
+            volumes: 1,
+            nodes,
         };
         install::quietly(&installation(&world.objects), VELERO, &world.client()).await?;
         Ok(world)
@@ -118,6 +128,7 @@ fn installation(objects: &ObjectStore) -> install::Args {
         backup_location_config: vec![config],
         use_volume_snapshots: Some(false),
         use_node_agent: Some(true),
+        node_agent_configmap: Some(NODE_AGENT_CONFIGMAP.into()),
         image: format!("{}:v{}", container::IMAGE, env!("CARGO_PKG_VERSION")),
         ..install::Args::default()
     }

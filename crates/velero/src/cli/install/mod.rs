@@ -5,6 +5,7 @@ mod apply;
 pub(crate) mod data_mover_role;
 mod leader_election_role;
 mod node_agent;
+mod node_agent_configmap;
 pub mod objects;
 mod options;
 pub mod plugins;
@@ -54,6 +55,9 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
         .and_then(|options| Some((options, options.repo_password.as_ref()?)));
     if let Some((options, password)) = password {
         password.check(&client, options).await?;
+    }
+    if let Some(options) = &options {
+        node_agent_configmap::check(&client, options).await?;
     }
     let say = |line: &str| println!("{line}");
     create(&client, &crds, &others, say).await?;

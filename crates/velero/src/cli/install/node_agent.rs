@@ -31,6 +31,9 @@ pub fn daemon_set(options: &Options) -> Value {
     let pods = &options.pods;
     let mut args = vec!["node-agent".to_owned(), "server".to_owned()];
     args.extend(features(options));
+    if !options.node_agent_configmap.is_empty() {
+        args.push(format!("--node-agent-configmap={}", options.node_agent_configmap));
+    }
     json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet",
         "metadata": metadata("node-agent", &options.namespace),

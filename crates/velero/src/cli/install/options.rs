@@ -74,6 +74,9 @@ pub struct Args {
     /// Servers to run; one of them acts, and another takes over within seconds when it ends [default: 1].
     #[arg(long, value_name = "NUMBER")]
     pub server_replicas: Option<NonZeroU32>,
+    /// ConfigMap with the node agent's configuration, in Velero's namespace.
+    #[arg(long, value_name = "NAME")]
+    pub node_agent_configmap: Option<String>,
     /// Move the data of every snapshot unless a Backup says otherwise.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub default_snapshot_move_data: Option<bool>,
@@ -175,6 +178,8 @@ pub struct Options {
     /// None: Velero's constant, which the server sets where no Secret exists.
     pub repo_password: Option<RepoPassword>,
     pub use_node_agent: bool,
+    /// The node agent's ConfigMap; empty: none.
+    pub node_agent_configmap: String,
     pub default_snapshot_move_data: bool,
     pub pods: PodResources,
     /// What the user should know about the flags, one sentence each.
@@ -204,6 +209,7 @@ impl Options {
                 args.generate_repo_password.unwrap_or(false),
             )?,
             use_node_agent: args.use_node_agent.unwrap_or(false),
+            node_agent_configmap: args.node_agent_configmap.clone().unwrap_or_default(),
             default_snapshot_move_data: args.default_snapshot_move_data.unwrap_or(false),
             pods: args.pods.clone(),
             notes,

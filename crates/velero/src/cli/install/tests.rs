@@ -171,6 +171,17 @@ fn one_server_is_installed_unless_more_are_asked_for_and_those_are_kept_apart() 
 }
 
 #[test]
+fn the_node_agent_is_told_the_name_of_its_configmap() {
+    let mut objects = install(&Args {
+        node_agent_configmap: Some("node-agent-config".into()),
+        ..sample_args()
+    });
+    let args = &find(&mut objects, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["args"];
+    let args = args.as_array().unwrap();
+    assert_eq!(args.last().unwrap(), "--node-agent-configmap=node-agent-config");
+}
+
+#[test]
 fn credentials_are_mounted_and_named_in_the_environment() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "[default]\n").unwrap();

@@ -2,7 +2,7 @@
 //! came of it; a backup that did not save everything must say so, and nothing may be left behind.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use caravel_api::labels::DATA_MOVER_SERVICE_ACCOUNT;
 use caravel_api::phase::BackupPhase;
@@ -24,6 +24,11 @@ const WITHIN: Duration = Duration::from_secs(90);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A data mover's first event takes so long: a moment to change one's mind in.
 pub const A_MOMENT: Duration = Duration::from_secs(4);
+/// A canceled upload stops within this time, besides the two events that the API server is slow with in this story: the one
+/// it is writing at that moment, and its last one.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
+/// And this long after the cancel nothing that was made for it is left.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
 /// Longer than any story.
 pub const FOR_EVER: Duration = Duration::from_secs(3600);
 
@@ -58,7 +63,7 @@ pub async fn begin_backup(
     Ok(upload)
 }
 
-/// `kubectl patch` with `spec.cancel`; the upload must end as Canceled.
+/// `kubectl patch` with `spec.cancel`; the upload must end as Canceled, in time, and leave nothing.
 pub async fn cancel(world: &World, tale: &mut Tale, backup: &str, upload: &DataUpload) -> Outcome {
     tale.step("Change one's mind: cancel it half-way")?;
     let name = upload.name_any();
@@ -66,8 +71,36 @@ pub async fn cancel(world: &World, tale: &mut Tale, backup: &str, upload: &DataU
         "$ kubectl -n {VELERO} patch dataupload {name} --type merge -p '{{\"spec\":{{\"cancel\":true}}}}'"
     ))?;
     let api: Api<DataUpload> = Api::namespaced(world.client(), VELERO);
+    let began = Instant::now();
     patch(&api, &name, json!({"spec": {"cancel": true}})).await?;
-    upload_ends(world, tale, backup, DataMovementPhase::Canceled).await
+    upload_ends(world, tale, backup, DataMovementPhase::Canceled).await?;
+    in_time(tale, "it has stopped", began, A_MOMENT * 2 + STOPS_WITHIN)?;
+    nothing_is_left(world, tale).await?;
+    in_time(tale, "all of it was gone", began, GONE_WITHIN)
+}
+
+fn in_time(tale: &Tale, what: &str, began: Instant, within: Duration) -> Outcome {
+    let took = began.elapsed();
+    tale.fact(&format!("{what} {:.1} s after the cancel", took.as_secs_f64()))?;
+    if took <= within {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{what} only after {:.1} s",
+        took.as_secs_f64()
+    )))
+}
+
+/// The machine kills the data mover's container, as it does when memory is short.
+pub async fn kill_mover(world: &World, tale: &mut Tale, upload: &DataUpload) -> Outcome {
+    tale.step("The machine kills the data mover")?;
+    let (pod, container) = (upload.name_any(), upload.uid().unwrap_or_default());
+    if world.sandbox.machines().kill(VELERO, &pod, &container) {
+        return tale.fact(&format!("pod {VELERO}/{pod}: signal 9"));
+    }
+    Err(Failure::new(format!(
+        "no container of pod {VELERO}/{pod} is running"
+    )))
 }
 
 /// The upload of this backup ends so, with a reason; the API server is quick again.

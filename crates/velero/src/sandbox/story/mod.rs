@@ -3,10 +3,13 @@
 //! A story ends well only when what came back is, byte for byte, what was there; then the exit code is 0.
 
 mod acts;
+mod custom;
 mod life;
+mod many;
 mod mishaps;
 mod snapshots;
 mod tale;
+mod volumes;
 
 use std::time::Duration;
 
@@ -35,6 +38,11 @@ pub struct Args {
     /// Files of the application's volume.
     #[arg(long, hide = true, default_value_t = Size::STORY.pages)]
     pages: usize,
+    /// Volumes of the story `many-volumes`, and its nodes.
+    #[arg(long, hide = true, default_value_t = 24)]
+    volumes: usize,
+    #[arg(long, hide = true)]
+    nodes: Option<usize>,
     /// Change one byte of what came back, for the test that this is noticed.
     #[arg(long, hide = true)]
     spoil: bool,
@@ -42,6 +50,8 @@ pub struct Args {
 
 /// A story that takes longer hangs somewhere; the optimised build takes less than ten seconds.
 const LONGEST: Duration = Duration::from_secs(180);
+/// What each of many volumes may add.
+const LONGEST_PER_VOLUME: Duration = Duration::from_secs(3);
 
 /// One story.
 struct Story {
@@ -113,6 +123,33 @@ const STORIES: &[Story] = &[
         nodes: 2,
         play: |world, tale| node_dies(world, tale).boxed_local(),
     },
+    Story {
+        name: "mover-killed",
+        says: "The data mover is killed by its machine in the middle: the backup says with what reason, nothing is left, and \
+               the next one is whole.",
+        nodes: 1,
+        play: |world, tale| mover_killed(world, tale).boxed_local(),
+    },
+    Story {
+        name: "block-volume",
+        says: "A volume that is a device is backed up twice, lost, and comes back with every byte and every hole.",
+        nodes: 1,
+        play: |world, tale| block_volume(world, tale).boxed_local(),
+    },
+    Story {
+        name: "custom-mover",
+        says: "Somebody else's data mover, a script with kubectl, saves a volume and brings it back; the built-in one leaves \
+               all of it alone. Needs bash, kubectl and tar.",
+        nodes: 1,
+        play: |world, tale| custom_mover(world, tale).boxed_local(),
+    },
+    Story {
+        name: "many-volumes",
+        says: "Many volumes over several nodes, never more at once than the node agent's ConfigMap says, also when it \
+               changes in the middle; a mistake in it is said.",
+        nodes: 4,
+        play: |world, tale| many_volumes(world, tale).boxed_local(),
+    },
 ];
 
 /// Runs the command.
@@ -134,7 +171,7 @@ pub async fn run(args: &Args) -> Outcome {
         ..Size::STORY
     };
     tokio::select! {
-        played = play(story, folder, size, args.spoil) => played,
+        played = play(story, folder, size, args) => played,
         ended = super::interrupted() => {
             ended?;
             Err(Failure::new("the story was interrupted; all of it is removed"))
@@ -142,21 +179,26 @@ pub async fn run(args: &Args) -> Outcome {
     }
 }
 
-async fn play(story: &Story, folder: Folder, size: Size, spoil: bool) -> Outcome {
+async fn play(story: &Story, folder: Folder, size: Size, args: &Args) -> Outcome {
     let mut tale = Tale::begin(story.name, story.says)?;
     tale.step("A Kubernetes cluster in this process, with Velero in it")?;
-    let mut world = World::start(folder, size, None, story.nodes).await?;
-    world.spoil = spoil;
+    let nodes = args.nodes.unwrap_or(story.nodes).max(1);
+    let mut world = World::start(folder, size, None, nodes).await?;
+    world.spoil = args.spoil;
+    world.volumes = args.volumes.max(1);
+    world.nodes = nodes;
     tale.fact(&format!(
         "{} node(s), storage class {}, object storage {}",
-        story.nodes,
+        nodes,
         world.sandbox.storage_class(),
         world.objects.url()
     ))?;
+    let volumes = u32::try_from(args.volumes).unwrap_or(u32::MAX);
+    let longest = LONGEST + LONGEST_PER_VOLUME.saturating_mul(volumes);
     let played = tokio::select! {
         played = (story.play)(&world, &mut tale) => played,
-        () = tokio::time::sleep(LONGEST) => {
-            Err(Failure::new(format!("the story is not at its end after {} s", LONGEST.as_secs())))
+        () = tokio::time::sleep(longest) => {
+            Err(Failure::new(format!("the story is not at its end after {} s", longest.as_secs())))
         }
     };
     if played.is_err() {
@@ -218,7 +260,6 @@ async fn canceled(world: &World, tale: &mut Tale) -> Outcome {
     let upload = mishaps::begin_backup(world, tale, "shop-1", mishaps::A_MOMENT).await?;
     mishaps::cancel(world, tale, "shop-1", &upload).await?;
     mishaps::backup_is_not_complete(world, tale, "shop-1").await?;
-    mishaps::nothing_is_left(world, tale).await?;
     acts::back_up(world, tale, "shop-2").await?;
     acts::lose(world, tale).await?;
     acts::restore(world, tale, "shop-2").await?;
@@ -288,6 +329,86 @@ async fn node_dies(world: &World, tale: &mut Tale) -> Outcome {
     acts::compare(world, tale, &before).await
 }
 
+async fn mover_killed(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    let upload = mishaps::begin_backup(world, tale, "shop-1", mishaps::FOR_EVER).await?;
+    mishaps::kill_mover(world, tale, &upload).await?;
+    mishaps::upload_ends(world, tale, "shop-1", DataMovementPhase::Failed).await?;
+    mishaps::nothing_is_left(world, tale).await?;
+    mishaps::backup_is_not_complete(world, tale, "shop-1").await?;
+    acts::back_up(world, tale, "shop-2").await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, "shop-2").await?;
+    acts::compare(world, tale, &before).await
+}
+
+async fn block_volume(world: &World, tale: &mut Tale) -> Outcome {
+    volumes::fill(world, tale, 1, volumes::Mode::Block).await?;
+    tale.step("Back it up, change it, back it up again")?;
+    volumes::back_up(world, tale, "device-1").await?;
+    volumes::change_devices(world, tale, 1).await?;
+    let stored = world.objects.bytes();
+    volumes::back_up(world, tale, "device-2").await?;
+    tale.fact(&format!(
+        "the bucket has grown by {}",
+        indicatif::DecimalBytes(world.objects.bytes().saturating_sub(stored))
+    ))?;
+    let before = volumes::look(world, 1).await?;
+    volumes::lose(world, tale).await?;
+    volumes::restore(world, tale, "device-2").await?;
+    volumes::compare(world, tale, &before).await?;
+    mishaps::nothing_is_left(world, tale).await
+}
+
+async fn custom_mover(world: &World, tale: &mut Tale) -> Outcome {
+    volumes::fill(world, tale, 1, volumes::Mode::Filesystem).await?;
+    let before = volumes::look(world, 1).await?;
+    let mover = custom::Mover::start(world, tale).await?;
+    let played = async {
+        custom::back_up(world, tale, &mover, "store-1").await?;
+        custom::nobody_comes(world, tale, "store-2").await?;
+        volumes::lose(world, tale).await?;
+        volumes::restore(world, tale, "store-1").await?;
+        custom::restored_by_it(world, tale).await?;
+        volumes::compare(world, tale, &before).await
+    };
+    let played = Box::pin(played).await;
+    mover.end(tale, played.is_ok()).await?;
+    played
+}
+
+async fn many_volumes(world: &World, tale: &mut Tale) -> Outcome {
+    let (count, nodes) = (world.volumes, world.nodes);
+    tale.step("Write the node agent's ConfigMap; nothing is started again")?;
+    many::configure(world, tale, &many::configuration("first").to_string()).await?;
+    many::said(world, "ConfigurationInForce", nodes, "").await?;
+    tale.fact("every node agent says that it is in force")?;
+    volumes::fill(world, tale, count, volumes::Mode::Filesystem).await?;
+    let before = volumes::look(world, count).await?;
+    let watching = many::watch(world);
+    many::back_up(world, tale, "many-1", count).await?;
+    let labels = watching.seen.lock().labels.clone();
+    if labels.len() != 2 {
+        return Err(Failure::new(format!(
+            "data mover pods were labelled {labels:?}, not first and second"
+        )));
+    }
+    tale.fact("pods before the change are labelled `first`, those after it `second`")?;
+    tale.step("Make a mistake in the ConfigMap")?;
+    let mistake = r#"{"loadConcurrency": {"globalConfig": 0}, "podLabel": {}}"#;
+    many::configure(world, tale, mistake).await?;
+    let said = many::said(world, "ConfigurationRefused", nodes, "globalConfig").await?;
+    tale.fact(&format!("event: {said}"))?;
+    many::configure(world, tale, &many::configuration("third").to_string()).await?;
+    volumes::lose(world, tale).await?;
+    volumes::restore(world, tale, "many-1").await?;
+    volumes::compare(world, tale, &before).await?;
+    mishaps::nothing_is_left(world, tale).await?;
+    tale.step("Look what was at work at one moment")?;
+    many::kept_to(tale, &watching.seen.lock(), nodes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -298,6 +419,8 @@ mod tests {
             story: "cinderella".into(),
             list: false,
             pages: 1,
+            volumes: 1,
+            nodes: None,
             spoil: false,
         };
         let refusal = run(&args).await.unwrap_err();
