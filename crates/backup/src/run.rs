@@ -606,7 +606,8 @@ impl Run {
         if !self.namespaces.contains(&id.namespace) {
             self.namespaces.insert(id.namespace.clone());
         }
-        if id.group.contains('.') {
+        // The CRDs of snapshots belong to the cluster's snapshot-controller, as in Velero.
+        if id.group.contains('.') && id.group != crate::item_actions::snapshots::GROUP {
             self.custom.insert(id.group_resource());
         }
         self.outcome.snapshots.note(id, item);

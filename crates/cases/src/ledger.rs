@@ -372,11 +372,6 @@ pub const ENTRIES: &[Entry] = &[
         "the API server selects the objects of a backup by their label",
     ),
     different(
-        "pkg_util_kube/TestIsPodUnrecoverable.json",
-        &[1],
-        "a node that does not answer may come back: the prepare timeout ends the wait",
-    ),
-    different(
         "pkg_util_kube/TestSpecChangePredicate.json",
         &[0, 1, 2, 3, 4],
         "controllers decide on what an object is, and not on what of it has changed",
@@ -405,11 +400,6 @@ pub const ENTRIES: &[Entry] = &[
         "pkg_restore_actions_csi/TestExecute.json",
         &[1],
         "the controller finds the Backup before the run",
-    ),
-    not_yet(
-        "pkg_restore_actions_csi/TestExecute.json",
-        &[2, 3, 4],
-        "CSI snapshots that stay in the storage system",
     ),
     different(
         "pkg_util_kube/TestClonePVSource.json",

@@ -77,12 +77,14 @@ pub fn empty_claim_warning(
     }
     let has_upload = annotation(claim_in_backup, labels::DATA_UPLOAD_NAME).is_some();
     match saved {
-        Saved::Moved | Saved::Snapshot => None,
+        Saved::Moved => None,
+        // Without its name on the claim nothing leads to a snapshot: it is somebody else's.
+        Saved::Snapshot if annotation(claim_in_backup, labels::VOLUME_SNAPSHOT_NAME).is_some() => None,
         Saved::Not if has_upload || volume_comes_back => None,
         Saved::Unsupported(method) => Some(format!(
             "{claim}: its data was saved by {method}, which this version does not restore yet"
         )),
-        Saved::Not => Some(format!(
+        Saved::Snapshot | Saved::Not => Some(format!(
             "{claim}: the backup holds no data of it; back up again with its volume to save it"
         )),
     }
@@ -143,8 +145,14 @@ mod tests {
             );
         }
         assert_eq!(warning(&moved, Saved::Moved, false, None), None);
-        assert_eq!(warning(&bound, Saved::Snapshot, false, None), None);
-        assert!(warning(&bound, Saved::Snapshot, false, Some(false)).is_some());
+        let kept = json!({"metadata": {"annotations": {"velero.io/volume-snapshot-name": "velero-data-x"}},
+            "spec": {"volumeName": "pv-1"}});
+        assert_eq!(warning(&kept, Saved::Snapshot, false, None), None);
+        assert!(warning(&kept, Saved::Snapshot, false, Some(false)).is_some());
+        assert!(
+            warning(&bound, Saved::Snapshot, false, None).is_some(),
+            "somebody else's snapshot"
+        );
         assert_eq!(
             warning(&moved, Saved::Not, false, None),
             None,
