@@ -57,14 +57,14 @@ pub(super) async fn keep(
         let (snapshot, content) = objects_of(operation)?;
         match keep::retain(client, &content.name).await? {
             Some(retained) if retained.handle().is_some() => {
-                let now = item(client, discovered, &content).await?;
+                let now = item(client, discovered, content).await?;
                 let now = match now {
                     Some(now) => now,
                     None => serde_json::to_value(&retained)?,
                 };
-                kept.items.push((path(discovered, &content)?, now));
-                if let Some(now) = item(client, discovered, &snapshot).await? {
-                    kept.items.push((path(discovered, &snapshot)?, now));
+                kept.items.push((path(discovered, content)?, now));
+                if let Some(now) = item(client, discovered, snapshot).await? {
+                    kept.items.push((path(discovered, snapshot)?, now));
                 }
             }
             _ => missing.push((operation, content.name.clone())),
