@@ -96,7 +96,7 @@ pub struct Args {
     #[command(flatten)]
     not_yet: NotYet,
     /// What becomes of VolumeSnapshots and VolumeSnapshotContents whose snapshots stay in the storage when a backup ends:
-    /// remove them, so that only the backup knows of the snapshots, or keep them with the policy Retain.
+    /// they are removed, so that only the backup knows of the snapshots. Keeping them is not there yet.
     #[arg(long, value_enum, default_value = "remove")]
     csi_snapshot_objects: SnapshotObjects,
     /// How often a location is looked at for backups that the cluster does not have; 0 turns it off.
@@ -114,7 +114,6 @@ pub struct Args {
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum SnapshotObjects {
     Remove,
-    Keep,
 }
 
 /// Accepted, because ignoring them changes nothing here.
@@ -460,7 +459,6 @@ fn end_settings(args: &Args, scratch: &Path) -> backup_finalizer::Settings {
         scratch: scratch.to_owned(),
         snapshot_objects: match args.csi_snapshot_objects {
             SnapshotObjects::Remove => backup_finalizer::SnapshotObjects::Remove,
-            SnapshotObjects::Keep => backup_finalizer::SnapshotObjects::Keep,
         },
     }
 }
