@@ -150,8 +150,8 @@ fn a_value_that_cannot_be_right_is_refused_with_its_key_itself_and_the_reason() 
     let one = |value| json!({"nodeSelector": {"matchLabels": {"a": "b"}}, "number": value});
     for (value, expected) in [
         (
-            json!({"loadConcurency": {}}),
-            "loadConcurency: {} is refused: unknown key",
+            json!({"loadConcurrencies": {}}),
+            "loadConcurrencies: {} is refused: unknown key",
         ),
         (
             json!({"loadConcurrency": {"globalConfig": 0}}),
