@@ -109,6 +109,14 @@ fn look_into(contents: &BackupContents, unsaid: &mut [Unsaid]) {
         }
     });
     each_object(contents, known::VOLUME_SNAPSHOTS, |namespace, _, snapshot| {
+        // One without a backup's name is the user's own, and Velero would not restore from it.
+        let labels = snapshot.pointer("/metadata/labels");
+        if labels
+            .and_then(|labels| labels.get(labels::BACKUP_NAME))
+            .is_none()
+        {
+            return;
+        }
         let claim = source_claim(snapshot).to_owned();
         if let Some(one) = by_claim.get_mut(&(namespace.to_owned(), claim)) {
             one.snapshot = true;
@@ -229,7 +237,8 @@ mod tests {
     #[test]
     fn a_retained_volume_of_a_backup_without_volume_info_does_not_come_back_with_the_data_of_today() {
         let upload = json!({"spec": {"sourceNamespace": "shop", "sourcePVC": "data"}});
-        let snapshot = json!({"metadata": {"namespace": "shop"}, "spec": {"source": {"persistentVolumeClaimName": "data"}}});
+        let snapshot = json!({"metadata": {"namespace": "shop", "labels": {"velero.io/backup-name": "b1"}},
+            "spec": {"source": {"persistentVolumeClaimName": "data"}}});
         let named = json!({"velero.io/data-upload-name": "velero/b1-x"});
         let nothing = OlderFiles::default();
         let native = OlderFiles {
@@ -279,7 +288,15 @@ mod tests {
 
     #[test]
     fn a_retained_volume_that_nothing_saved_comes_back_as_it_was() {
-        let (_folder, contents) = backup(&[(CLAIM, claim(&json!({}))), (VOLUME, retained_volume())]);
+        let by_hand = json!({"metadata": {"namespace": "shop"}, "spec": {"source": {"persistentVolumeClaimName": "data"}}});
+        let (_folder, contents) = backup(&[
+            (CLAIM, claim(&json!({}))),
+            (VOLUME, retained_volume()),
+            (
+                "volumesnapshots.snapshot.storage.k8s.io/namespaces/shop/by-hand.json",
+                by_hand,
+            ),
+        ]);
         let unsaid = unsaid(&[], &contents);
         assert_eq!(unsaid.len(), 1);
         let other = OlderFiles {
