@@ -4,7 +4,9 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use caravel_e2e::scenario::{Bucket, Cluster, Installation, Kind, NAMESPACE, Options, Shop, step, until};
+use caravel_e2e::scenario::{
+    Bucket, Cluster, Installation, Kind, NAMESPACE, Options, Shop, step, until, without_server_fields,
+};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(90);
@@ -323,20 +325,4 @@ fn told(cluster: &Cluster, name: &str) -> Result<String> {
     let described = cluster.velero_ok(&["backup", "describe", name, "--details"])?;
     let logs = cluster.velero_ok(&["backup", "logs", name])?;
     Ok(format!("{described}{logs}"))
-}
-
-/// An object as one would apply it.
-fn without_server_fields(mut object: Value) -> Value {
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        for field in [
-            "uid",
-            "resourceVersion",
-            "creationTimestamp",
-            "managedFields",
-            "generation",
-        ] {
-            metadata.remove(field);
-        }
-    }
-    object
 }

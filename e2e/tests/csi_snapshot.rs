@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use caravel_e2e::scenario::{Cluster, Installation, Kind, NAMESPACE, Shop, Unlike, step, until};
+use caravel_e2e::scenario::{
+    Cluster, Installation, Kind, NAMESPACE, Shop, Unlike, step, until, without_server_fields,
+};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -323,20 +325,4 @@ fn remove_restored_contents(cluster: &Cluster) -> Result<()> {
 
 fn name(object: &Value) -> &str {
     object["metadata"]["name"].as_str().unwrap_or_default()
-}
-
-/// An object as one would apply it.
-fn without_server_fields(mut object: Value) -> Value {
-    if let Some(metadata) = object["metadata"].as_object_mut() {
-        for field in [
-            "uid",
-            "resourceVersion",
-            "creationTimestamp",
-            "managedFields",
-            "generation",
-        ] {
-            metadata.remove(field);
-        }
-    }
-    object
 }

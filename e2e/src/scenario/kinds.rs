@@ -1,6 +1,7 @@
 //! The kinds of objects that scenarios look at.
 
 use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::Value;
 
 /// A kind, by group, version, name and plural.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,4 +71,20 @@ impl Kind {
             self.plural,
         )
     }
+}
+
+/// An object as one would apply it.
+pub fn without_server_fields(mut object: Value) -> Value {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        for field in [
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "managedFields",
+            "generation",
+        ] {
+            metadata.remove(field);
+        }
+    }
+    object
 }

@@ -31,7 +31,7 @@ pub use bucket::Bucket;
 pub use connection::Cluster;
 pub use dump::Dump;
 pub use installation::{Installation, NAMESPACE, Options};
-pub use kinds::Kind;
+pub use kinds::{Kind, without_server_fields};
 pub use server_pod::ServerPod;
 pub use shop::Shop;
 pub use side::Side;
