@@ -8,7 +8,7 @@ pub mod snapshots;
 
 use std::sync::Arc;
 
-use caravel_item_action::BackupItemAction;
+use caravel_item_action::{BackupItemAction, ItemBlockAction};
 use kube::Client;
 
 use crate::resource_policies::Policies;
@@ -39,4 +39,10 @@ pub fn built_in(
         actions.push(Arc::new(snapshots::VolumeSnapshotClassAction));
     }
     actions
+}
+
+/// The item-block actions. Velero's own are no actions here: that pods and their claims belong together is seen from the pods
+/// with hooks alone (`run/blocks.rs`), and what else an item brings along comes after it by its backup item action.
+pub fn item_blocks() -> Vec<Arc<dyn ItemBlockAction>> {
+    Vec::new()
 }

@@ -229,6 +229,7 @@ fn request(
         namespace_notes,
         namespaces: vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})],
         actions: item_actions::built_in(&client, "velero", true, None),
+        item_block_actions: Vec::new(),
         client,
         hooks: Hooks {
             spec: Vec::new(),

@@ -5,6 +5,7 @@ mod backups;
 mod collections;
 mod discovery;
 mod hooks;
+mod item_blocks;
 mod operations;
 mod policies;
 mod small;
