@@ -25,6 +25,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::item_actions;
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
 
@@ -238,13 +239,9 @@ async fn contents_of_tarball(
     name: &str,
 ) -> Result<Vec<Value>, Error> {
     let folder = tempfile::Builder::new().prefix("delete-").tempdir_in(scratch)?;
-    let tarball = folder.path().join("contents.tar.gz");
-    match store.get_backup_contents(name, &tarball).await {
-        Ok(()) => {}
-        // A backup that failed before it had one.
-        Err(error) if error.is_not_found() => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    }
+    let Some(tarball) = item_actions::tarball(store, name, folder.path()).await? else {
+        return Ok(Vec::new());
+    };
     let read = context.environment.run(move || contents_in(&tarball));
     Ok(read.await??)
 }
@@ -263,10 +260,23 @@ fn contents_in(tarball: &Path) -> Result<Vec<Value>, TarballError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// Deletes a backup whose tarball has this content; gives the errors.
+    pub(in super::super) async fn deleted(
+        client: &Client,
+        backup: &Backup,
+        content: VolumeSnapshotContent,
+    ) -> Vec<String> {
+        let mut found = Snapshots::default();
+        if Own::of(backup).is(&content) {
+            found.add(content);
+        }
+        found.delete(client, backup).await
+    }
 
     fn content(labels: Value, handle: &str) -> VolumeSnapshotContent {
         serde_json::from_value(
