@@ -400,7 +400,7 @@ impl Run {
                     "PersistentVolumeClaim has no volume yet: the claim is backed up, and there is no data that could be",
                 );
             }
-            let info = volume_infos::of_claim(&self.request, &prepared, &self.outcome);
+            let info = volume_infos::of_claim(&self.request.backup, &prepared, &self.outcome);
             self.outcome.volume_infos.extend(info);
         } else if gr == "persistentvolumes" {
             self.pv_infos

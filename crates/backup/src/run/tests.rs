@@ -48,6 +48,10 @@ impl Api {
             ),
             ("/api/v1/namespaces/shop/secrets".to_owned(), list(&[&hidden])),
             ("/api/v1/persistentvolumes/pv1".to_owned(), volume),
+            (
+                "/apis/apps/v1/namespaces/velero/daemonsets/node-agent".to_owned(),
+                json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "node-agent", "namespace": "velero"}}),
+            ),
             (format!("{SNAPSHOT_API}/volumesnapshotclasses"), list(&[&class])),
             (
                 format!("{SNAPSHOT_API}/namespaces/shop/volumesnapshots"),
