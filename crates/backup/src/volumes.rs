@@ -155,7 +155,7 @@ pub fn unsupported_by_policy(pod: &Value, policies: Option<&Policies>) -> Vec<St
         ..VolumeChoice::default()
     };
     let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
-    let asked = volumes.into_iter().flatten().filter(|volume| {
+    let asked = volumes.into_iter().flatten().filter(|&volume| {
         let is_a_claim = volume.get("ephemeral").is_some();
         let of_pod = crate::resource_policies::Volume {
             pod_volume: Some(volume),
