@@ -662,28 +662,12 @@ impl Run {
         for info in &mut self.outcome.volume_infos {
             info.pv_info = self.pv_infos.remove(&info.pv_name);
         }
-        self.warn_of_volumes_without_claims();
+        warn_of_volumes_without_claims(&self.request, &self.pv_infos);
         let (_, done) = self.request.progress.get();
         self.request.progress.total.store(done, Ordering::Relaxed);
         self.outcome.total_items = done;
         self.outcome.hooks = self.request.hooks.tracker.status();
         Ok(self.outcome)
-    }
-
-    /// What is left in `pv_infos`: volumes whose claim is not in the backup. Where the cluster has snapshot locations, Velero
-    /// would snapshot them natively; nobody shall believe that this happened.
-    fn warn_of_volumes_without_claims(&self) {
-        let spec = &self.request.backup.spec;
-        if spec.volume_snapshot_locations.is_empty() || spec.snapshot_volumes == Some(false) {
-            return;
-        }
-        for name in self.pv_infos.keys() {
-            let id = ResourceIdentifier::new("", "persistentvolumes", "", name);
-            self.request.log.warn(
-                about("persistentvolumes", &id),
-                "PersistentVolume is backed up without its data: its claim is not in the backup, and this version takes no native snapshots",
-            );
-        }
     }
 
     fn add_to_total(&self, items: usize) {
@@ -713,6 +697,22 @@ fn blocks_of(items: &Items, related: &Related) -> Result<Vec<Members>, RunError>
         })
         .collect();
     Ok(blocks::blocks(pods?))
+}
+
+/// `left`: volumes whose claim is not in the backup. Where the cluster has snapshot locations, Velero would snapshot them
+/// natively; nobody shall believe that this happened.
+fn warn_of_volumes_without_claims(request: &Request, left: &BTreeMap<String, PvInfo>) {
+    let spec = &request.backup.spec;
+    if spec.volume_snapshot_locations.is_empty() || spec.snapshot_volumes == Some(false) {
+        return;
+    }
+    for name in left.keys() {
+        let id = ResourceIdentifier::new("", "persistentvolumes", "", name);
+        request.log.warn(
+            about("persistentvolumes", &id),
+            "PersistentVolume is backed up without its data: its claim is not in the backup, and this version takes no native snapshots",
+        );
+    }
 }
 
 fn is_claim(id: &ResourceIdentifier) -> bool {
