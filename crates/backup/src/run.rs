@@ -2,8 +2,9 @@
 //!
 //! The selected items are listed; the PVCs' actions are started, all at once (a snapshot each, bounded), so that the
 //! snapshots are as close in time as the storage allows; meanwhile all other items are written; then the PVCs and what
-//! they bring along, the namespaces that have items, and the CRDs of custom resources. Upstream: `pkg/backup/backup.go`, `item_backupper.go`. Pods with hooks come first, with their
-//! claims (`run/blocks.rs`) and what item-block actions say of them (`run/relate.rs`).
+//! they bring along, the namespaces that have items, and the CRDs of custom resources. Upstream: `pkg/backup/backup.go`,
+//! `item_backupper.go`. Pods with hooks come first, with their claims (`run/blocks.rs`) and what item-block actions say of
+//! them (`run/relate.rs`).
 
 mod blocks;
 mod prepare;

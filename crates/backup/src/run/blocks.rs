@@ -1,5 +1,5 @@
-//! Pods with hooks, the claims that they mount, and what else belongs with them ([`super::relate`]): one item block. Their application is frozen only while the snapshots
-//! of its own volumes are cut.
+//! Pods with hooks, the claims that they mount, and what else belongs with them ([`super::relate`]): one item block. Their
+//! application is frozen only while the snapshots of its own volumes are cut.
 //!
 //! ```text
 //! pods that share a claim ─► write down that they are owed ─► pre-hooks ─► snapshots, all at once ─► post-hooks
