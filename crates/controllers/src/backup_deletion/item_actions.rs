@@ -50,11 +50,7 @@ pub(super) async fn invoke(
 }
 
 /// Downloads the backup's tarball into `folder`; `None` of a backup that failed before it had one.
-pub(super) async fn tarball(
-    store: &BackupStore,
-    name: &str,
-    folder: &Path,
-) -> Result<Option<PathBuf>, Error> {
+async fn tarball(store: &BackupStore, name: &str, folder: &Path) -> Result<Option<PathBuf>, Error> {
     let archive = folder.join("contents.tar.gz");
     match store.get_backup_contents(name, &archive).await {
         Ok(()) => Ok(Some(archive)),
