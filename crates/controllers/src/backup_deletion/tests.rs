@@ -453,7 +453,7 @@ async fn a_delete_item_action_that_fails_keeps_the_backup_and_a_later_deletion_g
     let saved = Saved::new().await.with_uploads_in_the_tarball().await;
     let mut server = Server::new(&saved.bucket).await;
     let elsewhere = Arc::new(Elsewhere::default());
-    server.controller.actions = vec![elsewhere.clone()];
+    server.controller.actions = vec![Arc::clone(&elsewhere) as Arc<dyn DeleteItemAction>];
     let errors = server.delete("d1").await;
     // Three of the backup, and one of another that lies in its tarball.
     assert_eq!(errors.len(), 4, "{errors:?}");
