@@ -428,7 +428,7 @@ async fn many_volumes(world: &World, tale: &mut Tale) -> Outcome {
     volumes::compare(world, tale, &before).await?;
     mishaps::nothing_is_left(world, tale).await?;
     tale.step("Look what was at work at one moment")?;
-    many::kept_to(tale, &watching.seen.lock(), nodes)
+    many::kept_to(tale, &watching.seen.lock())
 }
 
 #[cfg(test)]
