@@ -67,8 +67,8 @@ fn verbs_and_flags_of_velero_that_are_missing_are_refused_as_such() {
             "velero restore create: this version does not have the flag --show-labels yet",
         ),
         (
-            "velero install --privileged-node-agent",
-            "velero install: this version does not have the flag --privileged-node-agent yet",
+            "velero install --use-node-agent-windows",
+            "velero install: this version does not have the flag --use-node-agent-windows yet",
         ),
         (
             "velero backup get --log_dir x",

@@ -11,6 +11,7 @@ use caravel_api::labels::FEATURE_ENABLE_CSI;
 use super::super::failure::{Failure, Outcome};
 use super::super::flags::{boolean, list, map};
 use super::super::output::Format;
+use super::platform::{Platform, PlatformArgs};
 use super::plugins;
 use super::repo_password::RepoPassword;
 
@@ -95,6 +96,8 @@ pub struct Args {
     /// Print the objects instead of creating them: yaml or json.
     #[arg(short, long)]
     pub output: Option<Format>,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
     #[command(flatten)]
     pub pods: PodResources,
 }
@@ -181,6 +184,7 @@ pub struct Options {
     /// The node agent's ConfigMap; empty: none.
     pub node_agent_configmap: String,
     pub default_snapshot_move_data: bool,
+    pub platform: Platform,
     pub pods: PodResources,
     /// What the user should know about the flags, one sentence each.
     pub notes: Vec<String>,
@@ -211,6 +215,7 @@ impl Options {
             use_node_agent: args.use_node_agent.unwrap_or(false),
             node_agent_configmap: args.node_agent_configmap.clone().unwrap_or_default(),
             default_snapshot_move_data: args.default_snapshot_move_data.unwrap_or(false),
+            platform: Platform::from_args(&args.platform, &mut notes)?,
             pods: args.pods.clone(),
             notes,
         })
