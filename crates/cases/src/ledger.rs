@@ -191,7 +191,7 @@ pub const ENTRIES: &[Entry] = &[
     different(
         "pkg_controller/TestGetSnapshotsInBackup.json",
         &[0, 1, 2, 3],
-        "the snapshots of a backup are those that its own volume info names, and not those of objects that may be gone",
+        "the cluster's PodVolumeBackups are not asked: volume info, tarball and older files say which snapshots a backup has",
     ),
     different(
         "pkg_controller/TestDeleteMovedSnapshots.json",
@@ -274,6 +274,11 @@ pub const ENTRIES: &[Entry] = &[
         "whether a snapshot can be used is filled in when its operation has ended; Velero leaves what was known when it was cut",
     ),
     different(
+        "pkg_restore/TestRestoreItems.json",
+        &[15],
+        "beside those who applied an object stays on record that the restore set its labels, by which a second attempt knows it",
+    ),
+    different(
         "pkg_restore/TestFindAPIGroup.json",
         &[0, 1],
         "the cluster's versions are looked up by resource: a version of its group may not serve it",
@@ -337,6 +342,46 @@ pub const ENTRIES: &[Entry] = &[
         "pkg_restore_actions/TestAddPVFromPVCActionExecute.json",
         &[0, 1, 2],
         "what becomes of a claim and of its volume is decided in one place, which restores the volume first where it comes back",
+    ),
+    different(
+        "pkg_util_kube/TestVerifyJsonConfigs.json",
+        &[0, 1],
+        "the server starts without a ConfigMap that does not exist, or says nothing, and warns: the defaults hold until it does",
+    ),
+    different(
+        "pkg_util_kube/TestGetVolumeTopology.json",
+        &[0, 1, 2, 5],
+        "a volume or class that is gone since does not stop the upload of a snapshot that is there: its pod may run anywhere",
+    ),
+    different(
+        "pkg_util_kube/TestGetLoadAffinityByStorageClassReturnsCopy.json",
+        &[0, 1],
+        "what is found is lent, and cannot be changed",
+    ),
+    different(
+        "pkg_util_velero/TestGetAffinityFromVeleroServer.json",
+        &[0, 1],
+        "a getter whose whole result no Job of v1.18.3 takes: what a Job inherits is tested by pkg_repository_maintenance",
+    ),
+    different(
+        "pkg_util_velero/TestGetNodeSelectorFromVeleroServer.json",
+        &[0, 1],
+        "a getter whose whole result no Job of v1.18.3 takes: what a Job inherits is tested by pkg_repository_maintenance",
+    ),
+    different(
+        "pkg_util_velero/TestGetTolerationsFromVeleroServer.json",
+        &[0, 1],
+        "a getter whose whole result no Job of v1.18.3 takes: what a Job inherits is tested by pkg_repository_maintenance",
+    ),
+    different(
+        "pkg_util_velero/TestGetVeleroServerAnnotations.json",
+        &[0, 1],
+        "a getter whose whole result no Job of v1.18.3 takes: what a Job inherits is tested by pkg_repository_maintenance",
+    ),
+    different(
+        "pkg_util_velero/TestGetVeleroServerLables.json",
+        &[0, 1],
+        "a getter whose whole result no Job of v1.18.3 takes: what a Job inherits is tested by pkg_repository_maintenance",
     ),
     different(
         "pkg_util_kube/TestDiagnosePV.json",
@@ -574,27 +619,11 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "PodVolumeRestore controller",
     ),
     (
-        "pkg_controller/TestConsolidateHistory.json",
-        "BackupRepository controller",
-    ),
-    (
-        "pkg_controller/TestDeleteOldMaintenanceJobWithConfigMap.json",
-        "BackupRepository controller",
-    ),
-    (
         "pkg_controller/TestGetBackupRepositoryConfig.json",
         "BackupRepository controller",
     ),
     (
-        "pkg_controller/TestGetLastMaintenanceTimeFromHistory.json",
-        "BackupRepository controller",
-    ),
-    (
         "pkg_controller/TestNeedInvalidBackupRepo.json",
-        "BackupRepository controller",
-    ),
-    (
-        "pkg_controller/TestUpdateRepoMaintenanceHistory.json",
         "BackupRepository controller",
     ),
     (

@@ -53,47 +53,30 @@ pub const LATER: &[Waiting] = &[
             "pkg_util_kube/TestGetVolumeModeSuccess",
             "pkg_util_kube/TestIsPodRunning",
             "pkg_util_kube/TestIsPodScheduled",
+            "pkg_util_kube/TestParseSecurityContext",
         ],
+    ),
+    (
+        "Secrets and ConfigMaps that a data mover's volume needs",
+        &["pkg_util_kube/TestCopyConfigMap", "pkg_util_kube/TestCopySecret"],
+    ),
+    (
+        "Windows nodes",
+        &[
+            "pkg_util_kube/TestGetNodeOSType",
+            "pkg_util_kube/TestGetPVCAttachingNodeOS",
+            "pkg_util_kube/TestIsLinuxNode",
+            "pkg_util_kube/TestWithLinuxNode",
+        ],
+    ),
+    (
+        "logs of data mover pods in the node agent's",
+        &["pkg_util_kube/TestCollectPodLogs"],
     ),
 ];
 
 /// What belongs to this issue and is not done.
-pub const WAITS: &[Waiting] = &[(
-    "data mover pods and maintenance jobs: affinity, resources, security, what they inherit, their logs",
-    &[
-        "pkg_label/TestReturnNameOrHash",
-        "pkg_util_kube/TestCollectPodLogs",
-        "pkg_util_kube/TestCopyConfigMap",
-        "pkg_util_kube/TestCopySecret",
-        "pkg_util_kube/TestGetLoadAffinityByStorageClass",
-        "pkg_util_kube/TestGetLoadAffinityByStorageClassReturnsCopy",
-        "pkg_util_kube/TestGetNodeOSType",
-        "pkg_util_kube/TestGetPVCAttachingNodeOS",
-        "pkg_util_kube/TestGetVolumeTopology",
-        "pkg_util_kube/TestIsLinuxNode",
-        "pkg_util_kube/TestMakePodPVCAttachment",
-        "pkg_util_kube/TestParseResourceRequirements",
-        "pkg_util_kube/TestParseSecurityContext",
-        "pkg_util_kube/TestToSystemAffinity",
-        "pkg_util_kube/TestVerifyJsonConfigs",
-        "pkg_util_kube/TestWithLinuxNode",
-        "pkg_util_velero/TestGetAffinityFromVeleroServer",
-        "pkg_util_velero/TestGetContainerSecurityContextsFromVeleroServer",
-        "pkg_util_velero/TestGetEnvFromSourcesFromVeleroServer",
-        "pkg_util_velero/TestGetEnvVarsFromVeleroServer",
-        "pkg_util_velero/TestGetImagePullSecretsFromVeleroServer",
-        "pkg_util_velero/TestGetNodeSelectorFromVeleroServer",
-        "pkg_util_velero/TestGetPodSecurityContextsFromVeleroServer",
-        "pkg_util_velero/TestGetServiceAccountFromVeleroServer",
-        "pkg_util_velero/TestGetTolerationsFromVeleroServer",
-        "pkg_util_velero/TestGetVeleroServerAnnotations",
-        "pkg_util_velero/TestGetVeleroServerImage",
-        "pkg_util_velero/TestGetVeleroServerLabelValue",
-        "pkg_util_velero/TestGetVeleroServerLables",
-        "pkg_util_velero/TestGetVolumeMountsFromVeleroServer",
-        "pkg_util_velero/TestGetVolumesFromVeleroServer",
-    ],
-)];
+pub const WAITS: &[Waiting] = &[];
 
 /// What of this issue a file waits for.
 pub fn waits_for(file: &str) -> Option<&'static str> {

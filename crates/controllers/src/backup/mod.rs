@@ -12,6 +12,8 @@
 
 pub mod decide;
 pub mod defaults;
+#[cfg(test)]
+mod lost_answers;
 mod observe;
 mod orphans;
 pub mod owed_hooks;
