@@ -9,6 +9,8 @@
 mod blocks;
 mod prepare;
 mod relate;
+#[cfg(test)]
+mod relate_tests;
 pub mod snapshot_objects;
 #[cfg(test)]
 mod snapshot_tests;
@@ -40,6 +42,7 @@ use crate::discovery::{Resource, Resources};
 use crate::filter::NamespaceNotes;
 use crate::hooks::Hooks;
 use crate::log::{About, BackupLog};
+use crate::volumes;
 use blocks::{BLOCKS_AT_ONCE, Block, Members};
 use prepare::{Failure, Prepared, prepare};
 use relate::Related;
@@ -700,14 +703,8 @@ fn blocks_of(items: &Items, related: &Related) -> Result<Vec<Members>, RunError>
     Ok(blocks::blocks(pods?))
 }
 
-/// `left`: volumes whose claim is not in the backup. Where the cluster has snapshot locations, Velero would snapshot them
-/// natively; nobody shall believe that this happened.
 fn warn_of_volumes_without_claims(request: &Request, left: &BTreeMap<String, PvInfo>) {
-    let spec = &request.backup.spec;
-    if spec.volume_snapshot_locations.is_empty() || spec.snapshot_volumes == Some(false) {
-        return;
-    }
-    for name in left.keys() {
+    for name in volumes::without_native_snapshot(&request.backup.spec, left.keys()) {
         let id = ResourceIdentifier::new("", "persistentvolumes", "", name);
         request.log.warn(
             about("persistentvolumes", &id),

@@ -178,6 +178,18 @@ pub fn unsupported_by_policy(pod: &Value, policies: Option<&Policies>) -> Vec<St
     said.collect()
 }
 
+/// Volumes whose data nobody saves. `unclaimed`: those whose claim is not in the backup. Where the cluster has snapshot
+/// locations, Velero would snapshot them natively; nobody shall believe that this happened.
+pub fn without_native_snapshot<'a>(
+    spec: &BackupSpec,
+    unclaimed: impl Iterator<Item = &'a String>,
+) -> Vec<&'a String> {
+    if spec.volume_snapshot_locations.is_empty() || spec.snapshot_volumes == Some(false) {
+        return Vec::new();
+    }
+    unclaimed.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -315,5 +327,22 @@ mod tests {
         );
         assert!(unsupported_by_policy(&pod, Some(&with("skip"))).is_empty());
         assert!(unsupported_by_policy(&pod, None).is_empty());
+    }
+
+    #[test]
+    fn a_volume_without_its_claim_is_named_where_velero_would_snapshot_it_natively() {
+        let volumes = ["pv1".to_owned()];
+        let named = |locations: &[&str], wanted: Option<bool>| {
+            let spec = BackupSpec {
+                volume_snapshot_locations: locations.iter().map(|name| (*name).to_owned()).collect(),
+                snapshot_volumes: wanted,
+                ..BackupSpec::default()
+            };
+            without_native_snapshot(&spec, volumes.iter()).len()
+        };
+        assert_eq!(named(&["default"], None), 1);
+        assert_eq!(named(&["default"], Some(true)), 1);
+        assert_eq!(named(&["default"], Some(false)), 0);
+        assert_eq!(named(&[], None), 0);
     }
 }

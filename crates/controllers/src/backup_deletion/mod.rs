@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! item actions ─► data in storage and repositories ─► files in the bucket ─► Restores of it ─► the Backup ─► Processed
-//!           └──── an error stops here: what knows of the data goes only when the data is gone ────┘
+//!      └───────────── an error stops here: what knows of the data goes only when the data is gone ────┘
 //! ```
 //! Every step can be done again: a server that dies in between goes on.
 
