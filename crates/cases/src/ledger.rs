@@ -351,7 +351,7 @@ pub const ENTRIES: &[Entry] = &[
     different(
         "pkg_util_kube/TestGetVolumeTopology.json",
         &[0, 1, 2, 5],
-        "a volume or class that is gone since does not stop the upload of a snapshot that is there: its pod may run anywhere",
+        "a volume that is gone since does not stop the upload of its snapshot, whose pod may run anywhere then; a class that is gone may come back until the prepare timeout",
     ),
     different(
         "pkg_util_kube/TestGetLoadAffinityByStorageClassReturnsCopy.json",
