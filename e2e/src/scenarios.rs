@@ -131,6 +131,13 @@ pub const SCENARIOS: &[Scenario] = &[
         peer: false,
     },
     Scenario {
+        name: "cancel",
+        tier: Tier::Full,
+        shows: "what is canceled or killed while data moves stops, says why, and leaves nothing",
+        product: true,
+        peer: false,
+    },
+    Scenario {
         name: "documented_commands",
         tier: Tier::Full,
         shows: "what Velero's page on data movement tells to type shows what it promises, phase by phase",

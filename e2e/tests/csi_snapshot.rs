@@ -235,6 +235,58 @@ fn a_backup_is_deleted_with_its_snapshot_although_the_snapshot_class_is_gone() -
     Ok(())
 }
 
+/// The cluster that expires a backup is not the one that took it: it knows the snapshot from the bucket alone.
+#[test]
+fn a_backup_that_another_installation_finds_in_the_bucket_expires_with_its_snapshot() -> Result<()> {
+    let cluster = Cluster::connect()?;
+    let installation = Installation::fresh(&cluster, "csi_snapshot_expiry")?;
+    let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
+    let earlier = snapshots_in_storage(&cluster)?;
+    // Long enough for Velero to be removed before it is over.
+    cluster.velero_ok(&[
+        "backup",
+        "create",
+        "b1",
+        "--include-namespaces",
+        "shop",
+        "--ttl",
+        "90s",
+    ])?;
+    ended(&cluster, "b1", "Completed")?;
+    let handle = new_since(&cluster, &earlier)?
+        .first()
+        .context("no snapshot")?
+        .clone();
+    shop.destroy(&cluster)?;
+    step("remove Velero", || Installation::remove(&cluster))?;
+    ensure!(
+        snapshots_in_storage(&cluster)?.contains(&handle),
+        "the storage's snapshot went with Velero, or the backup expired too early for this scenario"
+    );
+    let installation = Installation::again(&cluster, installation.bucket().clone())?;
+    step("its time is over", || {
+        until("the end of the expired backup", 2 * LATER, || {
+            let files = installation.bucket().objects()?;
+            let left = files
+                .iter()
+                .filter(|(key, _)| key.starts_with("backups/b1/"))
+                .count();
+            Ok(match (cluster.get(Kind::BACKUP, NAMESPACE, "b1")?, left) {
+                (None, 0) => Ok(()),
+                (found, left) => Err(format!(
+                    "{left} files; the Backup: {:?}",
+                    found.map(|it| it["status"].to_string())
+                )),
+            })
+        })
+    })?;
+    ensure!(
+        !snapshots_in_storage(&cluster)?.contains(&handle),
+        "the backup has expired, and its snapshot {handle} is still in the storage"
+    );
+    Ok(())
+}
+
 fn create(cluster: &Cluster, name: &str) -> Result<()> {
     cluster
         .velero_ok(&["backup", "create", name, "--include-namespaces", "shop"])
