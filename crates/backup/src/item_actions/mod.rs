@@ -46,3 +46,26 @@ pub fn built_in(
 pub fn item_blocks() -> Vec<Arc<dyn ItemBlockAction>> {
     Vec::new()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(enable_csi: bool) -> Vec<String> {
+        let client = caravel_cases::api::client(|asked| panic!("nobody asks yet: {asked:?}"));
+        let actions = built_in(&client, "velero", enable_csi, None);
+        actions.iter().map(|action| action.name().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn without_the_feature_flag_no_action_takes_a_snapshot() {
+        let without = names(false);
+        assert!(without.iter().all(|name| !name.contains("csi")), "{without:?}");
+        let further: Vec<_> = names(true)
+            .into_iter()
+            .filter(|name| !without.contains(name))
+            .collect();
+        assert_eq!(further.len(), 4, "{further:?}");
+        assert!(further.iter().all(|name| name.contains("csi")), "{further:?}");
+    }
+}

@@ -376,6 +376,7 @@ async fn two_clusters_may_expire_one_backup_at_the_same_moment() {
         let request = format!("d{free}");
         let mut work = Box::pin(slow.delete(&request));
         let errors = tokio::select! {
+            biased;
             () = turn.held() => None,
             errors = &mut work => Some(errors),
         };
