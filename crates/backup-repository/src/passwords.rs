@@ -76,15 +76,15 @@ mod tests {
 
     #[test]
     fn the_next_password_counts_only_beside_a_current_one_and_only_if_it_is_one() {
-        let both = recorded(&[(PASSWORD_KEY, b" old\n"), (NEXT_PASSWORD_KEY, b"new\n")]).unwrap();
+        let both = recorded(&[(PASSWORD_KEY, &b" old\n"[..]), (NEXT_PASSWORD_KEY, &b"new\n"[..])]).unwrap();
         assert_eq!(both.current().expose_secret(), "old");
         assert_eq!(both.newest().expose_secret(), "new");
         for nothing in [&b""[..], b" \n", b"\xff"] {
-            let one = recorded(&[(PASSWORD_KEY, b"old"), (NEXT_PASSWORD_KEY, nothing)]).unwrap();
+            let one = recorded(&[(PASSWORD_KEY, &b"old"[..]), (NEXT_PASSWORD_KEY, nothing)]).unwrap();
             assert!(one.next().is_none());
             assert_eq!(one.newest().expose_secret(), "old");
         }
-        assert!(recorded(&[(NEXT_PASSWORD_KEY, b"new")]).is_none());
+        assert!(recorded(&[(NEXT_PASSWORD_KEY, &b"new"[..])]).is_none());
         assert!(!format!("{both:?}").contains("old"), "guarantee 8");
     }
 }

@@ -9,7 +9,7 @@ mod node_agent_configmap;
 pub mod objects;
 mod options;
 pub mod plugins;
-mod repo_password;
+pub mod repo_password;
 mod server;
 mod wait;
 

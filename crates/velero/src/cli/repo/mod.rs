@@ -1,5 +1,6 @@
 //! `velero repo …`.
 
+mod change_password;
 mod export_password;
 mod get;
 
@@ -11,6 +12,7 @@ use super::failure::Outcome;
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    ChangePassword(change_password::Args),
     ExportPassword(export_password::Args),
     Get(get::Args),
 }
@@ -18,6 +20,7 @@ pub enum Verb {
 /// Runs the verb.
 pub async fn run(verb: Verb, global: &Global) -> Outcome {
     match verb {
+        Verb::ChangePassword(args) => change_password::run(&args, global).await,
         Verb::ExportPassword(args) => export_password::run(&args, global).await,
         Verb::Get(args) => get::run(&args, global).await,
     }
