@@ -2,7 +2,7 @@
 //!
 //! During a change some repositories open with the first one and some with the next one, and a crash may come at any
 //! moment: whoever opens a repository tries both, and both stay recorded until every repository has been reopened with the
-//! next one (decisions.md section 1; [`crate::rekey`]).
+//! next one (decisions.md section 1; [`crate::rekey()`]).
 
 use secrecy::SecretString;
 
