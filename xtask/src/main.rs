@@ -35,7 +35,7 @@ enum Task {
     Test,
     /// Random histories of the whole system from seeds; prints the seed and the shortest trace of a failure
     Simulate {
-        /// Arguments of `simulate`: --seeds N, --from SEED, --steps N or --restarts, --twice, --trace, --log LEVEL
+        /// Arguments of `simulate`: --seeds N, --from SEED, --steps N, --snapshots or --restarts, --twice, --trace, --log LEVEL
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

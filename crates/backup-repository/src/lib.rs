@@ -5,9 +5,11 @@
 //!
 //! - [`prepare`]: opens the repository, creating it where nothing is and finishing one that was half created
 //! - [`forget`]: deletes snapshots
+//! - [`maintain`]: gives their space back
 //! - [`rekey()`]: changes the password of one; [`Passwords`]: what is tried while that goes on
 //! - [`naming`]: the object's name, the Secret, the owner
 
+mod maintain;
 mod marker;
 pub mod naming;
 mod passwords;
@@ -18,6 +20,7 @@ mod rekey;
 mod tests;
 
 pub use caravel_repository::{Abandoned, Environment, Repository};
+pub use maintain::{MaintenanceMode, MaintenanceOutcome, maintain};
 pub use naming::{
     DEFAULT_PASSWORD, HOST, NEXT_PASSWORD_KEY, PASSWORD_KEY, PASSWORD_SECRET, USER, name, password,
 };

@@ -17,6 +17,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretString;
 
+use crate::backup_repository::MaintenanceMetrics;
 use crate::lease::Leadership;
 
 /// Shared by all controllers of one process; cheap to clone.
@@ -36,6 +37,8 @@ pub struct Context {
     /// Held while a repository is prepared with the password that was just read, so that none is made with the old one
     /// when a change of the password ends, which holds it alone.
     pub preparing: Arc<tokio::sync::RwLock<()>>,
+    /// What maintenance of repositories counts for `/metrics`.
+    pub maintenance: MaintenanceMetrics,
 }
 
 impl Context {
@@ -51,6 +54,7 @@ impl Context {
             restore_hooks: RunningHooks::default(),
             leadership: Leadership::not_needed(),
             preparing: Arc::default(),
+            maintenance: MaintenanceMetrics::default(),
         }
     }
 

@@ -70,6 +70,8 @@ impl fmt::Display for Violation {
 pub struct Taken {
     pub namespace: String,
     pub claim: String,
+    /// The backup that it was taken for.
+    pub backup: String,
     pub content: Arc<Content>,
 }
 
@@ -95,10 +97,12 @@ struct Seen {
     violations: Vec<Violation>,
     /// UID → kind and name, phase.
     phases: BTreeMap<String, (String, String)>,
-    /// VolumeSnapshot (namespace, name) → its claim.
-    claims: BTreeMap<(String, String), String>,
+    /// VolumeSnapshot (namespace, name) → its claim, and the backup that it is for.
+    claims: BTreeMap<(String, String), (String, String)>,
     /// VolumeSnapshot → what was taken.
     taken: BTreeMap<(String, String), Taken>,
+    /// The storage's name of a snapshot → what was taken.
+    cut: BTreeMap<String, Taken>,
     /// UID of a DataUpload that was Completed once → what it says that it moved. Whoever deletes it afterwards changes
     /// nothing about the backup.
     moved: BTreeMap<String, Moved>,
@@ -137,6 +141,11 @@ impl Checks {
         self.seen.lock().taken.get(&key).cloned()
     }
 
+    /// Of a snapshot in the storage: what the volume held.
+    pub fn cut(&self, handle: &str) -> Option<Taken> {
+        self.seen.lock().cut.get(handle).cloned()
+    }
+
     /// What Completed DataUploads of a backup moved, deleted ones too.
     pub fn moved(&self, backup: &str) -> Vec<Moved> {
         let seen = self.seen.lock();
@@ -159,6 +168,16 @@ impl Checks {
             .collect();
         names.sort();
         names
+    }
+
+    /// The storage loses the first snapshot that it keeps.
+    ///
+    /// # Errors
+    /// It keeps none.
+    pub fn lose_a_snapshot(&self) -> std::io::Result<()> {
+        let kept = self.kept_snapshots();
+        let first = kept.first().ok_or(std::io::ErrorKind::NotFound)?;
+        std::fs::remove_dir_all(self.snapshots.join(first))
     }
 
     fn completed(&self, object: &Value) {
@@ -208,7 +227,9 @@ impl Checks {
             (namespace, name, text("/spec/source/persistentVolumeClaimName"))
         {
             let key = (namespace.to_owned(), name.to_owned());
-            self.seen.lock().claims.insert(key, claim.to_owned());
+            let backup = text("/metadata/labels/velero.io~1backup-name").unwrap_or_default();
+            let of = (claim.to_owned(), backup.to_owned());
+            self.seen.lock().claims.insert(key, of);
         }
     }
 
@@ -228,7 +249,7 @@ impl Checks {
         if seen.taken.contains_key(&key) {
             return;
         }
-        let Some(claim) = seen.claims.get(&key).cloned() else {
+        let Some((claim, backup)) = seen.claims.get(&key).cloned() else {
             return;
         };
         match Content::of(&self.snapshots.join(handle)) {
@@ -236,8 +257,10 @@ impl Checks {
                 let taken = Taken {
                     namespace: namespace.to_owned(),
                     claim,
+                    backup,
                     content: Arc::new(content),
                 };
+                seen.cut.insert(handle.to_owned(), taken.clone());
                 seen.taken.insert(key, taken);
                 if seen.are_spoiled {
                     // What cannot be spoiled makes the test of the check fail, which is what it is for.

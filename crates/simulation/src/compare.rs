@@ -7,7 +7,8 @@ use kube::api::DynamicObject;
 
 use crate::application::Content;
 use crate::checks::{Invariant, Moved};
-use crate::operation::phase;
+use crate::operation::{moves, phase};
+use crate::snapshots;
 use crate::world::{APPLICATIONS, World};
 
 /// Compares what Completed restores of Completed backups have brought back; the number of volumes.
@@ -47,6 +48,10 @@ pub async fn restores(world: &World) -> anyhow::Result<usize> {
                 ));
             }
         }
+        if !moves(found) {
+            compared += snapshots::restored(world, &name, backup, &chosen).await?;
+            continue;
+        }
         let wanted: usize = chosen.iter().map(|(_, claims)| claims.len()).sum();
         let moved = world.checks.moved(backup);
         if moved.len() != wanted {
@@ -63,8 +68,11 @@ pub async fn restores(world: &World) -> anyhow::Result<usize> {
     Ok(compared)
 }
 
+/// Namespaces, each with its claims.
+pub type Applications = Vec<(&'static str, &'static [&'static str])>;
+
 /// The applications of a backup.
-fn chosen(backup: &DynamicObject) -> Vec<(&'static str, &'static [&'static str])> {
+pub fn chosen(backup: &DynamicObject) -> Applications {
     let included = backup.data["spec"]["includedNamespaces"].as_array();
     let is_included = |namespace: &str| included.is_some_and(|all| all.iter().any(|it| it == namespace));
     let chosen = APPLICATIONS

@@ -18,6 +18,7 @@ use crate::interposed;
 use crate::operation::{Operation, create_restore, perform, phase};
 use crate::restarts;
 use crate::sabotage::Sabotage;
+use crate::snapshots;
 use crate::world::{NODES, VELERO, World};
 
 /// What is played.
@@ -25,6 +26,8 @@ use crate::world::{NODES, VELERO, World};
 pub enum Plan {
     /// Random operations until there are so many steps.
     Random { steps: u64 },
+    /// The same, with backups whose snapshots stay in the storage (`snapshots.rs`).
+    Snapshots { steps: u64 },
     /// These.
     Given(Vec<Operation>),
     /// One backup and one restore, while the server is killed (`restarts.rs`).
@@ -160,7 +163,9 @@ async fn history(seed: u64, plan: &Plan, sabotage: Option<Sabotage>, start: Inst
     let ran = match plan {
         Plan::Restarts => Box::pin(restarts::run(&world, &mut report)).await,
         Plan::TakeOver => Box::pin(restarts::take_over(&world, &mut report)).await,
-        Plan::Random { .. } | Plan::Given(_) => Box::pin(run(&world, plan, sabotage, &mut report)).await,
+        Plan::Random { .. } | Plan::Snapshots { .. } | Plan::Given(_) => {
+            Box::pin(run(&world, plan, sabotage, &mut report)).await
+        }
     };
     if let Err(error) = ran {
         world.checks.violated(Invariant::Alive, format!("{error:#}"));
@@ -206,6 +211,7 @@ async fn run(
     if let Some(sabotage) = sabotage {
         Box::pin(sabotage.strikes(world)).await?;
     }
+    Box::pin(snapshots::outlive_their_namespaces(world, within)).await?;
     let backups = restore_all(world).await?;
     report.backups = backups;
     if !settle(world, within).await? {
@@ -215,6 +221,7 @@ async fn run(
         sabotage.strikes_at_last(world)?;
     }
     report.compared = Box::pin(compare::restores(world)).await?;
+    Box::pin(snapshots::go_with_their_backups(world, within)).await?;
     left_over(world).await?;
     let (objects, content) = bystander(world).await?;
     let is_same = content.is_none() || content == untouched.1;
@@ -233,8 +240,11 @@ async fn operate(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Res
     let begun = world.trace.steps();
     for number in 0.. {
         let operation = match plan {
-            Plan::Random { steps } if world.trace.steps() - begun >= *steps => break,
+            Plan::Random { steps } | Plan::Snapshots { steps } if world.trace.steps() - begun >= *steps => {
+                break;
+            }
             Plan::Random { .. } => Operation::random(&mut rng),
+            Plan::Snapshots { .. } => Operation::random_with_snapshots(&mut rng),
             Plan::Given(operations) => match operations.get(number) {
                 Some(operation) => operation.clone(),
                 None => break,
@@ -279,9 +289,10 @@ pub async fn settle(world: &World, within: Duration) -> anyhow::Result<bool> {
     }
 }
 
-const WORK: [(&str, &str); 4] = [
+const WORK: [(&str, &str); 5] = [
     ("v1", "Backup"),
     ("v1", "Restore"),
+    ("v1", "DeleteBackupRequest"),
     ("v2alpha1", "DataUpload"),
     ("v2alpha1", "DataDownload"),
 ];
@@ -290,7 +301,9 @@ async fn going(world: &World) -> anyhow::Result<Vec<String>> {
     let mut going = Vec::new();
     for (version, kind) in WORK {
         for object in world.list("velero.io", version, kind).await? {
-            if !is_terminal(phase(&object)) || object.metadata.deletion_timestamp.is_some() {
+            // What a deletion that failed has left waits for the next one.
+            let has_ended = is_terminal(phase(&object)) || matches!(phase(&object), "Processed" | "Deleting");
+            if !has_ended || object.metadata.deletion_timestamp.is_some() {
                 going.push(format!("{kind} {} is {:?}", object.name_any(), phase(&object)));
             }
         }
@@ -317,16 +330,21 @@ pub async fn left_over(world: &World) -> anyhow::Result<()> {
         ("snapshot.storage.k8s.io", "v1", "VolumeSnapshotContent"),
     ] {
         for object in world.list(group, version, kind).await? {
-            left(format!("{kind} {}", full_name(&object)));
+            // A restore gives the snapshots of its backup objects in the restored namespaces, as Velero's does.
+            if !object.labels().contains_key("velero.io/restore-name") {
+                left(format!("{kind} {}", full_name(&object)));
+            }
         }
     }
     for kind in ["PersistentVolumeClaim", "Pod"] {
         for object in world.list("", "v1", kind).await? {
             let is_ours = object.namespace().as_deref() == Some(VELERO);
-            let stays = kind == "Pod"
-                && ["velero-", "node-agent-"]
-                    .iter()
-                    .any(|prefix| object.name_any().starts_with(prefix));
+            let is_product = ["velero-", "node-agent-"]
+                .iter()
+                .any(|prefix| object.name_any().starts_with(prefix));
+            // The last maintenance Jobs are kept, and their pods with them.
+            let is_kept = object.labels().contains_key(caravel_api::labels::REPO_NAME);
+            let stays = kind == "Pod" && (is_product || is_kept);
             if is_ours && !stays {
                 left(format!("{kind} {}", full_name(&object)));
             }

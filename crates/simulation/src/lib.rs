@@ -14,6 +14,7 @@
 //! checks.rs       what must hold at every step
 //! compare.rs      what restores brought back, against what was there
 //! sabotage.rs     defects that the checks must find
+//! snapshots.rs    backups whose snapshots stay in the storage: they outlive their namespaces, and go with the backup
 //! shrink.rs       the shortest history that still fails
 //! trace.rs        what happened, step by step
 //! ```
@@ -31,6 +32,7 @@ mod operation;
 mod restarts;
 mod sabotage;
 mod shrink;
+mod snapshots;
 mod trace;
 mod world;
 

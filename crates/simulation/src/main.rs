@@ -36,6 +36,9 @@ struct Args {
     /// Instead of random operations: one backup and one restore, while the server is killed at random awaits.
     #[arg(long)]
     restarts: bool,
+    /// Among the operations are backups whose snapshots stay in the storage, and their deletion.
+    #[arg(long, conflicts_with = "restarts")]
+    snapshots: bool,
     /// Play each seed twice and compare the traces.
     #[arg(long)]
     twice: bool,
@@ -95,6 +98,8 @@ impl Played {
     fn of(seed: u64, args: &Args) -> Self {
         let plan = if args.restarts {
             Plan::Restarts
+        } else if args.snapshots {
+            Plan::Snapshots { steps: args.steps }
         } else {
             Plan::Random { steps: args.steps }
         };

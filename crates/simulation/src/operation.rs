@@ -31,6 +31,10 @@ pub struct Operation {
 pub enum What {
     /// `velero backup create --snapshot-move-data`, of these applications (bits).
     Backup { namespaces: u32 },
+    /// `velero backup create` of these applications; the snapshots stay in the storage.
+    Snapshot { namespaces: u32 },
+    /// `velero backup delete` of one whose snapshots stay in the storage.
+    DeleteBackup { backup: Pick },
     /// `velero restore create` of a finished backup, into namespaces of its own.
     Restore { backup: Pick },
     /// `spec.cancel` of a DataUpload or DataDownload.
@@ -196,6 +200,23 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// The next one of a random history with backups whose snapshots stay in the storage.
+    pub fn random_with_snapshots(rng: &mut StdRng) -> Self {
+        let what = match rng.random_range(0..100) {
+            0..14 => What::Snapshot {
+                namespaces: rng.random_range(1..4),
+            },
+            14..20 => What::DeleteBackup { backup: rng.random() },
+            _ => return Self::random(rng),
+        };
+        Self {
+            after_steps: rng.random_range(1..60),
+            what,
+        }
+    }
+}
+
 /// Does it. Where there is nothing to do it to, nothing is done.
 ///
 /// # Errors
@@ -205,7 +226,9 @@ pub async fn perform(world: &World, number: usize, operation: &Operation) -> any
         .trace
         .note(&format!("operation {number}: {:?}", operation.what));
     match &operation.what {
-        What::Backup { namespaces } => backup(world, number, *namespaces).await,
+        What::Backup { namespaces } => backup(world, &format!("b{number}"), *namespaces, true).await,
+        What::Snapshot { namespaces } => backup(world, &format!("s{number}"), *namespaces, false).await,
+        What::DeleteBackup { backup } => delete_backup(world, number, *backup).await,
         What::Restore { backup } => restore(world, number, *backup).await,
         What::Cancel { upload, pick } => cancel(world, *upload, *pick).await,
         What::Write { volume, changes } => {
@@ -287,7 +310,7 @@ fn picked<T>(mut all: Vec<T>, pick: Pick) -> Option<T> {
     Some(all.swap_remove(place))
 }
 
-async fn backup(world: &World, number: usize, namespaces: u32) -> anyhow::Result<()> {
+async fn backup(world: &World, name: &str, namespaces: u32, moves: bool) -> anyhow::Result<()> {
     let is_chosen = |(place, _): &(usize, &(&str, &[&str]))| namespaces & (1 << place) != 0;
     let chosen: Vec<&str> = APPLICATIONS
         .iter()
@@ -298,10 +321,42 @@ async fn backup(world: &World, number: usize, namespaces: u32) -> anyhow::Result
     world
         .create(&json!({
             "apiVersion": "velero.io/v1", "kind": "Backup",
-            "metadata": {"name": format!("b{number}"), "namespace": VELERO},
-            "spec": {"includedNamespaces": chosen, "snapshotMoveData": true, "storageLocation": "default"},
+            "metadata": {"name": name, "namespace": VELERO},
+            "spec": {"includedNamespaces": chosen, "snapshotMoveData": moves, "storageLocation": "default"},
         }))
         .await
+}
+
+/// One that has ended; another one would only be refused.
+async fn delete_backup(world: &World, number: usize, pick: Pick) -> anyhow::Result<()> {
+    let mut ended = world.list("velero.io", "v1", "Backup").await?;
+    ended.retain(|backup| !moves(backup) && crate::checks::is_terminal(phase(backup)));
+    match picked(ended, pick) {
+        Some(backup) => request_deletion(world, &format!("d{number}"), &backup).await,
+        None => Ok(()),
+    }
+}
+
+/// Creates a DeleteBackupRequest of this name, as the command line does.
+///
+/// # Errors
+/// The API server refuses it.
+pub async fn request_deletion(world: &World, name: &str, backup: &DynamicObject) -> anyhow::Result<()> {
+    let labels = json!({
+        "velero.io/backup-name": backup.name_any(), "velero.io/backup-uid": backup.uid(),
+    });
+    world
+        .create(&json!({
+            "apiVersion": "velero.io/v1", "kind": "DeleteBackupRequest",
+            "metadata": {"name": name, "namespace": VELERO, "labels": labels},
+            "spec": {"backupName": backup.name_any()},
+        }))
+        .await
+}
+
+/// Whether its data leaves the storage system; otherwise its snapshots stay there.
+pub fn moves(backup: &DynamicObject) -> bool {
+    backup.data["spec"]["snapshotMoveData"] == true
 }
 
 async fn restore(world: &World, number: usize, pick: Pick) -> anyhow::Result<()> {

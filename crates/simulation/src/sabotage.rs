@@ -34,11 +34,13 @@ pub enum Sabotage {
     OtherObjectChanges,
     /// Its volume is not what it was.
     OtherVolumeChanges,
+    /// The storage loses a snapshot that a Completed backup counts on.
+    KeptSnapshotIsLost,
 }
 
 impl Sabotage {
     /// Each of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::SnapshotsChange,
         Self::RestoredByteChanges,
         Self::MovementGoesOn,
@@ -47,12 +49,15 @@ impl Sabotage {
         Self::ServerWritesElsewhere,
         Self::OtherObjectChanges,
         Self::OtherVolumeChanges,
+        Self::KeptSnapshotIsLost,
     ];
 
     /// What is not true any more.
     pub fn breaks_what(self) -> Invariant {
         match self {
-            Self::SnapshotsChange | Self::RestoredByteChanges => Invariant::RestoredAsTaken,
+            Self::SnapshotsChange | Self::RestoredByteChanges | Self::KeptSnapshotIsLost => {
+                Invariant::RestoredAsTaken
+            }
             Self::MovementGoesOn => Invariant::TerminalStays,
             Self::MovementsNeverEnd => Invariant::EverythingEnds,
             Self::SnapshotStays => Invariant::NothingLeft,
@@ -126,6 +131,7 @@ impl Sabotage {
             Self::OtherVolumeChanges => {
                 world.write(BYSTANDER, "data", 1)?;
             }
+            Self::KeptSnapshotIsLost => world.checks.lose_a_snapshot()?,
             _ => {}
         }
         Ok(())

@@ -20,6 +20,8 @@ mod run;
 pub mod snapshot_locations;
 pub mod status;
 #[cfg(test)]
+mod lost_answers;
+#[cfg(test)]
 mod velero_cases;
 
 use std::path::PathBuf;

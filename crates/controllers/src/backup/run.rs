@@ -52,6 +52,13 @@ pub(super) async fn run(
     }
     let failure = chain(&*failure);
     tracing::error!(backup = %display_name(&writer.current), error = %failure, "backup failed");
+    // Whoever has moved it on meanwhile counts on its uploads; for one that is gone they are for nothing.
+    if let Err(taken) = writer.look_again(settings.defaults.resource_timeout).await {
+        if taken.is_gone() {
+            recover::cancel_uploads(context, &writer.current).await;
+        }
+        return Err(taken.into());
+    }
     recover::cancel_uploads(context, &writer.current).await;
     let status =
         json!({"phase": BackupPhase::Failed, "failureReason": failure, "completionTimestamp": context.now()});

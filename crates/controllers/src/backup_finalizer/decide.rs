@@ -6,7 +6,9 @@ use caravel_api::v1::BackupPhase;
 use caravel_api::v2alpha1::DataUpload;
 use caravel_backup::item_actions::snapshots::NAME as SNAPSHOT_ACTION;
 use caravel_backup::run::volume_infos::{complete, complete_snapshot};
-use caravel_backup_store::item_operations::{BackupOperation, OperationPhase, OperationStatus};
+use caravel_backup_store::item_operations::{
+    BackupOperation, OperationPhase, OperationStatus, ResourceIdentifier,
+};
 use caravel_backup_store::volume_info::BackupVolumeInfo;
 
 /// What is known of a backup whose operations have ended.
@@ -22,6 +24,16 @@ pub struct Observed {
     pub lost_snapshots: BTreeSet<String>,
     /// What the rewritten tarball lacks.
     pub lost: Vec<Lost>,
+    /// Operations that ended badly.
+    pub not_saved: Vec<NotSaved>,
+}
+
+/// An item whose operation ended badly: a volume whose data was not moved, a snapshot that was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotSaved {
+    pub item: ResourceIdentifier,
+    /// In the words of whoever did it.
+    pub error: String,
 }
 
 /// A volume whose data was saved, but what leads to it is gone: no restore would find the data.
@@ -52,6 +64,8 @@ pub struct Decision {
     pub left_out: Vec<LeftOut>,
     /// Errors: said in the same places. A backup with one is never Completed.
     pub lost: Vec<Lost>,
+    /// Errors, too.
+    pub not_saved: Vec<NotSaved>,
     /// Snapshots that are in the storage, ready to use.
     pub snapshots_completed: usize,
 }
@@ -74,11 +88,10 @@ pub fn decide(observed: &Observed) -> Decision {
             left_out.extend(left_out_of(upload));
         }
     }
+    // Also of a snapshot whose claim is in no volume info.
+    let is_whole = lost.is_empty() && observed.lost_snapshots.is_empty() && observed.not_saved.is_empty();
     let phase = match observed.phase {
-        // Also of a snapshot whose claim is in no volume info.
-        BackupPhase::Finalizing if lost.is_empty() && observed.lost_snapshots.is_empty() => {
-            BackupPhase::Completed
-        }
+        BackupPhase::Finalizing if is_whole => BackupPhase::Completed,
         _ => BackupPhase::PartiallyFailed,
     };
     Decision {
@@ -86,6 +99,7 @@ pub fn decide(observed: &Observed) -> Decision {
         volume_infos,
         left_out,
         lost,
+        not_saved: observed.not_saved.clone(),
         snapshots_completed: snapshots_completed(observed),
     }
 }
@@ -97,6 +111,19 @@ pub fn snapshot_operations(operations: &[BackupOperation]) -> BTreeMap<String, O
         .filter(|operation| operation.spec.backup_item_action == SNAPSHOT_ACTION);
     of_snapshots
         .map(|operation| (operation.spec.operation_id.clone(), operation.status.clone()))
+        .collect()
+}
+
+/// The operations that ended badly.
+pub fn failed_operations(operations: &[BackupOperation]) -> Vec<NotSaved> {
+    let failed = operations
+        .iter()
+        .filter(|operation| operation.status.phase == OperationPhase::Failed);
+    failed
+        .map(|operation| NotSaved {
+            item: operation.spec.resource_identifier.clone(),
+            error: operation.status.error.clone(),
+        })
         .collect()
 }
 
@@ -176,6 +203,7 @@ mod tests {
             snapshots: BTreeMap::new(),
             lost_snapshots: BTreeSet::new(),
             lost: Vec::new(),
+            not_saved: Vec::new(),
         }
     }
 
@@ -217,6 +245,7 @@ mod tests {
             snapshots: [(id.clone(), status)].into(),
             lost_snapshots: is_lost.then_some(id).into_iter().collect(),
             lost: Vec::new(),
+            not_saved: Vec::new(),
         }
     }
 
@@ -262,6 +291,42 @@ mod tests {
             ("812e89df", 7, "Completed")
         );
         assert_eq!(decision.volume_infos[0].result, VolumeResult::Succeeded);
+    }
+
+    #[test]
+    fn an_operation_that_failed_is_an_error_of_the_backup_that_names_the_volume() {
+        let mut operation = BackupOperation::default();
+        operation.spec.resource_identifier = ResourceIdentifier {
+            resource: "persistentvolumeclaims".into(),
+            namespace: "shop".into(),
+            name: "data".into(),
+            ..ResourceIdentifier::default()
+        };
+        operation.status.phase = OperationPhase::Failed;
+        operation.status.error = "data mover pod is gone".into();
+        let done = BackupOperation {
+            status: OperationStatus {
+                phase: OperationPhase::Completed,
+                ..OperationStatus::default()
+            },
+            ..operation.clone()
+        };
+        let not_saved = failed_operations(&[done, operation]);
+        let decision = decide(&Observed {
+            not_saved: not_saved.clone(),
+            ..observed(BackupPhase::Finalizing, DataUploadPhase::Failed, "")
+        });
+        assert_eq!(
+            decision.phase,
+            BackupPhase::PartiallyFailed,
+            "whatever it was before"
+        );
+        assert_eq!(decision.not_saved, not_saved);
+        let said: Vec<_> = super::super::missing(&decision).collect();
+        let (level, about, message) = &said[0];
+        assert_eq!((said.len(), *level), (1, caravel_backup::log::Level::Error));
+        assert_eq!((about.namespace, about.name), (Some("shop"), "data"));
+        assert_eq!(message, "its data is not in the backup: data mover pod is gone");
     }
 
     #[test]
@@ -322,6 +387,7 @@ mod tests {
                 snapshots: BTreeMap::new(),
                 lost_snapshots: BTreeSet::new(),
                 lost: Vec::new(),
+                not_saved: Vec::new(),
             };
             caravel_cases::same(
                 &decide(&observed).volume_infos,

@@ -2,7 +2,8 @@
 //! (velero-behaviour.md 3.7; upstream `pkg/controller/backup_finalizer_controller.go`).
 //!
 //! When operations ran, their post-operation items (the finished DataUploads) are written over what the tarball has,
-//! volume infos are completed, and entries that a data mover left out become warnings. Snapshots that stay in the storage
+//! volume infos are completed, entries that a data mover left out become warnings, and operations that failed become errors
+//! of the results (upstream only counts those in `status.errors`). Snapshots that stay in the storage
 //! are kept there, and their objects go from the cluster ([`snapshots`]). Each step can be repeated: a failure keeps the
 //! phase and everything is done again.
 
@@ -32,7 +33,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::decide::{Decision, Lost, Observed, decide, snapshot_operations};
+use self::decide::{Decision, Lost, Observed, decide, failed_operations, snapshot_operations};
 use self::snapshots::Kept;
 use crate::backup::display_name;
 use crate::backup::status::StatusWriter;
@@ -108,6 +109,7 @@ impl BackupFinalizer {
             snapshots: snapshot_operations(&operations),
             lost_snapshots: kept.lost.clone(),
             lost,
+            not_saved: failed_operations(&operations),
         };
         let decision = decide(&observed);
         if !operations.is_empty() {
@@ -195,28 +197,27 @@ impl BackupFinalizer {
         Ok((items, lost))
     }
 
-    /// Adds what data movers left out (warnings) and what no restore would find (errors) to results and log. Gives the
-    /// counts of the backup, if they changed.
+    /// Adds what data movers left out (warnings), and what is not saved or no restore would find (errors), to results and
+    /// log. Gives the counts of the backup, if they changed.
     async fn say_what_is_missing(
         &self,
         backup: &Backup,
         store: &BackupStore,
         decision: &Decision,
     ) -> Result<Option<Counted>, Error> {
-        if decision.left_out.is_empty() && decision.lost.is_empty() {
+        if missing(decision).next().is_none() {
             return Ok(None);
         }
         let name = backup.name_any();
         let mut results: Results = store.get_results(&name).await?.unwrap_or_default();
         let mut lines = Vec::new();
         let known = results.clone();
-        for (level, namespace, name, message) in missing(decision) {
+        for (level, about, message) in missing(decision) {
             let (known, into) = match level {
                 Level::Error => (&known.errors, &mut results.errors),
                 _ => (&known.warnings, &mut results.warnings),
             };
             let mut one = ResultSet::default();
-            let about = claim(namespace, name);
             let line = appended_line(level, &display_name(backup), about, &message, &mut one)?;
             if !is_said(known, &one) {
                 into.merge(one);
@@ -274,10 +275,11 @@ impl BackupFinalizer {
             "csiVolumeSnapshotsCompleted": decision.snapshots_completed,
         });
         if let Some(Counted { warnings, errors }) = counted {
-            status.warnings = i32::try_from(warnings)?;
-            status.errors = i32::try_from(errors)?;
-            patch["warnings"] = json!(warnings);
-            patch["errors"] = json!(errors);
+            // Fewer messages than were counted: an old Velero wrote no results.
+            status.warnings = status.warnings.max(i32::try_from(warnings)?);
+            status.errors = status.errors.max(i32::try_from(errors)?);
+            patch["warnings"] = json!(status.warnings);
+            patch["errors"] = json!(status.errors);
         }
         store
             .put_backup_metadata(&backup.name_any(), &encode_metadata(&last)?)
@@ -296,23 +298,32 @@ struct Counted {
     errors: usize,
 }
 
-/// What is to be said, and of which claim: its namespace and name.
-fn missing(decision: &Decision) -> impl Iterator<Item = (Level, &str, &str, String)> {
+/// What is to be said, and of which item.
+fn missing(decision: &Decision) -> impl Iterator<Item = (Level, About<'_>, String)> {
     let left_out = decision.left_out.iter().map(|it| {
         let message = format!(
             "left out of the volume's snapshot, as it cannot be restored: {}",
             it.entry
         );
-        (Level::Warning, &*it.namespace, &*it.claim, message)
+        (Level::Warning, claim(&it.namespace, &it.claim), message)
     });
     let lost = decision.lost.iter().map(|it| {
         let message = format!(
             "{} was deleted before the backup was finalized: no restore finds the data of this volume; back it up again",
             it.object
         );
-        (Level::Error, &*it.namespace, &*it.claim, message)
+        (Level::Error, claim(&it.namespace, &it.claim), message)
     });
-    left_out.chain(lost)
+    let not_saved = decision.not_saved.iter().map(|it| {
+        let about = About {
+            resource: &it.item.resource,
+            namespace: Some(&it.item.namespace),
+            name: &it.item.name,
+        };
+        let message = format!("its data is not in the backup: {}", it.error);
+        (Level::Error, about, message)
+    });
+    left_out.chain(lost).chain(not_saved)
 }
 
 fn claim<'a>(namespace: &'a str, name: &'a str) -> About<'a> {

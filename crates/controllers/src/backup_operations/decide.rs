@@ -170,6 +170,14 @@ pub fn counters(operations: &[BackupOperation]) -> (usize, usize, usize) {
     )
 }
 
+/// `status.errors` of a backup or restore of whose operations `failed` have failed by now. `counted`: how many of those it
+/// has in it already, which is what the status says beside it, so that one write has both. Source: Velero v1.18.3
+/// `pkg/controller/backup_operations_controller.go`, `ErrsSinceUpdate`.
+pub fn errors_after(errors: i32, counted: i32, failed: usize) -> i32 {
+    let failed = i32::try_from(failed).unwrap_or(i32::MAX);
+    errors.saturating_add(failed.saturating_sub(counted.max(0)).max(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -264,6 +272,14 @@ mod tests {
         };
         assert_eq!(phase, BackupPhase::WaitingForPluginOperationsPartiallyFailed);
         assert_eq!(operations[0].status.error, "disk gone");
+    }
+
+    #[test]
+    fn each_failed_operation_is_one_error_however_often_it_is_looked_at() {
+        assert_eq!(errors_after(2, 0, 1), 3, "beside those of the run");
+        assert_eq!(errors_after(3, 1, 1), 3, "counted already");
+        assert_eq!(errors_after(3, 1, 3), 5);
+        assert_eq!(errors_after(0, 0, 0), 0);
     }
 
     #[test]

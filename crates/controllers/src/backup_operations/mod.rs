@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::decide::{Decision, Observed, counters, decide};
+use self::decide::{Decision, Observed, counters, decide, errors_after};
 use crate::backup::status::StatusWriter;
 use crate::cancel;
 use crate::context::Context;
@@ -175,8 +175,11 @@ impl BackupOperations {
         };
         self.cancel(&backup, &cancel).await?;
         let (attempted, completed, failed) = counters(&operations);
+        let before = backup.status.clone().unwrap_or_default();
+        let errors = errors_after(before.errors, before.backup_item_operations_failed, failed);
         let status = json!({
             "phase": phase,
+            "errors": errors,
             "backupItemOperationsAttempted": attempted,
             "backupItemOperationsCompleted": completed,
             "backupItemOperationsFailed": failed,
@@ -184,6 +187,7 @@ impl BackupOperations {
         let mut later = backup.clone();
         let later_status = later.status.get_or_insert_default();
         later_status.phase = Some(phase.clone());
+        later_status.errors = errors;
         later_status.backup_item_operations_attempted = i32::try_from(attempted)?;
         later_status.backup_item_operations_completed = i32::try_from(completed)?;
         later_status.backup_item_operations_failed = i32::try_from(failed)?;
@@ -337,9 +341,11 @@ impl BackupOperations {
 
     async fn give_up(&self, backup: Backup, reason: &str) -> Result<Next, Error> {
         tracing::error!(backup = %backup.name_any(), reason, "operations of a backup cannot be saved, it ends here");
+        let errors = backup.status.as_ref().map_or(0, |status| status.errors);
         let status = json!({
             "phase": BackupPhase::PartiallyFailed,
             "failureReason": reason,
+            "errors": errors.saturating_add(1),
             "completionTimestamp": self.context.now(),
         });
         StatusWriter::new(&self.context.client, backup)

@@ -4,6 +4,7 @@
 //! empty volume (`crates/exposer/src/restore.rs`), and the hand-over once it is filled (`crates/exposer/src/rebind.rs`).
 
 use async_trait::async_trait;
+use caravel_api::labels::EXPOSE_ON_GOING;
 use caravel_api::v2alpha1::DataDownload;
 use caravel_api::v2alpha1::DataDownloadPhase;
 use caravel_exposer::clean_up::{self, CleanUpRequest, Leftovers};
@@ -67,7 +68,9 @@ impl Movement for Download {
             uid: object.uid().unwrap_or_default(),
             resource_version: object.resource_version().unwrap_or_default(),
             finalizers: object.finalizers().to_vec(),
+            created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
             deleting: object.metadata.deletion_timestamp.is_some(),
+            expose_on_going: object.labels().get(EXPOSE_ON_GOING).cloned().unwrap_or_default(),
             cancel: spec.cancel,
             datamover: spec.datamover.clone(),
             backup_storage_location: spec.backup_storage_location.clone(),

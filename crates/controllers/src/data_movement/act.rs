@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::announce;
 use super::decide::{Decision, End, Mover, Observed, decide};
 use super::observe::{repository_labels, repository_name};
+use super::prepare_queue::Attempt;
 use super::state::{Ending, Facts, State};
 use super::transition::Transition;
 use super::{Controller, Movement, StepExtra, boxed};
@@ -190,14 +191,22 @@ impl<M: Movement> Controller<M> {
             _ => {}
         }
         let api = self.shared.context.api::<M::Object>();
-        match api
+        let written = api
             .patch(
                 &facts.name,
                 &PatchParams::default(),
                 &Patch::Merge(transition.patch(facts)),
             )
-            .await
-        {
+            .await;
+        if matches!(transition, Transition::Reserve { .. }) {
+            let attempt = match &written {
+                Ok(_) => Attempt::Reserved,
+                Err(kube::Error::Api(status)) if status.is_conflict() => Attempt::Overtaken,
+                Err(_) => Attempt::Failed,
+            };
+            self.shared.queue.attempted(M::DIRECTION, key, attempt);
+        }
+        match written {
             Ok(_) => {
                 // Not before: nobody must see more movements InProgress than there may be.
                 if matches!(transition, Transition::Finish { .. }) {

@@ -16,6 +16,7 @@ use std::time::Duration;
 use caravel_exposer::{Next, Step};
 use jiff::{SignedDuration, Timestamp};
 
+use super::place::Place;
 use super::state::{Ending, Facts, State};
 use super::transition::{Moved, Transition};
 
@@ -144,8 +145,8 @@ pub struct Observed {
     pub cancel_seen: Option<Timestamp>,
     /// Why a new movement cannot be accepted yet (a download without its target PVC).
     pub not_admitted: Option<String>,
-    /// The length of the queue of prepared movements, where a new movement has no place in it.
-    pub queue_is_full: Option<usize>,
+    /// Of a new movement: its place among those in preparation.
+    pub place: Place,
     pub mover: Mover,
     /// Of a movement that is prepared or running on another node.
     pub elsewhere: Option<Elsewhere>,
@@ -204,17 +205,7 @@ pub fn decide(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision 
         return canceled(observed, policy, now);
     }
     match &observed.state {
-        State::New => match (&observed.not_admitted, observed.queue_is_full) {
-            (Some(what), _) => wait(what.clone()),
-            (None, Some(length)) => wait_until(
-                format!("one of the {length} movements in preparation to start (prepareQueueLength)"),
-                after(now, QUEUE_RETRY),
-            ),
-            (None, None) => Decision::Write(Transition::Accept {
-                node: policy.node.clone(),
-                at: now,
-            }),
-        },
+        State::New => new(observed, policy, now),
         State::Accepted { by, since } => accepted(observed, by, *since, policy, now),
         State::Prepared { node, since } => prepared(observed, node, *since, policy, now),
         State::InProgress { node, .. } => in_progress(observed, node, policy, now),
@@ -222,6 +213,44 @@ pub fn decide(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision 
         State::Canceling { .. } => canceled(observed, policy, now),
         State::Finished { .. } | State::Unknown { .. } | State::Malformed { .. } => {
             leave("decided above".into())
+        }
+    }
+}
+
+fn new(observed: &Observed, policy: &Policy, now: Timestamp) -> Decision {
+    let node = policy.node.clone();
+    if let Some(what) = &observed.not_admitted {
+        return match &observed.place {
+            Place::Lost => Decision::Write(Transition::GiveBack),
+            Place::Reserved { since, .. } => {
+                let turn = after(*since, policy.lost_grace);
+                if now >= turn {
+                    Decision::Write(Transition::GiveBack)
+                } else {
+                    wait_until(what.clone(), turn)
+                }
+            }
+            _ => wait(what.clone()),
+        };
+    }
+    match &observed.place {
+        Place::Given => Decision::Write(Transition::Accept { node, at: now }),
+        Place::Open => Decision::Write(Transition::Reserve { node }),
+        Place::Lost => Decision::Write(Transition::GiveBack),
+        Place::Full { length } => wait_until(
+            format!("one of the {length} movements in preparation to start (prepareQueueLength)"),
+            after(now, QUEUE_RETRY),
+        ),
+        Place::Contended { length } => wait_until(
+            format!("those beyond the {length} movements in preparation to step back (prepareQueueLength)"),
+            after(now, CONTENDED_RETRY),
+        ),
+        Place::Reserved { by, since } => {
+            let turn = after(*since, policy.lost_grace);
+            if now >= turn {
+                return Decision::Write(Transition::Reserve { node });
+            }
+            wait_until(format!("node {by} to accept it"), turn)
         }
     }
 }
@@ -496,6 +525,9 @@ fn clean_up(observed: &Observed, at: Option<Timestamp>, policy: &Policy, now: Ti
 
 /// A place in the queue of prepared movements is told by watches; this is for one that was missed.
 const QUEUE_RETRY: Duration = Duration::from_secs(60);
+
+/// The same for those who step back, which takes them one write.
+const CONTENDED_RETRY: Duration = Duration::from_secs(1);
 
 /// A deletion that no watch reports on is looked at again after this.
 const CLEAN_UP_RETRY: Duration = Duration::from_secs(60);

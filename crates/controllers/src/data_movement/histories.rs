@@ -13,10 +13,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::Movement as _;
 use super::decide::{Decision, Direction, Elsewhere, End, Mover, Observed, Policy, Repository, Slot, decide};
 use super::state::{Facts, State};
 use super::transition::{Moved, Transition};
+use super::{Movement as _, Place};
 use crate::data_upload::Upload;
 
 const HISTORIES: u64 = 150;
@@ -103,7 +103,7 @@ impl World {
             state,
             cancel_seen: self.cancel_seen[node],
             not_admitted: None,
-            queue_is_full: None,
+            place: Place::Given,
             mover: self.mover.clone(),
             elsewhere,
             repository,

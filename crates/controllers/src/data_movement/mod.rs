@@ -6,6 +6,7 @@
 //! observe.rs   object, pod, final Event, repository, the exposer's ladder → Observed
 //! announce.rs  Decision → what is waited for and since when, for status.message
 //! act.rs       Decision → cluster        slots.rs, prepare_queue.rs, interests.rs  what one node agent remembers
+//! place.rs     never more in preparation than `prepareQueueLength`, over all node agents
 //! ```
 //! Runs in every node agent; `data_upload/` and `data_download/` say what differs by direction. The volume is exposed
 //! by `crates/exposer`, moved by `crates/data-mover` in a pod of its own, whose last word comes back as an Event and as
@@ -18,6 +19,9 @@ pub mod decide;
 mod histories;
 mod interests;
 mod observe;
+mod place;
+#[cfg(test)]
+mod place_histories;
 mod prepare_queue;
 mod slots;
 mod sources;
@@ -46,6 +50,7 @@ use crate::node_agent_configuration::InForce;
 use crate::reconcile::{Error, Key};
 pub use decide::{Direction, Policy};
 pub use interests::Interests;
+pub use place::Place;
 pub use prepare_queue::PrepareQueue;
 pub use slots::Slots;
 pub(crate) use sources::sources;

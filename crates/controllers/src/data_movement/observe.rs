@@ -8,13 +8,16 @@ use caravel_data_mover::protocol::{self, LastWord};
 use caravel_exposer::{Next, PodState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::ResourceExt;
 use kube::api::ListParams;
-use kube::{Resource, ResourceExt};
 
 use super::decide::{Direction, Elsewhere, End, Mover, Observed, Repository, Slot};
+use super::place::{Asking, Held, Place, place};
 use super::state::{Facts, State};
 use super::transition::Moved;
 use super::{Activity, Controller, Movement};
+use crate::data_download::Download;
+use crate::data_upload::Upload;
 use crate::reconcile::{Error, Key};
 
 impl<M: Movement> Controller<M> {
@@ -35,7 +38,7 @@ impl<M: Movement> Controller<M> {
             facts,
             state,
             not_admitted: None,
-            queue_is_full: None,
+            place: Place::Given,
             mover: Mover::Absent,
             elsewhere: None,
             repository: Repository::Preparing,
@@ -55,8 +58,8 @@ impl<M: Movement> Controller<M> {
         let activity = match &observed.state {
             State::New => {
                 observed.not_admitted = self.movement.not_admitted(&self.cluster, object).await?;
-                if observed.not_admitted.is_none() && !observed.facts.cancel {
-                    observed.queue_is_full = self.queue_is_full(key, object).await?;
+                if !observed.facts.cancel && !observed.facts.deleting {
+                    observed.place = self.place(key, &observed, now).await?;
                 }
                 None
             }
@@ -123,49 +126,51 @@ impl<M: Movement> Controller<M> {
         matches!(observed.mover, Mover::Ended(End::Completed { .. })).then_some(Activity::Rebind)
     }
 
-    /// The length of the queue of prepared movements, when this one has no place in it. The watches' word saves most of
-    /// the asking; before there is a place the API server is asked, since others accept as well.
-    async fn queue_is_full(&self, key: &Key, object: &M::Object) -> Result<Option<usize>, Error> {
-        let queue = &self.shared.queue;
-        let Some(limit) = queue.limit() else {
-            return Ok(None);
-        };
-        if queue.has_room() && self.in_preparation().await? < limit {
-            return Ok(None);
-        }
-        let created = object.meta().creation_timestamp.as_ref();
-        queue.wait(
-            created.map_or(Timestamp::UNIX_EPOCH, |time| time.0),
-            M::DIRECTION,
+    /// The place of a new movement among those in preparation.
+    async fn place(&self, key: &Key, observed: &Observed, now: Timestamp) -> Result<Place, Error> {
+        let asking = Asking {
+            me: &self.shared.policy.node,
+            direction: M::DIRECTION,
             key,
-        );
-        Ok(Some(limit))
+            facts: &observed.facts,
+            is_admitted: observed.not_admitted.is_none(),
+            quiet_since: self.quiet_since(&observed.facts, now),
+        };
+        place(&self.shared.queue, &asking, self.in_preparation()).await
     }
 
-    async fn in_preparation(&self) -> Result<usize, Error> {
+    /// Everybody who has a place, asked of the API server itself and not of a watch.
+    async fn in_preparation(&self) -> Result<Vec<Held>, Error> {
         let context = &self.shared.context;
-        let labelled = ListParams::default().labels(&format!("{}=true", labels::EXPOSE_ON_GOING));
-        let uploads = context.list::<DataUpload>(&labelled).await?.len();
-        Ok(uploads + context.list::<DataDownload>(&labelled).await?.len())
+        let labelled = ListParams::default().labels(labels::EXPOSE_ON_GOING);
+        let uploads = context.list::<DataUpload>(&labelled).await?;
+        let downloads = context.list::<DataDownload>(&labelled).await?;
+        let uploads = uploads.iter().filter_map(held::<Upload>);
+        Ok(uploads
+            .chain(downloads.iter().filter_map(held::<Download>))
+            .collect())
     }
 
     fn cancel_seen(&self, uid: &str, now: Timestamp) -> Timestamp {
         *self.cancels.lock().entry(uid.to_owned()).or_insert(now)
     }
 
+    /// Since when this agent has seen no change of a movement.
+    fn quiet_since(&self, facts: &Facts, now: Timestamp) -> Timestamp {
+        let mut quiet = self.quiet.lock();
+        let seen = quiet
+            .entry(facts.uid.clone())
+            .or_insert_with(|| (facts.resource_version.clone(), now));
+        if seen.0 != facts.resource_version {
+            *seen = (facts.resource_version.clone(), now);
+        }
+        seen.1
+    }
+
     /// Asks for another node's data mover only when that node has been quiet: a progress a second of every movement must
     /// not make every agent ask.
     async fn elsewhere(&self, facts: &Facts, now: Timestamp) -> Result<Elsewhere, Error> {
-        let quiet_since = {
-            let mut quiet = self.quiet.lock();
-            let seen = quiet
-                .entry(facts.uid.clone())
-                .or_insert_with(|| (facts.resource_version.clone(), now));
-            if seen.0 != facts.resource_version {
-                *seen = (facts.resource_version.clone(), now);
-            }
-            seen.1
-        };
+        let quiet_since = self.quiet_since(facts, now);
         let grace = SignedDuration::try_from(self.shared.policy.lost_grace).unwrap_or(SignedDuration::MAX);
         let mover = if now.duration_since(quiet_since) >= grace {
             Some(self.mover(facts).await?)
@@ -245,6 +250,11 @@ impl<M: Movement> Controller<M> {
             _ => Repository::Preparing,
         })
     }
+}
+
+/// A movement that has a place, as the queue counts it.
+fn held<M: Movement>(object: &M::Object) -> Option<Held> {
+    Held::of(M::DIRECTION, &M::facts(object))
 }
 
 /// `<volume namespace>-<location>-kopia`.

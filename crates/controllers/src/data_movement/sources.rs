@@ -22,8 +22,9 @@ pub(crate) fn sources<M: Movement>(controller: &Controller<M>) -> Vec<Source> {
             let queue = Arc::clone(&controller.shared.queue);
             move |object: &M::Object| {
                 let key = Key::of(object);
-                let is_gone = object.meta().deletion_timestamp.is_some() && object.finalizers().is_empty();
-                queue.seen(direction, &key, is_in_queue(object) && !is_gone);
+                let facts = M::facts(object);
+                let is_gone = facts.deleting && facts.finalizers.is_empty();
+                queue.seen(direction, &key, facts.is_in_preparation() && !is_gone);
                 vec![key]
             }
         }),
@@ -95,12 +96,6 @@ pub(crate) fn sources<M: Movement>(controller: &Controller<M>) -> Vec<Source> {
         )),
     }
     all
-}
-
-/// Whether a movement is exposed, or being exposed, and does not run yet.
-pub(super) fn is_in_queue<K: Resource>(object: &K) -> bool {
-    let label = object.labels().get(caravel_api::labels::EXPOSE_ON_GOING);
-    label.is_some_and(|value| value == "true")
 }
 
 /// Maps an object to those who have said that they wait for it.

@@ -20,8 +20,12 @@ pub struct Facts {
     pub resource_version: String,
     /// The whole `metadata.finalizers`.
     pub finalizers: Vec<String>,
+    /// `metadata.creationTimestamp`.
+    pub created: Option<Timestamp>,
     /// `metadata.deletionTimestamp` is set.
     pub deleting: bool,
+    /// Value of the label `velero.io/expose-on-going`; empty without it.
+    pub expose_on_going: String,
     /// `spec.cancel`.
     pub cancel: bool,
     /// `spec.datamover`; empty or `velero` is ours.
@@ -36,7 +40,7 @@ pub struct Facts {
     pub phase: DataMovementPhase,
     /// `status.message`.
     pub message: String,
-    /// `status.acceptedByNode`.
+    /// `status.acceptedByNode`; of a New one: who has reserved its place in the queue.
     pub accepted_by: String,
     /// `status.acceptedTimestamp`.
     pub accepted_at: Option<Timestamp>,
@@ -52,6 +56,15 @@ impl Facts {
     /// Whether the built-in data mover is asked for; others are left to their own controllers.
     pub fn is_ours(&self) -> bool {
         self.datamover.is_empty() || self.datamover == "velero"
+    }
+
+    /// Whether it has a place in the queue of those in preparation, be it only reserved (`place.rs`).
+    pub fn is_in_preparation(&self) -> bool {
+        let may_be = matches!(
+            self.phase,
+            DataMovementPhase::New | DataMovementPhase::Accepted | DataMovementPhase::Prepared
+        );
+        may_be && !self.expose_on_going.is_empty()
     }
 
     /// Whether our finalizer holds the object until its temporary objects are gone.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::decide::{Decision, Direction, Elsewhere, End, Mover, Observed, Policy, Repository, Slot, decide};
 use super::state::{Ending, Facts, State};
 use super::transition::{Moved, Transition};
-use super::{FINALIZER, announce};
+use super::{FINALIZER, Place, announce};
 
 const ME: &str = "node-a";
 const OTHER: &str = "node-b";
@@ -67,7 +67,7 @@ impl Case {
             facts,
             cancel_seen: None,
             not_admitted: None,
-            queue_is_full: None,
+            place: Place::Given,
             mover: if running {
                 Mover::Running { node: ME.into() }
             } else {
@@ -204,7 +204,7 @@ fn new_download_whose_target_is_missing_waits() {
 
 #[test]
 fn new_movement_without_a_place_in_the_queue_waits_for_one_that_starts() {
-    let case = Case::upload(Phase::New).with(|seen| seen.queue_is_full = Some(10));
+    let case = Case::upload(Phase::New).with(|seen| seen.place = Place::Full { length: 10 });
     let Decision::Wait { what, until } = case.decided(1) else {
         panic!()
     };
@@ -214,6 +214,59 @@ fn new_movement_without_a_place_in_the_queue_waits_for_one_that_starts() {
         case.canceled_at(1).decided(1),
         Decision::Write(Transition::Finish { .. })
     ));
+}
+
+#[test]
+fn a_place_is_reserved_before_the_movement_is_accepted_and_given_back_when_others_go_first() {
+    let new = |place: Place| Case::upload(Phase::New).with(|seen| seen.place = place);
+    let reserve = Transition::Reserve { node: ME.into() };
+    let open = new(Place::Open);
+    assert_eq!(open.decided(1), Decision::Write(reserve.clone()));
+    assert_eq!(
+        reserve.patch(&open.0.facts),
+        json!({
+            "metadata": {"resourceVersion": "7", "labels": {"velero.io/expose-on-going": "reserved"}},
+            "status": {"acceptedByNode": ME},
+        }),
+        "the phase stays what it is"
+    );
+    let lost = new(Place::Lost);
+    assert_eq!(lost.decided(1), Decision::Write(Transition::GiveBack));
+    assert_eq!(
+        Transition::GiveBack.patch(&lost.0.facts),
+        json!({
+            "metadata": {"resourceVersion": "7", "labels": {"velero.io/expose-on-going": null}},
+            "status": {"acceptedByNode": null},
+        })
+    );
+    let contended = new(Place::Contended { length: 2 }).decided(1);
+    assert!(matches!(contended, Decision::Wait { until: Some(_), .. }));
+}
+
+#[test]
+fn a_place_that_a_silent_node_has_reserved_is_taken_over() {
+    let reserved = |since| {
+        Case::upload(Phase::New).with(|seen| {
+            seen.place = Place::Reserved {
+                by: OTHER.into(),
+                since: at(since),
+            };
+        })
+    };
+    assert!(
+        matches!(reserved(1).decided(1), Decision::Wait { what, .. } if what.contains(OTHER)),
+        "it needs milliseconds"
+    );
+    let take_over = Transition::Reserve { node: ME.into() };
+    assert_eq!(reserved(0).decided(1), Decision::Write(take_over));
+    let missing = |case: Case| case.with(|seen| seen.not_admitted = Some("target PVC".into()));
+    assert_eq!(
+        missing(reserved(0)).decided(1),
+        Decision::Write(Transition::GiveBack),
+        "nobody can accept it now"
+    );
+    let mine = Case::download(Phase::New).with(|seen| seen.place = Place::Lost);
+    assert_eq!(missing(mine).decided(1), Decision::Write(Transition::GiveBack));
 }
 
 #[test]

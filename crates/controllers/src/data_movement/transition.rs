@@ -12,9 +12,17 @@ use serde_json::{Map, Value, json};
 use super::state::{Ending, Facts};
 use super::{FINALIZER, announce};
 
+/// Value of the label of a place that is only reserved. Not `true`: that is what Velero's agents count, and ours are not
+/// exposed yet.
+pub const RESERVED: &str = "reserved";
+
 /// One change of an object's own fields.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transition {
+    /// Stays New, but has a place in the queue of those in preparation, for this node to accept it (`place.rs`).
+    Reserve { node: String },
+    /// The place is given back.
+    GiveBack,
     /// New → Accepted by this node, with the finalizer.
     Accept { node: String, at: Timestamp },
     /// Accepted → Prepared on the node the data mover pod runs on.
@@ -63,6 +71,14 @@ impl Transition {
             status.insert("message".into(), Value::Null);
         }
         match self {
+            Self::Reserve { node } => {
+                status.insert("acceptedByNode".into(), json!(node));
+                metadata.insert("labels".into(), json!({ labels::EXPOSE_ON_GOING: RESERVED }));
+            }
+            Self::GiveBack => {
+                status.insert("acceptedByNode".into(), Value::Null);
+                metadata.insert("labels".into(), json!({ labels::EXPOSE_ON_GOING: null }));
+            }
             Self::Accept { node, at } => {
                 status.insert("phase".into(), phase(&DataMovementPhase::Accepted));
                 status.insert("acceptedByNode".into(), json!(node));

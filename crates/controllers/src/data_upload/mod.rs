@@ -4,6 +4,7 @@
 //! the source VolumeSnapshot to the data mover pod (`crates/exposer/src/snapshot.rs`).
 
 use async_trait::async_trait;
+use caravel_api::labels::EXPOSE_ON_GOING;
 use caravel_api::v2alpha1::DataUpload;
 use caravel_exposer::clean_up::{self, CleanUpRequest, Leftovers};
 use caravel_exposer::snapshot::{self, SnapshotExposure, SnapshotRequest};
@@ -64,7 +65,9 @@ impl Movement for Upload {
             uid: object.uid().unwrap_or_default(),
             resource_version: object.resource_version().unwrap_or_default(),
             finalizers: object.finalizers().to_vec(),
+            created: object.metadata.creation_timestamp.as_ref().map(|time| time.0),
             deleting: object.metadata.deletion_timestamp.is_some(),
+            expose_on_going: object.labels().get(EXPOSE_ON_GOING).cloned().unwrap_or_default(),
             cancel: spec.cancel,
             datamover: spec.datamover.clone(),
             backup_storage_location: spec.backup_storage_location.clone(),

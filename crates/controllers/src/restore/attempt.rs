@@ -30,7 +30,7 @@ use super::exec_hooks::exec_hooks;
 use super::log::LogrusLog;
 use super::status::{Change, write};
 use super::volume_info::restored_volumes;
-use super::{Settings, cancel_downloads, delete_result_maps};
+use super::{Settings, cancel_downloads, delete_result_maps, is_in_progress};
 use crate::attempts;
 use crate::cancel;
 use crate::context::Context;
@@ -351,8 +351,8 @@ async fn write_end(context: &Context, restore: &Restore, change: Change) -> Resu
         let newest = match context.api::<Restore>().get_opt(&restore.name_any()).await {
             // Deleted, or another of the same name: nobody waits for this end.
             Ok(None) => return Ok(()),
-            // Another attempt at it, neither.
-            Ok(Some(newest)) if !is_still(restore, &newest) => return Ok(()),
+            // Another attempt at it, neither. One that is not in progress has got its end: an answer was lost.
+            Ok(Some(newest)) if !is_still(restore, &newest) || !is_in_progress(&newest) => return Ok(()),
             Ok(Some(newest)) => newest,
             Err(error) => {
                 last = error.into();

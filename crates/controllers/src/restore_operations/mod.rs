@@ -26,6 +26,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup_operations::decide::errors_after;
 use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source};
@@ -202,10 +203,13 @@ impl RestoreOperations {
 
     /// Where this controller writes how far a Restore is.
     async fn write(&self, restore: &Restore, step: &Step) -> Result<(), kube::Error> {
+        let before = restore.status.clone().unwrap_or_default();
+        let errors = errors_after(before.errors, before.restore_item_operations_failed, step.failed);
         let patch = json!({
             "metadata": {"resourceVersion": restore.resource_version()},
             "status": {
                 "phase": step.phase,
+                "errors": errors,
                 "restoreItemOperationsCompleted": step.completed,
                 "restoreItemOperationsFailed": step.failed,
             },

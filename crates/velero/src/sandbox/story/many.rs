@@ -26,8 +26,6 @@ pub const AT_ONCE: usize = 2;
 pub const ON_THE_FIRST: usize = 1;
 /// Movements in preparation.
 pub const PREPARED: usize = 6;
-/// Movements that one node agent looks at side by side.
-const WORKERS: usize = 4;
 /// Label of the pods, before the change and after it.
 const LABEL: &str = "story";
 
@@ -141,7 +139,10 @@ pub fn watch(world: &World) -> Watching {
                     if let Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) = event {
                         let node = object.status.as_ref().map(|status| status.node.clone());
                         let node = node.filter(|_| $takes_a_data_mover);
-                        let prepared = object.labels().contains_key(EXPOSE_ON_GOING);
+                        let prepared = object
+                            .labels()
+                            .get(EXPOSE_ON_GOING)
+                            .is_some_and(|on| on == "true");
                         let name = object.name_any();
                         seen.lock()
                             .note(name, node.unwrap_or_default(), &object.phase(), prepared);
@@ -195,7 +196,7 @@ pub async fn back_up(world: &World, tale: &mut Tale, name: &str, count: usize) -
 }
 
 /// Nothing was ever more than the configuration says.
-pub fn kept_to(tale: &Tale, seen: &Seen, nodes: usize) -> Outcome {
+pub fn kept_to(tale: &Tale, seen: &Seen) -> Outcome {
     for (node, most) in &seen.at_once {
         let limit = if node == "sandbox-0" {
             ON_THE_FIRST
@@ -215,8 +216,7 @@ pub fn kept_to(tale: &Tale, seen: &Seen, nodes: usize) -> Outcome {
         "in preparation: at most {}, {PREPARED} may be",
         seen.prepared
     ))?;
-    // Those who accept at the same moment do not see each other.
-    if seen.prepared > PREPARED + nodes * WORKERS {
+    if seen.prepared > PREPARED {
         return Err(Failure::new(format!(
             "{} movements were in preparation",
             seen.prepared
