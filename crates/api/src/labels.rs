@@ -133,6 +133,9 @@ pub const MUST_INCLUDE_ADDITIONAL_ITEMS_OF_RESTORE: &str = "restore.velero.io/mu
 /// On a PVC that the CSI action returns: it has no CSI volume.
 pub const SKIPPED_NO_CSI_PV: &str = "backup.velero.io/skipped-no-csi-pv";
 
+/// On the Secret of the repositories' password: how far its change is, or how it ended. Ours.
+pub const REPOSITORY_PASSWORD_CHANGE: &str = "velero.io/repository-password-change";
+
 /// Prefix of a DataUpload's operation id.
 pub const DATA_UPLOAD_OPERATION_PREFIX: &str = "du-";
 /// Prefix of a DataDownload's operation id.

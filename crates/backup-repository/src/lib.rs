@@ -1,4 +1,4 @@
-//! BackupRepository object to opened repository: connect, create, forget.
+//! BackupRepository object to opened repository: connect, create, forget, change the password.
 //!
 //! One Kopia repository per (BackupStorageLocation, namespace of the volumes), below `<prefix>/kopia/<namespace>/`,
 //! with Velero's marker blob beside Kopia's own (kopia-format.md 13.1-13.2; velero-behaviour.md 6).
@@ -6,20 +6,27 @@
 //! - [`prepare`]: opens the repository, creating it where nothing is and finishing one that was half created
 //! - [`forget`]: deletes snapshots
 //! - [`maintain`]: gives their space back
+//! - [`rekey()`]: changes the password of one; [`Passwords`]: what is tried while that goes on
 //! - [`naming`]: the object's name, the Secret, the owner
 
 mod maintain;
 mod marker;
 pub mod naming;
+mod passwords;
 mod prepare;
+mod rekey;
 
 #[cfg(test)]
 mod tests;
 
 pub use caravel_repository::{Abandoned, Environment, Repository};
 pub use maintain::{MaintenanceMode, MaintenanceOutcome, maintain};
-pub use naming::{DEFAULT_PASSWORD, HOST, PASSWORD_KEY, PASSWORD_SECRET, USER, name, password};
+pub use naming::{
+    DEFAULT_PASSWORD, HOST, NEXT_PASSWORD_KEY, PASSWORD_KEY, PASSWORD_SECRET, USER, name, password,
+};
+pub use passwords::Passwords;
 pub use prepare::{Prepare, PrepareError, PrepareErrorKind, prepare};
+pub use rekey::{Rekeyed, rekey};
 
 use caravel_repository::{ManifestId, RepositoryError};
 

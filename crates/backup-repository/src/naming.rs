@@ -6,6 +6,9 @@ use secrecy::SecretString;
 pub const PASSWORD_SECRET: &str = "velero-repo-credentials";
 /// The key in [`PASSWORD_SECRET`].
 pub const PASSWORD_KEY: &str = "repository-password";
+/// The key beside it while the password is being changed: what every repository will open with. Ours; never taken away
+/// by hand, because some repositories may open with nothing else.
+pub const NEXT_PASSWORD_KEY: &str = "repository-password-next";
 /// What Velero puts there when the Secret is missing: needed to open repositories that Velero made.
 pub const DEFAULT_PASSWORD: &str = "static-passw0rd";
 /// Who owns repositories, snapshots and maintenance: `default@default`.

@@ -25,6 +25,7 @@ use secrecy::SecretString;
 use crate::{
     marker::{self, MARKER, Marker, MarkerError},
     naming::{HOST, USER},
+    passwords::Passwords,
 };
 
 /// Kopia's format blob: its existence is the repository's existence.
@@ -69,7 +70,7 @@ pub struct PrepareError {
 }
 
 impl PrepareError {
-    fn new(kind: PrepareErrorKind, message: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: PrepareErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
@@ -145,16 +146,18 @@ fn kind_of(error: &StorageError) -> PrepareErrorKind {
     }
 }
 
-/// Opens the repository in `storage`, as `default@default`; creates or finishes it where `mode` allows it.
+/// Opens the repository in `storage`, as `default@default`; creates or finishes it where `mode` allows it. While the
+/// password is being changed (two in `password`) it opens with either, and is created with the newer one.
 ///
 /// Errors: [`PrepareError`]; its kind says what to do. Only an empty prefix is ever initialised, and what is
 /// there is never overwritten.
 pub async fn prepare(
     storage: Arc<dyn Storage>,
-    password: &SecretString,
+    password: impl Into<Passwords>,
     mode: Prepare,
     environment: Environment,
 ) -> Result<Repository, PrepareError> {
+    let passwords = password.into();
     let found = storage.list("").await?;
     let holds = |name: &str| found.iter().any(|blob| blob.id.as_str() == name);
     if !holds(FORMAT_BLOB) {
@@ -164,15 +167,13 @@ pub async fn prepare(
                 let message = "there is no backup repository yet, and none may be created here";
                 return Err(PrepareError::new(PrepareErrorKind::NotInitialized, message));
             }
-            (None, Prepare::ConnectOrCreate) => create_or_lose(&storage, password, &environment).await?,
+            (None, Prepare::ConnectOrCreate) => {
+                create_or_lose(&storage, passwords.newest(), &environment).await?
+            }
         }
     }
     check_marker(&storage, &environment).await?;
-    let options = OpenOptions {
-        username: USER.to_owned(),
-        hostname: HOST.to_owned(),
-    };
-    let repository = open(storage.clone(), password, options, environment.clone()).await?;
+    let repository = open_with_any(&storage, &passwords, &environment).await?;
     if mode == Prepare::ConnectOrCreate && !holds(MARKER) {
         finish(&storage, &repository).await?;
         // Where the store cannot put with a condition, the winner is known only now.
@@ -185,6 +186,33 @@ pub async fn prepare(
         }
     }
     Ok(repository)
+}
+
+async fn open_with_any(
+    storage: &Arc<dyn Storage>,
+    passwords: &Passwords,
+    environment: &Environment,
+) -> Result<Repository, RepositoryError> {
+    // The current one first: a repository that is re-keyed between the two tries still opens.
+    let opened = open_with(storage, passwords.current(), environment).await;
+    match (opened, passwords.next()) {
+        (Err(error), Some(next)) if error.kind() == RepositoryErrorKind::WrongPassword => {
+            open_with(storage, next, environment).await
+        }
+        (opened, _) => opened,
+    }
+}
+
+async fn open_with(
+    storage: &Arc<dyn Storage>,
+    password: &SecretString,
+    environment: &Environment,
+) -> Result<Repository, RepositoryError> {
+    let options = OpenOptions {
+        username: USER.to_owned(),
+        hostname: HOST.to_owned(),
+    };
+    open(storage.clone(), password, options, environment.clone()).await
 }
 
 /// Creates the repository; it is as good if somebody else just did.

@@ -42,7 +42,7 @@ impl KeyDerivation for QuickKeys {
     }
 }
 
-fn environment() -> Environment {
+pub(crate) fn environment() -> Environment {
     Environment {
         cpu_threads: 1,
         key_derivation: Arc::new(QuickKeys),
@@ -50,7 +50,7 @@ fn environment() -> Environment {
     }
 }
 
-fn secret(text: &str) -> SecretString {
+pub(crate) fn secret(text: &str) -> SecretString {
     text.to_owned().into()
 }
 
@@ -64,7 +64,7 @@ async fn connect(storage: impl Storage) -> Result<Repository, PrepareError> {
     .await
 }
 
-async fn content(storage: &MemoryStorage) -> Vec<(BlobMetadata, Bytes)> {
+pub(crate) async fn content(storage: &MemoryStorage) -> Vec<(BlobMetadata, Bytes)> {
     let mut all = Vec::new();
     for blob in storage.list("").await.unwrap() {
         let data = storage.get(&blob.id).await.unwrap();

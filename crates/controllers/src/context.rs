@@ -34,6 +34,9 @@ pub struct Context {
     pub restore_hooks: RunningHooks,
     /// The server's right to act; asked before each commit.
     pub leadership: Leadership,
+    /// Held while a repository is prepared with the password that was just read, so that none is made with the old one
+    /// when a change of the password ends, which holds it alone.
+    pub preparing: Arc<tokio::sync::RwLock<()>>,
     /// What maintenance of repositories counts for `/metrics`.
     pub maintenance: MaintenanceMetrics,
 }
@@ -50,6 +53,7 @@ impl Context {
             environment: Environment::system(),
             restore_hooks: RunningHooks::default(),
             leadership: Leadership::not_needed(),
+            preparing: Arc::default(),
             maintenance: MaintenanceMetrics::default(),
         }
     }

@@ -20,6 +20,7 @@ pub mod data_download;
 pub mod data_movement;
 pub mod data_upload;
 pub mod node_agent_configuration;
+pub mod repository_password;
 
 pub mod backup_deletion;
 pub mod backup_sync;

@@ -1,12 +1,11 @@
 //! The repository as a data mover reaches it: no Secret is read from the API, all of it is mounted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use caravel_backup_repository::Prepare;
+use caravel_backup_repository::{NEXT_PASSWORD_KEY, PASSWORD_KEY, Passwords, Prepare};
 use caravel_backup_store::{Location, ProcessCredentials, Stores};
 use caravel_repository::{Environment, Repository};
-use secrecy::SecretString;
 
 /// Where the pod finds location and password.
 #[derive(Clone, Debug)]
@@ -15,7 +14,7 @@ pub(crate) struct Mounted {
     pub location: String,
     /// The node agent's credentials file, or the location's own, mounted in its place.
     pub credentials: ProcessCredentials,
-    /// File with the repository password.
+    /// File with the repository password. While it is being changed the next one lies beside it, in `<name>-next`.
     pub password_file: PathBuf,
     pub stores: Arc<dyn Stores>,
     pub environment: Environment,
@@ -32,6 +31,8 @@ pub(crate) enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the repository password {path} (Secret velero-repo-credentials) is empty or not text")]
+    NoPassword { path: String },
     #[error("{0}")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot open the backup repository of namespace {namespace}: {source}")]
@@ -45,12 +46,7 @@ pub(crate) enum StoreError {
 /// Connects to the repository of a volume namespace; it is never created here.
 pub(crate) async fn open(mounted: &Mounted, volume_namespace: &str) -> Result<Repository, StoreError> {
     let location: Location = serde_json::from_str(&mounted.location).map_err(StoreError::Location)?;
-    let password =
-        std::fs::read_to_string(&mounted.password_file).map_err(|source| StoreError::Password {
-            path: mounted.password_file.display().to_string(),
-            source,
-        })?;
-    let password = SecretString::from(password.trim().to_owned());
+    let password = password(&mounted.password_file)?;
     let credentials = mounted
         .credentials
         .read()
@@ -66,4 +62,41 @@ pub(crate) async fn open(mounted: &Mounted, volume_namespace: &str) -> Result<Re
             namespace: volume_namespace.to_owned(),
             source: error.into(),
         })
+}
+
+fn password(file: &Path) -> Result<Passwords, StoreError> {
+    let path = file.display().to_string();
+    let current = std::fs::read(file).map_err(|source| StoreError::Password {
+        path: path.clone(),
+        source,
+    })?;
+    let mut beside = file.as_os_str().to_owned();
+    beside.push("-next");
+    // Missing, but for a change of the password.
+    let next = std::fs::read(beside).ok();
+    let held = |key: &str| match key {
+        PASSWORD_KEY => Some(current.as_slice()),
+        NEXT_PASSWORD_KEY => next.as_deref(),
+        _ => None,
+    };
+    Passwords::recorded(held).ok_or(StoreError::NoPassword { path })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_password_is_read_while_it_is_there_and_an_empty_one_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        assert!(matches!(password(&file), Err(StoreError::Password { .. })));
+        std::fs::write(&file, " \n").unwrap();
+        let why = password(&file).unwrap_err().to_string();
+        assert!(why.contains("velero-repo-credentials"), "{why}");
+        std::fs::write(&file, "old\n").unwrap();
+        assert!(password(&file).unwrap().next().is_none());
+        std::fs::write(folder.path().join("password-next"), "new\n").unwrap();
+        assert!(password(&file).unwrap().next().is_some());
+    }
 }

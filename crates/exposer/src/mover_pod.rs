@@ -27,8 +27,13 @@ use crate::settings::{LoadAffinity, Settings};
 pub const REPOSITORY_FOLDER: &str = "/repository";
 /// Folder of the location's own credential, where the location names one.
 pub const CREDENTIAL_FOLDER: &str = "/location-credential";
-/// Secret with the repository password, its key, and the file it becomes.
-const PASSWORD_SECRET: (&str, &str, &str) = ("velero-repo-credentials", "repository-password", "password");
+/// Secret with the repository password.
+const PASSWORD_SECRET: &str = "velero-repo-credentials";
+/// Its keys, and the files they become. The second one is there while the password is being changed.
+const PASSWORD_FILES: [(&str, &str); 2] = [
+    ("repository-password", "password"),
+    ("repository-password-next", "password-next"),
+];
 /// The variable with the location's JSON.
 pub const LOCATION_VARIABLE: &str = "CARAVEL_LOCATION";
 
@@ -271,32 +276,46 @@ impl DataMoverPod<'_> {
     }
 
     fn add_secrets(&self, volumes: &mut Vec<Volume>, mounts: &mut Vec<VolumeMount>) {
-        let mut add = |name: &str, secret: &str, key: &str, file: &str, folder: &str| {
-            volumes.push(Volume {
-                name: name.into(),
-                secret: Some(SecretVolumeSource {
-                    secret_name: Some(secret.into()),
-                    default_mode: Some(0o400),
-                    items: Some(vec![KeyToPath {
-                        key: key.into(),
-                        path: file.into(),
-                        mode: None,
-                    }]),
-                    optional: None,
-                }),
-                ..Volume::default()
-            });
-            mounts.push(VolumeMount {
-                name: name.into(),
-                mount_path: folder.into(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            });
-        };
-        let (secret, key, file) = PASSWORD_SECRET;
-        add("repository-password", secret, key, file, REPOSITORY_FOLDER);
+        let mut add =
+            |name: &str, secret: &str, files: &[(&str, &str)], optional: Option<bool>, folder: &str| {
+                let item = |(key, path): &(&str, &str)| KeyToPath {
+                    key: (*key).into(),
+                    path: (*path).into(),
+                    mode: None,
+                };
+                volumes.push(Volume {
+                    name: name.into(),
+                    secret: Some(SecretVolumeSource {
+                        secret_name: Some(secret.into()),
+                        default_mode: Some(0o400),
+                        items: Some(files.iter().map(item).collect()),
+                        optional,
+                    }),
+                    ..Volume::default()
+                });
+                mounts.push(VolumeMount {
+                    name: name.into(),
+                    mount_path: folder.into(),
+                    read_only: Some(true),
+                    ..VolumeMount::default()
+                });
+            };
+        // Optional for the second key's sake; without the first one the data mover says what is missing.
+        add(
+            "repository-password",
+            PASSWORD_SECRET,
+            &PASSWORD_FILES,
+            Some(true),
+            REPOSITORY_FOLDER,
+        );
         if let Some((secret, key)) = &self.location.credential {
-            add("location-credential", secret, key, key, CREDENTIAL_FOLDER);
+            add(
+                "location-credential",
+                secret,
+                &[(key.as_str(), key.as_str())],
+                None,
+                CREDENTIAL_FOLDER,
+            );
         }
     }
 

@@ -21,8 +21,8 @@ use caravel_controllers::lease::decide::Identity;
 use caravel_controllers::restore::Priorities;
 use caravel_controllers::{
     backup, backup_deletion, backup_finalizer, backup_operations, backup_queue, backup_repository,
-    backup_storage_location, backup_sync, download_request, gc, restore, restore_finalizer,
-    restore_operations, schedule, server_status_request,
+    backup_storage_location, backup_sync, download_request, gc, repository_password, restore,
+    restore_finalizer, restore_operations, schedule, server_status_request,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -370,6 +370,7 @@ fn start(
     add("backup-repo", &|c, s| {
         backup_repository::spawn(c, repository_settings(args), s)
     });
+    add("repository-password", &repository_password::spawn);
     add("download-request", &download_request::spawn);
     add("backup-deletion", &|c, s| {
         backup_deletion::spawn(c, scratch.to_owned(), s)

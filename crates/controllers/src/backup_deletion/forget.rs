@@ -4,9 +4,8 @@
 use std::collections::BTreeSet;
 
 use caravel_api::v1::BackupStorageLocation;
-use caravel_backup_repository::{PASSWORD_SECRET, Prepare, PrepareError, PrepareErrorKind};
+use caravel_backup_repository::{PASSWORD_SECRET, Passwords, Prepare, PrepareError, PrepareErrorKind};
 use k8s_openapi::api::core::v1::Secret;
-use secrecy::SecretString;
 
 use super::in_repositories::ByRepository;
 use crate::context::{Context, ResolvedLocation};
@@ -16,7 +15,7 @@ use crate::reconcile::{Error, chain};
 pub(super) struct Repositories<'a> {
     context: &'a Context,
     location: ResolvedLocation,
-    password: SecretString,
+    password: Passwords,
 }
 
 impl<'a> Repositories<'a> {

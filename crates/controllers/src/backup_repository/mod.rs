@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use caravel_api::labels::{REPO_NAME, name_or_hash};
+use caravel_api::labels::{self, REPO_NAME, name_or_hash};
 use caravel_api::phase::{BackupRepositoryPhase, BackupStorageLocationAccessMode, UploaderType};
 use caravel_api::v1::{BackupRepository, BackupStorageLocation};
-use caravel_backup_repository::{DEFAULT_PASSWORD, PASSWORD_KEY, PASSWORD_SECRET, Prepare};
+use caravel_backup_repository::{DEFAULT_PASSWORD, PASSWORD_KEY, PASSWORD_SECRET, Passwords, Prepare};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
@@ -27,7 +27,7 @@ use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -119,7 +119,6 @@ struct Controller {
 /// What a repository rests on, read once.
 struct Inputs {
     location: Option<BackupStorageLocation>,
-    password: Option<Secret>,
     /// Changes when anything does that could make another try end differently.
     fingerprint: String,
 }
@@ -210,7 +209,10 @@ impl Controller {
                 .and_then(|secret| secret.resource_version())
                 .unwrap_or_default()
         };
-        let mut fingerprint = format!("password {}", version(&password));
+        // Not its version: how far a change of the password is stands on the Secret too, and says nothing new.
+        let data = password.as_ref().and_then(|secret| secret.data.as_ref());
+        let digest = labels::name_digest(&serde_json::to_string(&data)?);
+        let mut fingerprint = format!("password {digest}");
         if let Some(location) = &location {
             fingerprint.push_str(&serde_json::to_string(&location.spec)?);
             if let Some(credential) = &location.spec.credential {
@@ -224,7 +226,6 @@ impl Controller {
         }
         Ok(Inputs {
             location,
-            password,
             fingerprint,
         })
     }
@@ -251,7 +252,11 @@ impl Controller {
                 spec.backup_storage_location
             ));
         };
-        let password = password(inputs.password.as_ref())?;
+        let _preparing = self.context.preparing.read().await;
+        let secret = self.context.api::<Secret>().get_opt(PASSWORD_SECRET).await;
+        let secret =
+            secret.map_err(|error| format!("cannot read Secret {PASSWORD_SECRET}: {}", chain(&error)))?;
+        let password = password(secret.as_ref())?;
         let resolved = self
             .context
             .locations
@@ -324,23 +329,21 @@ fn outcome_patch(
 
 /// Whether this Secret holds Velero's constant, which everybody knows.
 pub fn is_default_password(secret: &Secret) -> bool {
-    password(Some(secret)).is_ok_and(|password| password.expose_secret() == DEFAULT_PASSWORD)
+    password(Some(secret)).is_ok_and(|password| password.current().expose_secret() == DEFAULT_PASSWORD)
 }
 
-/// The repositories' password.
+/// The repositories' password; two of them while it is being changed.
 ///
 /// # Errors
 /// It is missing or no text; the sentence says what to do.
-pub fn password(secret: Option<&Secret>) -> Result<SecretString, String> {
-    let missing = || {
-        format!(
+pub fn password(secret: Option<&Secret>) -> Result<Passwords, String> {
+    let data = secret.and_then(|secret| secret.data.as_ref());
+    let held = |key: &str| data?.get(key).map(|value| value.0.as_slice());
+    if held(PASSWORD_KEY).is_none() {
+        return Err(format!(
             "Secret {PASSWORD_SECRET} with key {PASSWORD_KEY} is missing: it holds the password of every backup repository; create it, or restart the server, which creates it with Velero's default"
-        )
-    };
-    let value = secret
-        .and_then(|secret| secret.data.as_ref()?.get(PASSWORD_KEY))
-        .ok_or_else(missing)?;
-    let text = std::str::from_utf8(&value.0)
-        .map_err(|_| format!("Secret {PASSWORD_SECRET}: {PASSWORD_KEY} is not text"))?;
-    Ok(SecretString::from(text.trim().to_owned()))
+        ));
+    }
+    Passwords::recorded(held)
+        .ok_or_else(|| format!("Secret {PASSWORD_SECRET}: {PASSWORD_KEY} is empty or not text"))
 }

@@ -14,7 +14,7 @@ use caravel_backup_store::{
 };
 use caravel_storage::faulty::FaultyStorage;
 use caravel_storage::memory::MemoryStorage;
-use caravel_storage::{BlobId, BlobMetadata, Operation, Storage, StorageError};
+use caravel_storage::{BlobId, BlobMetadata, Operation, Storage, StorageError, StorageErrorKind};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
@@ -93,10 +93,11 @@ impl Stores for Bucket {
     }
 }
 
-/// Lets so many calls through, and then none until it goes on.
+/// Lets so many calls of a client through; then it is held until it goes on, or dead.
 #[derive(Debug)]
 pub(crate) struct Turn {
     left: AtomicUsize,
+    dies: bool,
     waiting: Semaphore,
     open: Semaphore,
 }
@@ -104,22 +105,38 @@ pub(crate) struct Turn {
 impl Turn {
     /// Holds its client before the call after `free` calls.
     pub fn after(free: usize) -> Arc<Self> {
+        Self::new(free, false)
+    }
+
+    /// Every call after `free` calls fails, and does nothing: so the world looks after a process that was killed there.
+    pub fn dying_after(free: usize) -> Arc<Self> {
+        Self::new(free, true)
+    }
+
+    fn new(free: usize, dies: bool) -> Arc<Self> {
         Arc::new(Self {
             left: AtomicUsize::new(free),
+            dies,
             waiting: Semaphore::new(0),
             open: Semaphore::new(0),
         })
     }
 
-    async fn pass(&self) {
+    async fn pass(&self, call: &str) -> Result<(), StorageError> {
         let free = self
             .left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        if free.is_err() {
-            self.waiting.add_permits(1);
-            self.open.acquire().await.expect("never closed").forget();
-            self.open.add_permits(1);
+        if free.is_ok() {
+            return Ok(());
         }
+        if self.dies {
+            let (kind, operation) = (StorageErrorKind::Unavailable, Operation::Metadata);
+            return Err(StorageError::new(kind, operation, call, "the client is dead"));
+        }
+        self.waiting.add_permits(1);
+        self.open.acquire().await.expect("never closed").forget();
+        self.open.add_permits(1);
+        Ok(())
     }
 
     /// Waits until the client is held.
@@ -145,7 +162,7 @@ macro_rules! in_turn {
         #[async_trait]
         impl $trait for InTurn<$store> {
             $(async fn $name(&self, $($argument: $kind),*) -> Result<$result, StorageError> {
-                self.turn.pass().await;
+                self.turn.pass(stringify!($name)).await?;
                 self.inner.$name($($argument),*).await
             })+
         }

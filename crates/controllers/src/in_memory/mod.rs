@@ -14,6 +14,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use k8s_openapi::{ByteString, NamespaceResourceScope};
 use kube::Api;
 use kube::api::PostParams;
+use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -126,7 +127,7 @@ impl Cluster {
 /// The repository of a namespace's volumes in the location `default`; made where there is none.
 pub(crate) async fn repository(bucket: &Bucket, namespace: &str) -> Repository {
     let storage = Arc::new(bucket.repository(namespace));
-    let password = PASSWORD.to_owned().into();
+    let password = SecretString::from(PASSWORD);
     prepare(storage, &password, Prepare::ConnectOrCreate, environment())
         .await
         .unwrap()

@@ -158,6 +158,23 @@ fn location_with_a_credential_of_its_own_is_all_the_pod_can_open() {
     assert!(volumes.iter().all(|volume| volume.name != "cloud-credentials"));
 }
 
+#[test]
+fn the_repository_password_is_a_file_and_so_is_the_next_one_while_it_is_being_changed() {
+    let pod = pod(Verb::Backup, "Filesystem", &location());
+    let spec = serde_json::to_value(pod.spec.unwrap()).unwrap();
+    let volumes = spec["volumes"].as_array().unwrap();
+    let password = volumes
+        .iter()
+        .find(|volume| volume["name"] == "repository-password")
+        .unwrap();
+    assert_eq!(
+        password["secret"],
+        json!({"secretName": "velero-repo-credentials", "defaultMode": 0o400, "optional": true, "items": [
+            {"key": "repository-password", "path": "password"},
+            {"key": "repository-password-next", "path": "password-next"}]})
+    );
+}
+
 fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
     entries
         .iter()

@@ -31,7 +31,12 @@ pub struct Look {
 }
 
 /// Follows the object until it is finished and returns it.
-pub async fn until_finished<K>(api: Api<K>, name: &str, namespace: &str, look: fn(&K) -> Look) -> Outcome<K>
+pub async fn until_finished<K>(
+    api: Api<K>,
+    name: &str,
+    namespace: &str,
+    look: impl Fn(&K) -> Look,
+) -> Outcome<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {

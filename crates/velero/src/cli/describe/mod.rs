@@ -7,6 +7,7 @@
 pub mod artifacts;
 pub mod backup;
 pub mod operations;
+pub mod repo;
 pub mod restore;
 pub mod results;
 pub mod schedule;

@@ -10,7 +10,7 @@ pub mod objects;
 mod options;
 pub mod platform;
 pub mod plugins;
-mod repo_password;
+pub mod repo_password;
 mod server;
 mod wait;
 

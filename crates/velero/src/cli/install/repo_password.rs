@@ -67,6 +67,11 @@ impl RepoPassword {
         }
     }
 
+    /// The password itself, for the Secret only.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The Secret that holds it.
     pub fn secret(&self, namespace: &str) -> Value {
         let value = serde_json::to_value(ByteString(self.text.clone().into_bytes())).unwrap_or_default();

@@ -1,7 +1,10 @@
 //! `velero repo …`.
 
+mod change_password;
+mod describe;
 mod export_password;
 mod get;
+mod maintain;
 
 use clap::Subcommand;
 
@@ -11,14 +14,20 @@ use super::failure::Outcome;
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    ChangePassword(change_password::Args),
+    Describe(describe::Args),
     ExportPassword(export_password::Args),
     Get(get::Args),
+    Maintain(maintain::Args),
 }
 
 /// Runs the verb.
 pub async fn run(verb: Verb, global: &Global) -> Outcome {
     match verb {
+        Verb::ChangePassword(args) => change_password::run(&args, global).await,
+        Verb::Describe(args) => describe::run(&args, global).await,
         Verb::ExportPassword(args) => export_password::run(&args, global).await,
         Verb::Get(args) => get::run(&args, global).await,
+        Verb::Maintain(args) => maintain::run(&args, global).await,
     }
 }
