@@ -9,6 +9,7 @@ const PAGES: &[&str] = &[
     "README.md",
     "CONTRIBUTING.md",
     "docs/map.md",
+    "docs/security.md",
     "docs/tour.md",
     "e2e/README.md",
 ];

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use crate::changed::{Bell, Listener};
@@ -76,8 +77,17 @@ pub struct Change {
     /// As it is after the change; for a deletion its last state.
     pub object: Arc<Value>,
     pub deleted: bool,
-    /// The object as JSON, which the first watch writes for all.
-    pub text: Arc<OnceLock<Vec<u8>>>,
+    /// The object as JSON, which the first answer or watch that sends it writes for all.
+    pub text: Arc<OnceLock<Bytes>>,
+}
+
+impl Change {
+    /// The object as JSON.
+    pub fn text(&self) -> Bytes {
+        // Writing JSON values to memory does not fail.
+        let written = || serde_json::to_vec(&*self.object).unwrap_or_default().into();
+        self.text.get_or_init(written).clone()
+    }
 }
 
 /// The revision asked for is older than what is remembered.
@@ -244,6 +254,15 @@ impl Store {
             .filter(|change| change.key.is_in(namespace))
             .cloned()
             .collect())
+    }
+
+    /// The change that made this very object, when it is one of the last of its resource: those keep their text.
+    pub fn newest_change_to(&self, resource: &Resource, object: &Arc<Value>) -> Option<&Change> {
+        let history = &self.collections.get(resource)?.history;
+        let newest = history.iter().rev().take(WITH_TEXT);
+        newest
+            .into_iter()
+            .find(|change| Arc::ptr_eq(&change.object, object))
     }
 
     /// Tells when something of this resource changes.

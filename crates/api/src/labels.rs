@@ -4,6 +4,7 @@
 //! [`crate::label_value`]; names of objects are not shortened here.
 
 use sha2::{Digest, Sha256};
+use sha3::Sha3_224;
 
 /// The namespace Velero runs in unless told otherwise.
 pub const DEFAULT_NAMESPACE: &str = "velero";
@@ -114,6 +115,11 @@ pub const DATA_UPLOAD_NAME: &str = "velero.io/data-upload-name";
 pub const RESTORE_STATUS: &str = "velero.io/restore-status";
 /// On a Backup or Restore that began again after its server ended: which attempt this is. Ours; Velero fails them.
 pub const ATTEMPT: &str = "velero.io/attempt";
+/// On a BackupRepository: somebody wants it maintained now, `quick` or `full`. Taken off when the Job is made, or refused in
+/// `status.recentMaintenance`. Ours.
+pub const MAINTAIN_NOW: &str = "velero.io/maintain-now";
+/// On a BackupRepository: the maintenance Job that was made for the last [`MAINTAIN_NOW`]. Ours.
+pub const MAINTENANCE_JOB: &str = "velero.io/maintenance-job";
 /// On a renamed PV: its old name.
 pub const ORIGINAL_PV_NAME: &str = "velero.io/original-pv-name";
 /// On a pod: comma list of volumes for file system backup.
@@ -158,6 +164,17 @@ pub fn label_value(name: &str) -> String {
         .find(|end| name.is_char_boundary(*end))
         .unwrap_or(0);
     format!("{}{}", &name[..keep], &hash[..HASH_DIGITS])
+}
+
+/// A name as the value of [`REPO_NAME`]: unchanged up to 63 characters, else its SHA3-224.
+///
+/// Source: Velero v1.18.3 `pkg/label/label.go`, `ReturnNameOrHash`.
+pub fn name_or_hash(name: &str) -> String {
+    if name.len() <= LABEL_VALUE_MAX {
+        name.to_owned()
+    } else {
+        hex::encode(Sha3_224::digest(name))
+    }
 }
 
 /// The name that a VolumeSnapshot of a backup, and its VolumeSnapshotContent, get in a restore: unlike any other restore's.

@@ -5,8 +5,10 @@
 //!
 //! - [`prepare`]: opens the repository, creating it where nothing is and finishing one that was half created
 //! - [`forget`]: deletes snapshots
+//! - [`maintain`]: gives their space back
 //! - [`naming`]: the object's name, the Secret, the owner
 
+mod maintain;
 mod marker;
 pub mod naming;
 mod prepare;
@@ -15,6 +17,7 @@ mod prepare;
 mod tests;
 
 pub use caravel_repository::{Abandoned, Environment, Repository};
+pub use maintain::{MaintenanceMode, MaintenanceOutcome, maintain};
 pub use naming::{DEFAULT_PASSWORD, HOST, PASSWORD_KEY, PASSWORD_SECRET, USER, name, password};
 pub use prepare::{Prepare, PrepareError, PrepareErrorKind, prepare};
 

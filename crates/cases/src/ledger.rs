@@ -267,6 +267,11 @@ pub const ENTRIES: &[Entry] = &[
         "CSI snapshots that stay in the storage system",
     ),
     different(
+        "pkg_restore/TestRestoreItems.json",
+        &[15],
+        "beside those who applied an object stays on record that the restore set its labels, by which a second attempt knows it",
+    ),
+    different(
         "pkg_restore/TestFindAPIGroup.json",
         &[0, 1],
         "the cluster's versions are looked up by resource: a version of its group may not serve it",

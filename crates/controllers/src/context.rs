@@ -17,6 +17,7 @@ use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
 use secrecy::SecretString;
 
+use crate::backup_repository::MaintenanceMetrics;
 use crate::lease::Leadership;
 
 /// Shared by all controllers of one process; cheap to clone.
@@ -33,6 +34,8 @@ pub struct Context {
     pub restore_hooks: RunningHooks,
     /// The server's right to act; asked before each commit.
     pub leadership: Leadership,
+    /// What maintenance of repositories counts for `/metrics`.
+    pub maintenance: MaintenanceMetrics,
 }
 
 impl Context {
@@ -47,6 +50,7 @@ impl Context {
             environment: Environment::system(),
             restore_hooks: RunningHooks::default(),
             leadership: Leadership::not_needed(),
+            maintenance: MaintenanceMetrics::default(),
         }
     }
 

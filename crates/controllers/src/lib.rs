@@ -29,3 +29,6 @@ pub mod schedule;
 pub mod restore;
 pub mod restore_finalizer;
 pub mod restore_operations;
+
+#[cfg(test)]
+mod in_memory;

@@ -394,3 +394,5 @@ fn inherit(into: &mut BTreeMap<String, String>, from: Option<&BTreeMap<String, S
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod velero_cases;

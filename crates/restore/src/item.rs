@@ -16,6 +16,7 @@ use crate::group_resource::{GroupResource, known};
 use crate::item_actions::claim;
 use crate::item_name::ItemName;
 use crate::log::Level;
+use crate::managed_fields;
 use crate::metadata::{
     add_restore_labels, annotation, child_map, forget_binding, forget_managed_fields, forget_old_life,
     reason_to_skip,
@@ -464,11 +465,11 @@ impl Engine {
         in_backup: &Value,
         created: &Value,
     ) {
-        let Some(fields) = applied_fields(in_backup) else {
+        let Some(fields) = managed_fields::of_appliers(in_backup, created) else {
             return;
         };
         if let Err(error) =
-            create::set_managed_fields(&self.run.client, served, target, created, fields).await
+            create::set_managed_fields(&self.run.client, served, target, created, &fields).await
         {
             let name = created
                 .pointer("/metadata/name")
@@ -575,15 +576,6 @@ fn has_saved_data(name: &ItemName, in_backup: &Value) -> bool {
     let notes = [labels::DATA_UPLOAD_NAME, labels::VOLUME_SNAPSHOT_NAME];
     name.group_resource.is(known::PERSISTENT_VOLUME_CLAIMS)
         && notes.iter().any(|key| annotation(in_backup, key).is_some())
-}
-
-/// The managed fields of an object that somebody applied server-side.
-fn applied_fields(in_backup: &Value) -> Option<&Value> {
-    let fields = in_backup.pointer("/metadata/managedFields")?;
-    let mut entries = fields.as_array()?.iter();
-    entries
-        .any(|entry| entry["operation"] == "Apply")
-        .then_some(fields)
 }
 
 fn restore_name(restore: &caravel_api::v1::Restore) -> String {

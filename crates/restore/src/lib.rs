@@ -15,6 +15,7 @@ mod item;
 pub mod item_actions;
 pub mod item_name;
 pub mod log;
+mod managed_fields;
 pub mod metadata;
 mod namespaces;
 pub mod operations;

@@ -34,7 +34,7 @@ impl Own {
     }
 
     /// Whether this Restore has made `live`. Controllers copy labels (Endpoints have those of their Service): where it is
-    /// known who wrote the object, it must have been a restore.
+    /// known who wrote the object, it must have been a restore ([`crate::managed_fields`] keeps that known).
     pub fn made(&self, live: &Value) -> bool {
         let labels = live.pointer("/metadata/labels");
         let restore = labels.and_then(|labels| labels.get(labels::RESTORE_NAME)?.as_str());

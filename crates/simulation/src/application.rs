@@ -106,8 +106,10 @@ pub fn objects(namespace: &str, claims: &[&str]) -> Vec<Value> {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata("settings"), "data": {"of": namespace}}),
     ];
     objects.extend(claims.iter().map(|claim| {
+        let mut metadata = metadata(claim);
+        metadata["managedFields"] = json!([applied()]);
         json!({
-            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata(claim),
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata,
             "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "8Mi"}}},
         })
     }));
@@ -135,6 +137,15 @@ pub fn objects(namespace: &str, claims: &[&str]) -> Vec<Value> {
         },
     }));
     objects
+}
+
+/// As if somebody had applied the claim server-side: a restore gives such an object back to them, and has to know it again
+/// as its own after a restart.
+fn applied() -> Value {
+    json!({
+        "manager": "kubectl", "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": {"f:accessModes": {}, "f:resources": {"f:requests": {"f:storage": {}}}}},
+    })
 }
 
 /// A namespace with one pod that has hooks of a backup and of a restore, and no volume.

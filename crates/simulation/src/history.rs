@@ -343,10 +343,12 @@ pub async fn left_over(world: &World) -> anyhow::Result<()> {
     for kind in ["PersistentVolumeClaim", "Pod"] {
         for object in world.list("", "v1", kind).await? {
             let is_ours = object.namespace().as_deref() == Some(VELERO);
-            let stays = kind == "Pod"
-                && ["velero-", "node-agent-"]
-                    .iter()
-                    .any(|prefix| object.name_any().starts_with(prefix));
+            let is_product = ["velero-", "node-agent-"]
+                .iter()
+                .any(|prefix| object.name_any().starts_with(prefix));
+            // The last maintenance Jobs are kept, and their pods with them.
+            let is_kept = object.labels().contains_key(caravel_api::labels::REPO_NAME);
+            let stays = kind == "Pod" && (is_product || is_kept);
             if is_ours && !stays {
                 left(format!("{kind} {}", full_name(&object)));
             }

@@ -105,6 +105,12 @@ pub struct Args {
     /// How often expired backups are looked for; 0 means an hour.
     #[arg(long, default_value = "0s")]
     garbage_collection_frequency: caravel_api::Duration,
+    /// How often backup repositories are maintained that do not say it themselves; 0 means an hour.
+    #[arg(long, default_value = "0s")]
+    default_repo_maintain_frequency: caravel_api::Duration,
+    /// ConfigMap in Velero's namespace with the configuration of maintenance Jobs.
+    #[arg(long, default_value = "")]
+    repo_maintenance_job_configmap: String,
     /// Schedules that do not say it skip the backup that is due right after they are made.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     schedule_skip_immediately: bool,
@@ -138,9 +144,6 @@ struct WithoutEffect {
     /// Accepted without effect, as --client-qps.
     #[arg(long, default_value_t = 30)]
     max_concurrent_k8s_connections: u32,
-    /// Accepted without effect: this version does not maintain repositories yet.
-    #[arg(long, default_value = "0s")]
-    default_repo_maintain_frequency: caravel_api::Duration,
     /// Accepted without effect: there is no informer cache.
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     disable_informer_cache: bool,
@@ -161,8 +164,6 @@ struct NotYet {
     default_volumes_to_fs_backup: bool,
     #[arg(long, hide = true, default_value = "")]
     backup_repository_configmap: String,
-    #[arg(long, hide = true, default_value = "")]
-    repo_maintenance_job_configmap: String,
 }
 
 impl NotYet {
@@ -176,10 +177,6 @@ impl NotYet {
             (
                 !self.backup_repository_configmap.is_empty(),
                 "--backup-repository-configmap",
-            ),
-            (
-                !self.repo_maintenance_job_configmap.is_empty(),
-                "--repo-maintenance-job-configmap",
             ),
         ];
         flags.into_iter().find(|(used, _)| *used).map(|(_, flag)| flag)
@@ -370,7 +367,9 @@ fn start(
     add("backup-finalizer", &|c, s| {
         backup_finalizer::spawn(c, end_settings(args, scratch), s)
     });
-    add("backup-repo", &backup_repository::spawn);
+    add("backup-repo", &|c, s| {
+        backup_repository::spawn(c, repository_settings(args), s)
+    });
     add("download-request", &download_request::spawn);
     add("backup-deletion", &|c, s| {
         backup_deletion::spawn(c, scratch.to_owned(), s)
@@ -402,6 +401,18 @@ fn status_settings(args: &Args) -> server_status_request::Settings {
     server_status_request::Settings {
         server_version: crate::cli::version::own(),
         enable_csi: has_feature(args, labels::FEATURE_ENABLE_CSI),
+    }
+}
+
+fn repository_settings(args: &Args) -> backup_repository::Settings {
+    let configmap = &args.repo_maintenance_job_configmap;
+    backup_repository::Settings {
+        maintenance_frequency: args
+            .default_repo_maintain_frequency
+            .or(backup_repository::DEFAULT_MAINTENANCE_FREQUENCY),
+        job_configmap: (!configmap.is_empty()).then(|| configmap.clone()),
+        log_level: args.logging.log_level.clone(),
+        log_format: args.logging.log_format.clone(),
     }
 }
 

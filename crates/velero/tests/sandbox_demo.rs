@@ -144,6 +144,21 @@ fn a_volume_that_is_a_device_comes_back_with_every_byte_and_every_hole() {
 }
 
 #[test]
+fn a_repository_is_maintained_by_jobs_and_a_failure_says_why() {
+    let (told, code) = play(&["--story", "maintenance"]);
+    assert_eq!(code, Some(0), "{told}");
+    for line in [
+        "full maintenance: Succeeded, by Job shop-default-kopia-maintain-job-",
+        "maintenance that was due: Succeeded",
+        "quick maintenance: Failed: cannot maintain backup repository shop-default-kopia: ",
+        "3 jobs and 3 pods are kept; the history has 3 runs",
+        "Everything is back, byte for byte.",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+}
+
+#[test]
 fn many_volumes_never_move_more_at_once_than_the_configmap_says() {
     let (told, code) = play(&["--story", "many-volumes", "--nodes", "3"]);
     assert_eq!(code, Some(0), "{told}");
@@ -198,6 +213,7 @@ fn the_stories_are_listed_without_starting_anything() {
         "mover-killed",
         "block-volume",
         "custom-mover",
+        "maintenance",
         "many-volumes",
     ] {
         assert!(told.contains(story), "{told}");

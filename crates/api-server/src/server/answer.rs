@@ -40,14 +40,21 @@ pub(crate) enum Answer {
     },
 }
 
-/// The answer in the shape the call asked for.
-pub(crate) fn render(call: &Call, answer: Answer, now: jiff::Timestamp) -> Response<ResponseBody> {
+/// The answer in the shape the call asked for. `texts` knows the JSON of objects that were written lately.
+pub(crate) fn render(
+    call: &Call,
+    answer: Answer,
+    now: jiff::Timestamp,
+    texts: impl FnOnce(&Arc<Value>) -> Option<Bytes>,
+) -> Response<ResponseBody> {
     let mut response = match answer {
         Answer::Object { code, object } => {
-            let mut response = json(
-                code,
-                shaped(&call.kind, call.shape, include(&call.query), &object, now).as_ref(),
-            );
+            let shown = shaped(&call.kind, call.shape, include(&call.query), &object, now);
+            let is_as_stored = matches!(shown, Cow::Borrowed(_));
+            let mut response = match is_as_stored.then(|| texts(&object)).flatten() {
+                Some(text) => whole(code, "application/json", text),
+                None => json(code, shown.as_ref()),
+            };
             response.extensions_mut().insert(Stored(object));
             response
         }

@@ -240,12 +240,10 @@ impl Watching {
         if self.shape != Shape::Whole || !is_as_stored {
             return self.event(out, what, &change.object);
         }
-        // Writing JSON values to memory does not fail.
-        let text = || serde_json::to_vec(&*change.object).unwrap_or_default();
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(what.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
-        out.extend_from_slice(change.text.get_or_init(text));
+        out.extend_from_slice(&change.text());
         out.extend_from_slice(b"}\n");
     }
 

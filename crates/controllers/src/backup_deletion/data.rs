@@ -1,80 +1,40 @@
 //! The data of a backup: the snapshots that its volumes have in the repositories and in the storage, and its DataUploads.
 //!
-//! Which snapshots those are, the backup's own volume info says (for those in the storage see [`super::snapshots`]). One
-//! whose repository cannot be opened, or which the storage does not delete, is an error, and the backup stays: without its
-//! files nobody would know any more that the data is there.
+//! Which snapshots those are, [`super::in_repositories`] and [`super::snapshots`] say. One whose repository cannot be opened,
+//! or which the storage does not delete, is an error, and the backup stays: without its files nobody would know any more that
+//! the data is there.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use caravel_api::labels;
-use caravel_api::v1::{Backup, BackupStorageLocation};
+use caravel_api::v1::{Backup, BackupStorageLocation, PodVolumeBackup};
 use caravel_api::v2alpha1::DataUpload;
-use caravel_backup_repository::{PASSWORD_SECRET, Prepare};
 use caravel_backup_store::BackupStore;
-use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod};
-use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::forget::Repositories;
+use super::in_repositories::{InRepositories, asks_tarball};
+use super::snapshot_info::{self, SnapshotInfo};
 use super::snapshots::Snapshots;
+use super::tarball::{Own, Tarball};
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
 
-/// Namespace of the volumes → snapshot ids in its repository.
-type InRepositories = BTreeMap<String, Vec<String>>;
-
-/// The snapshots of a backup. Uploads that failed have none.
-fn snapshots(volumes: &[BackupVolumeInfo], uploads: &[DataUpload]) -> InRepositories {
-    let mut found = InRepositories::new();
-    let mut add = |namespace: &str, snapshot: &str| {
-        let ids = found.entry(namespace.to_owned()).or_default();
-        if !snapshot.is_empty() && !ids.iter().any(|id| id == snapshot) {
-            ids.push(snapshot.to_owned());
-        }
-    };
-    for volume in volumes {
-        if let Some(moved) = &volume.snapshot_data_movement_info {
-            add(&volume.pvc_namespace, &moved.snapshot_handle);
-        }
-        if let Some(through_pod) = &volume.pvb_info {
-            add(&through_pod.pod_namespace, &through_pod.snapshot_handle);
-        }
-    }
-    // What a backup that did not end has in the cluster only.
-    for upload in uploads {
-        let snapshot = upload.status.as_ref().map(|status| status.snapshot_id.as_str());
-        add(&upload.spec.source_namespace, snapshot.unwrap_or_default());
-    }
-    found.retain(|_, ids| !ids.is_empty());
-    found
-}
-
-/// Native snapshots, which this version cannot delete: a Velero server made them.
-fn native(volumes: &[BackupVolumeInfo]) -> Vec<String> {
-    let volumes = volumes
-        .iter()
-        .filter(|volume| volume.backup_method == VolumeMethod::NativeSnapshot);
-    let said = volumes.map(|volume| {
-        format!(
-            "the native snapshot of volume {} ({}/{}) is in the storage system, and this version cannot delete it: delete the backup with Velero, or the snapshot by hand and then backups/<name>/ in the bucket",
-            volume.pv_name, volume.pvc_namespace, volume.pvc_name
-        )
-    });
-    said.collect()
-}
-
 /// What a backup has outside its own folder.
+#[derive(Default)]
 pub(super) struct Data {
-    /// None: the folder says nothing about volumes.
-    volumes: Option<Vec<BackupVolumeInfo>>,
     /// The folder is there.
     saved: bool,
+    /// In the cluster.
     uploads: Vec<DataUpload>,
+    /// What a deletion of Velero's has left.
+    infos: Vec<SnapshotInfo>,
+    in_repositories: InRepositories,
     /// In the storage.
     snapshots: Snapshots,
-    /// Why some of those cannot be deleted here.
+    /// Why something cannot be deleted here.
     cannot_go: Vec<String>,
 }
 
@@ -88,17 +48,44 @@ impl Data {
         saved: Option<&Backup>,
     ) -> Result<Self, Error> {
         let name = backup.name_any();
-        let selector = format!("{}={}", labels::BACKUP_UID, backup.uid().unwrap_or_default());
+        let mut tarball = Tarball::new(context, scratch, store, &name);
         let volumes = store.get_volume_info(&name).await?;
         let told = volumes.as_deref().unwrap_or_default();
-        let snapshots = Snapshots::read(context, scratch, store, backup, saved, told).await?;
-        Ok(Self {
+        let snapshots = Snapshots::read(context, store, &mut tarball, backup, saved, told).await?;
+        let mut data = Self {
             saved: saved.is_some(),
-            uploads: context.list(&ListParams::default().labels(&selector)).await?,
+            uploads: uploads_in_cluster(context, backup, saved).await?,
             cannot_go: snapshots.cannot_go(&context.client).await?,
             snapshots,
-            volumes,
-        })
+            ..Self::default()
+        };
+        data.in_repositories.add_volumes(told);
+        data.in_repositories.add_uploads(&data.uploads);
+        if let Some(saved) = saved {
+            if asks_tarball(volumes.as_deref()) {
+                let own = Own::of(saved);
+                let in_tarball: Vec<DataUpload> = decode(&tarball.objects().await?.uploads)?;
+                let of_backup = in_tarball.iter().filter(|upload| own.is(*upload));
+                data.in_repositories.add_uploads(of_backup);
+            }
+            if volumes.is_none() {
+                // Velero before 1.13.
+                let pod_volumes: Vec<PodVolumeBackup> = decode(&store.get_pod_volume_backups(&name).await?)?;
+                data.in_repositories.add_pod_volume_backups(&pod_volumes);
+                data.in_repositories
+                    .add_native(&store.get_native_snapshots(&name).await?);
+            }
+        }
+        for info in snapshot_info::read(context, backup).await? {
+            match info {
+                Ok(info) => {
+                    data.in_repositories.add(&info.namespace, &info.snapshot);
+                    data.infos.push(info);
+                }
+                Err(why) => data.cannot_go.push(why),
+            }
+        }
+        Ok(data)
     }
 
     /// The uploads that are still at work: what they save would come after the deletion, and nobody would know of it.
@@ -121,22 +108,12 @@ impl Data {
 
     /// What this version could not delete, in sentences.
     pub(super) fn stays(&self) -> Vec<String> {
-        let mut said = self.unknown_or_native();
+        let mut said = self.in_repositories.cannot_go.clone();
         said.extend(self.cannot_go.iter().cloned());
         said
     }
 
-    fn unknown_or_native(&self) -> Vec<String> {
-        match &self.volumes {
-            Some(volumes) => native(volumes),
-            None if self.saved => vec![
-                "the backup's folder has no volume info (Velero before 1.13 made it): which snapshots belong to it is not known to this version; delete the backup with Velero, or its snapshots and its folder in the bucket by hand".to_owned(),
-            ],
-            None => Vec::new(),
-        }
-    }
-
-    /// Deletes the snapshots and the uploads; gives what went wrong.
+    /// Deletes the snapshots, then what else tells of them: ConfigMaps and uploads. Gives what went wrong.
     pub(super) async fn delete(
         &self,
         context: &Context,
@@ -144,18 +121,11 @@ impl Data {
         location: &BackupStorageLocation,
     ) -> Vec<String> {
         let mut errors = self.snapshots.delete(&context.client, backup).await;
-        for (namespace, ids) in snapshots(self.volumes.as_deref().unwrap_or_default(), &self.uploads) {
-            if let Err(error) = forget(context, location, &namespace, &ids).await {
-                errors.push(format!(
-                    "error deleting {} snapshots of namespace {namespace} from its repository: {}",
-                    ids.len(),
-                    chain(&*error)
-                ));
-            }
-        }
+        errors.extend(self.forget(context, location).await);
         if !errors.is_empty() {
             return errors;
         }
+        errors.extend(snapshot_info::delete(context, &self.infos).await);
         let api = context.api::<DataUpload>();
         for upload in &self.uploads {
             match api.delete(&upload.name_any(), &Default::default()).await {
@@ -169,32 +139,46 @@ impl Data {
         }
         errors
     }
+
+    async fn forget(&self, context: &Context, location: &BackupStorageLocation) -> Vec<String> {
+        let snapshots = &self.in_repositories.snapshots;
+        if snapshots.is_empty() {
+            return Vec::new();
+        }
+        match Repositories::of(context, location).await {
+            Ok(repositories) => repositories.forget(snapshots, self.saved).await,
+            Err(error) => vec![format!(
+                "error deleting the backup's snapshots from their repositories: {}",
+                chain(&*error)
+            )],
+        }
+    }
 }
 
-async fn forget(
+/// By the UID of the Backup, and by that of the one that was saved: a Backup that was synced back has a new one.
+async fn uploads_in_cluster(
     context: &Context,
-    location: &BackupStorageLocation,
-    namespace: &str,
-    ids: &[String],
-) -> Result<(), Error> {
-    let secret = context.api::<Secret>().get_opt(PASSWORD_SECRET).await?;
-    let password = crate::backup_repository::password(secret.as_ref())?;
-    let storage = context
-        .locations
-        .resolve(location)
-        .await?
-        .repository_storage(namespace)?;
-    // Never made for the sake of a deletion.
-    let repository = caravel_backup_repository::prepare(
-        storage,
-        &password,
-        Prepare::ConnectOnly,
-        context.environment.clone(),
-    )
-    .await?;
-    let ids = ids.iter().map(|id| id.parse()).collect::<Result<Vec<_>, _>>()?;
-    caravel_backup_repository::forget(&repository, &ids).await?;
-    Ok(())
+    backup: &Backup,
+    saved: Option<&Backup>,
+) -> Result<Vec<DataUpload>, kube::Error> {
+    let mut uids: Vec<String> = [backup.uid(), saved.and_then(ResourceExt::uid)]
+        .into_iter()
+        .flatten()
+        .filter(|uid| !uid.is_empty())
+        .collect();
+    uids.dedup();
+    if uids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let selector = format!("{} in ({})", labels::BACKUP_UID, uids.join(","));
+    context.list(&ListParams::default().labels(&selector)).await
+}
+
+fn decode<T: serde::de::DeserializeOwned>(objects: &[Value]) -> Result<Vec<T>, serde_json::Error> {
+    objects
+        .iter()
+        .map(|object| serde_json::from_value(object.clone()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -202,79 +186,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_native_snapshot_stops_the_deletion() {
-        let volume = |method: &str, moved: bool| -> BackupVolumeInfo {
-            serde_json::from_value(
-                json!({"pvName": "pv1", "backupMethod": method, "snapshotDataMoved": moved}),
-            )
-            .unwrap()
-        };
-        assert_eq!(
-            native(&[volume("CSISnapshot", false), volume("NativeSnapshot", false)]).len(),
-            1
-        );
-        assert!(
-            native(&[
-                volume("CSISnapshot", true),
-                volume("PodVolumeBackup", false),
-                volume("", false)
-            ])
-            .is_empty()
-        );
-    }
-
-    fn data(saved: bool, volumes: Option<Vec<BackupVolumeInfo>>, uploads: &[&str]) -> Data {
-        let upload = |phase: &&str| -> DataUpload {
+    fn uploads_that_are_still_at_work_are_waited_for() {
+        let upload = |phase: &str| -> DataUpload {
             serde_json::from_value(
                 json!({"metadata": {"name": phase.to_lowercase()}, "spec": {}, "status": {"phase": phase}}),
             )
             .unwrap()
         };
-        Data {
-            volumes,
-            saved,
-            uploads: uploads.iter().map(upload).collect(),
-            snapshots: Snapshots::default(),
-            cannot_go: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_folder_that_does_not_say_what_its_volumes_are_is_not_deleted() {
-        assert!(data(true, None, &[]).stays()[0].contains("Velero before 1.13"));
-        assert!(data(true, Some(Vec::new()), &[]).stays().is_empty());
-        assert!(
-            data(false, None, &[]).stays().is_empty(),
-            "a backup that never came so far"
-        );
-    }
-
-    #[test]
-    fn uploads_that_are_still_at_work_are_waited_for() {
-        let data = data(
-            true,
-            None,
-            &["Completed", "InProgress", "Canceled", "Canceling", "Failed"],
-        );
-        assert_eq!(data.unfinished(), ["inprogress", "canceling"]);
-    }
-
-    #[test]
-    fn each_snapshot_is_found_once_by_volume_info_or_upload() {
-        let volumes: Vec<BackupVolumeInfo> = serde_json::from_value(json!([
-            {"pvcNamespace": "shop", "snapshotDataMovementInfo": {"snapshotHandle": "a1", "dataMover": "velero",
-                "uploaderType": "kopia", "operationID": "du-1", "size": 1, "Phase": "Completed"}},
-            {"pvcNamespace": "shop", "skipped": true},
-            {"pvcNamespace": "bank", "snapshotDataMovementInfo": {"snapshotHandle": "", "dataMover": "velero",
-                "uploaderType": "kopia", "operationID": "du-2", "size": 1, "Phase": "Failed"}}]))
-        .unwrap();
-        let upload = |namespace: &str, id: &str| -> DataUpload {
-            serde_json::from_value(json!({"metadata": {"name": "u"}, "spec": {"sourceNamespace": namespace}, "status": {"snapshotID": id}})).unwrap()
+        let phases = ["Completed", "InProgress", "Canceled", "Canceling", "Failed"];
+        let data = Data {
+            uploads: phases.map(upload).into(),
+            ..Data::default()
         };
-        let found = snapshots(&volumes, &[upload("shop", "a1"), upload("shop", "a2")]);
-        assert_eq!(
-            found,
-            [("shop".to_owned(), vec!["a1".to_owned(), "a2".to_owned()])].into()
-        );
+        assert_eq!(data.unfinished(), ["inprogress", "canceling"]);
     }
 }

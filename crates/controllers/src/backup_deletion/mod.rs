@@ -9,7 +9,13 @@
 
 mod data;
 pub mod decide;
+mod forget;
+mod in_repositories;
+mod snapshot_info;
 mod snapshots;
+mod tarball;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -95,7 +101,7 @@ impl BackupDeletion {
         };
         let name = backup.name_any();
         let store = self.context.locations.backup_store(location).await?;
-        let data = match self.look(&store, backup).await {
+        let data = match self.look(&store, backup, &observed.request).await {
             Ok(Look::Ready(data)) => data,
             Ok(Look::NotYet(uploads)) => {
                 tracing::info!(backup = %name, ?uploads, "deletion waits until the data movement of the backup has ended");
@@ -127,12 +133,18 @@ impl BackupDeletion {
 
     /// Reads what belongs to the backup, and whether all of it can be deleted. Changes nothing but that uploads that
     /// nobody waits for are told to end.
-    async fn look(&self, store: &BackupStore, backup: &Backup) -> Result<Look, Error> {
+    async fn look(
+        &self,
+        store: &BackupStore,
+        backup: &Backup,
+        request: &DeleteBackupRequest,
+    ) -> Result<Look, Error> {
         let name = backup.name_any();
-        let saved = if store.backup_exists(&name).await? {
-            Some(store.get_backup_metadata(&name).await?)
-        } else {
-            None
+        let saved = match store.get_backup_metadata(&name).await {
+            Ok(saved) => Some(saved),
+            // It never came so far, or another cluster deletes it at this moment.
+            Err(error) if error.is_not_found() => None,
+            Err(error) => return Err(error.into()),
         };
         if let Some(why) = saved.as_ref().and_then(|saved| somebody_elses(saved, backup)) {
             return Ok(Look::Refused(vec![why]));
@@ -143,7 +155,12 @@ impl BackupDeletion {
             data.cancel(&self.context).await?;
             return Ok(Look::NotYet(unfinished));
         }
-        let errors = data.stays();
+        let mut errors = data.stays();
+        // To look may have taken its time, and a restore begun meanwhile.
+        let now = self.observe(request.clone()).await?;
+        if let Decision::Refuse(why) = decide(&now, self.context.clock.now()) {
+            errors.push(why);
+        }
         Ok(if errors.is_empty() {
             Look::Ready(data)
         } else {

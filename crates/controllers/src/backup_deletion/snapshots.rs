@@ -5,26 +5,23 @@
 //! item action brought along, is not this backup's to delete.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use caravel_api::labels;
 use caravel_api::v1::Backup;
-use caravel_backup::item_actions::snapshots::{CONTENTS, GROUP};
 use caravel_backup_store::BackupStore;
-use caravel_backup_store::tarball::{Reader, TarballError};
 use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod};
 use caravel_csi::{
     VolumeSnapshot, VolumeSnapshotContent, VolumeSnapshotContentStatus, driver, in_storage, snapshot,
 };
 use kube::api::ListParams;
 use kube::{Api, Client, ResourceExt};
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::tarball::{Own, Tarball};
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
 
@@ -49,8 +46,8 @@ impl Snapshots {
     /// Reads all that is known. `saved`: the Backup as its folder has it, if it has a folder.
     pub(super) async fn read(
         context: &Context,
-        scratch: &Path,
         store: &BackupStore,
+        tarball: &mut Tarball<'_>,
         backup: &Backup,
         saved: Option<&Backup>,
         volumes: &[BackupVolumeInfo],
@@ -69,7 +66,7 @@ impl Snapshots {
         let own = Own::of(saved);
         let in_files = store.get_csi_snapshots(&name).await?.contents;
         let in_tarball = if may_have || volumes.iter().any(is_in_the_storage) {
-            contents_of_tarball(context, scratch, store, &name).await?
+            tarball.objects().await?.contents.clone()
         } else {
             Vec::new()
         };
@@ -209,62 +206,9 @@ fn is_in_the_storage(volume: &BackupVolumeInfo) -> bool {
     volume.backup_method == VolumeMethod::CsiSnapshot && !volume.snapshot_data_moved && !volume.skipped
 }
 
-/// Whose a content of the backup is.
-struct Own {
-    name: String,
-    uid: Option<String>,
-}
-
-impl Own {
-    fn of(saved: &Backup) -> Self {
-        Self {
-            name: labels::label_value(&saved.name_any()),
-            uid: saved.uid(),
-        }
-    }
-
-    /// Velero writes only the name.
-    fn is(&self, content: &VolumeSnapshotContent) -> bool {
-        let of_name = content.labels().get(labels::BACKUP_NAME) == Some(&self.name);
-        let uid = content.labels().get(labels::BACKUP_UID);
-        of_name && uid.is_none_or(|uid| Some(uid) == self.uid.as_ref())
-    }
-}
-
-async fn contents_of_tarball(
-    context: &Context,
-    scratch: &Path,
-    store: &BackupStore,
-    name: &str,
-) -> Result<Vec<Value>, Error> {
-    let folder = tempfile::Builder::new().prefix("delete-").tempdir_in(scratch)?;
-    let tarball = folder.path().join("contents.tar.gz");
-    match store.get_backup_contents(name, &tarball).await {
-        Ok(()) => {}
-        // A backup that failed before it had one.
-        Err(error) if error.is_not_found() => return Ok(Vec::new()),
-        Err(error) => return Err(error.into()),
-    }
-    let read = context.environment.run(move || contents_in(&tarball));
-    Ok(read.await??)
-}
-
-fn contents_in(tarball: &Path) -> Result<Vec<Value>, TarballError> {
-    let wanted = format!("{CONTENTS}.{GROUP}");
-    let mut contents = Vec::new();
-    Reader::open(tarball)?.for_each(|entry| {
-        let path = entry.item_path();
-        if path.is_some_and(|path| path.version.is_none() && path.group_resource == wanted) {
-            contents.push(entry.json()?);
-        }
-        Ok(())
-    })?;
-    Ok(contents)
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -274,24 +218,6 @@ mod tests {
             "spec": {"driver": "disk.example.com"}, "status": {"snapshotHandle": handle}}),
         )
         .unwrap()
-    }
-
-    #[test]
-    fn only_a_content_of_this_very_backup_is_its_to_delete() {
-        let mut saved = Backup::new("b1", Default::default());
-        saved.metadata.uid = Some("now".into());
-        let own = Own::of(&saved);
-        assert!(own.is(&content(json!({"velero.io/backup-name": "b1"}), "1")));
-        assert!(own.is(&content(
-            json!({"velero.io/backup-name": "b1", "velero.io/backup-uid": "now"}),
-            "1"
-        )));
-        assert!(!own.is(&content(
-            json!({"velero.io/backup-name": "b1", "velero.io/backup-uid": "before"}),
-            "1"
-        )));
-        assert!(!own.is(&content(json!({"velero.io/backup-name": "b2"}), "1")));
-        assert!(!own.is(&content(json!(null), "1")));
     }
 
     #[test]

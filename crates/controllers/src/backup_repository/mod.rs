@@ -3,21 +3,26 @@
 //! Runs in the server. Node agents create the object when a movement needs it (`data_movement/act.rs`) and wait for its
 //! phase. Prepared again every five minutes while NotReady, and at once when its location, the location's credential
 //! or the password changes. A repository that cannot be opened is never created over (guarantee 4, in
-//! `crates/backup-repository`). Maintenance is not done yet; its room is `maintenance_job.rs` here.
+//! `crates/backup-repository`). One that is Ready is maintained by Jobs: `maintenance/`.
 //! Source: velero-behaviour.md 6, Velero `pkg/controller/backup_repository_controller.go`.
 
 mod decide;
+mod maintenance;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use caravel_api::phase::{BackupStorageLocationAccessMode, UploaderType};
+use caravel_api::labels::{REPO_NAME, name_or_hash};
+use caravel_api::phase::{BackupRepositoryPhase, BackupStorageLocationAccessMode, UploaderType};
 use caravel_api::v1::{BackupRepository, BackupStorageLocation};
 use caravel_backup_repository::{DEFAULT_PASSWORD, PASSWORD_KEY, PASSWORD_SECRET, Prepare};
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
@@ -31,19 +36,49 @@ use crate::context::Context;
 use crate::data_movement::Interests;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source, chain};
 use decide::{Decision, LastTry, decide};
+use maintenance::Maintenance;
+pub use maintenance::{Counted, DURATION_BUCKETS, ERROR_INDICATOR, MaintenanceMetrics};
 
-/// Velero's default for repositories that name no frequency of their own.
-const MAINTENANCE_FREQUENCY: &str = "1h0m0s";
+/// What the server's flags say about repositories.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often a repository that does not say it is maintained (`--default-repo-maintain-frequency`); not zero.
+    pub maintenance_frequency: Duration,
+    /// `--repo-maintenance-job-configmap`.
+    pub job_configmap: Option<String>,
+    /// How the maintenance pods log: as the server does.
+    pub log_level: String,
+    /// See [`Settings::log_level`].
+    pub log_format: String,
+}
+
+/// Velero's, for repositories of Kopia (`pkg/repository/provider/unified_repo.go`).
+pub const DEFAULT_MAINTENANCE_FREQUENCY: Duration = Duration::from_secs(3600);
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            maintenance_frequency: DEFAULT_MAINTENANCE_FREQUENCY,
+            job_configmap: None,
+            log_level: "info".into(),
+            log_format: "text".into(),
+        }
+    }
+}
+
 /// Repositories prepared side by side: each costs a key derivation of 64 MiB.
 const WORKERS: usize = 2;
 
 /// Starts the controller in the server.
-pub fn spawn(context: Context, shutdown: CancellationToken) -> JoinHandle<()> {
+pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
     let controller = Controller {
         context: context.clone(),
         interests: std::sync::Arc::default(),
         tries: Mutex::default(),
+        maintenance_frequency: settings.maintenance_frequency,
+        maintenance: Maintenance::new(context.clone(), settings),
     };
+    let by_job = std::sync::Arc::clone(&controller.interests);
     let by_location = std::sync::Arc::clone(&controller.interests);
     let by_secret = std::sync::Arc::clone(&controller.interests);
     let sources = vec![
@@ -60,6 +95,15 @@ pub fn spawn(context: Context, shutdown: CancellationToken) -> JoinHandle<()> {
             watcher::Config::default(),
             move |secret| by_secret.keys("Secret", &Key::of(secret)),
         ),
+        Source::watch(
+            context.api::<Job>(),
+            watcher::Config::default().labels(REPO_NAME),
+            move |job: &Job| {
+                let repository = job.labels().get(REPO_NAME).cloned().unwrap_or_default();
+                let namespace = job.namespace().unwrap_or_default();
+                by_job.keys("Job", &Key::new(namespace, repository))
+            },
+        ),
     ];
     tokio::spawn(reconcile::run(controller, sources, WORKERS, shutdown))
 }
@@ -68,6 +112,8 @@ struct Controller {
     context: Context,
     interests: std::sync::Arc<Interests>,
     tries: Mutex<BTreeMap<Key, LastTry>>,
+    maintenance_frequency: Duration,
+    maintenance: Maintenance,
 }
 
 /// What a repository rests on, read once.
@@ -88,6 +134,7 @@ impl Reconciler for Controller {
         let Some(repository) = self.context.api::<BackupRepository>().get_opt(&key.name).await? else {
             self.interests.forget(key);
             self.tries.lock().remove(key);
+            self.maintenance.forget(key);
             return Ok(Next::Done);
         };
         let inputs = self.inputs(key, &repository).await?;
@@ -97,22 +144,38 @@ impl Reconciler for Controller {
             Decision::Prepare => {
                 let prepared = self.prepare(&repository, &inputs).await;
                 self.remember(key, &inputs, now);
-                self.write(&repository, prepared).await?;
-                Ok(Next::Done)
+                let written = self.write(&repository, prepared).await?;
+                self.maintain(key, written, &inputs).await
             }
             Decision::Remember => {
                 self.remember(key, &inputs, now);
-                Ok(Next::Done)
+                self.maintain(key, repository, &inputs).await
             }
             Decision::Wait { until } => Ok(Next::After(
                 std::time::Duration::try_from(until.duration_since(now)).unwrap_or_default(),
             )),
-            Decision::Leave => Ok(Next::Done),
+            Decision::Leave => self.maintain(key, repository, &inputs).await,
         }
     }
 }
 
 impl Controller {
+    /// Looks after the maintenance of one that is Ready.
+    async fn maintain(
+        &self,
+        key: &Key,
+        repository: BackupRepository,
+        inputs: &Inputs,
+    ) -> Result<Next, Error> {
+        match &inputs.location {
+            Some(location) if repository.phase() == BackupRepositoryPhase::Ready => {
+                let read_only = is_read_only(location);
+                self.maintenance.look(key, repository, read_only).await
+            }
+            _ => Ok(Next::Done),
+        }
+    }
+
     fn remember(&self, key: &Key, inputs: &Inputs, at: Timestamp) {
         self.tries.lock().insert(
             key.clone(),
@@ -134,6 +197,8 @@ impl Controller {
         );
         self.interests
             .register("Secret", Key::new(namespace.clone(), PASSWORD_SECRET), key);
+        self.interests
+            .register("Job", Key::new(namespace.clone(), name_or_hash(&key.name)), key);
         let location = match name.as_str() {
             "" => None,
             name => self.context.api::<BackupStorageLocation>().get_opt(name).await?,
@@ -196,8 +261,7 @@ impl Controller {
         let storage = resolved
             .repository_storage(&spec.volume_namespace)
             .map_err(|error| chain(&error))?;
-        let read_only = location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly);
-        let mode = if read_only {
+        let mode = if is_read_only(location) {
             Prepare::ConnectOnly
         } else {
             Prepare::ConnectOrCreate
@@ -208,7 +272,11 @@ impl Controller {
             .map_err(|error| chain(&error))
     }
 
-    async fn write(&self, repository: &BackupRepository, prepared: Result<(), String>) -> Result<(), Error> {
+    async fn write(
+        &self,
+        repository: &BackupRepository,
+        prepared: Result<(), String>,
+    ) -> Result<BackupRepository, Error> {
         let name = repository.name_any();
         match &prepared {
             Ok(()) => tracing::info!(repository = %name, "backup repository is ready"),
@@ -216,25 +284,40 @@ impl Controller {
                 tracing::warn!(repository = %name, error = %why, next_try = "in 5 minutes or on change", "backup repository is not ready")
             }
         }
-        let patch = outcome_patch(repository, &prepared);
-        self.context
+        let now = self.context.now();
+        let patch = outcome_patch(repository, &prepared, self.maintenance_frequency, &now);
+        let written = self
+            .context
             .api::<BackupRepository>()
             .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?;
-        Ok(())
+        Ok(written)
     }
 }
 
-/// Phase, message and, on a repository that nobody has filled in yet, the maintenance frequency.
-fn outcome_patch(repository: &BackupRepository, prepared: &Result<(), String>) -> Value {
-    let status = match prepared {
+fn is_read_only(location: &BackupStorageLocation) -> bool {
+    location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly)
+}
+
+/// Phase, message and, on a repository that nobody has filled in yet, the maintenance frequency. One that is Ready for the
+/// first time counts as maintained, as Velero's does: it was made or connected just now.
+fn outcome_patch(
+    repository: &BackupRepository,
+    prepared: &Result<(), String>,
+    frequency: Duration,
+    now: &Time,
+) -> Value {
+    let mut status = match prepared {
         Ok(()) => json!({"phase": "Ready", "message": null}),
         Err(why) => json!({"phase": "NotReady", "message": why}),
     };
+    if prepared.is_ok() && repository.phase() == BackupRepositoryPhase::New {
+        status["lastMaintenanceTime"] = json!(now);
+    }
     let mut patch =
         json!({"metadata": {"resourceVersion": repository.metadata.resource_version}, "status": status});
     if repository.spec.maintenance_frequency.is_zero() {
-        patch["spec"] = json!({"maintenanceFrequency": MAINTENANCE_FREQUENCY});
+        patch["spec"] = json!({"maintenanceFrequency": caravel_api::Duration(frequency)});
     }
     patch
 }
@@ -244,7 +327,11 @@ pub fn is_default_password(secret: &Secret) -> bool {
     password(Some(secret)).is_ok_and(|password| password.expose_secret() == DEFAULT_PASSWORD)
 }
 
-pub(crate) fn password(secret: Option<&Secret>) -> Result<SecretString, String> {
+/// The repositories' password.
+///
+/// # Errors
+/// It is missing or no text; the sentence says what to do.
+pub fn password(secret: Option<&Secret>) -> Result<SecretString, String> {
     let missing = || {
         format!(
             "Secret {PASSWORD_SECRET} with key {PASSWORD_KEY} is missing: it holds the password of every backup repository; create it, or restart the server, which creates it with Velero's default"

@@ -71,14 +71,19 @@ fn a_failed_preparation_is_not_ready_with_its_reason_and_a_good_one_clears_it() 
         "spec": {"maintenanceFrequency": "0s"}
     }))
     .unwrap();
-    let failed = outcome_patch(&repository, &Err("wrong password".into()));
+    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0));
+    let patch = |prepared: &Result<(), String>| {
+        outcome_patch(&repository, prepared, super::DEFAULT_MAINTENANCE_FREQUENCY, &now)
+    };
+    let failed = patch(&Err("wrong password".into()));
     assert_eq!(
         failed["status"],
         json!({"phase": "NotReady", "message": "wrong password"})
     );
     assert_eq!(failed["metadata"]["resourceVersion"], "7");
-    let good = outcome_patch(&repository, &Ok(()));
-    assert_eq!(good["status"], json!({"phase": "Ready", "message": null}));
+    let good = patch(&Ok(()));
+    let first = json!({"phase": "Ready", "message": null, "lastMaintenanceTime": "1970-01-01T00:00:00Z"});
+    assert_eq!(good["status"], first);
     assert_eq!(good["spec"]["maintenanceFrequency"], "1h0m0s");
 }
 

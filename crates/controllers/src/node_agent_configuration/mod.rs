@@ -16,6 +16,8 @@ mod read;
 #[cfg(test)]
 mod tests;
 mod values;
+#[cfg(test)]
+mod velero_cases;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use parking_lot::RwLock;
 
 pub use follow::{ConfigurationError, Follower, spawn};
 pub use read::{NotReadable, Reading, read};
+pub(crate) use values::{Place, Refused, is_label_value, is_qualified_name};
 
 /// All that the ConfigMap says; the default is what holds without one.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -205,7 +205,7 @@ impl Reading {
 
     /// An entry that cannot be read must not become "anywhere": then the whole list is refused. Entries that nobody will
     /// ever look at are said.
-    fn load_affinity(&mut self, place: &Place<'_>) -> Taken<Vec<LoadAffinity>> {
+    pub(crate) fn load_affinity(&mut self, place: &Place<'_>) -> Taken<Vec<LoadAffinity>> {
         let mut said: Vec<LoadAffinity> = Vec::new();
         for entry in place.elements()? {
             let fields = entry.exactly(&["nodeSelector", "storageClass"])?;
@@ -324,7 +324,7 @@ impl Reading {
     }
 
     /// One wrong value and none of them counts, as Velero's page says.
-    fn pod_resources(&mut self, place: &Place<'_>) -> Taken<Option<ResourceRequirements>> {
+    pub(crate) fn pod_resources(&mut self, place: &Place<'_>) -> Taken<Option<ResourceRequirements>> {
         const OF_POD: [(&str, &str, &str); 3] = [
             ("cpu", "cpuRequest", "cpuLimit"),
             ("memory", "memoryRequest", "memoryLimit"),

@@ -1,4 +1,5 @@
-//! The kinds of values in the node agent's ConfigMap. Each is taken, or refused with its key, itself and the reason.
+//! The kinds of values in the ConfigMaps of the node agent and of maintenance Jobs. Each is taken, or refused with its key,
+//! itself and the reason.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,11 +26,11 @@ impl fmt::Display for Refused {
 /// Longest value that is repeated in a message, in characters.
 const LONGEST_VALUE: usize = 60;
 
-pub(super) type Taken<T> = Result<T, Refused>;
+pub(crate) type Taken<T> = Result<T, Refused>;
 
 /// A value and its place.
 #[derive(Clone)]
-pub(super) struct Place<'v> {
+pub(crate) struct Place<'v> {
     pub key: String,
     pub value: &'v Value,
 }
@@ -219,7 +220,7 @@ impl<'v> Place<'v> {
 }
 
 /// `[prefix/]name`, as labels and annotations are called.
-fn is_qualified_name(key: &str) -> bool {
+pub(crate) fn is_qualified_name(key: &str) -> bool {
     let (prefix, name) = match key.split_once('/') {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
@@ -232,7 +233,7 @@ fn is_qualified_name(key: &str) -> bool {
 }
 
 /// At most 63 letters, digits, `-`, `_` and `.`, with a letter or digit at both ends; or nothing.
-fn is_label_value(value: &str) -> bool {
+pub(crate) fn is_label_value(value: &str) -> bool {
     let end = |c: Option<char>| c.is_none_or(|c| c.is_ascii_alphanumeric());
     value.len() <= 63
         && value

@@ -27,7 +27,7 @@ fn pod(verb: Verb, volume_mode: &str, location: &LocationMount) -> Pod {
     plain(verb, volume_mode, location, &Settings::default()).build(&node_agent())
 }
 
-fn plain<'a>(
+pub(super) fn plain<'a>(
     verb: Verb,
     volume_mode: &'a str,
     location: &'a LocationMount,
@@ -54,7 +54,7 @@ fn plain<'a>(
     }
 }
 
-fn location() -> LocationMount {
+pub(super) fn location() -> LocationMount {
     LocationMount {
         json: "{}".into(),
         credential: None,

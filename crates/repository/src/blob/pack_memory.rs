@@ -13,10 +13,9 @@ use std::{
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
-use super::upload::PARALLEL;
-
-/// Data packs in memory at the same time: those being sent, and one that is filled meanwhile.
-const PACKS: usize = PARALLEL + 1;
+/// Data packs in memory at the same time: one that is sent while the other is filled, or both on their way. Filling one
+/// takes some 20 ms, sending one to a bucket ten times that, so a third would hide little and cost 28 MiB.
+const PACKS: usize = 2;
 /// A pack longer than this will become a full one.
 const LONG: usize = 1 << 20;
 

@@ -1,8 +1,8 @@
 //! Finished packs on their way to storage: a bounded queue and a few threads, the only bridge between the
 //! synchronous engine and asynchronous storage for data that is written (decisions.md 1).
 //!
-//! Memory: at most [`PARALLEL`] packs being sent and one that is filled meanwhile; a writer that produces faster waits
-//! for the next pack's memory (`pack_memory.rs`).
+//! Memory: two data packs, being filled or sent; a writer that produces faster waits for one of them
+//! (`pack_memory.rs`).
 
 use std::{
     sync::Arc,
@@ -19,7 +19,7 @@ use super::{
 use crate::error::{RepositoryError, Result};
 
 /// Packs sent at the same time: 2 keep one connection's latency hidden behind the other.
-pub(super) const PARALLEL: usize = 2;
+const PARALLEL: usize = 2;
 
 struct Finished {
     name: String,

@@ -119,6 +119,11 @@ fn long_values_of_labels_are_shortened_as_in_velero() {
         let ours = caravel_api::label_value(case.input("label").as_str().unwrap());
         same(&json!(ours), case.want("expectedLabel"))
     });
+    // Of maintenance Jobs.
+    each("pkg_label/TestReturnNameOrHash.json", |case| {
+        let ours = caravel_api::labels::name_or_hash(case.input("label").as_str().unwrap());
+        same(&json!(ours), case.want("expectedLabel"))
+    });
 }
 
 #[test]

@@ -195,6 +195,8 @@ impl Started {
     /// Drops its task. Whatever the program has started beside it can reach the API server no more; and it hears that it
     /// should stop.
     pub fn kill(&self) {
+        // First: a program that hears of it before its task is dropped may end with a code of its own.
+        let _ = self.exit.code.set(KILLED);
         self.container.dead.cancel();
         self.container.stop.cancel();
         self.task.abort();

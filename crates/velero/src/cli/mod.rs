@@ -122,6 +122,9 @@ enum Command {
     /// The data mover (what the pods of a DataUpload or DataDownload run).
     #[command(hide = true, subcommand)]
     DataMover(crate::data_mover::Command),
+    /// The maintenance of one repository (what the pod of its Job runs).
+    #[command(hide = true)]
+    RepoMaintenance(crate::repo_maintenance::Args),
 }
 
 /// Whatever is typed after a command that this build does not have.
@@ -190,6 +193,7 @@ async fn run_verb(cli: Cli) -> Outcome {
         Command::Server(args) => crate::server::main(*args).await.map_err(daemon),
         Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::main(args).await.map_err(daemon),
         Command::DataMover(command) => crate::data_mover::main(command).await.map_err(daemon),
+        Command::RepoMaintenance(args) => crate::repo_maintenance::main(args).await.map_err(daemon),
     }
 }
 
@@ -226,9 +230,10 @@ pub async fn run_in_container(command: &[String], process: Process) -> Result<()
         Command::Server(args) => crate::server::run(*args, process).await,
         Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::run(args, process).await,
         Command::DataMover(command) => crate::data_mover::run(command, process).await,
+        Command::RepoMaintenance(args) => crate::repo_maintenance::run(args, process).await,
         _ => {
             let text = format!(
-                "{command:?}: in a container the sandbox runs the server, the node agent and data movers"
+                "{command:?}: in a container the sandbox runs the server, the node agent, data movers and repository maintenance"
             );
             return Err((2, text));
         }

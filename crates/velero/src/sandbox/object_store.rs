@@ -78,6 +78,11 @@ impl ObjectStore {
         std::fs::read_to_string(&self.credentials_file).unwrap()
     }
 
+    /// The file that an object is in.
+    pub fn file(&self, object: &str) -> PathBuf {
+        self.bucket.join(object)
+    }
+
     /// How many objects lie below this folder of the bucket.
     pub fn names_below(&self, folder: &str) -> usize {
         folder::files_below(&self.bucket.join(folder))

@@ -1,5 +1,6 @@
 //! `/metrics` and `/healthz`: what the API objects say at the moment of asking (velero-behaviour.md 9.4, the gauges).
-//! Counters and histograms come with the issue that makes them survive restarts.
+//! Of counters and histograms there are those of maintenance, since this server started, as Velero's; the others come with
+//! the issue that makes them survive restarts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,6 +14,7 @@ use axum::routing::get;
 use caravel_api::labels;
 use caravel_api::phase::BackupStorageLocationPhase;
 use caravel_api::v1::{Backup, BackupPhase, BackupStorageLocation, Restore};
+use caravel_controllers::backup_repository::{Counted, DURATION_BUCKETS};
 use caravel_controllers::context::Context;
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -154,7 +156,41 @@ async fn text(context: &Context) -> Result<String, kube::Error> {
             i64::from(phase == Some(BackupStorageLocationPhase::Available)),
         );
     }
+    text.push_str(&maintenance(&context.maintenance.all()));
     Ok(text)
+}
+
+/// `velero_repo_maintenance_*`, by repository.
+fn maintenance(all: &BTreeMap<String, Counted>) -> String {
+    let mut text = String::new();
+    if all.is_empty() {
+        return text;
+    }
+    total(&mut text, "success", all, |counted| counted.success);
+    total(&mut text, "failure", all, |counted| counted.failure);
+    let name = "velero_repo_maintenance_duration_seconds";
+    // Writing to a String cannot fail.
+    let _ = writeln!(text, "# TYPE {name} histogram");
+    for (repository, counted) in all {
+        let label = format!("repository_name=\"{}\"", escaped(repository));
+        for (bucket, count) in DURATION_BUCKETS.iter().zip(counted.at_most) {
+            let _ = writeln!(text, "{name}_bucket{{{label},le=\"{bucket}\"}} {count}");
+        }
+        let _ = writeln!(text, "{name}_bucket{{{label},le=\"+Inf\"}} {}", counted.timed);
+        let _ = writeln!(text, "{name}_sum{{{label}}} {}", counted.seconds);
+        let _ = writeln!(text, "{name}_count{{{label}}} {}", counted.timed);
+    }
+    text
+}
+
+/// One counter of all repositories.
+fn total(text: &mut String, outcome: &str, all: &BTreeMap<String, Counted>, count: impl Fn(&Counted) -> u64) {
+    let name = format!("velero_repo_maintenance_{outcome}_total");
+    let _ = writeln!(text, "# TYPE {name} counter");
+    for (repository, counted) in all {
+        let label = escaped(repository);
+        let _ = writeln!(text, "{name}{{repository_name=\"{label}\"}} {}", count(counted));
+    }
 }
 
 #[cfg(test)]
@@ -203,6 +239,31 @@ mod tests {
             (false, 7, 3)
         );
         assert_eq!(found.last_success.unwrap().to_string(), "2026-01-01T00:01:00Z");
+    }
+
+    #[test]
+    fn maintenance_is_told_in_prometheus_own_words() {
+        let counted = Counted {
+            success: 2,
+            failure: 1,
+            at_most: [0, 1, 2, 2, 2, 2, 2, 2, 2],
+            timed: 2,
+            seconds: 700,
+        };
+        let told = maintenance(&BTreeMap::from([("shop-default-kopia".to_owned(), counted)]));
+        for line in [
+            "# TYPE velero_repo_maintenance_success_total counter",
+            "velero_repo_maintenance_success_total{repository_name=\"shop-default-kopia\"} 2",
+            "velero_repo_maintenance_failure_total{repository_name=\"shop-default-kopia\"} 1",
+            "# TYPE velero_repo_maintenance_duration_seconds histogram",
+            "velero_repo_maintenance_duration_seconds_bucket{repository_name=\"shop-default-kopia\",le=\"300\"} 1",
+            "velero_repo_maintenance_duration_seconds_bucket{repository_name=\"shop-default-kopia\",le=\"+Inf\"} 2",
+            "velero_repo_maintenance_duration_seconds_sum{repository_name=\"shop-default-kopia\"} 700",
+            "velero_repo_maintenance_duration_seconds_count{repository_name=\"shop-default-kopia\"} 2",
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line}\n{told}");
+        }
+        assert_eq!(maintenance(&BTreeMap::new()), "");
     }
 
     #[test]

@@ -6,13 +6,13 @@
 use caravel_controllers::lease;
 use serde_json::{Value, json};
 
-use super::objects::{SERVICE_ACCOUNT, metadata};
+use super::objects::metadata;
 
 /// Name of the Role and the RoleBinding.
 pub const NAME: &str = "velero-leader-election";
 
-/// Role and RoleBinding.
-pub fn objects(namespace: &str) -> Vec<Value> {
+/// Role and RoleBinding, for the server's ServiceAccount.
+pub fn objects(namespace: &str, service_account: &str) -> Vec<Value> {
     vec![
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
@@ -27,7 +27,7 @@ pub fn objects(namespace: &str) -> Vec<Value> {
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
             "metadata": metadata(NAME, namespace),
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": NAME},
-            "subjects": [{"kind": "ServiceAccount", "name": SERVICE_ACCOUNT, "namespace": namespace}],
+            "subjects": [{"kind": "ServiceAccount", "name": service_account, "namespace": namespace}],
         }),
     ]
 }

@@ -8,13 +8,20 @@ mod node_agent;
 mod node_agent_configmap;
 pub mod objects;
 mod options;
+pub mod platform;
 pub mod plugins;
 mod repo_password;
 mod server;
 mod wait;
 
 #[cfg(test)]
+mod platform_tests;
+#[cfg(test)]
+mod security_tests;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod velero_cases;
 
 #[cfg(feature = "sandbox")]
 pub(crate) use apply::create as create_object;

@@ -3,6 +3,8 @@
 //! Neighbours: `server.rs` and `node_agent.rs` hold the two workloads, `data_mover_role.rs` what the data mover pods
 //! may do. Mirrors `pkg/install/resources.go`, `AllResources`.
 
+use std::collections::BTreeMap;
+
 use caravel_api::labels::{COMPONENT, COMPONENT_VELERO, DEFAULT_NAMESPACE};
 use caravel_api::v1::{
     BackupStorageLocation, BackupStorageLocationSpec, ObjectStorageLocation, VolumeSnapshotLocation,
@@ -30,13 +32,11 @@ pub fn crds() -> Vec<Value> {
 /// Everything else.
 pub fn objects(options: &Options) -> Vec<Value> {
     let namespace = options.namespace.as_str();
-    let mut objects = vec![
+    let mut objects = vec![annotated(
         self::namespace(namespace),
-        cluster_role_binding(namespace),
-        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(SERVICE_ACCOUNT, namespace)}),
-    ];
-    objects.extend(data_mover_role::objects(namespace));
-    objects.extend(leader_election_role::objects(namespace));
+        &options.platform.namespace_annotations,
+    )];
+    objects.extend(accounts(options));
     if let Some(credentials) = &options.credentials {
         objects.push(json!({
             "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
@@ -58,6 +58,38 @@ pub fn objects(options: &Options) -> Vec<Value> {
         objects.push(node_agent::daemon_set(options));
     }
     objects
+}
+
+/// Who the pods are, and what they may do.
+fn accounts(options: &Options) -> Vec<Value> {
+    let (namespace, platform) = (options.namespace.as_str(), &options.platform);
+    let mut objects = Vec::new();
+    if platform.makes_service_account() {
+        objects.push(cluster_role_binding(namespace));
+        objects.push(
+            json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata(SERVICE_ACCOUNT, namespace)}),
+        );
+    }
+    objects.extend(data_mover_role::objects(namespace));
+    // The data mover reaches the bucket too: an identity that a cloud gives by annotation must be its as well.
+    for account in objects
+        .iter_mut()
+        .filter(|object| object["kind"] == "ServiceAccount")
+    {
+        *account = annotated(account.take(), &platform.service_account_annotations);
+    }
+    objects.extend(leader_election_role::objects(
+        namespace,
+        platform.service_account(),
+    ));
+    objects
+}
+
+fn annotated(mut object: Value, annotations: &BTreeMap<String, String>) -> Value {
+    if !annotations.is_empty() {
+        object["metadata"]["annotations"] = json!(annotations);
+    }
+    object
 }
 
 /// Name, namespace and the label that every object of an installation has.

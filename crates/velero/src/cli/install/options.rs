@@ -11,6 +11,7 @@ use caravel_api::labels::FEATURE_ENABLE_CSI;
 use super::super::failure::{Failure, Outcome};
 use super::super::flags::{boolean, list, map};
 use super::super::output::Format;
+use super::platform::{Platform, PlatformArgs};
 use super::plugins;
 use super::repo_password::RepoPassword;
 
@@ -95,6 +96,8 @@ pub struct Args {
     /// Print the objects instead of creating them: yaml or json.
     #[arg(short, long)]
     pub output: Option<Format>,
+    #[command(flatten)]
+    pub platform: PlatformArgs,
     #[command(flatten)]
     pub pods: PodResources,
 }
@@ -181,6 +184,7 @@ pub struct Options {
     /// The node agent's ConfigMap; empty: none.
     pub node_agent_configmap: String,
     pub default_snapshot_move_data: bool,
+    pub platform: Platform,
     pub pods: PodResources,
     /// What the user should know about the flags, one sentence each.
     pub notes: Vec<String>,
@@ -211,6 +215,7 @@ impl Options {
             use_node_agent: args.use_node_agent.unwrap_or(false),
             node_agent_configmap: args.node_agent_configmap.clone().unwrap_or_default(),
             default_snapshot_move_data: args.default_snapshot_move_data.unwrap_or(false),
+            platform: Platform::from_args(&args.platform, &mut notes)?,
             pods: args.pods.clone(),
             notes,
         })
@@ -381,6 +386,24 @@ mod tests {
             "{:?}",
             options.notes
         );
+    }
+
+    #[test]
+    fn the_old_csi_plugin_image_is_accepted_and_said_to_be_built_in() {
+        for image in [
+            "velero/velero-plugin-for-csi:v0.1.0",
+            "velero/velero-plugin-for-csi:v0.6.0",
+        ] {
+            let args = Args {
+                plugins: vec![format!("velero/velero-plugin-for-aws:v1.4.0,{image}")],
+                ..args()
+            };
+            let options = Options::from_args(&args, "velero".into()).ok().unwrap();
+            assert_eq!(
+                options.notes[1],
+                format!("{image} is not installed: CSI snapshots are built in.")
+            );
+        }
     }
 
     #[test]

@@ -6,12 +6,17 @@
 
 use serde_json::{Value, json};
 
-use super::objects::{CREDENTIALS_KEY, CREDENTIALS_SECRET, SERVICE_ACCOUNT, metadata};
+use super::objects::{CREDENTIALS_KEY, CREDENTIALS_SECRET, metadata};
 use super::options::Options;
+use super::platform::unprivileged;
 use super::plugins::pull_policy;
 
-/// The user the server runs as; any but root does.
-const UNPRIVILEGED_USER: i64 = 65532;
+/// What tells Prometheus where the metrics are.
+const SCRAPED: &[(&str, &str)] = &[
+    ("prometheus.io/path", "/metrics"),
+    ("prometheus.io/port", "8085"),
+    ("prometheus.io/scrape", "true"),
+];
 
 /// Deployment `velero`.
 pub fn deployment(options: &Options) -> Value {
@@ -31,7 +36,7 @@ pub fn deployment(options: &Options) -> Value {
         json!({"name": "scratch", "emptyDir": {}}),
     ];
     credentials(options, &mut env, &mut mounts, &mut volumes);
-    let pods = &options.pods;
+    let (pods, platform) = (&options.pods, &options.platform);
     let mut deployment = json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": metadata("velero", &options.namespace),
@@ -40,14 +45,14 @@ pub fn deployment(options: &Options) -> Value {
             "strategy": {"type": "Recreate"},
             "template": {
                 "metadata": {
-                    "annotations": {"prometheus.io/path": "/metrics", "prometheus.io/port": "8085", "prometheus.io/scrape": "true"},
-                    "labels": {"component": "velero", "deploy": "velero"},
+                    "annotations": platform.annotations(SCRAPED),
+                    "labels": platform.labels(&[("deploy", "velero")]),
                 },
                 "spec": {
                     "affinity": not_windows(),
                     "os": {"name": "linux"},
                     "restartPolicy": "Always",
-                    "serviceAccountName": SERVICE_ACCOUNT,
+                    "serviceAccountName": platform.service_account(),
                     "containers": [{
                         "name": "velero",
                         "image": options.image,
@@ -60,13 +65,7 @@ pub fn deployment(options: &Options) -> Value {
                             [&pods.velero_pod_cpu_request, &pods.velero_pod_mem_request],
                             [&pods.velero_pod_cpu_limit, &pods.velero_pod_mem_limit],
                         ),
-                        "securityContext": {
-                            "allowPrivilegeEscalation": false,
-                            "capabilities": {"drop": ["ALL"]},
-                            "readOnlyRootFilesystem": true,
-                            "runAsNonRoot": true,
-                            "runAsUser": UNPRIVILEGED_USER,
-                        },
+                        "securityContext": unprivileged(),
                         "volumeMounts": mounts,
                     }],
                     "volumes": volumes,
@@ -74,8 +73,16 @@ pub fn deployment(options: &Options) -> Value {
             },
         },
     });
+    give_priority(&mut deployment, &platform.server_priority_class);
     replicate(&mut deployment, options.server_replicas.get());
     deployment
+}
+
+/// Sets the priority class of a workload's pods, where one is named.
+pub fn give_priority(workload: &mut Value, class: &str) {
+    if !class.is_empty() {
+        workload["spec"]["template"]["spec"]["priorityClassName"] = class.into();
+    }
 }
 
 /// More than one server, on several nodes where there are several. One is what a Deployment has that says nothing: so a

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::objects;
 use super::options::{Args, Options};
+use super::platform::{PlatformArgs, unprivileged};
 use crate::cli::output;
 
 /// The flags that the sample was made with:
@@ -20,6 +21,11 @@ fn sample_args() -> Args {
         backup_location_config: vec!["region=us-east-1".into()],
         use_node_agent: Some(true),
         image: "velero/velero:v1.18.3".into(),
+        // What Velero does unless it is told otherwise; here it is the other way round.
+        platform: PlatformArgs {
+            node_agent_disable_host_path: Some(false),
+            ..PlatformArgs::default()
+        },
         ..Args::default()
     }
 }
@@ -109,6 +115,10 @@ fn objects_equal_veleros_but_for_the_differences_listed_here() {
     server["template"]["spec"]["containers"][0]["securityContext"] = json!({
         "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": true, "runAsNonRoot": true, "runAsUser": 65532,
     });
+    assert_eq!(
+        server["template"]["spec"]["containers"][0]["securityContext"],
+        unprivileged()
+    );
     find(&mut theirs, "DaemonSet")["spec"]["template"]["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] =
         true.into();
     // 5. The server knows its pod's name.
@@ -252,6 +262,7 @@ fn deploy_holds_what_install_creates() {
     let args = Args {
         bucket: Some("backups".into()),
         image: super::options::DEFAULT_IMAGE.into(),
+        platform: PlatformArgs::default(),
         ..sample_args()
     };
     files.push(("velero.yaml".to_owned(), output::list(install(&args))));

@@ -5,6 +5,7 @@
 mod acts;
 mod custom;
 mod life;
+mod maintenance;
 mod many;
 mod mishaps;
 mod snapshots;
@@ -142,6 +143,13 @@ const STORIES: &[Story] = &[
                all of it alone. Needs bash, kubectl and tar.",
         nodes: 1,
         play: |world, tale| custom_mover(world, tale).boxed_local(),
+    },
+    Story {
+        name: "maintenance",
+        says: "The repository is maintained by jobs: when somebody asks, and by itself; a failure is said with its reason, old \
+               jobs go, and everything comes back.",
+        nodes: 1,
+        play: |world, tale| maintained(world, tale).boxed_local(),
     },
     Story {
         name: "many-volumes",
@@ -376,6 +384,20 @@ async fn custom_mover(world: &World, tale: &mut Tale) -> Outcome {
     let played = Box::pin(played).await;
     mover.end(tale, played.is_ok()).await?;
     played
+}
+
+async fn maintained(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    acts::back_up(world, tale, "shop-1").await?;
+    maintenance::asked_for(world, tale, "full").await?;
+    maintenance::due(world, tale).await?;
+    maintenance::fails(world, tale).await?;
+    maintenance::asked_for(world, tale, "quick").await?;
+    maintenance::old_jobs_go(world, tale).await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, "shop-1").await?;
+    acts::compare(world, tale, &before).await
 }
 
 async fn many_volumes(world: &World, tale: &mut Tale) -> Outcome {
