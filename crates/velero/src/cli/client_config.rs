@@ -151,6 +151,16 @@ mod tests {
     }
 
     #[test]
+    fn the_feature_flag_that_the_document_tells_to_set_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let mut config = Map::new();
+        change(&mut config, &pairs(&["features=EnableCSI"])).unwrap();
+        write(&path, &config).unwrap();
+        assert_eq!(shown(&read(&path).unwrap(), &[]), "features: EnableCSI\n");
+    }
+
+    #[test]
     fn a_pair_that_is_none_changes_nothing() {
         let mut config = Map::new();
         let refused = change(&mut config, &pairs(&["namespace=dr", "cacert"])).unwrap_err();

@@ -47,6 +47,56 @@ fn the_session_of_the_documentation_parses() {
     }
 }
 
+/// The commands of both founding documents, of the server and the node agent too (docs/coverage.md).
+#[test]
+fn what_the_documents_on_csi_snapshots_and_data_movement_tell_to_type_parses() {
+    let install = "velero install --provider aws --bucket b --no-secret";
+    for line in [
+        format!(
+            "{install} --features=EnableCSI --plugins=velero/velero-plugin-for-aws:v1.4.0,velero/velero-plugin-for-csi:v0.1.0"
+        ),
+        format!("{install} --use-node-agent --privileged-node-agent"),
+        "velero client config set features=EnableCSI".into(),
+        "velero backup create b1 --snapshot-move-data".into(),
+        "velero backup create b1 --snapshot-move-data --data-mover mine".into(),
+        "velero backup create b1 --snapshot-move-data --item-operation-timeout 1h".into(),
+        "velero backup describe b1".into(),
+        "velero backup logs b1".into(),
+        "velero restore create --from-backup b1".into(),
+        "velero restore create --from-backup b1 --include-cluster-resources".into(),
+        "velero restore create --from-backup b1 --item-operation-timeout 1h".into(),
+        "velero restore describe r1".into(),
+        "velero restore logs r1".into(),
+        "velero repo get".into(),
+        "velero repo get shop-default-kopia -o yaml".into(),
+        "velero server --features=EnableCSI --item-operation-sync-frequency 10s --log-level=debug".into(),
+        "velero node-agent server --data-mover-prepare-timeout 1h --log-level=debug".into(),
+    ] {
+        Cli::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"));
+    }
+}
+
+#[test]
+fn server_and_node_agent_wait_as_long_as_veleros_unless_told_otherwise() {
+    let said = |line: &str| format!("{:?}", Cli::try_parse_from(line.split(' ')).unwrap());
+    let of = |text: &str| format!("{:?}", text.parse::<caravel_api::Duration>().unwrap());
+    let server = said("velero server");
+    // 0 stands for 10 s, as with Velero.
+    assert!(
+        server.contains(&format!("item_operation_sync_frequency: {}", of("0s"))),
+        "{server}"
+    );
+    assert!(
+        server.contains(&format!("default_item_operation_timeout: {}", of("4h"))),
+        "{server}"
+    );
+    let agent = said("velero node-agent server");
+    assert!(
+        agent.contains(&format!("data_mover_prepare_timeout: {}", of("30m"))),
+        "{agent}"
+    );
+}
+
 #[test]
 fn verbs_and_flags_of_velero_that_are_missing_are_refused_as_such() {
     for (line, expected) in [

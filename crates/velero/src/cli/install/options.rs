@@ -401,6 +401,24 @@ mod tests {
     }
 
     #[test]
+    fn the_old_csi_plugin_image_is_accepted_and_said_to_be_built_in() {
+        for image in [
+            "velero/velero-plugin-for-csi:v0.1.0",
+            "velero/velero-plugin-for-csi:v0.6.0",
+        ] {
+            let args = Args {
+                plugins: vec![format!("velero/velero-plugin-for-aws:v1.4.0,{image}")],
+                ..args()
+            };
+            let options = Options::from_args(&args, "velero".into()).ok().unwrap();
+            assert_eq!(
+                options.notes[1],
+                format!("{image} is not installed: CSI snapshots are built in.")
+            );
+        }
+    }
+
+    #[test]
     fn contradictions_and_gaps_are_refused_with_the_flag_to_change() {
         for (args, expected) in [
             (
