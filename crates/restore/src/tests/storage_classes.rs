@@ -76,7 +76,7 @@ async fn a_storage_class_comes_back_only_when_cluster_resources_are_asked_for() 
 async fn a_storage_class_that_exists_is_left_as_it_is() {
     let live = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": "other.example.com",
         "metadata": {"name": "fast"}});
-    let (api, outcome) = restored(json!({"includeClusterResources": true}), &[live.clone()]).await;
+    let (api, outcome) = restored(json!({"includeClusterResources": true}), &[live]).await;
     assert_eq!(
         outcome.resource_list["storage.k8s.io/v1/StorageClass"],
         ["fast(skipped)"]
