@@ -51,7 +51,9 @@ pub async fn delete_backup(world: &World, tale: &mut Tale, name: &str) -> Outcom
     .await?;
     let files = world.objects.names_below("backups");
     if files > 0 {
-        return Err(Failure::new(format!("{files} files of the backup are still there")));
+        return Err(Failure::new(format!(
+            "{files} files of the backup are still there"
+        )));
     }
     tale.fact(&format!("backup {name} is gone, and every file of it"))
 }
