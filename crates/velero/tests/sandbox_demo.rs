@@ -164,6 +164,7 @@ fn what_was_backed_up_before_the_password_changed_comes_back_with_the_new_one_an
     assert_eq!(code, Some(0), "{told}");
     for line in [
         "holds the new password alone; kopia/shop/kopia.repository is sealed anew",
+        "no problem found: 1 snapshots",
         "backup shop-1 is gone, and every file of it",
         "Everything is back, byte for byte.",
     ] {

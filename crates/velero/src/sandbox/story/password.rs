@@ -34,7 +34,10 @@ pub async fn change(world: &World, tale: &mut Tale) -> Outcome {
     tale.fact(&format!(
         "Secret {PASSWORD_SECRET} holds the new password alone; {FORMAT_BLOB} is sealed anew"
     ))?;
-    tale.types("velero repo describe", world).await
+    tale.types("velero repo describe", world).await?;
+    // Every byte of it opens with the new one.
+    let line = "velero repo check shop-default-kopia --read-percent 100 --timeout 1m";
+    tale.types(line, world).await
 }
 
 /// Deletes a backup whose snapshots lie in a repository that was re-keyed.
