@@ -128,6 +128,11 @@ pub fn product(binary: &Path, archive: &Path) -> Result<()> {
     image.write(archive)
 }
 
+/// Where the archive of the product's image is, once it was built.
+pub fn product_archive() -> Result<PathBuf> {
+    Ok(places::cache()?.join("images/velero-dev.tar"))
+}
+
 /// Builds the static `velero` and its image; returns the archive. `profile` is cargo's: `release`, or `dev` while developing.
 pub fn build_product(profile: &str) -> Result<PathBuf> {
     let installed = run::output("rustup", &["target", "list", "--installed"])?;
@@ -149,9 +154,9 @@ pub fn build_product(profile: &str) -> Result<PathBuf> {
         ],
         "velero",
     )?;
-    let folder = places::cache()?.join("images");
-    fs::create_dir_all(&folder)?;
-    let archive = folder.join("velero-dev.tar");
+    let archive = product_archive()?;
+    let folder = archive.parent().context("an archive lies in a folder")?;
+    fs::create_dir_all(folder)?;
     let partial = folder.join(format!("velero-dev.{}.partial", std::process::id()));
     product(&binary, &partial)?;
     fs::rename(&partial, &archive)?;

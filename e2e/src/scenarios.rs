@@ -10,6 +10,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::facts::{self, Facts, S3};
+use crate::scenario::{Cluster, Leftovers};
 use crate::{cluster, image, peer, places};
 
 /// When a scenario runs.
@@ -129,6 +130,35 @@ pub const SCENARIOS: &[Scenario] = &[
         product: true,
         peer: false,
     },
+    Scenario {
+        name: "cancel",
+        tier: Tier::Full,
+        shows: "what is canceled or killed while data moves stops, says why, and leaves nothing",
+        product: true,
+        peer: false,
+    },
+    Scenario {
+        name: "documented_commands",
+        tier: Tier::Full,
+        shows: "what Velero's page on data movement tells to type shows what it promises, phase by phase",
+        product: true,
+        peer: false,
+    },
+    Scenario {
+        name: "restore_into_bare_cluster",
+        tier: Tier::Full,
+        shows: "moved data comes back where there are no snapshots, into a storage class of another name",
+        product: true,
+        peer: false,
+    },
+    // After those that need the real Velero's images: the new cluster has only ours.
+    Scenario {
+        name: "rescue_cluster",
+        tier: Tier::Full,
+        shows: "a cluster that is wiped with every secret comes back from its bucket by the same install command",
+        product: true,
+        peer: false,
+    },
     // Last, because emptying its namespaces keeps the cluster busy for a while.
     Scenario {
         name: "conformance",
@@ -196,7 +226,7 @@ pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Resu
     let product = scenarios.iter().any(|scenario| scenario.product);
     let mut table = Table::default();
     let peer = scenarios.iter().any(|scenario| scenario.peer);
-    let facts = prepare(&mut table, product, peer, elsewhere, profile)?;
+    let mut facts = prepare(&mut table, product, peer, elsewhere, profile)?;
     table.time("scenarios", || build_scenarios(scenarios))?;
     let facts_file = logs.join("facts.json");
     facts.write(&facts_file)?;
@@ -205,7 +235,16 @@ pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Resu
         println!("\n━━ {}: {}", scenario.name, scenario.shows);
         let log = logs.join(format!("{}.log", scenario.name));
         let begun = Instant::now();
-        let passed = run_one(scenario, &facts_file, &log)?;
+        let before = looked_at(scenario, &facts)?;
+        let mut passed = run_one(scenario, &facts_file, &log)?;
+        if renew(&mut facts)? {
+            facts.write(&facts_file)?;
+        } else if let Some((cluster, before)) = before
+            && let Err(left) = before.none(&cluster)
+        {
+            println!("LEFT OVER: {left:#}");
+            passed = false;
+        }
         table.add(
             scenario.name,
             begun.elapsed().as_secs_f64(),
@@ -277,6 +316,30 @@ pub fn list() {
             scenario.shows
         );
     }
+}
+
+/// What is there before a scenario, where what it leaves can be seen: on our own cluster, with the product.
+fn looked_at(scenario: &Scenario, facts: &Facts) -> Result<Option<(Cluster, Leftovers)>> {
+    if facts.root.is_none() || !scenario.product {
+        return Ok(None);
+    }
+    let cluster = Cluster::connect_to(facts.clone())?;
+    let before = Leftovers::before(&cluster)?;
+    Ok(Some((cluster, before)))
+}
+
+/// Takes over the facts of a cluster that a scenario has made in place of the old one; true when there is one.
+fn renew(facts: &mut Facts) -> Result<bool> {
+    let Some(root) = &facts.root else { return Ok(false) };
+    let now =
+        Facts::read_from(&root.join("facts.json")).context("the scenario has left no cluster behind")?;
+    if now.mounts_pid == facts.mounts_pid {
+        return Ok(false);
+    }
+    // The images of the real Velero went with the old cluster.
+    let velero = facts.velero.take();
+    *facts = Facts { velero, ..now };
+    Ok(true)
 }
 
 /// Compiles the chosen scenarios together, so that none of their times is a compiler's.

@@ -3,12 +3,12 @@
 //! What the sandbox cannot show: that the real csi-snapshotter asks the driver to delete only what it has the handle of, that
 //! the storage's snapshot outlives its objects and its namespace, and that it is gone when its backup is.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use caravel_e2e::scenario::{
-    Cluster, Installation, Kind, NAMESPACE, Shop, Unlike, step, until, without_server_fields,
+    Cluster, Installation, Kind, NAMESPACE, Shop, Unlike, snapshots_in_storage, step, until,
+    without_server_fields,
 };
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn a_snapshot_stays_in_the_storage_as_long_as_its_backup() -> Result<()> {
         "head -c 2000000 /dev/urandom > stock; mkdir -p a/b; ln -s ../stock a/b/link; chmod 600 stock; sync",
     )?;
     let before = shop.tree(&cluster)?;
-    let earlier = in_storage(&cluster)?;
+    let earlier = snapshots_in_storage(&cluster)?;
 
     step("back up", || create(&cluster, "b1"))?;
     let backup = ended(&cluster, "b1", "Completed")?;
@@ -72,7 +72,7 @@ fn a_snapshot_stays_in_the_storage_as_long_as_its_backup() -> Result<()> {
     shop.run(&cluster, "echo later > later; sync")?;
     step("lose the namespace", || shop.destroy(&cluster))?;
     ensure!(
-        in_storage(&cluster)?.contains(&handle),
+        snapshots_in_storage(&cluster)?.contains(&handle),
         "the storage's snapshot went with its namespace"
     );
 
@@ -94,7 +94,7 @@ fn a_snapshot_stays_in_the_storage_as_long_as_its_backup() -> Result<()> {
     step("the restored objects keep the snapshot, too", || {
         shop.destroy(&cluster)?;
         ensure!(
-            in_storage(&cluster)?.contains(&handle),
+            snapshots_in_storage(&cluster)?.contains(&handle),
             "the storage's snapshot went with the restored namespace"
         );
         Ok(())
@@ -121,7 +121,7 @@ fn a_snapshot_stays_in_the_storage_as_long_as_its_backup() -> Result<()> {
         gone(&cluster, "b1")
     })?;
     ensure!(
-        !in_storage(&cluster)?.contains(&handle),
+        !snapshots_in_storage(&cluster)?.contains(&handle),
         "the backup is gone, and its snapshot {handle} is still in the storage"
     );
     step("no temporary content is left", || {
@@ -141,7 +141,7 @@ fn a_snapshot_that_is_gone_already_does_not_keep_its_backup() -> Result<()> {
     let cluster = Cluster::connect()?;
     let _installation = Installation::fresh(&cluster, "csi_snapshot_gone")?;
     let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
-    let earlier = in_storage(&cluster)?;
+    let earlier = snapshots_in_storage(&cluster)?;
     create(&cluster, "b1")?;
     ended(&cluster, "b1", "Completed")?;
     let handle = new_since(&cluster, &earlier)?
@@ -163,7 +163,10 @@ fn a_snapshot_that_is_gone_already_does_not_keep_its_backup() -> Result<()> {
                 .ok_or_else(|| content["status"].to_string()))
         })?;
         cluster.delete(Kind::VOLUME_SNAPSHOT_CONTENT, "", "somebodys")?;
-        ensure!(!in_storage(&cluster)?.contains(&handle), "it is still there");
+        ensure!(
+            !snapshots_in_storage(&cluster)?.contains(&handle),
+            "it is still there"
+        );
         Ok(())
     })?;
     step("delete the backup", || {
@@ -178,7 +181,7 @@ fn a_class_of_another_driver_is_an_error_that_names_it_and_leaves_nothing() -> R
     let cluster = Cluster::connect()?;
     let _installation = Installation::fresh(&cluster, "csi_snapshot_class")?;
     let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
-    let earlier = in_storage(&cluster)?;
+    let earlier = snapshots_in_storage(&cluster)?;
     let class = json!({"apiVersion": "snapshot.storage.k8s.io/v1", "kind": "VolumeSnapshotClass",
         "metadata": {"name": "stranger"}, "driver": "stranger.example.com", "deletionPolicy": "Delete"});
     cluster.apply(&class.to_string())?;
@@ -207,7 +210,7 @@ fn a_backup_is_deleted_with_its_snapshot_although_the_snapshot_class_is_gone() -
     let cluster = Cluster::connect()?;
     let _installation = Installation::fresh(&cluster, "csi_snapshot_classless")?;
     let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
-    let earlier = in_storage(&cluster)?;
+    let earlier = snapshots_in_storage(&cluster)?;
     create(&cluster, "b1")?;
     ended(&cluster, "b1", "Completed")?;
     let handle = new_since(&cluster, &earlier)?
@@ -226,8 +229,60 @@ fn a_backup_is_deleted_with_its_snapshot_although_the_snapshot_class_is_gone() -
     cluster.apply(&without_server_fields(kept).to_string())?;
     outcome?;
     ensure!(
-        !in_storage(&cluster)?.contains(&handle),
+        !snapshots_in_storage(&cluster)?.contains(&handle),
         "{handle} is still in the storage"
+    );
+    Ok(())
+}
+
+/// The cluster that expires a backup is not the one that took it: it knows the snapshot from the bucket alone.
+#[test]
+fn a_backup_that_another_installation_finds_in_the_bucket_expires_with_its_snapshot() -> Result<()> {
+    let cluster = Cluster::connect()?;
+    let installation = Installation::fresh(&cluster, "csi_snapshot_expiry")?;
+    let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
+    let earlier = snapshots_in_storage(&cluster)?;
+    // Long enough for Velero to be removed before it is over.
+    cluster.velero_ok(&[
+        "backup",
+        "create",
+        "b1",
+        "--include-namespaces",
+        "shop",
+        "--ttl",
+        "90s",
+    ])?;
+    ended(&cluster, "b1", "Completed")?;
+    let handle = new_since(&cluster, &earlier)?
+        .first()
+        .context("no snapshot")?
+        .clone();
+    shop.destroy(&cluster)?;
+    step("remove Velero", || Installation::remove(&cluster))?;
+    ensure!(
+        snapshots_in_storage(&cluster)?.contains(&handle),
+        "the storage's snapshot went with Velero, or the backup expired too early for this scenario"
+    );
+    let installation = Installation::again(&cluster, installation.bucket().clone())?;
+    step("its time is over", || {
+        until("the end of the expired backup", 2 * LATER, || {
+            let files = installation.bucket().objects()?;
+            let left = files
+                .iter()
+                .filter(|(key, _)| key.starts_with("backups/b1/"))
+                .count();
+            Ok(match (cluster.get(Kind::BACKUP, NAMESPACE, "b1")?, left) {
+                (None, 0) => Ok(()),
+                (found, left) => Err(format!(
+                    "{left} files; the Backup: {:?}",
+                    found.map(|it| it["status"].to_string())
+                )),
+            })
+        })
+    })?;
+    ensure!(
+        !snapshots_in_storage(&cluster)?.contains(&handle),
+        "the backup has expired, and its snapshot {handle} is still in the storage"
     );
     Ok(())
 }
@@ -269,29 +324,8 @@ fn gone(cluster: &Cluster, backup: &str) -> Result<()> {
     })
 }
 
-/// Handles of the snapshots that the storage of our own cluster has.
-fn in_storage(cluster: &Cluster) -> Result<Vec<String>> {
-    let facts = cluster.facts();
-    let (root, process) = facts
-        .root
-        .as_ref()
-        .zip(facts.mounts_pid)
-        .context("the storage can only be looked into on our own cluster")?;
-    let folder = PathBuf::from(format!(
-        "/proc/{process}/root{}/csi/store/snapshots",
-        root.display()
-    ));
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut handles = Vec::new();
-    for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        handles.extend(name.strip_suffix(".json").map(str::to_owned));
-    }
-    Ok(handles)
-}
-
 fn new_since(cluster: &Cluster, earlier: &[String]) -> Result<Vec<String>> {
-    let mut now = in_storage(cluster)?;
+    let mut now = snapshots_in_storage(cluster)?;
     now.retain(|handle| !earlier.contains(handle));
     Ok(now)
 }

@@ -3,6 +3,8 @@
 mod bench;
 mod ci;
 mod cluster;
+#[cfg(test)]
+mod coverage;
 mod docs;
 mod e2e;
 mod edges;

@@ -131,8 +131,8 @@ pub fn being_deleted(item: &Value) -> Option<&'static str> {
 /// An item of the backup, its JSON in the spool. Small, for there may be a million.
 #[derive(Clone, Debug)]
 pub struct Collected {
-    /// Only of items that are looked for by name: claims, pods with hooks, those of an ordered resource. The others' is read
-    /// with them ([`Items::named`]).
+    /// Only of items that are looked for by name ([`LookedFor`]): claims, pods with hooks, those of an ordered resource. The
+    /// others' is read with them ([`Items::named`]).
     pub id: Option<Box<ResourceIdentifier>>,
     /// Named in `spec.orderedResources`: backed up before others, and to its end before the next one.
     pub ordered: bool,
@@ -175,10 +175,39 @@ impl Items {
         let id = ResourceIdentifier::new(group, plural, namespace(&value), name(&value));
         Ok((id, value))
     }
+
+    /// One more, looked for by name, after those that were listed.
+    ///
+    /// # Errors
+    /// The temporary file cannot be written.
+    pub fn add(&mut self, id: &ResourceIdentifier, item: &Value, hooked: bool) -> io::Result<()> {
+        let is_its = |(group, plural): &(String, String)| *group == id.group && *plural == id.resource;
+        let at = self.resources.iter().position(is_its).unwrap_or_else(|| {
+            self.resources.push((id.group.clone(), id.resource.clone()));
+            self.resources.len() - 1
+        });
+        let spooled = self.spool.push(item)?;
+        self.list.push(Collected {
+            id: Some(Box::new(id.clone())),
+            ordered: false,
+            hooked,
+            resource: u32::try_from(at).unwrap_or(u32::MAX),
+            spooled,
+        });
+        Ok(())
+    }
+}
+
+/// Which items are looked for by name later.
+pub struct LookedFor<F> {
+    /// All of them, and not only claims, pods with hooks and those of an ordered resource.
+    pub everything: bool,
+    /// Whether hooks run in a pod.
+    pub hooked: F,
 }
 
 /// Lists everything that is selected. A resource that cannot be listed is an error line of the backup, and the others
-/// are still taken. `hooked` says of a pod whether hooks run in it.
+/// are still taken.
 ///
 /// # Errors
 /// The temporary file in `folder` cannot be written.
@@ -188,7 +217,7 @@ pub async fn collect(
     selection: &Selection,
     page_size: u32,
     folder: &Path,
-    hooked: impl Fn(&Value) -> bool,
+    looked_for: LookedFor<impl Fn(&Value) -> bool>,
     log: &BackupLog,
 ) -> io::Result<Items> {
     let mut items = Items {
@@ -210,11 +239,12 @@ pub async fn collect(
         let mut failure = None;
         let spool = &mut items.spool;
         list(client, resource, selection, page_size, log, |item| {
-            let hooked = gr == "pods" && hooked(&item);
-            let looked_for = hooked || order.is_some() || gr == "persistentvolumeclaims";
+            let hooked = gr == "pods" && (looked_for.hooked)(&item);
+            let by_name =
+                looked_for.everything || hooked || order.is_some() || gr == "persistentvolumeclaims";
             match spool.push(&item) {
                 Ok(spooled) => found.push(Collected {
-                    id: looked_for.then(|| Box::new(identifier(resource, &item))),
+                    id: by_name.then(|| Box::new(identifier(resource, &item))),
                     ordered: false,
                     hooked,
                     resource: at,

@@ -24,36 +24,16 @@ pub async fn validation_errors(
     log: &BackupLog,
 ) -> Result<Vec<String>, kube::Error> {
     let mut errors = Vec::new();
-    let mut claims: BTreeMap<(String, String), Value> = BTreeMap::new();
-    if let Some(resource) = discovered
-        .find("", "persistentvolumeclaims")
-        .filter(|_| takes(selection, "persistentvolumeclaims"))
-    {
-        let keep = |claim: Value| {
-            claims.insert((namespace(&claim).to_owned(), name(&claim).to_owned()), claim);
+    let mut mounted = Vec::new();
+    if let Some(pods) = discovered.find("", "pods").filter(|_| takes(selection, "pods")) {
+        let look = |pod: Value| {
+            errors.extend(volumes::unsupported_by_annotation(&pod));
+            errors.extend(volumes::unsupported_by_policy(&pod, rules.policies));
+            mounted.push((namespace(&pod).to_owned(), claims_of_pod(&pod)));
         };
-        collect::list(client, resource, selection, cluster::PAGE_SIZE, log, keep).await;
-        // A selected pod brings its claims along, whatever their labels.
-        if let Some(pods) = discovered.find("", "pods").filter(|_| takes(selection, "pods")) {
-            let mut mounted = Vec::new();
-            let look = |pod: Value| {
-                errors.extend(volumes::unsupported_by_annotation(&pod));
-                mounted.push((namespace(&pod).to_owned(), claims_of_pod(&pod)));
-            };
-            collect::list(client, pods, selection, cluster::PAGE_SIZE, log, look).await;
-            for (pod_namespace, claim_names) in mounted {
-                for claim_name in claim_names {
-                    let key = (pod_namespace.clone(), claim_name);
-                    if !claims.contains_key(&key)
-                        && let Some(claim) = cluster::get(client, &resource.api, &key.0, &key.1).await?
-                        && collect::left_out(&claim).is_none()
-                    {
-                        claims.insert(key, claim);
-                    }
-                }
-            }
-        }
+        collect::list(client, pods, selection, cluster::PAGE_SIZE, log, look).await;
     }
+    let claims = claims(client, discovered, selection, mounted, log).await?;
     if rules.spec.snapshot_volumes == Some(false) && rules.policies.is_none() {
         return Ok(errors);
     }
@@ -72,6 +52,39 @@ pub async fn validation_errors(
         }
     }
     Ok(errors)
+}
+
+/// The selected claims, by namespace and name. `mounted`: by selected pods, which bring them along, whatever their labels.
+async fn claims(
+    client: &Client,
+    discovered: &Resources,
+    selection: &Selection,
+    mounted: Vec<(String, Vec<String>)>,
+    log: &BackupLog,
+) -> Result<BTreeMap<(String, String), Value>, kube::Error> {
+    let mut claims: BTreeMap<(String, String), Value> = BTreeMap::new();
+    let Some(resource) = discovered
+        .find("", "persistentvolumeclaims")
+        .filter(|_| takes(selection, "persistentvolumeclaims"))
+    else {
+        return Ok(claims);
+    };
+    let keep = |claim: Value| {
+        claims.insert((namespace(&claim).to_owned(), name(&claim).to_owned()), claim);
+    };
+    collect::list(client, resource, selection, cluster::PAGE_SIZE, log, keep).await;
+    for (pod_namespace, claim_names) in mounted {
+        for claim_name in claim_names {
+            let key = (pod_namespace.clone(), claim_name);
+            if !claims.contains_key(&key)
+                && let Some(claim) = cluster::get(client, &resource.api, &key.0, &key.1).await?
+                && collect::left_out(&claim).is_none()
+            {
+                claims.insert(key, claim);
+            }
+        }
+    }
+    Ok(claims)
 }
 
 fn takes(selection: &Selection, resource: &str) -> bool {

@@ -2,10 +2,15 @@
 //!
 //! The selected items are listed; the PVCs' actions are started, all at once (a snapshot each, bounded), so that the
 //! snapshots are as close in time as the storage allows; meanwhile all other items are written; then the PVCs and what
-//! they bring along, the namespaces that have items, and the CRDs of custom resources. Upstream: `pkg/backup/backup.go`, `item_backupper.go`. Pods with hooks come first, with their claims (`run/blocks.rs`).
+//! they bring along, the namespaces that have items, and the CRDs of custom resources. Upstream: `pkg/backup/backup.go`,
+//! `item_backupper.go`. Pods with hooks come first, with their claims (`run/blocks.rs`) and what item-block actions say of
+//! them (`run/relate.rs`).
 
 mod blocks;
 mod prepare;
+mod relate;
+#[cfg(test)]
+mod relate_tests;
 pub mod snapshot_objects;
 #[cfg(test)]
 mod snapshot_tests;
@@ -23,7 +28,7 @@ use caravel_api::v1::{Backup, HookStatus};
 use caravel_backup_store::item_operations::BackupOperation;
 use caravel_backup_store::tarball;
 use caravel_backup_store::volume_info::{BackupVolumeInfo, PvInfo};
-use caravel_item_action::{BackupItemAction, IdentifierSet, ResourceIdentifier};
+use caravel_item_action::{BackupItemAction, IdentifierSet, ItemBlockAction, ResourceIdentifier};
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::{Semaphore, oneshot};
@@ -37,8 +42,10 @@ use crate::discovery::{Resource, Resources};
 use crate::filter::NamespaceNotes;
 use crate::hooks::Hooks;
 use crate::log::{About, BackupLog};
+use crate::volumes;
 use blocks::{BLOCKS_AT_ONCE, Block, Members};
 use prepare::{Failure, Prepared, prepare};
+use relate::Related;
 use snapshot_objects::SnapshotObjects;
 
 /// Snapshots that are taken at the same time. Drivers and clouds limit the rate of snapshots; 16 keeps a namespace of
@@ -56,6 +63,8 @@ pub struct Request {
     /// All Namespace objects of the cluster.
     pub namespaces: Vec<Value>,
     pub actions: Vec<Arc<dyn BackupItemAction>>,
+    /// Which items belong together, beside pods and their claims.
+    pub item_block_actions: Vec<Arc<dyn ItemBlockAction>>,
     pub hooks: Hooks,
     /// Where temporary files go.
     pub folder: PathBuf,
@@ -134,20 +143,23 @@ pub async fn run(request: Request) -> Result<Outcome, RunError> {
             format!("No namespace matches the pattern {pattern}"),
         );
     }
-    let items = collect::collect(
+    let mut items = collect::collect(
         &request.client,
         &request.discovered,
         &request.selection,
         request.page_size,
         &request.folder,
-        |pod| caravel_hooks::backup::concerns(pod, &request.hooks.spec),
+        collect::LookedFor {
+            everything: !request.item_block_actions.is_empty(),
+            hooked: |pod: &Value| caravel_hooks::backup::concerns(pod, &request.hooks.spec),
+        },
         &log,
     )
     .await?;
     let tarball =
         tarball::Writer::create(&request.contents).map_err(|error| RunError::Tarball(Box::new(error)))?;
     let mut run = Run::new(request, tarball);
-    let written = run.everything(&items).await;
+    let written = run.everything(&mut items).await;
     // Also when the backup cannot go on: no application stays frozen.
     for (block, stop) in std::mem::take(&mut run.blocks) {
         drop(stop);
@@ -198,25 +210,28 @@ impl Run {
         }
     }
 
-    async fn everything(&mut self, items: &Items) -> Result<(), RunError> {
-        self.items(items).await?;
+    async fn everything(&mut self, items: &mut Items) -> Result<(), RunError> {
+        let related = self.relate(items).await?;
+        self.items(items, &related).await?;
         self.claims().await?;
         self.namespaces()?;
         self.custom_resource_definitions().await?;
         self.other_versions().await
     }
 
-    async fn items(&mut self, items: &Items) -> Result<(), RunError> {
+    async fn items(&mut self, items: &Items, related: &Related) -> Result<(), RunError> {
         self.add_to_total(items.list.len());
         let named = items
             .list
             .iter()
             .filter_map(|item| Some((item.id.as_deref()?, item)));
-        let listed: Listed<'_> = named.filter(|(id, item)| item.hooked || is_claim(id)).collect();
-        let mut blocks = blocks_of(items)?;
+        let is_looked_for =
+            |id: &ResourceIdentifier, item: &Collected| item.hooked || is_claim(id) || related.contains(id);
+        let listed: Listed<'_> = named.filter(|(id, item)| is_looked_for(id, item)).collect();
+        let mut blocks = blocks_of(items, related)?;
         for item in items.list.iter().filter(|item| item.ordered) {
             let (id, value) = items.named(item)?;
-            let holds = |block: &Members| block.pods.contains(&id) || block.claims.contains(&id);
+            let holds = |block: &Members| block.pods.contains(&id) || block.items.contains(&id);
             if let Some(at) = blocks.iter().position(holds) {
                 self.start_block(blocks.remove(at), items, &listed).await?;
                 self.end_block().await?;
@@ -230,7 +245,7 @@ impl Run {
         }
         let in_blocks: BTreeSet<&ResourceIdentifier> = blocks
             .iter()
-            .flat_map(|block| block.claims.iter().chain(&block.pods))
+            .flat_map(|block| block.items.iter().chain(&block.pods))
             .collect();
         let alone = |id: &ResourceIdentifier| is_claim(id) && !in_blocks.contains(id);
         for (id, item) in listed.iter().filter(|(id, _)| alone(id)) {
@@ -265,23 +280,23 @@ impl Run {
     ) -> Result<(), RunError> {
         let mut block = Block {
             pods: Vec::new(),
-            claims: Vec::new(),
+            items: Vec::new(),
         };
         for (id, item) in members.pods.iter().filter_map(|id| listed.get_key_value(id)) {
             if self.seen.insert(id) {
                 block.pods.push(((*id).clone(), items.read(item)?));
             }
         }
-        for id in members.claims {
+        for id in members.items {
             if !self.seen.insert(&id) {
                 continue;
             }
-            // One that is not selected comes with its pod, if it may.
+            // A claim that is not selected comes with its pod, if it may.
             let item = match listed.get(&id) {
                 Some(item) => Some(items.read(item)?),
                 None => self.fetch(&id, false).await.inspect(|_| self.add_to_total(1)),
             };
-            block.claims.extend(item.map(|item| (id, item)));
+            block.items.extend(item.map(|item| (id, item)));
         }
         let (request, snapshots) = (Arc::clone(&self.request), Arc::clone(&self.snapshots));
         let (stop, stopped) = oneshot::channel();
@@ -306,7 +321,7 @@ impl Run {
                 return Ok(());
             }
         };
-        for (id, prepared) in ended.claims {
+        for (id, prepared) in ended.items {
             self.settle(id, prepared).await?;
         }
         for (id, pod) in ended.pods {
@@ -389,7 +404,7 @@ impl Run {
                     "PersistentVolumeClaim has no volume yet: the claim is backed up, and there is no data that could be",
                 );
             }
-            let info = volume_infos::of_claim(&self.request, &prepared, &self.outcome);
+            let info = volume_infos::of_claim(&self.request.backup, &prepared, &self.outcome);
             self.outcome.volume_infos.extend(info);
         } else if gr == "persistentvolumes" {
             self.pv_infos
@@ -651,6 +666,7 @@ impl Run {
         for info in &mut self.outcome.volume_infos {
             info.pv_info = self.pv_infos.remove(&info.pv_name);
         }
+        warn_of_volumes_without_claims(&self.request, &self.pv_infos);
         let (_, done) = self.request.progress.get();
         self.request.progress.total.store(done, Ordering::Relaxed);
         self.outcome.total_items = done;
@@ -664,19 +680,37 @@ impl Run {
     }
 }
 
-/// Claims and pods with hooks, by name.
+/// Claims, pods with hooks and what belongs with others, by name.
 type Listed<'a> = BTreeMap<&'a ResourceIdentifier, &'a Collected>;
 
-/// The blocks of the pods with hooks.
-fn blocks_of(items: &Items) -> Result<Vec<Members>, RunError> {
+/// The blocks of the pods with hooks. Items that belong together without such a pod need no block: nothing is frozen.
+fn blocks_of(items: &Items, related: &Related) -> Result<Vec<Members>, RunError> {
     let hooked = items.list.iter().filter(|item| item.hooked);
     let pods: io::Result<Vec<_>> = hooked
         .map(|item| {
             let (id, pod) = items.named(item)?;
-            Ok((id, blocks::claims(&pod).collect()))
+            let mut with: Vec<ResourceIdentifier> = blocks::claims(&pod).collect();
+            let others: Vec<ResourceIdentifier> = with
+                .iter()
+                .chain([&id])
+                .flat_map(|one| related.of(one))
+                .cloned()
+                .collect();
+            with.extend(others);
+            Ok((id, with))
         })
         .collect();
     Ok(blocks::blocks(pods?))
+}
+
+fn warn_of_volumes_without_claims(request: &Request, left: &BTreeMap<String, PvInfo>) {
+    for name in volumes::without_native_snapshot(&request.backup.spec, left.keys()) {
+        let id = ResourceIdentifier::new("", "persistentvolumes", "", name);
+        request.log.warn(
+            about("persistentvolumes", &id),
+            "PersistentVolume is backed up without its data: its claim is not in the backup, and this version takes no native snapshots",
+        );
+    }
 }
 
 fn is_claim(id: &ResourceIdentifier) -> bool {

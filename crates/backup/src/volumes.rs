@@ -147,6 +147,49 @@ pub fn unsupported_by_annotation(pod: &Value) -> Option<String> {
     })
 }
 
+/// The same where a volume policy asks for it: for volumes that are no claims (`emptyDir`, say). Of claims [`plan`] says it.
+pub fn unsupported_by_policy(pod: &Value, policies: Option<&Policies>) -> Vec<String> {
+    let choice = VolumeChoice {
+        policies,
+        leave_claims: true,
+        ..VolumeChoice::default()
+    };
+    let volumes = pod.pointer("/spec/volumes").and_then(Value::as_array);
+    let asked = volumes.into_iter().flatten().filter(|&volume| {
+        let is_a_claim = volume.get("ephemeral").is_some();
+        let of_pod = crate::resource_policies::Volume {
+            pod_volume: Some(volume),
+            ..Default::default()
+        };
+        !is_a_claim
+            && choice.can_go_through_the_pod(volume)
+            && choice
+                .action(of_pod)
+                .is_some_and(|action| action.kind == ActionType::FsBackup)
+    });
+    let said = asked.map(|volume| {
+        format!(
+            "pod {}/{}: the volume policy's action for its volume {} is fs-backup, which this version does not have yet; take the volume out of the policy's conditions to do without its data",
+            namespace(pod),
+            name(pod),
+            text(volume, "/name")
+        )
+    });
+    said.collect()
+}
+
+/// Volumes whose data nobody saves. `unclaimed`: those whose claim is not in the backup. Where the cluster has snapshot
+/// locations, Velero would snapshot them natively; nobody shall believe that this happened.
+pub fn without_native_snapshot<'a>(
+    spec: &BackupSpec,
+    unclaimed: impl Iterator<Item = &'a String>,
+) -> Vec<&'a String> {
+    if spec.volume_snapshot_locations.is_empty() || spec.snapshot_volumes == Some(false) {
+        return Vec::new();
+    }
+    unclaimed.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -263,5 +306,43 @@ mod tests {
         let pod = |annotation: &str| json!({"metadata": {"name": "db", "namespace": "shop", "annotations": {annotation: "[\"/bin/sync\"]"}}});
         assert!(unsupported_by_annotation(&pod("backup.velero.io/backup-volumes")).is_some());
         assert!(unsupported_by_annotation(&pod("pre.hook.backup.velero.io/command")).is_none());
+    }
+
+    #[test]
+    fn a_policy_that_asks_for_file_system_backup_of_a_pod_s_own_volume_is_refused_by_name() {
+        let pod = json!({"metadata": {"name": "web", "namespace": "shop"}, "spec": {"volumes": [
+            {"name": "cache", "emptyDir": {}}, {"name": "data", "persistentVolumeClaim": {"claimName": "data"}},
+            {"name": "scratch", "ephemeral": {"volumeClaimTemplate": {}}}, {"name": "key", "secret": {"secretName": "key"}}]}});
+        let with = |action: &str| {
+            let yaml = format!(
+                "version: v1\nvolumePolicies:\n- conditions: {{volumeTypes: [emptyDir, secret]}}\n  action: {{type: {action}}}\n"
+            );
+            Policies::build(crate::resource_policies::Document::read(&yaml).unwrap()).unwrap()
+        };
+        let said = unsupported_by_policy(&pod, Some(&with("fs-backup")));
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(
+            said[0].contains("pod shop/web") && said[0].contains("volume cache"),
+            "{said:?}"
+        );
+        assert!(unsupported_by_policy(&pod, Some(&with("skip"))).is_empty());
+        assert!(unsupported_by_policy(&pod, None).is_empty());
+    }
+
+    #[test]
+    fn a_volume_without_its_claim_is_named_where_velero_would_snapshot_it_natively() {
+        let volumes = ["pv1".to_owned()];
+        let named = |locations: &[&str], wanted: Option<bool>| {
+            let spec = BackupSpec {
+                volume_snapshot_locations: locations.iter().map(|name| (*name).to_owned()).collect(),
+                snapshot_volumes: wanted,
+                ..BackupSpec::default()
+            };
+            without_native_snapshot(&spec, volumes.iter()).len()
+        };
+        assert_eq!(named(&["default"], None), 1);
+        assert_eq!(named(&["default"], Some(true)), 1);
+        assert_eq!(named(&["default"], Some(false)), 0);
+        assert_eq!(named(&[], None), 0);
     }
 }

@@ -7,7 +7,7 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use crate::ledger::{ELSEWHERE, ENTRIES, Standing, elsewhere};
-    use crate::waits::{WAITS, waits_for};
+    use crate::waits::{LATER, WAITS, Waiting, later, waits_for};
     use crate::{folder, read};
 
     /// Packages that issue 6 answers for; the others belong to other issues.
@@ -71,8 +71,17 @@ mod tests {
         cases: usize,
         pass: usize,
         different: usize,
+        later: usize,
         not_yet: usize,
         elsewhere: usize,
+    }
+
+    /// Cases of an entry's standing in a file.
+    fn listed(file: &str, standing: Standing) -> usize {
+        let entries = ENTRIES
+            .iter()
+            .filter(|entry| entry.file == file && entry.standing == standing);
+        entries.map(|entry| entry.indexes.len()).sum()
     }
 
     fn table() -> Option<String> {
@@ -88,13 +97,8 @@ mod tests {
             for file in std::fs::read_dir(package.path()).expect("readable").flatten() {
                 let path = format!("{package_name}/{}", file.file_name().to_string_lossy());
                 let cases = read(&path)?.len();
-                let listed = |standing| {
-                    let entries = ENTRIES
-                        .iter()
-                        .filter(|entry| entry.file == path && entry.standing == standing);
-                    entries.map(|entry| entry.indexes.len()).sum::<usize>()
-                };
-                let (different, not_yet) = (listed(Standing::Different), listed(Standing::NotYet));
+                let different = listed(&path, Standing::Different);
+                let (of_later, not_yet) = (listed(&path, Standing::Later), listed(&path, Standing::NotYet));
                 let sum = counts.entry(package_name.clone()).or_default();
                 sum.cases += cases;
                 if elsewhere(&path).is_some() {
@@ -103,22 +107,38 @@ mod tests {
                 }
                 sum.different += different;
                 if named.contains(&path) {
-                    sum.pass += cases - different - not_yet;
+                    sum.pass += cases - different - of_later - not_yet;
+                    sum.later += of_later;
                     sum.not_yet += not_yet;
+                    continue;
+                }
+                let feature = later(&path);
+                if feature.is_some() {
+                    sum.later += cases - different;
                 } else {
                     sum.not_yet += cases - different;
-                    if let Some(feature) = waits_for(&path) {
-                        *waiting.entry(feature).or_default() += cases - different;
-                    }
+                }
+                if let Some(feature) = feature.or_else(|| waits_for(&path)) {
+                    *waiting.entry(feature).or_default() += cases - different;
                 }
             }
         }
-        Some(render(&counts) + &render_waiting(&waiting))
+        let waits = render_waiting(
+            "What the cases not yet passed wait for, by file:",
+            WAITS,
+            &waiting,
+        );
+        let later = render_waiting(
+            "Features of later issues, and the cases of whole files that need them (single cases are in `src/ledger.rs`):",
+            LATER,
+            &waiting,
+        );
+        Some(render(&counts) + &waits + &later)
     }
 
     fn render(counts: &BTreeMap<String, Counts>) -> String {
         let mut text = String::from(
-            "| package | cases | pass | different on purpose | not yet | other issues' |\n|---|---|---|---|---|---|\n",
+            "| package | cases | pass | different on purpose | later features | not yet | other issues' |\n|---|---|---|---|---|---|---|\n",
         );
         for mine in [true, false] {
             let mut all = Counts::default();
@@ -127,19 +147,21 @@ mod tests {
                     cases,
                     pass,
                     different,
+                    later,
                     not_yet,
                     elsewhere,
                 } = count;
                 if mine || *pass > 0 {
                     writeln!(
                         text,
-                        "| `{package}` | {cases} | {pass} | {different} | {not_yet} | {elsewhere} |"
+                        "| `{package}` | {cases} | {pass} | {different} | {later} | {not_yet} | {elsewhere} |"
                     )
                     .expect("a String");
                 }
                 all.cases += cases;
                 all.pass += pass;
                 all.different += different;
+                all.later += later;
                 all.not_yet += not_yet;
                 all.elsewhere += elsewhere;
             }
@@ -150,8 +172,8 @@ mod tests {
             };
             writeln!(
                 text,
-                "| {name} | {} | {} | {} | {} | {} |",
-                all.cases, all.pass, all.different, all.not_yet, all.elsewhere
+                "| {name} | {} | {} | {} | {} | {} | {} |",
+                all.cases, all.pass, all.different, all.later, all.not_yet, all.elsewhere
             )
             .expect("a String");
         }
@@ -159,11 +181,12 @@ mod tests {
     }
 
     /// The features in the order of their list, with their cases.
-    fn render_waiting(waiting: &BTreeMap<&str, usize>) -> String {
-        let mut text = String::from(
-            "\nWhat the cases of files that no test runs yet wait for:\n\n| feature | cases |\n|---|---|\n",
-        );
-        for (feature, _) in WAITS {
+    fn render_waiting(head: &str, features: &[Waiting], waiting: &BTreeMap<&str, usize>) -> String {
+        if features.is_empty() {
+            return String::new();
+        }
+        let mut text = format!("\n{head}\n\n| feature | cases |\n|---|---|\n");
+        for (feature, _) in features {
             let cases = waiting.get(feature).copied().unwrap_or_default();
             writeln!(text, "| {feature} | {cases} |").expect("a String");
         }
@@ -205,14 +228,40 @@ mod tests {
                     .iter()
                     .any(|entry| entry.file == path && entry.standing == Standing::Different);
                 let run = named.contains(&path);
-                if !run && !different && elsewhere(&path).is_none() && waits_for(&path).is_none() {
+                let waits = waits_for(&path).or_else(|| later(&path));
+                if !run && !different && elsewhere(&path).is_none() && waits.is_none() {
                     silent.push(path);
-                } else if run && waits_for(&path).is_some() {
-                    silent.push(format!("{path} is run, and stands in WAITS"));
+                } else if run && waits.is_some() {
+                    silent.push(format!("{path} is run, and stands in waits.rs"));
                 }
             }
         }
         assert!(silent.is_empty(), "no reason: {silent:#?}");
+    }
+
+    /// What is not there yet is said where users look, with the tests that wait for it and how many cases they have.
+    #[test]
+    fn docs_differences_names_every_case_that_a_later_feature_is_needed_for() {
+        if folder().is_none() {
+            return;
+        }
+        let path = crates().join("../docs/differences.md");
+        let said = std::fs::read_to_string(&path).expect("docs/differences.md");
+        let whole = LATER.iter().flat_map(|(_, files)| files.iter()).map(|file| {
+            let path = format!("{file}.json");
+            let cases = read(&path).expect("there").len() - listed(&path, Standing::Different);
+            (*file, cases)
+        });
+        let single = ENTRIES
+            .iter()
+            .filter(|entry| entry.standing == Standing::Later)
+            .map(|entry| (entry.file.trim_end_matches(".json"), entry.indexes.len()));
+        let missing: Vec<String> = whole
+            .chain(single)
+            .map(|(file, cases)| format!("`{file}` ({cases})"))
+            .filter(|wanted| !said.contains(wanted.as_str()))
+            .collect();
+        assert!(missing.is_empty(), "not in {}: {missing:#?}", path.display());
     }
 
     #[test]

@@ -230,7 +230,8 @@ impl SnapshotExposure {
             .is_some_and(|modes| modes.iter().any(|mode| mode == READ_ONLY))
     }
 
-    fn topology(&self) -> Option<&NodeSelector> {
+    /// Where a volume of the snapshot can be, if that is known: that of the source, whose class waits for the pod.
+    pub(crate) fn topology(&self) -> Option<&NodeSelector> {
         if !self.storage_class.as_ref().is_some_and(binds_late) {
             return None;
         }

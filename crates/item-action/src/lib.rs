@@ -3,16 +3,21 @@
 //! The traits have the semantics of Velero's version 2 plug-ins (velero-behaviour.md 12.1, upstream
 //! `pkg/plugin/velero/backupitemaction/v2` and `restoreitemaction/v2`): an action changes an item, asks for additional
 //! items, and may start an asynchronous operation that is followed by id. Items are plain JSON and never our types:
-//! an action sees exactly what goes into the tarball, and unknown fields survive.
+//! an action sees exactly what goes into the tarball, and unknown fields survive. [`ItemBlockAction`] says which items
+//! belong together, [`DeleteItemAction`] takes away what an item of a deleted backup stands for.
 
 mod backup;
+mod delete;
 mod identifier_set;
+mod item_block;
 mod operation;
 mod restore;
 mod selector;
 
 pub use backup::{BackupItemAction, BackupItemOutput};
+pub use delete::DeleteItemAction;
 pub use identifier_set::IdentifierSet;
+pub use item_block::ItemBlockAction;
 pub use operation::{OperationProgress, UNITS_BYTES};
 pub use restore::{RestoreItemAction, RestoreItemInput, RestoreItemOutput};
 pub use selector::{ResourceIdentifier, ResourceSelector};

@@ -216,6 +216,9 @@ impl Engine {
             forget_binding(item);
             return Ok(());
         }
+        if name.group_resource.is(known::PODS) {
+            self.warn_of_volumes_saved_through(name);
+        }
         if !name.group_resource.is(known::PERSISTENT_VOLUME_CLAIMS) {
             return Ok(());
         }
@@ -236,6 +239,18 @@ impl Engine {
             self.warning(target, warning);
         }
         Ok(())
+    }
+
+    /// Guarantee 5 of volumes that no claim holds.
+    fn warn_of_volumes_saved_through(&self, pod: &ItemName) {
+        let target = self.selection.target_namespace(&pod.namespace);
+        for volume in self.run.saved_volumes.of_pod(&pod.namespace, &pod.name) {
+            let warning = format!(
+                "Pod {target}/{} comes back with an empty volume {volume}: its data was saved by file system backup, which this version does not restore yet",
+                pod.name
+            );
+            self.warning(target, warning);
+        }
     }
 
     /// True when the claim's old volume is restored as is (now, as an additional item), or is still in the cluster.

@@ -60,6 +60,18 @@ impl SavedVolumes {
             .map_or(Saved::Not, saved)
     }
 
+    /// The volumes of a pod that were saved through it and that no claim holds. Of a claim's it is said where the claim is
+    /// restored.
+    pub fn of_pod<'a>(&'a self, namespace: &'a str, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let own = self
+            .volumes
+            .iter()
+            .filter(|volume| volume.pvc_name.is_empty() && !volume.skipped);
+        own.filter_map(|volume| volume.pvb_info.as_ref())
+            .filter(move |saved| saved.pod_namespace == namespace && saved.pod_name == name)
+            .map(|saved| saved.volume_name.as_str())
+    }
+
     /// All that the backup says about a claim's old volume.
     pub fn info(&self, namespace: &str, claim: &str) -> Option<&BackupVolumeInfo> {
         self.volumes
@@ -102,6 +114,23 @@ mod tests {
                 .and_then(|info| Some(info.pv_info.as_ref()?.reclaim_policy.as_str())),
             Some("Delete")
         );
+    }
+
+    #[test]
+    fn volumes_saved_through_a_pod_are_the_pod_s_unless_a_claim_holds_them() {
+        let through = |pod: &str, claim: &str, volume: &str| {
+            json!({"pvcName": claim, "backupMethod": "PodVolumeBackup",
+                "pvbInfo": {"podNamespace": "s", "podName": pod, "volumeName": volume}})
+        };
+        let saved: Vec<BackupVolumeInfo> = serde_json::from_value(json!([
+            through("web", "", "cache"),
+            through("web", "data", "data"),
+            through("db", "", "scratch")
+        ]))
+        .unwrap();
+        let saved = SavedVolumes::from(saved);
+        assert_eq!(saved.of_pod("s", "web").collect::<Vec<_>>(), ["cache"]);
+        assert_eq!(saved.of_pod("t", "web").count(), 0);
     }
 
     #[test]

@@ -91,6 +91,29 @@ impl Bucket {
         BackupStore::new(Arc::new(self.0.objects.clone()), "")
     }
 
+    /// Somebody's object in a repository's folder (`kopia/shop/`), put there without being a step.
+    ///
+    /// # Errors
+    /// None: memory takes everything.
+    pub async fn put_stranger(&self, prefix: &str, name: &str) -> Result<(), StorageError> {
+        let blobs = self.blobs(prefix);
+        blobs.put(&name.into(), Bytes::from_static(b"somebody's")).await
+    }
+
+    /// Names of all that is in a repository's folder.
+    ///
+    /// # Errors
+    /// None: memory tells everything.
+    pub async fn names_in(&self, prefix: &str) -> Result<Vec<String>, StorageError> {
+        let blobs = self.blobs(prefix).list("").await?;
+        Ok(blobs.iter().map(|blob| blob.id.as_str().to_owned()).collect())
+    }
+
+    fn blobs(&self, prefix: &str) -> MemoryStorage {
+        let mut repositories = self.0.repositories.lock();
+        repositories.entry(prefix.to_owned()).or_default().clone()
+    }
+
     fn fault(&self) -> Option<BucketFault> {
         let mut luck = self.0.luck.lock();
         let (fault, left) = luck.fault?;
@@ -189,13 +212,7 @@ impl Stores for Bucket {
         volume_namespace: &str,
     ) -> Result<Arc<dyn Storage>, LocationError> {
         let prefix = location.repository_prefix(volume_namespace);
-        let inner = self
-            .0
-            .repositories
-            .lock()
-            .entry(prefix.clone())
-            .or_default()
-            .clone();
+        let inner = self.blobs(&prefix);
         Ok(Arc::new(Blobs {
             bucket: self.clone(),
             prefix,

@@ -43,6 +43,8 @@ pub enum Invariant {
     Once,
     /// What a pre-hook froze is thawed; a restored pod's exec hooks run.
     Hooks,
+    /// What cannot be done ends with a reason that names the thing to correct.
+    SaysWhy,
     /// The simulation itself can go on: the cluster starts, the product runs.
     Alive,
 }
@@ -59,6 +61,7 @@ impl fmt::Display for Violation {
             Invariant::OthersUntouched => "nothing outside the namespaces named was changed",
             Invariant::Once => "what a killed server was doing is done once, and whole",
             Invariant::Hooks => "every post-hook and every exec hook of a restore runs",
+            Invariant::SaysWhy => "what is wrong with the input is said",
             Invariant::Alive => "the simulation goes on",
         };
         write!(f, "not true: {invariant}: {}", self.seen)

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use tokio::time::Instant;
 
 use crate::application::Content;
+use crate::bad_input::{self, BadInput};
 use crate::checks::{BYSTANDER, Invariant, Violation, is_terminal};
 use crate::compare;
 use crate::interposed;
@@ -34,6 +35,8 @@ pub enum Plan {
     Restarts,
     /// Two servers, one of which loses its node (`restarts.rs`).
     TakeOver,
+    /// One backup of what is not as it should be (`bad_input.rs`).
+    BadInput(BadInput),
 }
 
 /// How it ended.
@@ -163,6 +166,7 @@ async fn history(seed: u64, plan: &Plan, sabotage: Option<Sabotage>, start: Inst
     let ran = match plan {
         Plan::Restarts => Box::pin(restarts::run(&world, &mut report)).await,
         Plan::TakeOver => Box::pin(restarts::take_over(&world, &mut report)).await,
+        Plan::BadInput(bad) => Box::pin(bad_input::run(&world, *bad)).await,
         Plan::Random { .. } | Plan::Snapshots { .. } | Plan::Given(_) => {
             Box::pin(run(&world, plan, sabotage, &mut report)).await
         }
@@ -249,7 +253,7 @@ async fn operate(world: &World, plan: &Plan, report: &mut Report) -> anyhow::Res
                 Some(operation) => operation.clone(),
                 None => break,
             },
-            Plan::Restarts | Plan::TakeOver => break,
+            Plan::Restarts | Plan::TakeOver | Plan::BadInput(_) => break,
         };
         let due = world.trace.steps() + u64::from(operation.after_steps);
         // Nothing may be going on: then time passes until something is.

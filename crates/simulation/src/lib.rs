@@ -9,6 +9,7 @@
 //! application.rs  what is backed up
 //! world.rs        all of it together
 //! operation.rs    what users and misfortune do
+//! bad_input.rs    one backup of what is not as it should be: a clear end, nothing left, nothing lost
 //! restarts.rs     the server is killed while a backup and a restore run
 //! history.rs      one history from its beginning to its last check
 //! checks.rs       what must hold at every step
@@ -21,6 +22,7 @@
 //! The same seed gives the same trace. docs/decisions/0006 says why it is made like this.
 
 mod application;
+mod bad_input;
 mod bucket;
 mod checks;
 mod compare;
@@ -36,6 +38,7 @@ mod snapshots;
 mod trace;
 mod world;
 
+pub use bad_input::BadInput;
 pub use checks::{Invariant, Violation};
 pub use history::{Plan, Report, play, play_broken};
 pub use operation::{Operation, What};

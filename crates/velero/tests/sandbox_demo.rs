@@ -75,7 +75,10 @@ fn a_backup_that_is_canceled_half_way_says_so_and_leaves_nothing() {
     let (told, code) = play(&["--story", "cancel"]);
     assert_eq!(code, Some(0), "{told}");
     assert!(told.contains("DataUpload: Canceled: "), "{told}");
-    assert!(told.contains("backup shop-1: PartiallyFailed, 1 error(s)"), "{told}");
+    assert!(
+        told.contains("backup shop-1: PartiallyFailed, 1 error(s)"),
+        "{told}"
+    );
     assert!(told.contains("Everything is back, byte for byte."), "{told}");
 }
 

@@ -38,6 +38,19 @@ impl Bucket {
         })
     }
 
+    /// One that is there, with what is in it, in a cluster that was made after it.
+    pub fn existing(cluster: &Cluster, name: &str) -> Result<Self> {
+        let buckets = cluster.facts().s3.folder.as_ref();
+        let folder = buckets
+            .context("buckets can only be found again on our own S3 server")?
+            .join(name);
+        anyhow::ensure!(folder.is_dir(), "there is no bucket {}", folder.display());
+        Ok(Self {
+            name: name.to_owned(),
+            folder: Some(folder),
+        })
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -62,6 +62,29 @@ impl Installation {
         Ok(installation)
     }
 
+    /// The same install command again, on a bucket that has backups; removes an earlier installation and waits for the location.
+    pub fn again(cluster: &Cluster, bucket: Bucket) -> Result<Self> {
+        step("remove an earlier installation", || Self::remove(cluster))?;
+        let installation = Self { bucket };
+        let said = step("the same install command", || {
+            installation.install(cluster, &Options::default())
+        })?;
+        anyhow::ensure!(
+            said.succeeded(),
+            "install ended with {}: {}",
+            said.code,
+            said.both().trim()
+        );
+        cluster.wait_for_phase(
+            Kind::BACKUP_STORAGE_LOCATION,
+            NAMESPACE,
+            "default",
+            &["Available"],
+            Duration::from_secs(60),
+        )?;
+        Ok(installation)
+    }
+
     /// Types `velero install …`.
     pub fn install(&self, cluster: &Cluster, options: &Options) -> Result<Said> {
         let facts = cluster.facts();

@@ -26,6 +26,7 @@ use caravel_item_action::{
     ActionError, BackupItemAction, BackupItemOutput, OperationProgress, ResourceIdentifier, ResourceSelector,
     UNITS_BYTES,
 };
+use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::PersistentVolume;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
@@ -50,7 +51,12 @@ pub struct CsiPvcAction {
     policies: Option<Arc<Policies>>,
     /// Listed once a backup.
     classes: OnceCell<Vec<VolumeSnapshotClass>>,
+    /// Whether there is a node agent, asked once a backup.
+    node_agent: OnceCell<bool>,
 }
+
+/// The DaemonSets of the node agent (upstream `pkg/nodeagent`); ours is the first one.
+const NODE_AGENTS: [&str; 2] = ["node-agent", "node-agent-windows"];
 
 impl CsiPvcAction {
     pub fn new(client: Client, velero_namespace: impl Into<String>, policies: Option<Arc<Policies>>) -> Self {
@@ -59,7 +65,38 @@ impl CsiPvcAction {
             velero_namespace: velero_namespace.into(),
             policies,
             classes: OnceCell::new(),
+            node_agent: OnceCell::new(),
         }
+    }
+
+    /// Without a node agent nobody would ever look at the DataUpload. One that is installed and not ready comes back: the
+    /// upload waits for it, as it does when a node agent goes later.
+    async fn node_agent_exists(&self, claim: &Value) -> Result<(), ActionError> {
+        let exists = *self.node_agent.get_or_init(|| self.look_for_node_agent()).await;
+        if exists {
+            return Ok(());
+        }
+        Err(ActionError::new(format!(
+            "{}: nobody would move its data: namespace {} has no DaemonSet {}; install the node agent (`velero install --use-node-agent`), or back up without --snapshot-move-data",
+            of(claim),
+            self.velero_namespace,
+            NODE_AGENTS.join(" or ")
+        )))
+    }
+
+    async fn look_for_node_agent(&self) -> bool {
+        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), &self.velero_namespace);
+        for name in NODE_AGENTS {
+            match api.get_opt(name).await {
+                Ok(None) => {}
+                Ok(Some(_)) => return true,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot see whether there is a node agent; the data movement is begun all the same");
+                    return true;
+                }
+            }
+        }
+        false
     }
 
     async fn volume(&self, claim: &Value) -> Result<Option<Value>, ActionError> {
@@ -235,6 +272,9 @@ impl BackupItemAction for CsiPvcAction {
         let former = self.former_uploads(&item, backup).await?;
         if let Some((operation_id, upload)) = going_on(&former) {
             return Ok(self.moved(item, operation_id, upload, backup));
+        }
+        if ["", "velero"].contains(&backup.spec.datamover.as_str()) {
+            self.node_agent_exists(&item).await?;
         }
         let operation_id = operation_id(&item, backup, former.len());
         let class = self.class(&item, &driver, backup).await?;

@@ -1,5 +1,5 @@
-//! Pods with hooks, and the claims that they mount: one item block. Their application is frozen only while the snapshots
-//! of its own volumes are cut.
+//! Pods with hooks, the claims that they mount, and what else belongs with them ([`super::relate`]): one item block. Their
+//! application is frozen only while the snapshots of its own volumes are cut.
 //!
 //! ```text
 //! pods that share a claim ─► write down that they are owed ─► pre-hooks ─► snapshots, all at once ─► post-hooks
@@ -28,7 +28,8 @@ pub(super) const BLOCKS_AT_ONCE: usize = 8;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Members {
     pub(super) pods: Vec<ResourceIdentifier>,
-    pub(super) claims: BTreeSet<ResourceIdentifier>,
+    /// Claims, and whatever else is saved while the pods are frozen; the pods may be among them.
+    pub(super) items: BTreeSet<ResourceIdentifier>,
 }
 
 /// The claims of a pod.
@@ -38,33 +39,33 @@ pub(super) fn claims(pod: &Value) -> impl Iterator<Item = ResourceIdentifier> + 
     claims_of(pod).into_iter().map(claim)
 }
 
-/// Puts pods that share a claim together; in the order of each block's first pod.
+/// Puts pods that share a claim (or another item that belongs with them) together; in the order of each block's first pod.
 pub(super) fn blocks(
     pods: impl IntoIterator<Item = (ResourceIdentifier, Vec<ResourceIdentifier>)>,
 ) -> Vec<Members> {
     let mut blocks: Vec<Members> = Vec::new();
     let mut block_of: BTreeMap<ResourceIdentifier, usize> = BTreeMap::new();
-    for (pod, claims) in pods {
-        let shared: BTreeSet<usize> = claims
+    for (pod, items) in pods {
+        let shared: BTreeSet<usize> = items
             .iter()
-            .filter_map(|claim| block_of.get(claim).copied())
+            .filter_map(|item| block_of.get(item).copied())
             .collect();
         let into = shared.first().copied().unwrap_or_else(|| {
             blocks.push(Members::default());
             blocks.len() - 1
         });
-        let mut all: BTreeSet<ResourceIdentifier> = claims.into_iter().collect();
+        let mut all: BTreeSet<ResourceIdentifier> = items.into_iter().collect();
         let mut joined_pods = Vec::new();
         for other in shared.into_iter().filter(|other| *other != into) {
             let other = blocks.get_mut(other).map(std::mem::take).unwrap_or_default();
             joined_pods.extend(other.pods);
-            all.extend(other.claims);
+            all.extend(other.items);
         }
-        block_of.extend(all.iter().map(|claim| (claim.clone(), into)));
+        block_of.extend(all.iter().map(|item| (item.clone(), into)));
         if let Some(block) = blocks.get_mut(into) {
             block.pods.extend(joined_pods);
             block.pods.push(pod);
-            block.claims.extend(all);
+            block.items.extend(all);
         }
     }
     blocks.retain(|block| !block.pods.is_empty());
@@ -74,7 +75,7 @@ pub(super) fn blocks(
 /// A block with its objects.
 pub(super) struct Block {
     pub(super) pods: Vec<(ResourceIdentifier, Value)>,
-    pub(super) claims: Vec<(ResourceIdentifier, Value)>,
+    pub(super) items: Vec<(ResourceIdentifier, Value)>,
 }
 
 /// A block whose post-hooks have run.
@@ -82,7 +83,7 @@ pub(super) struct Ended {
     pub(super) pods: Vec<(ResourceIdentifier, Value)>,
     /// Not to be written.
     pub(super) failed: BTreeSet<ResourceIdentifier>,
-    pub(super) claims: Vec<(ResourceIdentifier, Result<Prepared, Failure>)>,
+    pub(super) items: Vec<(ResourceIdentifier, Result<Prepared, Failure>)>,
 }
 
 /// Runs a block. To be spawned: whatever becomes of the backup, the post-hooks run. When the sender of `stopped` is gone,
@@ -115,9 +116,9 @@ pub(super) async fn run(
             }
         }
     }
-    let claims = tokio::select! {
+    let items = tokio::select! {
         biased;
-        claims = prepare_all(&request, &snapshots, block.claims) => claims,
+        items = prepare_all(&request, &snapshots, block.items) => items,
         _ = stopped => Vec::new(),
     };
     if written.is_ok() {
@@ -130,7 +131,7 @@ pub(super) async fn run(
     Ended {
         pods: block.pods,
         failed,
-        claims,
+        items,
     }
 }
 
@@ -159,19 +160,19 @@ async fn hooks(request: &Request, pod: &Value, phase: Phase) -> Result<(), carav
 async fn prepare_all(
     request: &Arc<Request>,
     snapshots: &Arc<Semaphore>,
-    claims: Vec<(ResourceIdentifier, Value)>,
+    items: Vec<(ResourceIdentifier, Value)>,
 ) -> Vec<(ResourceIdentifier, Result<Prepared, Failure>)> {
     let mut work = JoinSet::new();
     let mut prepared: Vec<_> = Vec::new();
-    for (at, (id, item)) in claims.into_iter().enumerate() {
+    for (at, (id, item)) in items.into_iter().enumerate() {
         prepared.push((id.clone(), Err(Failure::lost())));
         let (request, snapshots) = (Arc::clone(request), Arc::clone(snapshots));
-        let claim = async move {
+        let one = async move {
             // The semaphore is never closed.
             let _place = snapshots.acquire_owned().await;
             (at, prepare(&request, &id, item).await)
         };
-        work.spawn(claim.in_current_span());
+        work.spawn(one.in_current_span());
     }
     while let Some(ended) = work.join_next().await {
         if let Ok((at, result)) = ended
@@ -212,6 +213,6 @@ mod tests {
             .map(|block| block.pods.iter().map(|pod| pod.name.as_str()).collect())
             .collect();
         assert_eq!(names, [vec!["a", "b", "d"], vec!["c"], vec!["e"]]);
-        assert_eq!(made[0].claims.len(), 2);
+        assert_eq!(made[0].items.len(), 2);
     }
 }

@@ -48,6 +48,10 @@ impl Api {
             ),
             ("/api/v1/namespaces/shop/secrets".to_owned(), list(&[&hidden])),
             ("/api/v1/persistentvolumes/pv1".to_owned(), volume),
+            (
+                "/apis/apps/v1/namespaces/velero/daemonsets/node-agent".to_owned(),
+                json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "node-agent", "namespace": "velero"}}),
+            ),
             (format!("{SNAPSHOT_API}/volumesnapshotclasses"), list(&[&class])),
             (
                 format!("{SNAPSHOT_API}/namespaces/shop/volumesnapshots"),
@@ -110,13 +114,13 @@ impl Api {
     }
 }
 
-fn client(api: &Arc<Api>) -> Client {
+pub(super) fn client(api: &Arc<Api>) -> Client {
     let api = Arc::clone(api);
     caravel_cases::api::client(move |asked| api.answer(asked.method.as_str(), asked.path()))
 }
 
 /// `with_snapshots`: the cluster has them.
-fn discovered(with_snapshots: bool) -> Resources {
+pub(super) fn discovered(with_snapshots: bool) -> Resources {
     let resource = |group: &str, plural: &str, kind: &str, scope: &str| {
         json!({"resource": plural, "scope": scope, "responseKind": {"group": group, "version": "v1", "kind": kind},
             "verbs": ["create", "delete", "get", "list"]})
@@ -146,9 +150,9 @@ async fn backed_up(api: &Arc<Api>) -> (Outcome, Vec<String>, usize) {
 }
 
 /// Notes among the requests when a hook runs and when it is owed.
-struct Noted {
-    api: Arc<Api>,
-    may_owe: bool,
+pub(super) struct Noted {
+    pub(super) api: Arc<Api>,
+    pub(super) may_owe: bool,
 }
 
 impl Noted {
@@ -206,7 +210,7 @@ pub(super) async fn backed_up_as(
 }
 
 /// A backup of namespace `shop`.
-fn request(
+pub(super) fn request(
     client: Client,
     discovered: Resources,
     moves: bool,
@@ -229,6 +233,7 @@ fn request(
         namespace_notes,
         namespaces: vec![json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}})],
         actions: item_actions::built_in(&client, "velero", true, None),
+        item_block_actions: Vec::new(),
         client,
         hooks: Hooks {
             spec: Vec::new(),
@@ -245,7 +250,7 @@ fn request(
     }
 }
 
-async fn run_to_its_end(
+pub(super) async fn run_to_its_end(
     request: impl FnOnce(&std::path::Path, &Arc<BackupLog>) -> Request,
 ) -> (Outcome, Vec<String>, usize) {
     let folder = tempfile::tempdir().unwrap();
@@ -368,18 +373,18 @@ async fn guarantee_5_a_data_upload_that_cannot_be_created_is_an_error_and_its_sn
 }
 
 /// The shop with a pod that asks to be frozen.
-fn frozen_shop() -> Arc<Api> {
+pub(super) fn frozen_shop() -> Api {
     let mut api = Api::shop();
     let pods = api.objects.get_mut("/api/v1/namespaces/shop/pods").unwrap();
     pods["items"][0]["metadata"]["annotations"] = json!({
         "pre.hook.backup.velero.io/command": "freeze", "post.hook.backup.velero.io/command": "thaw",
     });
-    Arc::new(api)
+    api
 }
 
 #[tokio::test]
 async fn guarantee_7_a_pod_is_written_down_before_it_is_frozen_and_thawed_once_its_snapshot_is_cut() {
-    let api = frozen_shop();
+    let api = Arc::new(frozen_shop());
     let (outcome, entries, errors) = backed_up(&api).await;
     assert_eq!(
         (errors, outcome.hooks.hooks_attempted, outcome.hooks.hooks_failed),
@@ -409,7 +414,7 @@ async fn guarantee_7_a_pod_is_written_down_before_it_is_frozen_and_thawed_once_i
 
 #[tokio::test]
 async fn guarantee_7_a_pod_that_cannot_be_written_down_is_not_frozen_and_not_saved() {
-    let api = frozen_shop();
+    let api = Arc::new(frozen_shop());
     let (_, entries, errors) = backed_up_with(&api, false).await;
     assert!(
         !api.requests

@@ -2,6 +2,7 @@
 //! in what the data mover reported, with [`complete`].
 
 use caravel_api::labels;
+use caravel_api::v1::Backup;
 use caravel_api::v2alpha1::{DataUpload, DataUploadPhase};
 use caravel_backup_store::item_operations::{OperationPhase, OperationStatus};
 use caravel_backup_store::volume_info::{
@@ -10,17 +11,14 @@ use caravel_backup_store::volume_info::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
 
+use super::Outcome;
 use super::prepare::Prepared;
-use super::{Outcome, Request};
 use crate::cluster::{metadata_entry, name, namespace, text};
 use crate::item_actions::snapshots;
+use crate::resource_policies::quantity;
 
 /// The entry of a PVC with a volume; none for one without. `outcome`: its snapshot's objects and operation are in there.
-pub(super) fn of_claim(
-    request: &Request,
-    prepared: &Prepared,
-    outcome: &Outcome,
-) -> Option<BackupVolumeInfo> {
+pub(super) fn of_claim(backup: &Backup, prepared: &Prepared, outcome: &Outcome) -> Option<BackupVolumeInfo> {
     let claim = &prepared.item;
     let volume_name = text(claim, "/spec/volumeName");
     if volume_name.is_empty() {
@@ -40,7 +38,7 @@ pub(super) fn of_claim(
         }
         let why = if let Some(why) = &prepared.volume_left_out {
             why
-        } else if request.backup.spec.snapshot_volumes == Some(false) {
+        } else if backup.spec.snapshot_volumes == Some(false) {
             "snapshotVolumes is false"
         } else {
             "no volume to save"
@@ -51,7 +49,7 @@ pub(super) fn of_claim(
             ..info
         });
     };
-    let mover = match &*request.backup.spec.datamover {
+    let mover = match &*backup.spec.datamover {
         "" => "velero",
         mover => mover,
     };
@@ -93,10 +91,7 @@ fn in_the_storage(info: BackupVolumeInfo, snapshot: &Value, outcome: &Outcome) -
         start_timestamp: cut.map(Time).or(info.start_timestamp.clone()),
         csi_snapshot_info: Some(CsiSnapshotInfo {
             snapshot_handle: text(content, "/status/snapshotHandle").to_owned(),
-            size: content
-                .pointer("/status/restoreSize")
-                .and_then(Value::as_i64)
-                .unwrap_or_default(),
+            size: size_of(snapshot, content),
             driver: text(content, "/spec/driver").to_owned(),
             vsc_name: content_name.to_owned(),
             operation_id: operation
@@ -107,6 +102,17 @@ fn in_the_storage(info: BackupVolumeInfo, snapshot: &Value, outcome: &Outcome) -
         }),
         ..info
     }
+}
+
+/// In bytes; the content has them as a number, the snapshot as a quantity. 0 where the driver says neither.
+fn size_of(snapshot: &Value, content: &Value) -> i64 {
+    let bytes = content.pointer("/status/restoreSize").and_then(Value::as_i64);
+    let as_quantity = || {
+        // In billionths.
+        let size = quantity(text(snapshot, "/status/restoreSize"))? / 1_000_000_000;
+        i64::try_from(size).ok()
+    };
+    bytes.or_else(as_quantity).unwrap_or_default()
 }
 
 /// Fills in how the operation of a snapshot that stays in the storage ended. `is_lost`: it is in the storage no more.
@@ -154,5 +160,89 @@ pub fn pv_info(volume: &Value) -> PvInfo {
             .pointer("/metadata/labels")
             .and_then(|labels| serde_json::from_value(labels.clone()).ok())
             .unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use caravel_backup_store::item_operations::BackupOperation;
+    use caravel_cases::{Case, each, same};
+    use caravel_item_action::ResourceIdentifier;
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The claim that the snapshot of a case is of, as its action leaves it, if it is of one.
+    fn prepared(case: &Case) -> Option<(Prepared, Value)> {
+        let snapshot = case.input("volumeSnapshot");
+        let claim = text(snapshot, "/spec/source/persistentVolumeClaimName");
+        let volumes = case.input("pvMap").as_object().into_iter().flatten();
+        let volume = volumes
+            .map(|(_, volume)| volume)
+            .find(|volume| volume["PVCName"] == claim && volume["PVCNamespace"] == namespace(snapshot));
+        let volume = volume.map(|volume| volume["PV"].clone()).unwrap_or_default();
+        if claim.is_empty() {
+            return None;
+        }
+        let item = json!({"metadata": {"name": claim, "namespace": namespace(snapshot),
+                "annotations": {labels::VOLUME_SNAPSHOT_NAME: name(snapshot)}},
+            "spec": {"volumeName": name(&volume)}});
+        let prepared = Prepared {
+            item,
+            additional_items: Vec::new(),
+            operations: Vec::new(),
+            volume_left_out: None,
+            skip: false,
+            started: Timestamp::UNIX_EPOCH,
+        };
+        Some((prepared, volume))
+    }
+
+    fn outcome(case: &Case) -> Outcome {
+        let mut outcome = Outcome::default();
+        let snapshot = case.input("volumeSnapshot");
+        let of_snapshot = |resource: &str, item: &Value| {
+            ResourceIdentifier::new(snapshots::GROUP, resource, namespace(item), name(item))
+        };
+        let content = case.input("volumeSnapshotContent");
+        let objects = [(snapshots::SNAPSHOTS, snapshot), (snapshots::CONTENTS, content)];
+        for (resource, item) in objects.into_iter().filter(|(_, item)| !name(item).is_empty()) {
+            outcome.snapshots.note(&of_snapshot(resource, item), item);
+        }
+        if case.input("operation").is_object() {
+            let mut operation: BackupOperation =
+                serde_json::from_value(case.input("operation").clone()).unwrap();
+            // The case leaves it out.
+            operation.spec.backup_item_action = snapshots::NAME.to_owned();
+            outcome.operations.push(operation);
+        }
+        outcome
+    }
+
+    #[test]
+    fn what_is_said_of_a_snapshot_in_the_storage_is_what_velero_says() {
+        each(
+            "internal_volume/TestGenerateVolumeInfoForCSIVolumeSnapshot.json",
+            |case| {
+                let info = prepared(case).and_then(|(prepared, volume)| {
+                    let mut info = of_claim(&Backup::default(), &prepared, &outcome(case))?;
+                    info.pv_info = Some(pv_info(&volume));
+                    Some(info)
+                });
+                let wanted = case.want("expectedVolumeInfos").clone();
+                let wanted: Vec<BackupVolumeInfo> = serde_json::from_value(wanted).unwrap();
+                same(&info.into_iter().collect(), &wanted)
+            },
+        );
+    }
+
+    #[test]
+    fn the_size_of_a_snapshot_is_what_content_or_snapshot_say() {
+        let content = |size: Value| json!({"status": {"restoreSize": size}});
+        let snapshot = json!({"status": {"restoreSize": "1Gi"}});
+        assert_eq!(size_of(&snapshot, &content(json!(7))), 7);
+        assert_eq!(size_of(&snapshot, &content(Value::Null)), 1 << 30);
+        assert_eq!(size_of(&json!({}), &Value::Null), 0);
     }
 }

@@ -10,7 +10,7 @@ use caravel_backup_store::tarball::Reader;
 use caravel_cases::{Case, api, each_async, same, texts};
 use caravel_hooks::exec::PodCommandExecutor;
 use caravel_item_action::{
-    ActionError, BackupItemAction, BackupItemOutput, ResourceIdentifier, ResourceSelector,
+    ActionError, BackupItemAction, BackupItemOutput, ItemBlockAction, ResourceIdentifier, ResourceSelector,
 };
 use kube::Client;
 use kube::core::{Selector, SelectorExt};
@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::discovered;
 use crate::cluster::{name, namespace, text};
 use crate::collect::Selection;
+use crate::discovery::Resources;
 use crate::filter::NamespaceFilter;
 use crate::log::BackupLog;
 use crate::run::{Outcome, Progress, Request, run};
@@ -109,6 +110,45 @@ pub(super) struct Replayed {
     called: Mutex<Vec<String>>,
 }
 
+impl Replayed {
+    /// Notes the call, and gives what Velero's plug-in did then, if it was called.
+    fn call(&self, item: &Value) -> Result<Option<&Value>, ActionError> {
+        let id = match namespace(item) {
+            "" => name(item).to_owned(),
+            namespace => format!("{namespace}/{}", name(item)),
+        };
+        self.called.lock().unwrap().push(id);
+        let about = |call: &&Value| {
+            name(&call["item"]) == name(item)
+                && namespace(&call["item"]) == namespace(item)
+                && call["item"]["kind"] == item["kind"]
+        };
+        let call = self.calls.iter().find(about);
+        match call.and_then(|call| call["error"]["$error"].as_str()) {
+            Some(error) => Err(ActionError::new(error)),
+            None => Ok(call),
+        }
+    }
+}
+
+#[async_trait]
+impl ItemBlockAction for Replayed {
+    fn name(&self) -> &str {
+        "replayed"
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        self.selector.clone()
+    }
+
+    async fn related_items(&self, item: &Value, _: &Backup) -> Result<Vec<ResourceIdentifier>, ActionError> {
+        let call = self.call(item)?;
+        Ok(call
+            .map(|call| identifiers(&call["relatedItems"]))
+            .unwrap_or_default())
+    }
+}
+
 #[async_trait]
 impl BackupItemAction for Replayed {
     fn name(&self) -> &str {
@@ -120,22 +160,9 @@ impl BackupItemAction for Replayed {
     }
 
     async fn execute(&self, item: Value, _: &Backup) -> Result<BackupItemOutput, ActionError> {
-        let id = match namespace(&item) {
-            "" => name(&item).to_owned(),
-            namespace => format!("{namespace}/{}", name(&item)),
-        };
-        self.called.lock().unwrap().push(id);
-        let about = |call: &&Value| {
-            name(&call["item"]) == name(&item)
-                && namespace(&call["item"]) == namespace(&item)
-                && call["item"]["kind"] == item["kind"]
-        };
-        let Some(call) = self.calls.iter().find(about) else {
+        let Some(call) = self.call(&item)? else {
             return Ok(BackupItemOutput::item(item));
         };
-        if let Some(error) = call["error"]["$error"].as_str() {
-            return Err(ActionError::new(error));
-        }
         Ok(BackupItemOutput {
             item: call["updatedItem"].clone(),
             additional_items: identifiers(&call["additionalItems"]),
@@ -165,10 +192,10 @@ pub(super) fn identifiers(list: &Value) -> Vec<ResourceIdentifier> {
         .collect()
 }
 
-/// The actions of a case; words in selectors are resolved, as upstream's resolver does. A label selector makes it `None`.
-fn actions(case: &Case) -> Vec<Arc<Replayed>> {
+/// The actions of a case with their calls of this kind.
+pub(super) fn replayed(case: &Case, kind: &str) -> Vec<Arc<Replayed>> {
     let resources = discovered(case.input("apiResources"));
-    let calls = case.input("pluginCalls")["backupItemAction"]
+    let calls = case.input("pluginCalls")[kind]
         .as_array()
         .cloned()
         .unwrap_or_default();
@@ -176,20 +203,8 @@ fn actions(case: &Case) -> Vec<Arc<Replayed>> {
     entries
         .map(|action| {
             let given = &action["selector"];
-            let resolved = |field: &str| {
-                texts(&given[field])
-                    .iter()
-                    .map(|word| resources.resolve(word))
-                    .collect()
-            };
             Arc::new(Replayed {
-                selector: ResourceSelector {
-                    included_namespaces: texts(&given["IncludedNamespaces"]),
-                    excluded_namespaces: texts(&given["ExcludedNamespaces"]),
-                    included_resources: resolved("IncludedResources"),
-                    excluded_resources: resolved("ExcludedResources"),
-                    labels: None,
-                },
+                selector: selector_of(&resources, given),
                 calls: calls
                     .iter()
                     .filter(|call| call["selector"] == *given)
@@ -199,6 +214,27 @@ fn actions(case: &Case) -> Vec<Arc<Replayed>> {
             })
         })
         .collect()
+}
+
+/// Words in selectors are resolved, as upstream's resolver does. No case has one by labels.
+fn selector_of(resources: &Resources, given: &Value) -> ResourceSelector {
+    let resolved = |field: &str| {
+        texts(&given[field])
+            .iter()
+            .map(|word| resources.resolve(word))
+            .collect()
+    };
+    ResourceSelector {
+        included_namespaces: texts(&given["IncludedNamespaces"]),
+        excluded_namespaces: texts(&given["ExcludedNamespaces"]),
+        included_resources: resolved("IncludedResources"),
+        excluded_resources: resolved("ExcludedResources"),
+        labels: None,
+    }
+}
+
+fn actions(case: &Case) -> Vec<Arc<Replayed>> {
+    replayed(case, "backupItemAction")
 }
 
 pub(super) struct Done {
@@ -211,13 +247,14 @@ pub(super) struct Done {
 }
 
 pub(super) async fn back_up(case: &Case, backup: &Value, actions: &[Arc<Replayed>]) -> Result<Done, String> {
-    back_up_with(case, backup, actions, super::hooks::none()).await
+    back_up_with(case, backup, actions, &[], super::hooks::none()).await
 }
 
 pub(super) async fn back_up_with(
     case: &Case,
     backup: &Value,
     actions: &[Arc<Replayed>],
+    item_blocks: &[Arc<Replayed>],
     executor: Arc<dyn PodCommandExecutor>,
 ) -> Result<Done, String> {
     let mut backup: Backup = serde_json::from_value(backup.clone()).map_err(|error| error.to_string())?;
@@ -249,6 +286,10 @@ pub(super) async fn back_up_with(
             .iter()
             .map(|action| Arc::clone(action) as Arc<dyn BackupItemAction>)
             .collect(),
+        item_block_actions: item_blocks
+            .iter()
+            .map(|action| Arc::clone(action) as Arc<dyn ItemBlockAction>)
+            .collect(),
         folder: folder.path().to_owned(),
         contents: contents.clone(),
         page_size: 500,
@@ -278,8 +319,11 @@ pub(super) async fn back_up_with(
 }
 
 async fn holds_what_veleros_holds(case: &Case) -> Result<(), String> {
-    let actions = actions(case);
-    let done = back_up(case, case.input("backup"), &actions).await?;
+    let done = back_up(case, case.input("backup"), &actions(case)).await?;
+    holds(case, &done)
+}
+
+pub(super) fn holds(case: &Case, done: &Done) -> Result<(), String> {
     let ours: BTreeSet<&String> = done.files.keys().collect();
     let wanted = texts(case.want("assertTarballContents"));
     let wanted: BTreeSet<&String> = wanted.iter().collect();
@@ -321,6 +365,14 @@ fn actions_bring_along_what_they_bring_along_in_velero() {
     );
 }
 
+pub(super) fn were_called_as_in_velero(case: &Case, actions: &[Arc<Replayed>]) -> Result<(), String> {
+    for (action, wanted) in actions.iter().zip(case.want("actions").as_array().unwrap()) {
+        let ours: BTreeSet<String> = action.called.lock().unwrap().iter().cloned().collect();
+        same(&ours, &texts(&wanted["executedFor"]).into_iter().collect())?;
+    }
+    Ok(())
+}
+
 #[test]
 fn actions_run_for_the_items_that_they_run_for_in_velero() {
     each_async(
@@ -328,11 +380,7 @@ fn actions_run_for_the_items_that_they_run_for_in_velero() {
         async |case| {
             let actions = actions(case);
             back_up(case, case.input("backup"), &actions).await?;
-            for (action, wanted) in actions.iter().zip(case.want("actions").as_array().unwrap()) {
-                let ours: BTreeSet<String> = action.called.lock().unwrap().iter().cloned().collect();
-                same(&ours, &texts(&wanted["executedFor"]).into_iter().collect())?;
-            }
-            Ok(())
+            were_called_as_in_velero(case, &actions)
         },
     );
 }

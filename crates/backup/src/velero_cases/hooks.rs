@@ -9,7 +9,7 @@ use caravel_hooks::exec::{HookError, PodCommandExecutor};
 use caravel_hooks::{HookLog, PodName};
 use serde_json::{Value, json};
 
-use super::backups::back_up_with;
+use super::backups::{back_up_with, replayed};
 use crate::hooks::{Hooks, OwedPostHooks};
 
 /// Remembers who was called, and fails where the case says so.
@@ -84,7 +84,8 @@ fn hooks_run_around_their_pods_as_in_velero() {
     each_async("pkg_backup/TestBackupWithHooks.json", async |case| {
         let executor = Arc::new(Recorded::of(case));
         let calls = Arc::clone(&executor);
-        let done = back_up_with(case, case.input("backup"), &[], executor).await?;
+        let related = replayed(case, "itemBlockAction");
+        let done = back_up_with(case, case.input("backup"), &[], &related, executor).await?;
         let ours = done.files.keys().cloned().collect();
         let wanted = texts(case.want("assertTarballContents")).into_iter().collect();
         same::<std::collections::BTreeSet<String>>(&ours, &wanted)?;

@@ -2,9 +2,11 @@
 
 mod actions;
 mod backups;
+mod claims;
 mod collections;
 mod discovery;
 mod hooks;
+mod item_blocks;
 mod operations;
 mod policies;
 mod small;
@@ -81,6 +83,12 @@ fn policies(value: &Value) -> Result<Policies, String> {
         policy["conditions"] = Value::Object(kept.collect());
     }
     let document: Document = serde_json::from_value(document).map_err(|error| error.to_string())?;
+    Policies::build(document).map_err(|error| error.to_string())
+}
+
+/// Policies as a user writes them.
+fn policies_of(yaml: &str) -> Result<Policies, String> {
+    let document = Document::read(yaml).map_err(|error| error.to_string())?;
     Policies::build(document).map_err(|error| error.to_string())
 }
 

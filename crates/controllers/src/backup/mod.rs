@@ -12,6 +12,8 @@
 
 pub mod decide;
 pub mod defaults;
+#[cfg(test)]
+mod lost_answers;
 mod observe;
 mod orphans;
 pub mod owed_hooks;
@@ -19,8 +21,6 @@ mod recover;
 mod run;
 pub mod snapshot_locations;
 pub mod status;
-#[cfg(test)]
-mod lost_answers;
 #[cfg(test)]
 mod velero_cases;
 

@@ -132,6 +132,7 @@ async fn attempt(
             settings.enable_csi,
             seen.observed.policies.as_ref().ok().cloned().flatten(),
         ),
+        item_block_actions: item_actions::item_blocks(),
         hooks,
         folder: folder.path().to_owned(),
         contents: contents.clone(),

@@ -2,8 +2,8 @@
 //! (velero-behaviour.md 3.9; upstream `pkg/controller/backup_deletion_controller.go`).
 //!
 //! ```text
-//! data in storage and repositories ─► files in the bucket ─► Restores of it ─► the Backup ─► Processed
-//!           └──── an error stops here: what knows of the data goes only when the data is gone ────┘
+//! item actions ─► data in storage and repositories ─► files in the bucket ─► Restores of it ─► the Backup ─► Processed
+//!      └───────────── an error stops here: what knows of the data goes only when the data is gone ────┘
 //! ```
 //! Every step can be done again: a server that dies in between goes on.
 
@@ -11,11 +11,14 @@ mod data;
 pub mod decide;
 mod forget;
 mod in_repositories;
+mod item_actions;
 mod snapshot_info;
 mod snapshots;
 mod tarball;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod velero_cases;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,7 +41,11 @@ use crate::reconcile::{Error, Key, Next, Reconciler, Source, chain, run};
 /// Starts the controller. `scratch`: folder for tarballs that are looked into.
 pub fn spawn(context: Context, scratch: PathBuf, shutdown: CancellationToken) -> JoinHandle<()> {
     let source = Source::own(&context, |request: &DeleteBackupRequest| vec![Key::of(request)]);
-    let deletion = BackupDeletion { context, scratch };
+    let deletion = BackupDeletion {
+        context,
+        scratch,
+        actions: item_actions::built_in(),
+    };
     tokio::spawn(run(deletion, vec![source], 1, shutdown))
 }
 
@@ -48,6 +55,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 struct BackupDeletion {
     context: Context,
     scratch: PathBuf,
+    actions: item_actions::Actions,
 }
 
 /// What was found before anything is deleted.
@@ -239,6 +247,10 @@ impl BackupDeletion {
         restores: &[Restore],
     ) -> Result<Vec<String>, Error> {
         let name = backup.name_any();
+        let errors = item_actions::invoke(&self.context, &self.scratch, store, backup, &self.actions).await?;
+        if !errors.is_empty() {
+            return Ok(errors);
+        }
         let errors = data.delete(&self.context, backup, location).await;
         if !errors.is_empty() {
             return Ok(errors);

@@ -207,10 +207,23 @@ fn is_in_the_storage(volume: &BackupVolumeInfo) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    /// Deletes a backup whose tarball has this content; gives the errors.
+    pub(in super::super) async fn deleted(
+        client: &Client,
+        backup: &Backup,
+        content: VolumeSnapshotContent,
+    ) -> Vec<String> {
+        let mut found = Snapshots::default();
+        if Own::of(backup).is(&content) {
+            found.add(content);
+        }
+        found.delete(client, backup).await
+    }
 
     fn content(labels: Value, handle: &str) -> VolumeSnapshotContent {
         serde_json::from_value(

@@ -1,9 +1,13 @@
 //! A deletion from the request to the last blob, over a cluster and a bucket in memory.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
 use caravel_api::phase::DeleteBackupRequestPhase;
 use caravel_api::v2alpha1::DataUpload;
 use caravel_backup_store::tarball::Writer;
 use caravel_backup_store::volume_info::BackupVolumeInfo;
+use caravel_item_action::{ActionError, DeleteItemAction, ResourceSelector};
 use caravel_storage::faulty::{Fault, Rule};
 use caravel_storage::{Operation, Storage as _, StorageErrorKind};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -132,6 +136,7 @@ impl Server {
         let controller = BackupDeletion {
             context: cluster.context.clone(),
             scratch: scratch.path().to_owned(),
+            actions: item_actions::built_in(),
         };
         let server = Self {
             cluster,
@@ -371,6 +376,7 @@ async fn two_clusters_may_expire_one_backup_at_the_same_moment() {
         let request = format!("d{free}");
         let mut work = Box::pin(slow.delete(&request));
         let errors = tokio::select! {
+            biased;
             () = turn.held() => None,
             errors = &mut work => Some(errors),
         };
@@ -414,4 +420,52 @@ async fn a_store_that_fails_once_anywhere_costs_a_second_deletion_and_no_more() 
             return;
         }
     }
+}
+
+/// Is called for DataUploads, and fails until it may not.
+#[derive(Default)]
+struct Elsewhere {
+    is_there: AtomicBool,
+    called: AtomicUsize,
+}
+
+#[async_trait]
+impl DeleteItemAction for Elsewhere {
+    fn name(&self) -> &str {
+        "example.com/elsewhere"
+    }
+
+    fn applies_to(&self) -> ResourceSelector {
+        ResourceSelector::resources(&["datauploads.velero.io"])
+    }
+
+    async fn execute(&self, _: &Value, backup: &Backup) -> Result<(), ActionError> {
+        assert_eq!(backup.name_any(), "b1");
+        self.called.fetch_add(1, Ordering::Relaxed);
+        if self.is_there.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(ActionError::new("the other storage is away"))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_item_action_that_fails_keeps_the_backup_and_a_later_deletion_goes_on() {
+    let saved = Saved::new().await.with_uploads_in_the_tarball().await;
+    let mut server = Server::new(&saved.bucket).await;
+    let elsewhere = Arc::new(Elsewhere::default());
+    server.controller.actions = vec![Arc::clone(&elsewhere) as Arc<dyn DeleteItemAction>];
+    let errors = server.delete("d1").await;
+    // Three of the backup, and one of another that lies in its tarball.
+    assert_eq!(errors.len(), 4, "{errors:?}");
+    assert!(
+        errors[0].contains("example.com/elsewhere failed for datauploads.velero.io"),
+        "{errors:?}"
+    );
+    assert!(server.has_backup().await);
+    saved.assert_untouched().await;
+    elsewhere.is_there.store(true, Ordering::Relaxed);
+    assert_eq!(server.delete("d2").await, none());
+    assert_eq!(elsewhere.called.load(Ordering::Relaxed), 8);
+    saved.assert_gone().await;
 }

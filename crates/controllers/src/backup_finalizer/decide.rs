@@ -371,9 +371,23 @@ mod tests {
         assert!(decision.left_out.is_empty());
     }
 
-    /// Of each case the volume and the DataUpload that was for it.
+    /// The operations of a case, with what it leaves out: whose they are, and the phase in which a backup is finalized.
+    fn operations(given: &serde_json::Value) -> Vec<BackupOperation> {
+        let mut operations: Vec<BackupOperation> = serde_json::from_value(given.clone()).unwrap();
+        for operation in &mut operations {
+            operation.spec.backup_item_action = SNAPSHOT_ACTION.to_owned();
+            operation.status.phase = if operation.status.error.is_empty() {
+                OperationPhase::Completed
+            } else {
+                OperationPhase::Failed
+            };
+        }
+        operations
+    }
+
+    /// Of each case the volume and the DataUpload or the operation that was for it.
     #[test]
-    fn volumes_are_told_what_their_uploads_say_as_in_velero() {
+    fn volumes_are_told_what_their_uploads_and_snapshots_say_as_in_velero() {
         caravel_cases::each("pkg_backup/TestUpdateVolumeInfos.json", |case| {
             let read = |infos: &serde_json::Value| -> Vec<BackupVolumeInfo> {
                 serde_json::from_value(infos.clone()).unwrap()
@@ -384,7 +398,7 @@ mod tests {
                 phase: BackupPhase::Finalizing,
                 volume_infos: read(case.input("volumeInfos")),
                 uploads: upload.map(|upload| (String::new(), upload)).into_iter().collect(),
-                snapshots: BTreeMap::new(),
+                snapshots: snapshot_operations(&operations(case.input("operations"))),
                 lost_snapshots: BTreeSet::new(),
                 lost: Vec::new(),
                 not_saved: Vec::new(),

@@ -196,9 +196,11 @@ impl Attempt<'_> {
         contents: &BackupContents,
     ) -> Result<Vec<BackupVolumeInfo>, Error> {
         let name = self.backup.name_any();
-        let said = store.get_volume_info(&name).await?.unwrap_or_default();
+        let told = store.get_volume_info(&name).await?;
+        let is_older = told.is_none();
+        let mut said = told.unwrap_or_default();
         let unsaid = older::unsaid(&said, contents);
-        if unsaid.is_empty() {
+        if unsaid.is_empty() && !is_older {
             return Ok(said);
         }
         let files = OlderFiles {
@@ -206,6 +208,9 @@ impl Attempt<'_> {
             pod_volume_backups: store.get_pod_volume_backups(&name).await?,
             csi_snapshots: store.get_csi_snapshots(&name).await?.snapshots,
         };
+        if is_older {
+            said.extend(older::of_pods(&files.pod_volume_backups));
+        }
         Ok(older::completed(said, &unsaid, &files))
     }
 

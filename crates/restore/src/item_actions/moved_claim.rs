@@ -83,6 +83,11 @@ pub enum NoResult {
     /// Two DataUploads of the backup claim to hold it.
     #[error("{0} DataUploadResult ConfigMaps are for PersistentVolumeClaim {1}, there must be one")]
     Several(usize, String),
+    /// The result speaks of another namespace, whose repository would be opened: what is in there is not this claim's.
+    #[error(
+        "the DataUploadResult ConfigMap for PersistentVolumeClaim {claim} is of a volume of namespace {said}; nothing of another namespace's data is restored into it. Was the ConfigMap or the DataUpload in the backup changed by hand?"
+    )]
+    OfAnother { claim: String, said: String },
 }
 
 #[async_trait]
@@ -312,9 +317,23 @@ impl MovedClaimAction {
             }
         };
         let json = json.ok_or_else(|| ActionError::new(NoResult::Missing(claim).to_string()))?;
-        serde_json::from_str(json)
-            .map_err(|error| ActionError::because("reading the DataUploadResult ConfigMap", error))
+        read(json, namespace, name)
     }
+}
+
+/// What a DataUploadResult says, if it is for this claim; `namespace` is the one in the backup.
+fn read(json: &str, namespace: &str, claim: &str) -> Result<DataUploadResult, ActionError> {
+    let result: DataUploadResult = serde_json::from_str(json)
+        .map_err(|error| ActionError::because("reading the DataUploadResult ConfigMap", error))?;
+    let said = &result.source_namespace;
+    if !said.is_empty() && said != namespace {
+        let of_another = NoResult::OfAnother {
+            claim: format!("{namespace}/{claim}"),
+            said: said.clone(),
+        };
+        return Err(ActionError::new(of_another.to_string()));
+    }
+    Ok(result)
 }
 
 /// Five characters that Kubernetes uses for generated names: no vowels, so no words.
@@ -324,4 +343,20 @@ fn random_suffix() -> String {
     (0..5)
         .map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())]))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_of_another_namespace_is_refused_and_named() {
+        let result =
+            r#"{"backupStorageLocation": "default", "snapshotID": "66d7", "sourceNamespace": "shop"}"#;
+        assert_eq!(read(result, "shop", "data").unwrap().snapshot_id, "66d7");
+        let refused = read(result, "desk", "data").unwrap_err().to_string();
+        for word in ["desk/data", "namespace shop"] {
+            assert!(refused.contains(word), "{refused}");
+        }
+    }
 }

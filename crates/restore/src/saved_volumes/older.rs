@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use caravel_api::labels;
-use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod};
+use caravel_backup_store::volume_info::{BackupVolumeInfo, PodVolumeInfo, VolumeMethod};
 use serde_json::Value;
 
 use crate::contents::BackupContents;
@@ -144,6 +144,25 @@ pub fn completed(
     said
 }
 
+/// Volumes that were saved through their pods and that no claim holds, of a backup without volume info.
+pub fn of_pods(pod_volume_backups: &[Value]) -> Vec<BackupVolumeInfo> {
+    let own = pod_volume_backups
+        .iter()
+        .filter(|backup| is_restorable(backup) && annotation(backup, CLAIM_OF_POD_VOLUME).is_none());
+    own.map(|backup| BackupVolumeInfo {
+        backup_method: VolumeMethod::PodVolumeBackup,
+        pvb_info: Some(PodVolumeInfo {
+            snapshot_handle: text(backup, "/status/snapshotID").to_owned(),
+            volume_name: text(backup, "/spec/volume").to_owned(),
+            pod_name: text(backup, "/spec/pod/name").to_owned(),
+            pod_namespace: text(backup, "/spec/pod/namespace").to_owned(),
+            ..PodVolumeInfo::default()
+        }),
+        ..BackupVolumeInfo::default()
+    })
+    .collect()
+}
+
 /// How one volume was saved, and whether its data was moved; in Velero's order.
 fn method_of(one: &Unsaid, files: &OlderFiles) -> Option<(VolumeMethod, bool)> {
     if has_native_snapshot(&one.volume, &files.native_snapshots) {
@@ -166,10 +185,13 @@ fn has_native_snapshot(volume: &str, snapshots: &[Value]) -> bool {
 }
 
 /// Only a backup that ended well, with a snapshot to restore from.
+fn is_restorable(backup: &Value) -> bool {
+    text(backup, "/status/phase") == "Completed" && !text(backup, "/status/snapshotID").is_empty()
+}
+
 pub(crate) fn has_pod_volume_backup(namespace: &str, claim: &str, backups: &[Value]) -> bool {
     backups.iter().any(|backup| {
-        text(backup, "/status/phase") == "Completed"
-            && !text(backup, "/status/snapshotID").is_empty()
+        is_restorable(backup)
             && text(backup, "/spec/pod/namespace") == namespace
             && annotation(backup, CLAIM_OF_POD_VOLUME) == Some(claim)
     })

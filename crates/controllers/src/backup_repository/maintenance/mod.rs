@@ -16,6 +16,8 @@ mod configuration;
 mod decide;
 mod history;
 mod job;
+#[cfg(test)]
+mod looks;
 mod metrics;
 mod result;
 #[cfg(test)]
@@ -60,6 +62,8 @@ pub(super) struct Maintenance {
     settings: Settings,
     /// Repository → the Job that is waited for, and how many times that was said.
     said: Mutex<BTreeMap<Key, (String, u32)>>,
+    /// Repository → version of the ConfigMap that was last spoken of; none: there was no ConfigMap.
+    read: Mutex<BTreeMap<String, Option<String>>>,
 }
 
 impl Maintenance {
@@ -68,12 +72,14 @@ impl Maintenance {
             context,
             settings,
             said: Mutex::default(),
+            read: Mutex::default(),
         }
     }
 
     /// The repository is gone.
     pub fn forget(&self, key: &Key) {
         self.said.lock().remove(key);
+        self.read.lock().remove(&key.name);
         self.context.maintenance.forget(&key.name);
     }
 
@@ -193,13 +199,19 @@ impl Maintenance {
         Ok(MaintenanceJob { name, created, state })
     }
 
-    /// What the ConfigMap says about this repository's Jobs, and in the log what of it does not count.
+    /// What the ConfigMap says about this repository's Jobs. What of it does not count is said once a version.
     async fn configuration(&self, repository: &BackupRepository) -> Result<JobConfiguration, Error> {
         let Some(name) = &self.settings.job_configmap else {
             return Ok(JobConfiguration::default());
         };
-        let Some(found) = self.context.api::<ConfigMap>().get_opt(name).await? else {
-            tracing::warn!(configmap = %name, "the ConfigMap of --repo-maintenance-job-configmap does not exist, defaults hold");
+        let found = self.context.api::<ConfigMap>().get_opt(name).await?;
+        let version = found.as_ref().and_then(ResourceExt::resource_version);
+        let before = self.read.lock().insert(repository.name_any(), version.clone());
+        let is_new = before != Some(version);
+        let Some(found) = found else {
+            if is_new {
+                tracing::warn!(configmap = %name, "the ConfigMap of --repo-maintenance-job-configmap does not exist, defaults hold");
+            }
             return Ok(JobConfiguration::default());
         };
         let spec = &repository.spec;
@@ -210,7 +222,7 @@ impl Maintenance {
             kind.map_or("kopia", |kind| kind.as_str()),
         );
         let (configuration, refused) = configuration::read(&found.data.unwrap_or_default(), &key);
-        for refused in refused {
+        for refused in refused.iter().filter(|_| is_new) {
             tracing::error!(configmap = %name, key = %refused.key, value = %refused.value, why = %refused.why, "a setting of maintenance jobs is refused");
         }
         Ok(configuration)

@@ -203,6 +203,16 @@ fn the_configmap_says_what_it_says_to_velero() {
     });
 }
 
+/// Velero's server does not start where a ConfigMap is wrong; ours refuses what is wrong of it, and says so.
+#[test]
+fn a_configmap_that_velero_refuses_is_refused() {
+    each("pkg_util_kube/TestVerifyJsonConfigs.json", |case| {
+        let data: BTreeMap<String, String> = read(&case.input("configMap")["data"]);
+        let (_, refused) = configuration::read(&data, "other");
+        same(&!refused.is_empty(), &(case.want("expectedErr") != ""))
+    });
+}
+
 #[test]
 fn as_many_jobs_are_kept_as_velero_keeps() {
     each(
@@ -376,40 +386,52 @@ fn inherited(case: &Case, pointer: &str) -> Value {
 fn what_a_job_inherits_of_the_server_is_what_velero_takes() {
     for (file, pointer, want) in [
         (
-            "TestGetContainerSecurityContextsFromVeleroServer",
+            "pkg_util_velero/TestGetContainerSecurityContextsFromVeleroServer.json",
             "/spec/containers/0/securityContext",
             "want",
         ),
         (
-            "TestGetEnvFromSourcesFromVeleroServer",
+            "pkg_util_velero/TestGetEnvFromSourcesFromVeleroServer.json",
             "/spec/containers/0/envFrom",
             "expected",
         ),
-        ("TestGetEnvVarsFromVeleroServer", "/spec/containers/0/env", "want"),
         (
-            "TestGetImagePullSecretsFromVeleroServer",
+            "pkg_util_velero/TestGetEnvVarsFromVeleroServer.json",
+            "/spec/containers/0/env",
+            "want",
+        ),
+        (
+            "pkg_util_velero/TestGetImagePullSecretsFromVeleroServer.json",
             "/spec/imagePullSecrets",
             "want",
         ),
         (
-            "TestGetPodSecurityContextsFromVeleroServer",
+            "pkg_util_velero/TestGetPodSecurityContextsFromVeleroServer.json",
             "/spec/securityContext",
             "want",
         ),
         (
-            "TestGetServiceAccountFromVeleroServer",
+            "pkg_util_velero/TestGetServiceAccountFromVeleroServer.json",
             "/spec/serviceAccountName",
             "want",
         ),
-        ("TestGetVeleroServerImage", "/spec/containers/0/image", "want"),
         (
-            "TestGetVolumeMountsFromVeleroServer",
+            "pkg_util_velero/TestGetVeleroServerImage.json",
+            "/spec/containers/0/image",
+            "want",
+        ),
+        (
+            "pkg_util_velero/TestGetVolumeMountsFromVeleroServer.json",
             "/spec/containers/0/volumeMounts",
             "want",
         ),
-        ("TestGetVolumesFromVeleroServer", "/spec/volumes", "want"),
+        (
+            "pkg_util_velero/TestGetVolumesFromVeleroServer.json",
+            "/spec/volumes",
+            "want",
+        ),
     ] {
-        each(&format!("pkg_util_velero/{file}.json"), |case| {
+        each(file, |case| {
             same_or_empty(&inherited(case, pointer), case.want(want))
         });
     }

@@ -81,6 +81,12 @@ pub struct Args {
     /// Move the data of every snapshot unless a Backup says otherwise.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub default_snapshot_move_data: Option<bool>,
+    /// How often backup repositories are maintained that do not say it themselves [default: 1h].
+    #[arg(long, value_name = "DURATION")]
+    pub default_repo_maintain_frequency: Option<caravel_api::Duration>,
+    /// ConfigMap with the configuration of maintenance Jobs, in Velero's namespace.
+    #[arg(long, value_name = "NAME")]
+    pub repo_maintenance_job_configmap: Option<String>,
     /// Confirms that no backup location is created.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub no_default_backup_location: Option<bool>,
@@ -184,6 +190,10 @@ pub struct Options {
     /// The node agent's ConfigMap; empty: none.
     pub node_agent_configmap: String,
     pub default_snapshot_move_data: bool,
+    /// Zero: the server's own default.
+    pub default_repo_maintain_frequency: caravel_api::Duration,
+    /// Of maintenance Jobs; empty: none.
+    pub repo_maintenance_job_configmap: String,
     pub platform: Platform,
     pub pods: PodResources,
     /// What the user should know about the flags, one sentence each.
@@ -215,6 +225,8 @@ impl Options {
             use_node_agent: args.use_node_agent.unwrap_or(false),
             node_agent_configmap: args.node_agent_configmap.clone().unwrap_or_default(),
             default_snapshot_move_data: args.default_snapshot_move_data.unwrap_or(false),
+            default_repo_maintain_frequency: args.default_repo_maintain_frequency.unwrap_or_default(),
+            repo_maintenance_job_configmap: args.repo_maintenance_job_configmap.clone().unwrap_or_default(),
             platform: Platform::from_args(&args.platform, &mut notes)?,
             pods: args.pods.clone(),
             notes,

@@ -110,6 +110,14 @@ fn args(options: &Options) -> Vec<String> {
     if options.default_snapshot_move_data {
         args.push("--default-snapshot-move-data=true".to_owned());
     }
+    let frequency = options.default_repo_maintain_frequency;
+    if !frequency.is_zero() {
+        args.push(format!("--default-repo-maintain-frequency={frequency}"));
+    }
+    let configmap = &options.repo_maintenance_job_configmap;
+    if !configmap.is_empty() {
+        args.push(format!("--repo-maintenance-job-configmap={configmap}"));
+    }
     args
 }
 

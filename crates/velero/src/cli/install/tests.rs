@@ -181,6 +181,30 @@ fn one_server_is_installed_unless_more_are_asked_for_and_those_are_kept_apart() 
 }
 
 #[test]
+fn the_server_is_told_how_often_and_how_repositories_are_maintained() {
+    let args = Args {
+        default_repo_maintain_frequency: Some(caravel_api::Duration::from_hours(2)),
+        repo_maintenance_job_configmap: Some("repo-maintenance".into()),
+        ..sample_args()
+    };
+    let mut objects = install(&args);
+    let server = &find(&mut objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"];
+    let said: Vec<&str> = server
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(
+        said.ends_with(&[
+            "--default-repo-maintain-frequency=2h0m0s",
+            "--repo-maintenance-job-configmap=repo-maintenance"
+        ]),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn the_node_agent_is_told_the_name_of_its_configmap() {
     let mut objects = install(&Args {
         node_agent_configmap: Some("node-agent-config".into()),
