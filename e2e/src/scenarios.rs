@@ -103,6 +103,13 @@ pub const SCENARIOS: &[Scenario] = &[
         peer: false,
     },
     Scenario {
+        name: "maintenance",
+        tier: Tier::Full,
+        shows: "a repository is maintained by jobs, asked for and by itself; a failure says why, and old jobs go",
+        product: true,
+        peer: false,
+    },
+    Scenario {
         name: "hooks",
         tier: Tier::Full,
         shows: "hooks run in real containers, around the snapshot and before the application, and failures are said",
