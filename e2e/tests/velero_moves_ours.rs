@@ -78,7 +78,7 @@ fn each_restores_what_the_other_moved_and_moves_on_from_there() -> Result<()> {
     let bucket = Bucket::fresh(&cluster, "velero-moves-ours")?;
     let volumes = Volumes::create(&cluster)?;
 
-    let first = volumes.read(&cluster, "")?;
+    let first = Contents::read(&cluster, "")?;
     let turn = Turn::theirs(&cluster, &bucket)?;
     turn.backs_up("b1")?;
     let b1_described = turn.side.describes(&cluster, "b1")?;
@@ -87,7 +87,7 @@ fn each_restores_what_the_other_moved_and_moves_on_from_there() -> Result<()> {
     let turn = Turn::ours(&cluster, &bucket)?;
     turn.finds("b1")?;
     turn.describes_as("b1", &b1_described)?;
-    turn.restores(&volumes, "b1", &first, Unlike::Nothing)?;
+    turn.restores("b1", &first, Unlike::Nothing)?;
     let second = volumes.change(&cluster, 0)?;
     let b2 = turn.backs_up_a_little("b2")?;
     let b2_described = turn.side.describes(&cluster, "b2")?;
@@ -97,7 +97,7 @@ fn each_restores_what_the_other_moved_and_moves_on_from_there() -> Result<()> {
     turn.finds("b2")?;
     turn.describes_as("b2", &b2_described)?;
     turn.reads_logs_and_tarball("b2")?;
-    turn.restores(&volumes, "b2", &second, Unlike::AsKopiaRestores)?;
+    turn.restores("b2", &second, Unlike::AsKopiaRestores)?;
     let third = volumes.change(&cluster, CHANGED)?;
     let b3 = turn.backs_up_a_little("b3")?;
     let b3_described = turn.side.describes(&cluster, "b3")?;
@@ -106,7 +106,7 @@ fn each_restores_what_the_other_moved_and_moves_on_from_there() -> Result<()> {
     let turn = Turn::ours(&cluster, &bucket)?;
     turn.finds("b3")?;
     turn.describes_as("b3", &b3_described)?;
-    turn.restores(&volumes, "b3", &third, Unlike::Nothing)?;
+    turn.restores("b3", &third, Unlike::Nothing)?;
     step("kopia verifies what both wrote", || {
         let kopia = Kopia::connect(&cluster, &turn.installation, FILES)?;
         stands_on_its_parent(&kopia, "b2, ours on Velero's", &b2)?;
@@ -292,7 +292,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Restores both volumes under other names, compares, and removes them.
-    fn restores(&self, volumes: &Volumes, backup: &str, expected: &Contents, unlike: Unlike) -> Result<()> {
+    fn restores(&self, backup: &str, expected: &Contents, unlike: Unlike) -> Result<()> {
         let name = format!("{backup}-by-{}", self.side.name);
         step(&format!("{} restore {backup}", self.side.name), || {
             let mappings = format!("{FILES}:{FILES}{COPY},{DEVICE}:{DEVICE}{COPY}");
@@ -313,7 +313,7 @@ impl<'a> Turn<'a> {
                 .with_context(|| self.movements(Kind::DATA_DOWNLOAD))
         })?;
         step("what came back is equal", || {
-            let restored = volumes.read(self.cluster, COPY)?;
+            let restored = Contents::read(self.cluster, COPY)?;
             expected.files.must_equal(&restored.files, unlike)?;
             ensure!(
                 expected.device == restored.device,
@@ -375,6 +375,19 @@ struct Contents {
     device: String,
 }
 
+impl Contents {
+    /// What the volumes hold, or their copies do, whose namespaces end so.
+    fn read(cluster: &Cluster, suffix: &str) -> Result<Self> {
+        let copy = |name: &str| Shop::named(&format!("{name}{suffix}"));
+        let said = copy(DEVICE).block().run(cluster, "sha256sum /dev/data")?;
+        let device = said.split_whitespace().next().context("sha256sum said nothing")?;
+        Ok(Self {
+            files: copy(FILES).tree(cluster)?,
+            device: device.to_owned(),
+        })
+    }
+}
+
 /// The application: a volume with files and a device, each with a pod that has it.
 struct Volumes {
     files: Shop,
@@ -412,18 +425,7 @@ impl Volumes {
                 1000 + 100 * from
             );
             self.device.run(cluster, &device)?;
-            self.read(cluster, "")
-        })
-    }
-
-    /// What the volumes hold, or their copies do, whose namespaces end so.
-    fn read(&self, cluster: &Cluster, suffix: &str) -> Result<Contents> {
-        let copy = |name: &str| Shop::named(&format!("{name}{suffix}"));
-        let said = copy(DEVICE).block().run(cluster, "sha256sum /dev/data")?;
-        let device = said.split_whitespace().next().context("sha256sum said nothing")?;
-        Ok(Contents {
-            files: copy(FILES).tree(cluster)?,
-            device: device.to_owned(),
+            Contents::read(cluster, "")
         })
     }
 
