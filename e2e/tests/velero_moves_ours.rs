@@ -11,72 +11,38 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use caravel_e2e::scenario::side::{Side, line_differences};
 use caravel_e2e::scenario::{
-    Bucket, Cluster, Installation, Kind, Kopia, NAMESPACE, Shop, Tree, Unlike, step,
+    Bucket, Cluster, Contents, Installation, Kind, Kopia, NAMESPACE, Unlike, Volumes, step,
 };
 use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 
-/// Namespace of the volume with files.
-const FILES: &str = "moved-files";
-/// Namespace of the device.
-const DEVICE: &str = "moved-device";
-/// What the namespaces are called when they are restored.
+const FILES: &str = Volumes::FILES;
+const DEVICE: &str = Volumes::DEVICE;
+/// What the namespaces end with when they are restored.
 const COPY: &str = "-copy";
 
-/// Files that never change are reused from the parent snapshot without reading them.
-const FILE_COUNT: u64 = 300;
-/// Bytes of each.
-const FILE_BYTES: u64 = 64 << 10;
-/// How many change before each further backup.
-const CHANGED: u64 = 10;
-/// Beside what changed: ends of chunks, directories.
+/// Beside what changed of the files: directories are in other packs, so that it is only what surrounds contents.
 const ALLOWANCE: u64 = 1 << 20;
-
-/// Size of the device.
-const DEVICE_BYTES: u64 = 64 << 20;
-/// Of the 40 MiB that are written to it, two chunks at most change (of 8 MiB at most: DYNAMIC-4M-BUZHASH).
+/// Of the 40 MiB that are written to the device, two chunks at most change (of 8 MiB at most: DYNAMIC-4M-BUZHASH).
 const DEVICE_GROWTH: u64 = (16 << 20) + ALLOWANCE;
 
 /// Both look into the bucket when they start, and then once a minute.
 const SYNCED: Duration = Duration::from_secs(150);
 
-const FILL_FILES: &str = r#"
-umask 022
-i=0
-while [ $i -lt 300 ]; do
-    folder=stock/$((i / 50))
-    [ -d $folder ] || mkdir -p $folder
-    head -c 65536 /dev/urandom > $folder/item-$i
-    i=$((i + 1))
-done
-: > nothing
-dd if=/dev/urandom of=large bs=1M count=9 2>/dev/null
-echo one > 'a < b & "c" ☃.txt'
-ln -s nowhere/at/all dangling
-ln -s stock/1 relative
-echo program > setuid; chmod 4755 setuid
-mkdir private; echo secret > private/key; chmod 600 private/key; chown -R 1000:2000 private; chmod 700 private
-mkdir empty-folder; chmod 1777 empty-folder
-touch -d '1999-12-31 23:59:59' large
-sync
-"#;
-
-/// From its first byte, at an odd place, and to its last byte.
-const FILL_DEVICE: &str = r"
-set -e
-dd if=/dev/urandom of=/dev/data bs=65536 count=320 conv=notrunc 2>/dev/null
-dd if=/dev/urandom of=/dev/data bs=4096 count=2000 seek=7001 conv=notrunc 2>/dev/null
-dd if=/dev/urandom of=/dev/data bs=65536 count=192 seek=832 conv=notrunc 2>/dev/null
-sync
-";
-
 #[test]
 fn each_restores_what_the_other_moved_and_moves_on_from_there() -> Result<()> {
     let cluster = Cluster::connect()?;
     // Without it this scenario shows nothing: said before anything is made.
-    Side::theirs(&cluster)?;
+    let theirs = Side::theirs(&cluster)?;
+    step("remove earlier installations", || {
+        Installation::remove_from(&cluster, theirs.namespace)?;
+        Installation::remove(&cluster)
+    })?;
     let bucket = Bucket::fresh(&cluster, "velero-moves-ours")?;
-    let volumes = Volumes::create(&cluster)?;
+    let volumes = step("create the two volumes and fill them", || {
+        Volumes::remove(&cluster, COPY)?;
+        Volumes::create(&cluster)
+    })?;
 
     let first = Contents::read(&cluster, "")?;
     let turn = Turn::theirs(&cluster, &bucket)?;
@@ -88,7 +54,7 @@ fn each_restores_what_the_other_moved_and_moves_on_from_there() -> Result<()> {
     turn.finds("b1")?;
     turn.describes_as("b1", &b1_described)?;
     turn.restores("b1", &first, Unlike::Nothing)?;
-    let second = volumes.change(&cluster, 0)?;
+    let second = step("change a little", || volumes.change(&cluster, 0))?;
     let b2 = turn.backs_up_a_little("b2")?;
     let b2_described = turn.side.describes(&cluster, "b2")?;
     turn.ends()?;
@@ -98,7 +64,9 @@ fn each_restores_what_the_other_moved_and_moves_on_from_there() -> Result<()> {
     turn.describes_as("b2", &b2_described)?;
     turn.reads_logs_and_tarball("b2")?;
     turn.restores("b2", &second, Unlike::AsKopiaRestores)?;
-    let third = volumes.change(&cluster, CHANGED)?;
+    let third = step("change a little more", || {
+        volumes.change(&cluster, Volumes::CHANGED)
+    })?;
     let b3 = turn.backs_up_a_little("b3")?;
     let b3_described = turn.side.describes(&cluster, "b3")?;
     turn.ends()?;
@@ -116,7 +84,7 @@ fn each_restores_what_the_other_moved_and_moves_on_from_there() -> Result<()> {
             .map(drop)
     })?;
     turn.ends()?;
-    volumes.destroy(&cluster)
+    Volumes::remove(&cluster, "")
 }
 
 /// The DataUploads of a backup, by the namespace of the volume.
@@ -134,7 +102,7 @@ fn stands_on_its_parent(kopia: &Kopia, what: &str, uploads: &Uploads) -> Result<
     let stats = &manifest["stats"];
     println!("   {what}: {stats}");
     ensure!(
-        stats["cachedFiles"].as_u64() >= Some(FILE_COUNT - CHANGED),
+        stats["cachedFiles"].as_u64() >= Some(Volumes::FILE_COUNT - Volumes::CHANGED),
         "{what} does not stand on its parent: {stats}"
     );
     Ok(())
@@ -204,7 +172,7 @@ impl<'a> Turn<'a> {
         let new_files = self.data_bytes(FILES)?.saturating_sub(files);
         let new_device = self.data_bytes(DEVICE)?.saturating_sub(device);
         let incremental = uploads[FILES]["status"]["incrementalBytes"].as_i64();
-        let changed = CHANGED * FILE_BYTES;
+        let changed = Volumes::CHANGED * Volumes::FILE_BYTES;
         println!(
             "   {name}: changed {changed} bytes of files, {new_files} are new in the bucket, \
              status.incrementalBytes {incremental:?}; {new_device} are new of the device"
@@ -322,11 +290,7 @@ impl<'a> Turn<'a> {
                 expected.device
             );
             println!("   {} entries and the device are equal", expected.files.len());
-            for namespace in [FILES, DEVICE] {
-                self.cluster
-                    .delete(Kind::NAMESPACE, "", &format!("{namespace}{COPY}"))?;
-            }
-            Ok(())
+            Volumes::remove(self.cluster, COPY)
         })
     }
 
@@ -365,73 +329,6 @@ impl<'a> Turn<'a> {
             .map(|object| format!("{}: {}", object["metadata"]["name"], object["status"]))
             .collect();
         format!("{} objects: [{}]", kind.name(), lines.join("; "))
-    }
-}
-
-/// What both volumes hold.
-struct Contents {
-    files: Tree,
-    /// SHA-256 of the whole device.
-    device: String,
-}
-
-impl Contents {
-    /// What the volumes hold, or their copies do, whose namespaces end so.
-    fn read(cluster: &Cluster, suffix: &str) -> Result<Self> {
-        let copy = |name: &str| Shop::named(&format!("{name}{suffix}"));
-        let said = copy(DEVICE).block().run(cluster, "sha256sum /dev/data")?;
-        let device = said.split_whitespace().next().context("sha256sum said nothing")?;
-        Ok(Self {
-            files: copy(FILES).tree(cluster)?,
-            device: device.to_owned(),
-        })
-    }
-}
-
-/// The application: a volume with files and a device, each with a pod that has it.
-struct Volumes {
-    files: Shop,
-    device: Shop,
-}
-
-impl Volumes {
-    fn create(cluster: &Cluster) -> Result<Self> {
-        step("create the two volumes and fill them", || {
-            for namespace in [FILES, DEVICE] {
-                cluster.delete(Kind::NAMESPACE, "", &format!("{namespace}{COPY}"))?;
-            }
-            let files = Shop::named(FILES).size("256Mi").create(cluster)?;
-            let device = Shop::named(DEVICE)
-                .size(&DEVICE_BYTES.to_string())
-                .block()
-                .create(cluster)?;
-            files.run(cluster, FILL_FILES)?;
-            device.run(cluster, FILL_DEVICE)?;
-            Ok(Self { files, device })
-        })
-    }
-
-    /// Writes [`CHANGED`] files from this number on anew, and three blocks of the device; returns what the volumes hold then.
-    fn change(&self, cluster: &Cluster, from: u64) -> Result<Contents> {
-        step("change a little", || {
-            let files = format!(
-                "i={from}\nwhile [ $i -lt {} ]; do\n    head -c {FILE_BYTES} /dev/urandom > stock/$((i / 50))/item-$i\n    \
-                 i=$((i + 1))\ndone\nsync",
-                from + CHANGED
-            );
-            self.files.run(cluster, &files)?;
-            let device = format!(
-                "dd if=/dev/urandom of=/dev/data bs=4096 count=3 seek={} conv=notrunc 2>/dev/null; sync",
-                1000 + 100 * from
-            );
-            self.device.run(cluster, &device)?;
-            Contents::read(cluster, "")
-        })
-    }
-
-    fn destroy(&self, cluster: &Cluster) -> Result<()> {
-        self.files.destroy(cluster)?;
-        self.device.destroy(cluster)
     }
 }
 

@@ -28,6 +28,7 @@ mod shop;
 pub mod side;
 mod storage;
 mod tree;
+mod volumes;
 mod wait;
 
 pub use application_set::{ApplicationSet, CLUSTER_SCOPED};
@@ -44,4 +45,5 @@ pub use shop::Shop;
 pub use side::Side;
 pub use storage::snapshots_in_storage;
 pub use tree::{Entry, Tree, Unlike};
+pub use volumes::{Contents, Volumes};
 pub use wait::{phase, step, until};
