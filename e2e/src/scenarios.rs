@@ -131,6 +131,13 @@ pub const SCENARIOS: &[Scenario] = &[
         peer: true,
     },
     Scenario {
+        name: "velero_moves_ours",
+        tier: Tier::Full,
+        shows: "Velero and ours restore each other's moved data, files and a device, and go on from each other's snapshots",
+        product: true,
+        peer: true,
+    },
+    Scenario {
         name: "restarts",
         tier: Tier::Full,
         shows: "a server that is killed at random moments costs time and nothing else; of two, the other takes over",
