@@ -66,14 +66,15 @@ pub(crate) async fn open(mounted: &Mounted, volume_namespace: &str) -> Result<Re
 
 fn password(file: &Path) -> Result<Passwords, StoreError> {
     let path = file.display().to_string();
+    let mut beside = file.as_os_str().to_owned();
+    beside.push("-next");
+    // Missing, but for a change of the password. Read first: when the change ends between the two readings the next one is
+    // the current one then, and not lost with the old one in hand.
+    let next = std::fs::read(beside).ok();
     let current = std::fs::read(file).map_err(|source| StoreError::Password {
         path: path.clone(),
         source,
     })?;
-    let mut beside = file.as_os_str().to_owned();
-    beside.push("-next");
-    // Missing, but for a change of the password.
-    let next = std::fs::read(beside).ok();
     let held = |key: &str| match key {
         PASSWORD_KEY => Some(current.as_slice()),
         NEXT_PASSWORD_KEY => next.as_deref(),

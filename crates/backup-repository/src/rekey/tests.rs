@@ -1,8 +1,14 @@
 //! A change of the password that is killed at each step, and what others do meanwhile.
 
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
 use caravel_repository::{ManifestId, RepositoryErrorKind, SnapshotManifest};
 use caravel_storage::{
-    StorageErrorKind,
+    BlobMetadata, StorageError, StorageErrorKind,
     faulty::{Fault, FaultyStorage, Rule},
     memory::MemoryStorage,
 };
@@ -123,6 +129,63 @@ async fn who_opens_it_during_the_change_tries_both_and_who_creates_one_takes_the
         .await
         .unwrap();
     open(&empty, &secret("new")).await.unwrap();
+}
+
+/// Re-keys what lies behind it, once, before `kopia.blobcfg` is read.
+#[derive(Debug)]
+struct RekeyedBetween {
+    inner: MemoryStorage,
+    once: AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl Storage for RekeyedBetween {
+    async fn put(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError> {
+        self.inner.put(id, data).await
+    }
+
+    async fn put_if_absent(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError> {
+        self.inner.put_if_absent(id, data).await
+    }
+
+    async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError> {
+        if id.as_str() == BLOBCFG_BLOB && !self.once.swap(true, Ordering::SeqCst) {
+            change(self.inner.clone()).await.unwrap();
+        }
+        self.inner.get(id).await
+    }
+
+    async fn get_range(&self, id: &BlobId, range: Range<u64>) -> Result<Bytes, StorageError> {
+        self.inner.get_range(id, range).await
+    }
+
+    async fn metadata(&self, id: &BlobId) -> Result<BlobMetadata, StorageError> {
+        self.inner.metadata(id).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<BlobMetadata>, StorageError> {
+        self.inner.list(prefix).await
+    }
+
+    async fn delete(&self, id: &BlobId) -> Result<(), StorageError> {
+        self.inner.delete(id).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opens_it_while_both_blobs_change_finds_no_damage() {
+    let (storage, snapshot) = made().await;
+    let between = RekeyedBetween {
+        inner: storage.clone(),
+        once: AtomicBool::new(false),
+    };
+    let recorded = Passwords::changing(secret("old"), Some(secret("new")));
+    let connect = Prepare::ConnectOnly;
+    let repository = prepare(Arc::new(between), &recorded, connect, environment())
+        .await
+        .unwrap();
+    repository.snapshot(&snapshot).await.unwrap();
+    assert_changed(&storage, &snapshot).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

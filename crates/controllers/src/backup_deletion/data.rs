@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use caravel_api::labels;
-use caravel_api::v1::{Backup, BackupStorageLocation, PodVolumeBackup};
+use caravel_api::v1::{Backup, BackupPhase, BackupStorageLocation, PodVolumeBackup};
 use caravel_api::v2alpha1::DataUpload;
 use caravel_backup_store::BackupStore;
 use kube::ResourceExt;
@@ -67,6 +67,12 @@ impl Data {
                 let in_tarball: Vec<DataUpload> = decode(&tarball.objects().await?.uploads)?;
                 let of_backup = in_tarball.iter().filter(|upload| own.is(*upload));
                 data.in_repositories.add_uploads(of_backup);
+                if tarball.is_missing()
+                    && must_be_known(saved, backup)
+                    && is_still_there(store, &name).await?
+                {
+                    data.cannot_go.push(unknown(&name));
+                }
             }
             if volumes.is_none() {
                 // Velero before 1.13.
@@ -153,6 +159,27 @@ impl Data {
             )],
         }
     }
+}
+
+/// A backup that failed may never have had a tarball; one that this server was deleting has lost it after its data.
+fn must_be_known(saved: &Backup, backup: &Backup) -> bool {
+    let phase = |backup: &Backup| backup.status.as_ref().and_then(|status| status.phase.clone());
+    let has_ended_with_data = matches!(
+        phase(saved),
+        Some(BackupPhase::Completed | BackupPhase::PartiallyFailed)
+    );
+    has_ended_with_data && phase(backup) != Some(BackupPhase::Deleting)
+}
+
+/// Not while another cluster deletes it: its `velero-backup.json` goes last.
+async fn is_still_there(store: &BackupStore, name: &str) -> Result<bool, Error> {
+    Ok(store.backup_exists(name).await?)
+}
+
+fn unknown(name: &str) -> String {
+    format!(
+        "neither the volume info nor the tarball of the backup says which snapshots in the repositories belong to it: {name}-volumeinfo.json.gz is missing or was written before its data was moved, and {name}.tar.gz is missing. Bring the tarball back, or delete backups/{name}/ in the bucket by hand if its data may stay in the repositories for ever"
+    )
 }
 
 /// By the UID of the Backup, and by that of the one that was saved: a Backup that was synced back has a new one.

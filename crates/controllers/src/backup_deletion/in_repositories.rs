@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use caravel_api::phase::UploaderType;
 use caravel_api::v1::PodVolumeBackup;
 use caravel_api::v2alpha1::DataUpload;
-use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod};
+use caravel_backup_store::volume_info::{BackupVolumeInfo, VolumeMethod, VolumeResult};
 use serde_json::Value;
 
 /// Namespace of the volumes → snapshot ids in its repository. One repository each: a backup has one location, and only
@@ -38,7 +38,7 @@ impl InRepositories {
     /// What the volume info tells.
     pub(super) fn add_volumes(&mut self, volumes: &[BackupVolumeInfo]) {
         for volume in volumes {
-            if volume.backup_method == VolumeMethod::NativeSnapshot {
+            if volume.backup_method == VolumeMethod::NativeSnapshot && !has_no_snapshot(volume) {
                 let claim = format!(" ({}/{})", volume.pvc_namespace, volume.pvc_name);
                 self.cannot_go.push(native(&volume.pv_name, &claim));
             }
@@ -116,6 +116,12 @@ pub(super) fn is_built_in(data_mover: &str) -> bool {
     matches!(data_mover, "" | "velero")
 }
 
+/// A native snapshot that failed has no handle.
+fn has_no_snapshot(volume: &BackupVolumeInfo) -> bool {
+    let native = volume.native_snapshot_info.as_ref();
+    volume.result == VolumeResult::Failed && native.is_none_or(|native| native.snapshot_handle.is_empty())
+}
+
 /// Where nothing is said, Velero means restic.
 fn is_kopia(uploader: &str) -> bool {
     uploader == "kopia"
@@ -189,6 +195,7 @@ mod tests {
             {"pvName": "pv1", "backupMethod": "CSISnapshot"},
             {"pvName": "pv2", "backupMethod": "NativeSnapshot"},
             {"pvName": "pv3", "backupMethod": "PodVolumeBackup"},
+            {"pvName": "failed", "backupMethod": "NativeSnapshot", "result": "failed"},
         ])));
         found.add_native(&[
             json!({"spec": {"persistentVolumeName": "pv4"}, "status": {"providerSnapshotID": "snap-1"}}),

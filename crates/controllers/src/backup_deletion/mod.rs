@@ -282,15 +282,18 @@ impl BackupDeletion {
 }
 
 /// The folder of a failed backup may be that of another cluster's backup with the same name, over which ours was not
-/// written (guarantee 4): it is not ours to delete. A synced Backup has another UID than its folder, and its start.
+/// written (guarantee 4): it is not ours to delete. A synced Backup has another UID than its folder, and its times and end;
+/// two clusters with one schedule begin theirs in the same second, but not both save it.
 fn somebody_elses(saved: &Backup, backup: &Backup) -> Option<String> {
-    let started = |backup: &Backup| {
-        backup
-            .status
-            .as_ref()
-            .and_then(|status| status.start_timestamp.clone())
-    };
-    let ours = saved.uid() == backup.uid() || started(saved) == started(backup);
+    let (theirs, own) = (
+        saved.status.clone().unwrap_or_default(),
+        backup.status.clone().unwrap_or_default(),
+    );
+    // A deletion that failed has written this over how the backup had ended.
+    let same_end = own.phase == theirs.phase || own.phase == Some(BackupPhase::Deleting);
+    let same_times = own.start_timestamp == theirs.start_timestamp
+        && own.completion_timestamp == theirs.completion_timestamp;
+    let ours = saved.uid() == backup.uid() || (same_times && same_end);
     (!ours).then(|| {
         format!(
             "backups/{} in the bucket is of another backup with this name (UID {}): nothing of it is deleted; delete the Backup object by `kubectl delete` to be rid of this record only",

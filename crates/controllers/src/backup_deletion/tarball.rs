@@ -33,6 +33,8 @@ pub(super) struct Objects {
     pub contents: Vec<Value>,
     /// DataUploads, as they were when the backup was finished.
     pub uploads: Vec<Value>,
+    /// There is no tarball.
+    missing: bool,
 }
 
 impl<'a> Tarball<'a> {
@@ -52,7 +54,12 @@ impl<'a> Tarball<'a> {
         }
     }
 
-    /// Its objects; none where the backup has no tarball: it failed before it had one, or somebody deletes it already.
+    /// Whether there is none, as far as anybody has asked: it was never made, or somebody has taken it away.
+    pub(super) fn is_missing(&self) -> bool {
+        self.read.as_ref().is_some_and(|objects| objects.missing)
+    }
+
+    /// Its objects; none where the backup has no tarball.
     pub(super) async fn objects(&mut self) -> Result<&Objects, Error> {
         if self.read.is_none() {
             self.read = Some(self.download().await?);
@@ -68,8 +75,10 @@ impl<'a> Tarball<'a> {
         match self.store.get_backup_contents(self.name, &tarball).await {
             Ok(()) => {}
             Err(error) if error.is_not_found() => {
-                tracing::warn!(backup = %self.name, "the backup has no tarball: only what its other files and the cluster say is deleted");
-                return Ok(Objects::default());
+                return Ok(Objects {
+                    missing: true,
+                    ..Objects::default()
+                });
             }
             Err(error) => return Err(error.into()),
         }

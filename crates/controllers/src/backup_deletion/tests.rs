@@ -67,6 +67,13 @@ impl Saved {
         self
     }
 
+    /// The volume info tells of no volume.
+    async fn with_empty_volume_info(self) -> Self {
+        let backups = self.bucket.backups();
+        backups.put_volume_info("b1", &[]).await.unwrap();
+        self
+    }
+
     /// The DataUploads in the tarball tell of them, and nothing else does: Velero 1.12.
     async fn with_uploads_in_the_tarball(self) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -210,8 +217,45 @@ async fn a_backup_without_volume_info_is_forgotten_by_the_uploads_in_its_tarball
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_deletion_of_velero_s_has_left_is_deleted_with_the_backup() {
+async fn a_backup_of_which_nothing_says_what_data_it_has_is_kept_unless_it_failed_or_is_being_deleted() {
     let saved = Saved::new().await;
+    let server = Server::new(&saved.bucket).await;
+    let errors = server.delete("d1").await;
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(
+        errors[0].contains("which snapshots") && errors[0].contains("b1.tar.gz"),
+        "{errors:?}"
+    );
+    saved.assert_untouched().await;
+    // This server has deleted its data, and died over its files.
+    let deleting = json!({"status": {"phase": "Deleting"}});
+    merge(&server.cluster.context.api::<Backup>(), "b1", &deleting)
+        .await
+        .unwrap();
+    assert_eq!(server.delete("d2").await, none());
+    assert_eq!(saved.bucket.objects.keys(), none());
+}
+
+#[test]
+fn a_folder_is_of_the_backup_that_was_synced_from_it_and_not_of_one_that_began_in_the_same_second() {
+    let backup = |uid: &str, phase: &str, completed: &str| -> Backup {
+        serde_json::from_value(json!({"metadata": {"name": "b1", "uid": uid}, "spec": {},
+            "status": {"phase": phase, "startTimestamp": STARTED, "completionTimestamp": completed}}))
+        .unwrap()
+    };
+    let (early, late) = ("2026-11-21T09:01:00Z", "2026-11-21T09:02:00Z");
+    let saved = backup("theirs", "Completed", early);
+    let is_ours = |backup: &Backup| somebody_elses(&saved, backup).is_none();
+    assert!(is_ours(&backup("synced", "Completed", early)));
+    assert!(is_ours(&backup("synced", "Deleting", early)));
+    assert!(is_ours(&backup("theirs", "Failed", late)));
+    assert!(!is_ours(&backup("a clone's", "Failed", early)));
+    assert!(!is_ours(&backup("a clone's", "Completed", late)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_deletion_of_velero_s_has_left_is_deleted_with_the_backup() {
+    let saved = Saved::new().await.with_empty_volume_info().await;
     let server = Server::new(&saved.bucket).await;
     let info = |name: &str, namespace: &str, id: &str| {
         json!({"metadata": {"name": name,

@@ -25,8 +25,11 @@ pub(super) struct Observed {
     pub places: BTreeSet<Place>,
     /// Why others may be there that cannot be changed, in sentences.
     pub obstacles: Vec<String>,
-    /// Location and namespace of each data movement that goes on: whoever has a repository open must open it again.
+    /// Bucket with prefix, and namespace, of each data movement that goes on: whoever has a repository open must open it
+    /// again.
     pub moving: BTreeSet<(String, String)>,
+    /// Location → bucket with prefix.
+    pub buckets: BTreeMap<String, String>,
     /// What has been reopened with the new password.
     pub done: BTreeSet<Place>,
     /// What could not be changed this time, and why.
@@ -51,7 +54,7 @@ pub(super) fn decide(observed: &Observed) -> Decision {
     }
     let open = || observed.places.difference(&observed.done);
     let moves = |place: &&Place| {
-        let here = (place.location.clone(), place.namespace.clone());
+        let here = (place.within.clone(), place.namespace.clone());
         observed.moving.contains(&here)
     };
     let next = open().find(|place| !observed.failed.contains_key(*place) && !moves(place));
@@ -125,7 +128,7 @@ mod tests {
     fn a_repository_in_use_is_left_for_later_and_the_others_go_on() {
         let moving = |done: &[Place]| {
             observed(|seen| {
-                seen.moving = [("default".to_owned(), "bank".to_owned())].into();
+                seen.moving = [("b/".to_owned(), "bank".to_owned())].into();
                 seen.done = done.iter().cloned().collect();
             })
         };

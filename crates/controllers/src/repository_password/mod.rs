@@ -111,7 +111,13 @@ impl Reconciler for RepositoryPassword {
         };
         let mut observed = self.observe(&change).await?;
         loop {
-            match decide(&observed) {
+            // It may take minutes: movements begin meanwhile.
+            observed.moving = places::moving(&self.context, &observed).await?;
+            let decision = decide(&observed);
+            if matches!(decision, Decision::Rekey(_)) && !self.still(&change).await? {
+                return self.stopped(&change, observed.done.len()).await;
+            }
+            match decision {
                 Decision::Rekey(place) => self.rekey(&change, place, &mut observed).await?,
                 Decision::Wait(why) => {
                     tracing::warn!(%why, "both repository passwords stay recorded");
@@ -133,6 +139,32 @@ impl RepositoryPassword {
     async fn change(&self) -> Result<Option<Change>, Error> {
         let found = self.context.api::<Secret>().get_opt(PASSWORD_SECRET).await?;
         Ok(found.and_then(Change::of))
+    }
+
+    /// Whether the Secret holds the same two passwords, and this server may act. Asked before each repository: none is taken
+    /// to a password that is recorded nowhere.
+    async fn still(&self, change: &Change) -> Result<bool, Error> {
+        self.context.leadership.confirm().await?;
+        Ok(self.change().await?.is_some_and(|now| now.is(change)))
+    }
+
+    /// Somebody has written into the Secret. What it says now is looked at anew; a next password that is gone is said.
+    async fn stopped(&self, change: &Change, done: usize) -> Result<Next, Error> {
+        if self.change().await?.is_some() {
+            return Ok(Next::After(Duration::ZERO));
+        }
+        let now = self.context.api::<Secret>().get_opt(PASSWORD_SECRET).await?;
+        let is_ended = now
+            .and_then(|secret| crate::backup_repository::password(Some(&secret)).ok())
+            .is_some_and(|now| now.current().expose_secret() == change.next.expose_secret());
+        if !is_ended && done > 0 {
+            let why = format!(
+                "stopped: somebody has taken {NEXT_PASSWORD_KEY} out of the Secret, and {done} repositories open with nothing else: put it back"
+            );
+            tracing::error!(secret = PASSWORD_SECRET, "{why}");
+            self.say(&why).await?;
+        }
+        Ok(Next::Done)
     }
 
     async fn observe(&self, change: &Change) -> Result<Observed, Error> {
@@ -180,6 +212,9 @@ impl RepositoryPassword {
             .repository_storage(&place.namespace)
             .map_err(|error| chain(&error))?;
         let environment = self.context.environment.clone();
+        // Whoever prepares it at this moment has ended then, and whoever comes after has read both passwords: one that is not
+        // there is not being made with the old one, and nobody opens it half way.
+        let _alone = self.context.preparing.write().await;
         match rekey(storage, change.passwords.current(), &change.next, environment).await {
             Ok(_) => Ok(()),
             Err(error) if error.kind() == PrepareErrorKind::NotInitialized => Ok(()),
@@ -196,8 +231,10 @@ impl RepositoryPassword {
         }
         // With the version that was read: whoever has written into the Secret meanwhile is heard first.
         let Some(now) = self.change().await?.filter(|now| now.is(change)) else {
+            self.stopped(change, observed.done.len()).await?;
             return Ok(None);
         };
+        self.context.leadership.confirm().await?;
         let patch = ended(&now, observed.places.len());
         self.context
             .api::<Secret>()

@@ -1,7 +1,7 @@
 //! Which repositories there are, of all locations: by the folders in each bucket, and by the BackupRepositories. A cluster
 //! that was lost has left folders of namespaces that this one never had.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use caravel_api::phase::{BackupStorageLocationAccessMode, UploaderType};
 use caravel_api::v1::{BackupRepository, BackupStorageLocation};
@@ -20,26 +20,26 @@ use crate::reconcile::chain;
 pub(super) async fn observe(context: &Context) -> Result<Observed, kube::Error> {
     let everything = ListParams::default();
     let mut found = Observed::default();
-    let mut within = BTreeMap::new();
     for location in context.list::<BackupStorageLocation>(&everything).await? {
         let name = location.name_any();
         match look(context, &location).await {
             Ok((bucket, namespaces)) => {
                 add(&mut found.places, &name, &bucket, namespaces);
-                within.insert(name, bucket);
+                found.buckets.insert(name, bucket);
             }
             Err(why) => found.obstacles.push(format!("location {name}: {why}")),
         }
     }
     for repository in context.list::<BackupRepository>(&everything).await? {
         let spec = &repository.spec;
-        if matches!(
-            spec.repository_type,
-            Some(UploaderType::Restic | UploaderType::Other(_))
-        ) {
+        if let Some(kind @ (UploaderType::Restic | UploaderType::Other(_))) = &spec.repository_type {
+            let name = repository.name_any();
+            found
+                .obstacles
+                .push(not_kopia(&format!("BackupRepository {name} ({kind})")));
             continue;
         }
-        match within.get(&spec.backup_storage_location) {
+        match found.buckets.get(&spec.backup_storage_location) {
             Some(bucket) => {
                 let namespace = spec.volume_namespace.clone();
                 add(
@@ -58,8 +58,15 @@ pub(super) async fn observe(context: &Context) -> Result<Observed, kube::Error> 
             )),
         }
     }
-    found.moving = moving(context).await?;
+    found.moving = moving(context, &found).await?;
     Ok(found)
+}
+
+/// The same Secret opens them, in Velero: with its old password gone nobody could any more.
+fn not_kopia(what: &str) -> String {
+    format!(
+        "{what} opens with the old password, and this version cannot change it: delete it, and its folder in the bucket, if nobody needs its backups"
+    )
 }
 
 fn is_of(obstacle: &str, location: &str) -> bool {
@@ -86,7 +93,14 @@ async fn look(context: &Context, location: &BackupStorageLocation) -> Result<(St
         .resolve(location)
         .await
         .map_err(|error| chain(&error))?;
-    let namespaces = folders(&resolved).await?;
+    let namespaces = folders(&resolved, &resolved.location.repository_prefix("")).await?;
+    let restic = folders(&resolved, &restic_prefix(&resolved)).await?;
+    if !restic.is_empty() {
+        return Err(not_kopia(&format!(
+            "the bucket holds restic repositories ({}); each",
+            restic.join(", ")
+        )));
+    }
     let read_only = location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly);
     if read_only && !namespaces.is_empty() {
         return Err(format!(
@@ -98,9 +112,17 @@ async fn look(context: &Context, location: &BackupStorageLocation) -> Result<(St
     Ok((format!("{}/{}", bucket.bucket, bucket.prefix), namespaces))
 }
 
-async fn folders(resolved: &ResolvedLocation) -> Result<Vec<String>, String> {
+/// Where Velero kept repositories of restic: `<prefix>/restic/<namespace>`.
+fn restic_prefix(resolved: &ResolvedLocation) -> String {
+    match resolved.location.prefix.as_str() {
+        "" => "restic/".to_owned(),
+        prefix => format!("{prefix}/restic/"),
+    }
+}
+
+/// The folders directly below one.
+async fn folders(resolved: &ResolvedLocation, root: &str) -> Result<Vec<String>, String> {
     let store = resolved.object_store().map_err(|error| chain(&error))?;
-    let root = resolved.location.repository_prefix("");
     let root = format!("{}/", root.trim_end_matches('/'));
     let found = store
         .list_common_prefixes(&root)
@@ -113,20 +135,32 @@ async fn folders(resolved: &ResolvedLocation) -> Result<Vec<String>, String> {
     Ok(found.iter().filter_map(name).collect())
 }
 
-/// Of our own data movers: others have no repository.
-async fn moving(context: &Context) -> Result<BTreeSet<(String, String)>, kube::Error> {
+/// Where data is moved now, of our own data movers: others have no repository.
+///
+/// # Errors
+/// The API server cannot be asked.
+pub(super) async fn moving(
+    context: &Context,
+    seen: &Observed,
+) -> Result<BTreeSet<(String, String)>, kube::Error> {
     let everything = ListParams::default();
     let mut moving = BTreeSet::new();
+    let mut add = |location: &str, namespace: String| {
+        if let Some(bucket) = seen.buckets.get(location) {
+            moving.insert((bucket.clone(), namespace));
+        }
+    };
     for upload in context.list::<DataUpload>(&everything).await? {
         if !upload.phase().is_finished() && is_built_in(&upload.spec.datamover) {
-            let spec = upload.spec;
-            moving.insert((spec.backup_storage_location, spec.source_namespace));
+            add(&upload.spec.backup_storage_location, upload.spec.source_namespace);
         }
     }
     for download in context.list::<DataDownload>(&everything).await? {
         if !download.phase().is_finished() && is_built_in(&download.spec.datamover) {
-            let spec = download.spec;
-            moving.insert((spec.backup_storage_location, spec.source_namespace));
+            add(
+                &download.spec.backup_storage_location,
+                download.spec.source_namespace,
+            );
         }
     }
     Ok(moving)

@@ -183,6 +183,90 @@ async fn a_read_only_location_with_repositories_is_named_before_anything_is_chan
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn restic_repositories_whose_password_would_be_lost_are_named_before_anything_is_changed() {
+    let bucket = saved().await;
+    bucket.objects.insert("restic/shop/config", "{}");
+    let cluster = cluster(&bucket).await;
+    begin(&cluster).await;
+    assert_eq!(look(&cluster).await, Next::After(AGAIN));
+    let why = said(&cluster).await;
+    assert!(why.contains("restic repositories (shop)"), "{why}");
+    for namespace in NAMESPACES {
+        assert!(opens(&bucket, namespace, &SecretString::from(PASSWORD)).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_next_password_that_somebody_takes_away_stops_the_change_and_is_said() {
+    let mut cluster = cluster(&Bucket::default()).await;
+    for free in (0..).step_by(3) {
+        let bucket = saved().await;
+        let turn = Turn::after(free);
+        cluster.reach(&bucket.in_turn(&turn));
+        begin(&cluster).await;
+        let new = SecretString::from(NEW);
+        let taking = async {
+            turn.held().await;
+            let bank_is_done = opens(&bucket, "bank", &new).await;
+            let patch = json!({"data": {NEXT_PASSWORD_KEY: null},
+                "metadata": {"annotations": {REPOSITORY_PASSWORD_CHANGE: null}}});
+            let (api, params) = (cluster.context.api::<Secret>(), PatchParams::default());
+            api.patch(PASSWORD_SECRET, &params, &Patch::Merge(&patch))
+                .await
+                .unwrap();
+            turn.go_on();
+            bank_is_done
+        };
+        let mut looking = Box::pin(look(&cluster));
+        let bank_was_done = tokio::select! {
+            _ = &mut looking => {
+                assert!(free > 30, "it was held at {free} places");
+                return;
+            }
+            done = taking => done,
+        };
+        assert_eq!(looking.await, Next::Done, "after {free} calls");
+        if !bank_was_done {
+            assert!(
+                !opens(&bucket, "shop", &new).await,
+                "no other one is taken to it after {free} calls"
+            );
+        }
+        if opens(&bucket, "bank", &new).await && bank_was_done {
+            let why = said(&cluster).await;
+            assert!(why.contains("put it back"), "after {free} calls: {why}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repository_that_is_being_made_with_the_old_password_is_waited_for() {
+    let bucket = saved().await;
+    let cluster = cluster(&bucket).await;
+    cluster
+        .create::<caravel_api::v1::BackupRepository>(json!({"metadata": {"name": "late-default-kopia"},
+            "spec": {"volumeNamespace": "late", "backupStorageLocation": "default", "repositoryType": "kopia",
+                "maintenanceFrequency": "1h0m0s", "resticIdentifier": ""}}))
+        .await;
+    // Somebody has read the one password that there was.
+    let preparing = cluster.context.preparing.clone().read_owned().await;
+    begin(&cluster).await;
+    let making = async {
+        while !said(&cluster).await.contains("now default/") {
+            tokio::task::yield_now().await;
+        }
+        repository(&bucket, "late").await;
+        drop(preparing);
+    };
+    let (next, ()) = tokio::join!(look(&cluster), making);
+    assert_eq!(next, Next::Done);
+    let now = crate::backup_repository::password(Some(&secret(&cluster).await)).unwrap();
+    let storage = Arc::new(bucket.repository("late"));
+    let opened = prepare(storage, &now, Prepare::ConnectOnly, environment()).await;
+    opened.expect("it has the new password as the others have");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repository_of_an_unknown_password_keeps_both_and_is_named() {
     let bucket = saved().await;
     let cluster = cluster(&bucket).await;

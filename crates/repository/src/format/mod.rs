@@ -31,6 +31,8 @@ pub use retention::Retention;
 
 /// The format blob's name.
 pub const FORMAT_BLOB: &str = "kopia.repository";
+/// How often the two blobs may change while they are read, before that counts as damage.
+const CHANGED_TWICE: usize = 2;
 /// Retention settings; missing means none.
 pub const BLOBCFG_BLOB: &str = "kopia.blobcfg";
 
@@ -114,7 +116,27 @@ impl Format {
 /// else, `WrongPassword`, `Locked` during an upgrade, `NewerVersion`, `MissingFeature`, `Unsupported` naming the first
 /// thing that this version lacks.
 pub fn load(blobs: &Blobs, password: &SecretString, environment: &Environment) -> Result<Format> {
-    let bytes = blobs
+    let mut bytes = read(blobs)?;
+    for _ in 0..CHANGED_TWICE {
+        let opened = open_format(&bytes, password, environment)?;
+        let failure = match retention::load(blobs, &opened.envelope) {
+            Ok(retention) => return Ok(Format { retention, ..opened }),
+            Err(failure) => failure,
+        };
+        // Somebody who changes password or parameters writes both blobs, and may have done so between the two readings.
+        let now = read(blobs)?;
+        if now == bytes {
+            return Err(failure);
+        }
+        bytes = now;
+    }
+    let opened = open_format(&bytes, password, environment)?;
+    let retention = retention::load(blobs, &opened.envelope)?;
+    Ok(Format { retention, ..opened })
+}
+
+fn read(blobs: &Blobs) -> Result<Bytes> {
+    blobs
         .get(FORMAT_BLOB)
         .map_err(|error| match error.is_missing_blob() {
             true => RepositoryError::new(
@@ -122,8 +144,12 @@ pub fn load(blobs: &Blobs, password: &SecretString, environment: &Environment) -
                 format!("there is no repository here: {error}"),
             ),
             false => error,
-        })?;
-    let outer = parse_outer(&bytes)?;
+        })
+}
+
+/// All but the retention, which stands in the other blob.
+fn open_format(bytes: &Bytes, password: &SecretString, environment: &Environment) -> Result<Format> {
+    let outer = parse_outer(bytes)?;
     let unique_id = decode_base64(&outer.unique_id, "its unique id")?;
     let format_key = derive(&outer, &unique_id, password, environment)?;
     let envelope = Envelope::new(&format_key, &unique_id);
@@ -134,15 +160,14 @@ pub fn load(blobs: &Blobs, password: &SecretString, environment: &Environment) -
         )
     })?;
     config.check_supported(environment.clock.now())?;
-    let retention = retention::load(blobs, &envelope)?;
     Ok(Format {
         unique_id,
         config,
-        retention,
+        retention: None,
         key_derivation: outer.key_algo,
         format_key,
         envelope,
-        bytes,
+        bytes: bytes.clone(),
     })
 }
 

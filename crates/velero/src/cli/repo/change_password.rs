@@ -24,6 +24,14 @@ use super::super::follow::{Look, until_finished};
 use super::super::install::repo_password::RepoPassword;
 use super::super::select::confirm;
 
+/// Marks of tools that keep objects as they have them.
+const TOOLS: [(&str, &str); 4] = [
+    ("argocd.argoproj.io/", "Argo CD"),
+    ("kustomize.toolkit.fluxcd.io/", "Flux"),
+    ("meta.helm.sh/", "Helm"),
+    ("reconcile.external-secrets.io/", "the External Secrets operator"),
+];
+
 /// Give every backup repository of every location a new password.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
@@ -115,6 +123,13 @@ fn what_to_do(
         (None, Some(new)) if is(PASSWORD_KEY, new.text()) => Err(Failure::new(
             "that is the repositories' password already; nothing was changed",
         )),
+        (None, Some(_)) if owner(secret).is_some() => Err(Failure::new(format!(
+            "{name} belongs to {}, which would write its own password over the new one, and repositories would open with nothing that is recorded; nothing was changed",
+            owner(secret).unwrap_or_default()
+        ))
+        .next(format!(
+            "kubectl -n {namespace} get secret {PASSWORD_SECRET} -o yaml    (take it out of there first; the repositories keep their password)"
+        ))),
         (None, Some(_)) if held(secret, PASSWORD_KEY).is_none() => Err(Failure::new(format!(
             "{name} holds no password under {PASSWORD_KEY}; nothing was changed"
         ))),
@@ -128,6 +143,21 @@ fn what_to_do(
     }
 }
 
+/// Who writes the whole Secret again and again: an object that owns it, or one of the tools that are known by their marks.
+fn owner(secret: &Secret) -> Option<String> {
+    if let Some(owner) = secret.owner_references().first() {
+        return Some(format!("{} {}", owner.kind, owner.name));
+    }
+    let mut marks = secret.labels().keys().chain(secret.annotations().keys());
+    let tool = |mark: &String| {
+        TOOLS
+            .iter()
+            .find(|(prefix, _)| mark.starts_with(prefix))
+            .map(|(_, tool)| (*tool).to_owned())
+    };
+    marks.find_map(tool)
+}
+
 fn held(secret: &Secret, key: &str) -> Option<String> {
     let value = secret.data.as_ref()?.get(key)?;
     password(&value.0).map(|text| text.expose_secret().to_owned())
@@ -138,7 +168,9 @@ fn consequences(locations: &[BackupStorageLocation]) -> String {
     format!(
         "Every backup repository of these locations gets the new password: {}.\n\
          Other clusters that use these locations, and Velero's own servers, open them no more until their Secret \
-         {PASSWORD_SECRET} has it too. Until all have it both passwords stay in the Secret; take neither away by hand.",
+         {PASSWORD_SECRET} has it too. Until all have it both passwords stay in the Secret; take neither away by hand.\n\
+         Keep the old password outside the cluster as well until this command says that all have the new one: were the cluster lost \
+         before, put both into the new cluster's Secret ({PASSWORD_KEY}, {NEXT_PASSWORD_KEY}).",
         if names.is_empty() {
             "(there is none)".to_owned()
         } else {
@@ -237,6 +269,19 @@ mod tests {
         assert!(refusal(&Secret::default(), Some(&new("new"))).contains("holds no password"));
         let missing = what_to_do(None, Some(&new("new")), "velero").unwrap_err();
         assert!(missing.to_string().contains("does not exist"));
+    }
+
+    #[test]
+    fn a_secret_that_somebody_else_writes_is_not_changed() {
+        let mut owned = secret("old", None);
+        let marks = [("meta.helm.sh/release-name".to_owned(), "velero".to_owned())];
+        owned.metadata.annotations = Some(marks.into());
+        assert!(refusal(&owned, Some(&new("new"))).contains("belongs to Helm"));
+        let owner = json!([{"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "name": "repo", "uid": "1"}]);
+        let mut owned = secret("old", None);
+        owned.metadata.owner_references = serde_json::from_value(owner).unwrap();
+        let why = refusal(&owned, Some(&new("new")));
+        assert!(why.contains("SealedSecret repo"), "{why}");
     }
 
     #[test]
