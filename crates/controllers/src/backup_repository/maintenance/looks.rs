@@ -14,7 +14,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::context::Clock;
+use crate::context::{Clock, SystemClock};
 use crate::in_memory::{Bucket, Cluster, NAMESPACE};
 
 const NAME: &str = "shop-default-kopia";
@@ -231,34 +231,49 @@ async fn of_many_that_are_due_two_are_maintained_at_once_and_each_has_its_turn()
                 "maintenanceFrequency": "1h0m0s"}});
         world.cluster.create::<BackupRepository>(repository).await;
     }
-    let look = async |name: &str| {
+    let mut context = world.cluster.context.clone();
+    context.clock = Arc::new(SystemClock);
+    let maintenance = Maintenance::new(context, Settings::default());
+    let look = async |maintenance: &Maintenance, name: &str| {
         let repository = world.cluster.get::<BackupRepository>(name).await.unwrap();
         let key = Key::new(NAMESPACE, name);
-        world.maintenance.look(&key, repository, false).await.unwrap()
+        maintenance.look(&key, repository, false).await.unwrap()
     };
     for name in names {
-        look(name).await;
+        look(&maintenance, name).await;
     }
-    let jobs = world.jobs().await;
-    assert_eq!(jobs.len(), 2, "the third one waits");
-    assert!(matches!(look("c-default-kopia").await, Next::After(_)));
+    assert_eq!(world.jobs().await.len(), 2, "the third one waits");
+    assert!(matches!(look(&maintenance, names[2]).await, Next::After(_)));
     assert_eq!(world.jobs().await.len(), 2);
-    let turns = world.maintenance.turns();
+    let turns = maintenance.turns();
     assert_eq!(
-        turns.first(AT_ONCE, Later.now()),
-        [Key::new(NAMESPACE, "c-default-kopia")]
+        turns.first(AT_ONCE, Timestamp::now()),
+        [Key::new(NAMESPACE, names[2])]
     );
     // Somebody asks for another one: that does not wait.
     world.ask("quick").await;
-    world.look().await;
+    look(&maintenance, NAME).await;
     assert_eq!(world.jobs().await.len(), 3);
     for job in world.jobs().await {
         let ended = json!({"succeeded": 1, "completionTime": "2099-12-31T23:59:00Z"});
         world.ends(&job.name_any(), ended).await;
     }
-    look("c-default-kopia").await;
+    look(&maintenance, names[2]).await;
     assert_eq!(world.jobs().await.len(), 4);
-    assert!(turns.first(AT_ONCE, Later.now()).is_empty());
+    assert!(turns.first(AT_ONCE, Timestamp::now()).is_empty());
+}
+
+#[tokio::test]
+async fn jobs_that_hang_do_not_keep_other_repositories_waiting() {
+    let world = World::new().await;
+    for name in ["one", "two"] {
+        let job = json!({"metadata": {"name": name, "labels": {"velero.io/repo-name": name}},
+            "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+        world.cluster.create::<Job>(job).await;
+    }
+    // By its clock they are years old.
+    world.look().await;
+    assert_eq!(world.jobs().await.len(), 3);
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ use std::time::Duration;
 use caravel_api::labels::{MAINTAIN_NOW, MAINTENANCE_JOB, REPO_NAME, name_or_hash};
 use caravel_api::phase::BackupRepositoryMaintenanceResult;
 use caravel_api::v1::{BackupRepository, BackupRepositoryMaintenanceStatus};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -58,6 +58,8 @@ use crate::reconcile::{Error, Key, Next, chain};
 
 /// One that waits for its turn is looked at again after this, should no watch have woken it.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// A Job that is older keeps nobody else waiting.
+const HANGS: SignedDuration = SignedDuration::from_hours(1);
 /// How `status.message` begins while a Job takes long.
 const TAKES_LONG: &str = "maintenance Job ";
 /// The server's Deployment, as every installation calls it.
@@ -189,7 +191,7 @@ impl Maintenance {
     async fn is_its_turn(&self, key: &Key, due: Timestamp, now: Timestamp) -> Result<bool, Error> {
         let all = ListParams::default().labels(REPO_NAME);
         let jobs = self.context.list::<Job>(&all).await?;
-        let running = jobs.iter().filter(|job| result::ended(job) == Ended::NotYet);
+        let running = jobs.iter().filter(|job| is_at_work(job, now));
         let free = AT_ONCE.saturating_sub(running.count());
         let is_new = self.turns.join(key, due, now);
         if self.turns.first(free, now).contains(key) {
@@ -470,6 +472,14 @@ impl Maintenance {
             Some(_) => {}
         }
     }
+}
+
+/// Whether a Job counts among those that others wait for. One that hangs (no node takes its pod) must not keep the
+/// maintenance of all other repositories waiting.
+fn is_at_work(job: &Job, now: Timestamp) -> bool {
+    let created = job.metadata.creation_timestamp.as_ref();
+    let age = created.map_or(SignedDuration::ZERO, |created| now.duration_since(created.0));
+    result::ended(job) == Ended::NotYet && age < HANGS
 }
 
 /// The status that a [`Record`] is. A merge patch cannot shorten a list, it replaces it.
