@@ -36,8 +36,8 @@ use crate::context::Context;
 use crate::data_movement::Interests;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source, chain};
 use decide::{Decision, LastTry, decide};
-use maintenance::Maintenance;
-pub use maintenance::{Counted, DURATION_BUCKETS, ERROR_INDICATOR, MaintenanceMetrics};
+use maintenance::{AT_ONCE, Maintenance};
+pub use maintenance::{Counted, DURATION_BUCKETS, ERROR_INDICATOR, MaintenanceMetrics, pod_waits_for};
 
 /// What the server's flags say about repositories.
 #[derive(Clone, Debug)]
@@ -79,6 +79,7 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
         maintenance: Maintenance::new(context.clone(), settings),
     };
     let by_job = std::sync::Arc::clone(&controller.interests);
+    let (turns, clock) = (controller.maintenance.turns(), context.clock.clone());
     let by_location = std::sync::Arc::clone(&controller.interests);
     let by_secret = std::sync::Arc::clone(&controller.interests);
     let sources = vec![
@@ -101,7 +102,10 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
             move |job: &Job| {
                 let repository = job.labels().get(REPO_NAME).cloned().unwrap_or_default();
                 let namespace = job.namespace().unwrap_or_default();
-                by_job.keys("Job", &Key::new(namespace, repository))
+                let mut keys = by_job.keys("Job", &Key::new(namespace, repository));
+                // Its end may be the turn of others.
+                keys.extend(turns.first(AT_ONCE, clock.now()));
+                keys
             },
         ),
     ];
@@ -171,7 +175,10 @@ impl Controller {
                 let read_only = is_read_only(location);
                 self.maintenance.look(key, repository, read_only).await
             }
-            _ => Ok(Next::Done),
+            _ => {
+                self.maintenance.pause(key);
+                Ok(Next::Done)
+            }
         }
     }
 

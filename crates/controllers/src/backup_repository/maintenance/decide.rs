@@ -5,6 +5,7 @@
 //! a Job is at work (ours, or another server's) ─► wait for it, whoever asks
 //! asked for by annotation ─► Start     a failure ─► not again for 5 minutes     due ─► Start     else ─► Rest
 //! ```
+//! One that is due starts when it is its turn: `turns.rs`.
 
 use std::time::Duration;
 
@@ -106,6 +107,8 @@ pub(super) struct Plan {
     pub step: Step,
     /// Jobs that are not kept any longer.
     pub remove: Vec<String>,
+    /// Since when it is due, or from when on.
+    pub due: Timestamp,
 }
 
 /// What is written into the status.
@@ -141,18 +144,20 @@ pub(super) fn decide(observed: &Observed, now: Timestamp) -> Plan {
     let recent = history::with(&observed.recent, &ended);
     let known = recent.as_deref().unwrap_or(&observed.recent);
     let last = observed.last.max(history::last_success(known));
-    let step = step(observed, known, last, now);
+    let due = due(observed, known, last);
+    let step = step(observed, known, due, now);
     Plan {
         record: recent.map(|recent| Record { recent, last }),
         step,
         remove: surplus(&observed.jobs, observed.keep),
+        due,
     }
 }
 
 fn step(
     observed: &Observed,
     recent: &[BackupRepositoryMaintenanceStatus],
-    last: Option<Timestamp>,
+    due: Timestamp,
     now: Timestamp,
 ) -> Step {
     if let Some(running) = observed.jobs.iter().find(|job| job.is_running()) {
@@ -181,17 +186,25 @@ fn step(
         }
         (None, false) => {}
     }
+    if now >= due {
+        Step::Start(Mode::Due)
+    } else {
+        Step::Rest { until: due }
+    }
+}
+
+/// When its frequency has passed, and after a failure not at once.
+fn due(
+    observed: &Observed,
+    recent: &[BackupRepositoryMaintenanceStatus],
+    last: Option<Timestamp>,
+) -> Timestamp {
     let due = last.map_or(Timestamp::MIN, |last| {
         let frequency = SignedDuration::try_from(observed.frequency).unwrap_or(SignedDuration::MAX);
         later(last, frequency)
     });
     let rested = history::last_failure(recent).map_or(Timestamp::MIN, |failed| later(failed, RETRY));
-    let until = due.max(rested);
-    if now >= until {
-        Step::Start(Mode::Due)
-    } else {
-        Step::Rest { until }
-    }
+    due.max(rested)
 }
 
 /// A run is known by the second in which it began, so the next one begins in another. Our clock and the API server's may be

@@ -14,7 +14,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::context::Clock;
+use crate::context::{Clock, SystemClock};
 use crate::in_memory::{Bucket, Cluster, NAMESPACE};
 
 const NAME: &str = "shop-default-kopia";
@@ -219,4 +219,85 @@ async fn only_the_latest_three_jobs_stay() {
     let mut names: Vec<_> = world.jobs().await.iter().map(|job| job.name_any()).collect();
     names.sort();
     assert_eq!(names, ["job-3", "job-4", "job-5"]);
+}
+
+#[tokio::test]
+async fn of_many_that_are_due_two_are_maintained_at_once_and_each_has_its_turn() {
+    let world = World::new().await;
+    let names = ["a-default-kopia", "b-default-kopia", "c-default-kopia"];
+    for name in names {
+        let repository = json!({"metadata": {"name": name}, "status": {"phase": "Ready"},
+            "spec": {"volumeNamespace": "x", "backupStorageLocation": "default", "repositoryType": "kopia",
+                "maintenanceFrequency": "1h0m0s"}});
+        world.cluster.create::<BackupRepository>(repository).await;
+    }
+    let mut context = world.cluster.context.clone();
+    context.clock = Arc::new(SystemClock);
+    let maintenance = Maintenance::new(context, Settings::default());
+    let look = async |maintenance: &Maintenance, name: &str| {
+        let repository = world.cluster.get::<BackupRepository>(name).await.unwrap();
+        let key = Key::new(NAMESPACE, name);
+        maintenance.look(&key, repository, false).await.unwrap()
+    };
+    for name in names {
+        look(&maintenance, name).await;
+    }
+    assert_eq!(world.jobs().await.len(), 2, "the third one waits");
+    assert!(matches!(look(&maintenance, names[2]).await, Next::After(_)));
+    assert_eq!(world.jobs().await.len(), 2);
+    let turns = maintenance.turns();
+    assert_eq!(
+        turns.first(AT_ONCE, Timestamp::now()),
+        [Key::new(NAMESPACE, names[2])]
+    );
+    // Somebody asks for another one: that does not wait.
+    world.ask("quick").await;
+    look(&maintenance, NAME).await;
+    assert_eq!(world.jobs().await.len(), 3);
+    for job in world.jobs().await {
+        let ended = json!({"succeeded": 1, "completionTime": "2099-12-31T23:59:00Z"});
+        world.ends(&job.name_any(), ended).await;
+    }
+    look(&maintenance, names[2]).await;
+    assert_eq!(world.jobs().await.len(), 4);
+    assert!(turns.first(AT_ONCE, Timestamp::now()).is_empty());
+}
+
+#[tokio::test]
+async fn jobs_that_hang_do_not_keep_other_repositories_waiting() {
+    let world = World::new().await;
+    for name in ["one", "two"] {
+        let job = json!({"metadata": {"name": name, "labels": {"velero.io/repo-name": name}},
+            "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}});
+        world.cluster.create::<Job>(job).await;
+    }
+    // By its clock they are years old.
+    world.look().await;
+    assert_eq!(world.jobs().await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_job_that_never_starts_is_said_in_the_status_until_somebody_deletes_it() {
+    let world = World::new().await;
+    world.job("stuck", json!({"active": 1})).await;
+    let pod = json!({"metadata": {"name": "p", "labels": {"job-name": "stuck"}},
+        "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    world.cluster.create::<Pod>(pod).await;
+    let last = json!({"status": {"conditions": [{"type": "PodScheduled", "status": "False",
+        "reason": "Unschedulable", "message": "no node has pool=a"}]}});
+    let pods = world.cluster.context.api::<Pod>();
+    pods.patch_status("p", &PatchParams::default(), &Patch::Merge(last))
+        .await
+        .unwrap();
+    world.look().await;
+    let said = async || world.repository().await.status.unwrap_or_default().message;
+    let message = said().await;
+    for words in ["Unschedulable: no node has pool=a", "kubectl delete job stuck"] {
+        assert!(message.contains(words), "{message}");
+    }
+    let jobs = world.cluster.context.api::<Job>();
+    jobs.delete("stuck", &DeleteParams::background()).await.unwrap();
+    world.look().await;
+    assert_eq!(said().await, "");
+    assert_eq!(world.jobs().await.len(), 1, "another one is made");
 }

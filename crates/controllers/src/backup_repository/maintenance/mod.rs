@@ -5,7 +5,7 @@
 //! decide.rs         when a Job is made, waited for, written down, deleted (pure: the specification)
 //! job.rs            the Job, with Velero's names                configuration.rs  --repo-maintenance-job-configmap
 //! result.rs         how a Job ended, and why                    history.rs        status.recentMaintenance
-//! metrics.rs        velero_repo_maintenance_*
+//! metrics.rs        velero_repo_maintenance_*                   turns.rs          how many at once, and whose turn it is
 //! ```
 //! A Job is known by its label alone, so one that Velero or a former server made is waited for and written down like our
 //! own. Its end comes by a watch. What a user asks for is the annotation `velero.io/maintain-now` of the BackupRepository.
@@ -22,16 +22,18 @@ mod metrics;
 mod result;
 #[cfg(test)]
 mod tests;
+mod turns;
 #[cfg(test)]
 mod velero_cases;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use caravel_api::labels::{MAINTAIN_NOW, MAINTENANCE_JOB, REPO_NAME, name_or_hash};
 use caravel_api::phase::BackupRepositoryMaintenanceResult;
 use caravel_api::v1::{BackupRepository, BackupRepositoryMaintenanceStatus};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -43,7 +45,8 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 pub use metrics::{Counted, DURATION_BUCKETS, MaintenanceMetrics};
-pub use result::ERROR_INDICATOR;
+pub use result::{ERROR_INDICATOR, pod_waits_for};
+pub(super) use turns::{AT_ONCE, Turns};
 
 use self::configuration::{JobConfiguration, KEPT};
 use self::decide::{JobState, MaintenanceJob, Mode, Observed, Record, Step, decide};
@@ -53,6 +56,12 @@ use super::Settings;
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, chain};
 
+/// One that waits for its turn is looked at again after this, should no watch have woken it.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// A Job that is older keeps nobody else waiting.
+const HANGS: SignedDuration = SignedDuration::from_hours(1);
+/// How `status.message` begins while a Job takes long.
+const TAKES_LONG: &str = "maintenance Job ";
 /// The server's Deployment, as every installation calls it.
 const SERVER: &str = "velero";
 
@@ -64,6 +73,9 @@ pub(super) struct Maintenance {
     said: Mutex<BTreeMap<Key, (String, u32)>>,
     /// Repository → version of the ConfigMap that was last spoken of; none: there was no ConfigMap.
     read: Mutex<BTreeMap<String, Option<String>>>,
+    turns: Arc<Turns>,
+    /// Held from counting the Jobs at work to making another.
+    starting: tokio::sync::Mutex<()>,
 }
 
 impl Maintenance {
@@ -73,13 +85,26 @@ impl Maintenance {
             settings,
             said: Mutex::default(),
             read: Mutex::default(),
+            turns: Arc::default(),
+            starting: tokio::sync::Mutex::default(),
         }
+    }
+
+    /// Who waits, for the watch that wakes them.
+    pub fn turns(&self) -> Arc<Turns> {
+        Arc::clone(&self.turns)
+    }
+
+    /// The repository is not Ready.
+    pub fn pause(&self, key: &Key) {
+        self.turns.leave(key);
     }
 
     /// The repository is gone.
     pub fn forget(&self, key: &Key) {
         self.said.lock().remove(key);
         self.read.lock().remove(&key.name);
+        self.turns.leave(key);
         self.context.maintenance.forget(&key.name);
     }
 
@@ -102,7 +127,7 @@ impl Maintenance {
             None => repository,
         };
         let next = self
-            .take(key, &repository, &configuration, plan.step, now)
+            .take(key, &repository, &configuration, (plan.step, plan.due), now)
             .await?;
         self.remove(&plan.remove).await?;
         Ok(next)
@@ -113,12 +138,20 @@ impl Maintenance {
         key: &Key,
         repository: &BackupRepository,
         configuration: &JobConfiguration,
-        step: Step,
+        (step, due): (Step, Timestamp),
         now: Timestamp,
     ) -> Result<Next, Error> {
-        if !matches!(step, Step::WaitFor { .. }) {
-            self.said.lock().remove(key);
+        if !matches!(step, Step::Start(Mode::Due)) {
+            self.turns.leave(key);
         }
+        let quiet;
+        let repository = if matches!(step, Step::WaitFor { .. }) {
+            repository
+        } else {
+            self.said.lock().remove(key);
+            quiet = self.takes_no_longer(repository).await?;
+            &quiet
+        };
         match step {
             Step::WaitFor {
                 job,
@@ -127,7 +160,18 @@ impl Maintenance {
                 silences,
             } => {
                 self.say(key, &job, since, silences);
+                if silences > 0 {
+                    self.takes_long(repository, &job, since).await?;
+                }
                 Ok(Next::After(span(now, look_again)))
+            }
+            Step::Start(Mode::Due) => {
+                let _one_at_a_time = self.starting.lock().await;
+                if !self.is_its_turn(key, due, now).await? {
+                    return Ok(Next::After(LOOK_AGAIN));
+                }
+                self.start(repository, configuration, Mode::Due, now).await?;
+                Ok(Next::Done)
             }
             Step::Start(mode) => {
                 self.start(repository, configuration, mode, now).await?;
@@ -140,6 +184,60 @@ impl Maintenance {
             }
             Step::Rest { until } => Ok(Next::After(span(now, until))),
             Step::Leave => Ok(Next::Done),
+        }
+    }
+
+    /// Whether one that is due may begin beside the Jobs that are at work, and before others that are due.
+    async fn is_its_turn(&self, key: &Key, due: Timestamp, now: Timestamp) -> Result<bool, Error> {
+        let all = ListParams::default().labels(REPO_NAME);
+        let jobs = self.context.list::<Job>(&all).await?;
+        let running = jobs.iter().filter(|job| is_at_work(job, now));
+        let free = AT_ONCE.saturating_sub(running.count());
+        let is_new = self.turns.join(key, due, now);
+        if self.turns.first(free, now).contains(key) {
+            // Also when it cannot be made: then others are not kept waiting for it.
+            self.turns.leave(key);
+            return Ok(true);
+        }
+        if is_new {
+            tracing::info!(repository = %key.name, at_once = AT_ONCE, "maintenance is due and waits for that of other repositories");
+        }
+        Ok(false)
+    }
+
+    /// Writes into the status what everybody can read: since when, and what the pod waits for.
+    async fn takes_long(
+        &self,
+        repository: &BackupRepository,
+        job: &str,
+        since: Timestamp,
+    ) -> Result<(), Error> {
+        let of_job = ListParams::default().labels(&format!("job-name={job}"));
+        let pods = self.context.list::<Pod>(&of_job).await?;
+        let why = match pods.first() {
+            None => "it has no pod".to_owned(),
+            Some(pod) => pod_waits_for(pod).unwrap_or_else(|| "its pod runs".to_owned()),
+        };
+        let message = format!(
+            "{TAKES_LONG}{job} is at work since {since:.0}: {why}; kubectl delete job {job} gives it up and has another one made"
+        );
+        let said = repository.status.as_ref().map(|status| status.message.as_str());
+        if said != Some(message.as_str()) {
+            self.write(repository, &json!({"status": {"message": message}}))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Takes that word away again.
+    async fn takes_no_longer(&self, repository: &BackupRepository) -> Result<BackupRepository, Error> {
+        let said = repository.status.as_ref().map(|status| status.message.as_str());
+        if said.is_some_and(|said| said.starts_with(TAKES_LONG)) {
+            Ok(self
+                .write(repository, &json!({"status": {"message": null}}))
+                .await?)
+        } else {
+            Ok(repository.clone())
         }
     }
 
@@ -369,11 +467,19 @@ impl Maintenance {
         match before.filter(|(known, _)| known == job) {
             None => tracing::info!(repository = %key.name, %job, %since, "waits for a maintenance job"),
             Some((_, said)) if said < silences => {
-                tracing::warn!(repository = %key.name, %job, %since, "a maintenance job takes long; its pod's state says why: kubectl describe job");
+                tracing::warn!(repository = %key.name, %job, %since, "a maintenance job takes long; status.message of the BackupRepository says what it waits for; delete the job to have a new one made");
             }
             Some(_) => {}
         }
     }
+}
+
+/// Whether a Job counts among those that others wait for. One that hangs (no node takes its pod) must not keep the
+/// maintenance of all other repositories waiting.
+fn is_at_work(job: &Job, now: Timestamp) -> bool {
+    let created = job.metadata.creation_timestamp.as_ref();
+    let age = created.map_or(SignedDuration::ZERO, |created| now.duration_since(created.0));
+    result::ended(job) == Ended::NotYet && age < HANGS
 }
 
 /// The status that a [`Record`] is. A merge patch cannot shorten a list, it replaces it.

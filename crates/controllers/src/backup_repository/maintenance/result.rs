@@ -116,6 +116,27 @@ fn said_by_kubernetes(job: &Job, pods: &[Pod]) -> Vec<String> {
     said.collect()
 }
 
+/// What a pod that has not ended waits for, as Kubernetes says it (`Unschedulable: 0/3 nodes …`, `ImagePullBackOff: …`);
+/// none: it runs.
+pub fn pod_waits_for(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let said = |reason: Option<&String>, message: Option<&String>| {
+        let parts: Vec<&str> = [reason, message]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect();
+        (!parts.is_empty()).then(|| parts.join(": "))
+    };
+    let containers = status.container_statuses.iter().flatten();
+    let mut waiting = containers.filter_map(|container| container.state.as_ref()?.waiting.as_ref());
+    let of_container = waiting.find_map(|it| said(it.reason.as_ref(), it.message.as_ref()));
+    let conditions = status.conditions.iter().flatten();
+    let mut unscheduled = conditions.filter(|it| it.type_ == "PodScheduled" && it.status == "False");
+    let of_scheduler = unscheduled.find_map(|it| said(it.reason.as_ref(), it.message.as_ref()));
+    of_container.or(of_scheduler)
+}
+
 fn tail(text: &str) -> String {
     let text = text.trim();
     let skip = text.chars().count().saturating_sub(TAIL);

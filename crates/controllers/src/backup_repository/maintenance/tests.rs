@@ -16,7 +16,7 @@ use super::configuration::{self, JobConfiguration};
 use super::decide::{JobState, MaintenanceJob, Mode, Observed, Plan, Step, decide};
 use super::job::NewJob;
 use super::metrics::MaintenanceMetrics;
-use super::result::{Ended, ended, reason};
+use super::result::{Ended, ended, pod_waits_for, reason};
 use super::{history, job};
 
 fn at(minutes: i64) -> Timestamp {
@@ -455,4 +455,24 @@ fn a_pod_that_was_killed_or_never_came_is_not_passed_over_in_silence() {
         why,
         "Repo maintenance failed but result is not retrievable, err: no pod found for job j; DeadlineExceeded: Job was active longer than specified deadline"
     );
+}
+
+#[test]
+fn what_a_pod_waits_for_is_said_in_kubernetes_words() {
+    let pod = |status: Value| -> Option<String> {
+        let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
+        pod_waits_for(&pod)
+    };
+    let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+        "message": "0/3 nodes are available"}]});
+    assert_eq!(
+        pod(unscheduled).as_deref(),
+        Some("Unschedulable: 0/3 nodes are available")
+    );
+    let no_image = json!({"containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false,
+        "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}}]});
+    assert_eq!(pod(no_image).as_deref(), Some("ImagePullBackOff"));
+    let runs = json!({"conditions": [{"type": "PodScheduled", "status": "True"}], "containerStatuses": [{"name": "c",
+        "image": "i", "imageID": "", "ready": true, "restartCount": 0, "state": {"running": {}}}]});
+    assert_eq!(pod(runs), None);
 }
