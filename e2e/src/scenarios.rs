@@ -103,6 +103,13 @@ pub const SCENARIOS: &[Scenario] = &[
         peer: false,
     },
     Scenario {
+        name: "maintenance",
+        tier: Tier::Full,
+        shows: "a repository is maintained by jobs, asked for and by itself; a failure says why, and old jobs go",
+        product: true,
+        peer: false,
+    },
+    Scenario {
         name: "hooks",
         tier: Tier::Full,
         shows: "hooks run in real containers, around the snapshot and before the application, and failures are said",
@@ -120,6 +127,13 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "velero_reads_ours",
         tier: Tier::Full,
         shows: "Velero and ours sync, describe and restore each other's backups, with the same result and warnings",
+        product: true,
+        peer: true,
+    },
+    Scenario {
+        name: "velero_moves_ours",
+        tier: Tier::Full,
+        shows: "Velero and ours restore each other's moved data, files and a device, and go on from each other's snapshots",
         product: true,
         peer: true,
     },

@@ -4,14 +4,11 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use caravel_e2e::go_pieces::{self, Piece};
-use caravel_e2e::run;
-use caravel_e2e::scenario::{Cluster, Installation, Kind, NAMESPACE, Shop, Tree, Unlike, step};
-use serde_json::{Value, json};
+use anyhow::{Context, Result};
+use caravel_e2e::scenario::{Cluster, Installation, Kind, Kopia, NAMESPACE, Shop, Tree, Unlike, step};
+use serde_json::json;
 
 const FILL: &str = r#"
 mkdir -p a/b empty; chmod 1777 empty
@@ -51,7 +48,9 @@ fn kopia_and_caravel_read_each_other() -> Result<()> {
         .context("the backup has no DataUpload with a snapshot")?
         .to_owned();
 
-    let kopia = step("kopia connects", || Kopia::connect(&cluster, &installation))?;
+    let kopia = step("kopia connects", || {
+        Kopia::connect(&cluster, &installation, "shop")
+    })?;
     step("kopia verifies every byte", || {
         kopia.run(&["snapshot", "verify", "--verify-files-percent=100"])
     })?;
@@ -128,75 +127,4 @@ fn download(cluster: &Cluster, snapshot: &str) -> Result<()> {
     )?;
     Shop::named("theirs").pod(cluster)?;
     Ok(())
-}
-
-/// The `kopia` command, connected to the shop's repository.
-struct Kopia {
-    program: std::path::PathBuf,
-    home: tempfile::TempDir,
-    password: String,
-}
-
-impl Kopia {
-    fn connect(cluster: &Cluster, installation: &Installation) -> Result<Self> {
-        let s3 = &cluster.facts().s3;
-        let kopia = Self {
-            program: go_pieces::provide(Piece::Kopia)?,
-            home: tempfile::tempdir()?,
-            password: installation.repository_password(cluster)?,
-        };
-        let credentials = fs::read_to_string(&s3.credentials_file)?;
-        let credential = |key: &str| {
-            credentials
-                .lines()
-                .filter_map(|line| line.split_once('='))
-                .find(|(name, _)| name.trim() == key)
-                .map(|(_, value)| value.trim().to_owned())
-                .with_context(|| format!("{} has no {key}", s3.credentials_file.display()))
-        };
-        let (scheme, endpoint) = s3.url.split_once("://").context("an S3 URL with a scheme")?;
-        let mut command = kopia.command(&["repository", "connect", "s3", "--prefix=kopia/shop/"]);
-        command
-            .arg(format!("--bucket={}", installation.bucket().name()))
-            .arg(format!("--endpoint={endpoint}"))
-            .arg(format!("--region={}", s3.region))
-            .args(["--override-username=default", "--override-hostname=default"])
-            .env("AWS_ACCESS_KEY_ID", credential("aws_access_key_id")?)
-            .env("AWS_SECRET_ACCESS_KEY", credential("aws_secret_access_key")?);
-        if scheme == "http" {
-            command.arg("--disable-tls");
-        }
-        if let Some(ca) = &s3.ca_file {
-            command.arg(format!("--root-ca-pem-path={}", ca.display()));
-        }
-        run::checked(&mut command)?;
-        Ok(kopia)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Result<String> {
-        run::checked(&mut self.command(arguments))
-    }
-
-    /// Takes a snapshot of a folder and returns its id.
-    fn snapshot(&self, folder: &Path) -> Result<String> {
-        let said = self.run(&["snapshot", "create", "--json", &folder.to_string_lossy()])?;
-        let manifest: Value = serde_json::from_str(said.trim()).context("kopia's answer is not JSON")?;
-        let id = manifest["id"].as_str().context("kopia's answer has no id")?;
-        ensure!(!id.is_empty(), "kopia's snapshot has no id");
-        Ok(id.to_owned())
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let home = self.home.path();
-        let mut command = Command::new(&self.program);
-        command
-            .args(arguments)
-            .env("HOME", home)
-            .env("KOPIA_PASSWORD", &self.password)
-            .env("KOPIA_CONFIG_PATH", home.join("repository.config"))
-            .env("KOPIA_CACHE_DIRECTORY", home.join("cache"))
-            .env("KOPIA_LOG_DIR", home.join("logs"))
-            .env("KOPIA_CHECK_FOR_UPDATES", "false");
-        command
-    }
 }

@@ -19,7 +19,7 @@ mod rekey;
 #[cfg(test)]
 mod tests;
 
-pub use caravel_repository::{Abandoned, Environment, Repository};
+pub use caravel_repository::{Abandoned, Environment, Repository, verify};
 pub use maintain::{MaintenanceMode, MaintenanceOutcome, maintain};
 pub use naming::{
     DEFAULT_PASSWORD, HOST, NEXT_PASSWORD_KEY, PASSWORD_KEY, PASSWORD_SECRET, USER, name, password,

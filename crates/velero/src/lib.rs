@@ -5,6 +5,7 @@ mod cli;
 mod data_mover;
 mod node_agent;
 mod process;
+mod repo_check;
 mod repo_maintenance;
 #[cfg(feature = "sandbox")]
 mod sandbox;

@@ -162,6 +162,20 @@ fn a_repository_is_maintained_by_jobs_and_a_failure_says_why() {
 }
 
 #[test]
+fn what_was_backed_up_before_the_password_changed_comes_back_with_the_new_one_and_is_deleted_with_it() {
+    let (told, code) = play(&["--story", "change-password"]);
+    assert_eq!(code, Some(0), "{told}");
+    for line in [
+        "holds the new password alone; kopia/shop/kopia.repository is sealed anew",
+        "no problem found: 1 snapshots",
+        "backup shop-1 is gone, and every file of it",
+        "Everything is back, byte for byte.",
+    ] {
+        assert!(told.contains(line), "{line}\n{told}");
+    }
+}
+
+#[test]
 fn many_volumes_never_move_more_at_once_than_the_configmap_says() {
     // `--volumes 200 --nodes 20` is the same with more: some minutes.
     let (told, code) = play(&["--story", "many-volumes", "--volumes", "10", "--nodes", "2"]);
@@ -229,6 +243,7 @@ fn the_stories_are_listed_without_starting_anything() {
         "block-volume",
         "custom-mover",
         "maintenance",
+        "change-password",
         "many-volumes",
     ] {
         assert!(told.contains(story), "{told}");

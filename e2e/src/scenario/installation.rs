@@ -62,6 +62,11 @@ impl Installation {
         Ok(installation)
     }
 
+    /// One that somebody else has made, in the same namespace, on that bucket.
+    pub fn of_another(bucket: Bucket) -> Self {
+        Self { bucket }
+    }
+
     /// The same install command again, on a bucket that has backups; removes an earlier installation and waits for the location.
     pub fn again(cluster: &Cluster, bucket: Bucket) -> Result<Self> {
         step("remove an earlier installation", || Self::remove(cluster))?;

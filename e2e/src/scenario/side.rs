@@ -48,6 +48,12 @@ impl Side {
         })
     }
 
+    /// The same one installed elsewhere: in place of ours, say.
+    pub fn in_namespace(mut self, namespace: &'static str) -> Self {
+        self.namespace = namespace;
+        self
+    }
+
     /// Installs the real Velero on a bucket, as its documentation says, and waits for its location.
     pub fn install(&self, cluster: &Cluster, bucket: &Bucket) -> Result<()> {
         self.install_with(cluster, bucket, &[])
@@ -145,6 +151,23 @@ impl Side {
         Ok(said.stdout)
     }
 
+    /// What its `backup describe --details` says, a line each, without colours, indentation, empty lines, and the one line
+    /// that must differ between two installations: where the Backup object is.
+    pub fn describes(&self, cluster: &Cluster, backup: &str) -> Result<Vec<String>> {
+        let said = self.velero_ok(cluster, &["backup", "describe", backup, "--details"])?;
+        let words = |line: &str| {
+            without_colours(line)
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        Ok(said
+            .lines()
+            .map(words)
+            .filter(|line| !line.is_empty() && !line.starts_with("Namespace: velero"))
+            .collect())
+    }
+
     /// A Backup that must end Completed without errors; returns the object.
     pub fn completed_backup(&self, cluster: &Cluster, name: &str) -> Result<Value> {
         self.completed(cluster, Kind::BACKUP, name)
@@ -201,6 +224,27 @@ pub fn messages(results: &Value, which: &str, namespaces: &[(String, String)]) -
     lines
 }
 
+/// Velero colours what it says, whoever reads it: escape, `[`, numbers, `m`.
+fn without_colours(line: &str) -> String {
+    let mut plain = String::new();
+    let mut parts = line.split('\u{1b}');
+    plain.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        plain.push_str(part.split_once('m').map_or(part, |(_, rest)| rest));
+    }
+    plain
+}
+
+/// Lines that only one of two has, a line each, with its name before it.
+pub fn line_differences(one: (&str, &[String]), other: (&str, &[String])) -> Vec<String> {
+    let mut differences = Vec::new();
+    for ((name, these), (_, those)) in [(one, other), (other, one)] {
+        let only = these.iter().filter(|line| !those.contains(line));
+        differences.extend(only.map(|line| format!("only {name}: {line}")));
+    }
+    differences
+}
+
 /// What a resource list file has and another has not, both ways, a line each.
 pub fn list_differences(one: (&str, &Value), other: (&str, &Value)) -> Vec<String> {
     let (first, second) = (by_kind(one.1), by_kind(other.1));
@@ -251,6 +295,20 @@ mod tests {
             ["shop: Pod shop/x", "velero: b"]
         );
         assert!(messages(&results, "errors", &names).is_empty());
+    }
+
+    #[test]
+    fn lines_are_compared_both_ways_and_without_colours() {
+        let line = |text: &str| vec![text.to_owned(), "Name: b1".to_owned()];
+        let (ours, theirs) = (line("Phase: Completed"), line("Phase: Failed"));
+        assert_eq!(
+            line_differences(("ours", &ours), ("theirs", &theirs)),
+            ["only ours: Phase: Completed", "only theirs: Phase: Failed"]
+        );
+        assert_eq!(
+            without_colours("Phase: \u{1b}[32mCompleted\u{1b}[0m"),
+            "Phase: Completed"
+        );
     }
 
     #[test]

@@ -217,7 +217,9 @@ mod tests {
             texts(&given[field]).into_iter().map(resolve).collect()
         };
         let labels = given["LabelSelector"].as_str().unwrap_or_default();
-        let labels = labels.split_once('=').map(|pair| [pair].into_iter().collect());
+        let labels = labels
+            .split_once('=')
+            .map(|(key, value)| [(key.to_owned(), value.to_owned())].into_iter().collect());
         ResourceSelector {
             included_namespaces: texts(&given["IncludedNamespaces"]),
             excluded_namespaces: texts(&given["ExcludedNamespaces"]),

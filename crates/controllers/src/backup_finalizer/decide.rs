@@ -387,7 +387,7 @@ mod tests {
 
     /// Of each case the volume and the DataUpload or the operation that was for it.
     #[test]
-    fn volumes_are_told_what_their_uploads_and_snapshots_say_as_in_velero() {
+    fn volumes_are_told_what_their_uploads_say_as_in_velero() {
         caravel_cases::each("pkg_backup/TestUpdateVolumeInfos.json", |case| {
             let read = |infos: &serde_json::Value| -> Vec<BackupVolumeInfo> {
                 serde_json::from_value(infos.clone()).unwrap()

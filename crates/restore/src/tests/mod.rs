@@ -12,3 +12,4 @@ mod replay;
 mod runs;
 mod small;
 mod snapshots;
+mod storage_classes;

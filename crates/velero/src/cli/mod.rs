@@ -125,6 +125,9 @@ enum Command {
     /// The maintenance of one repository (what the pod of its Job runs).
     #[command(hide = true)]
     RepoMaintenance(crate::repo_maintenance::Args),
+    /// The check of one repository (what the pod of `velero repo check` runs).
+    #[command(hide = true)]
+    RepoCheck(crate::repo_check::Args),
 }
 
 /// Whatever is typed after a command that this build does not have.
@@ -194,6 +197,7 @@ async fn run_verb(cli: Cli) -> Outcome {
         Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::main(args).await.map_err(daemon),
         Command::DataMover(command) => crate::data_mover::main(command).await.map_err(daemon),
         Command::RepoMaintenance(args) => crate::repo_maintenance::main(args).await.map_err(daemon),
+        Command::RepoCheck(args) => crate::repo_check::main(args).await.map_err(daemon),
     }
 }
 
@@ -231,9 +235,10 @@ pub async fn run_in_container(command: &[String], process: Process) -> Result<()
         Command::NodeAgent(NodeAgent::Server(args)) => crate::node_agent::run(args, process).await,
         Command::DataMover(command) => crate::data_mover::run(command, process).await,
         Command::RepoMaintenance(args) => crate::repo_maintenance::run(args, process).await,
+        Command::RepoCheck(args) => crate::repo_check::run(args, process).await,
         _ => {
             let text = format!(
-                "{command:?}: in a container the sandbox runs the server, the node agent, data movers and repository maintenance"
+                "{command:?}: in a container the sandbox runs the server, the node agent, data movers, maintenance and checks of repositories"
             );
             return Err((2, text));
         }

@@ -29,6 +29,8 @@ fn the_session_of_the_documentation_parses() {
         "velero repo change-password --generate-repo-password --confirm --timeout 10m",
         "velero repo change-password --repo-password-file ./password --wait=false",
         "velero repo change-password",
+        "velero repo check shop-default-kopia",
+        "velero repo check shop-default-kopia --read-percent 2.5 --timeout 2h",
         "velero repo describe",
         "velero repo describe shop-default-kopia bank-default-kopia",
         "velero repo maintain shop-default-kopia --full --timeout 1h",

@@ -1,6 +1,7 @@
 //! `velero repo …`.
 
 mod change_password;
+mod check;
 mod describe;
 mod export_password;
 mod get;
@@ -15,6 +16,7 @@ use super::failure::Outcome;
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     ChangePassword(change_password::Args),
+    Check(check::Args),
     Describe(describe::Args),
     ExportPassword(export_password::Args),
     Get(get::Args),
@@ -25,6 +27,7 @@ pub enum Verb {
 pub async fn run(verb: Verb, global: &Global) -> Outcome {
     match verb {
         Verb::ChangePassword(args) => change_password::run(&args, global).await,
+        Verb::Check(args) => check::run(&args, global).await,
         Verb::Describe(args) => describe::run(&args, global).await,
         Verb::ExportPassword(args) => export_password::run(&args, global).await,
         Verb::Get(args) => get::run(&args, global).await,

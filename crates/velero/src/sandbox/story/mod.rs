@@ -8,6 +8,7 @@ mod life;
 mod maintenance;
 mod many;
 mod mishaps;
+mod password;
 mod snapshots;
 mod tale;
 mod volumes;
@@ -151,6 +152,13 @@ const STORIES: &[Story] = &[
                jobs go, and everything comes back.",
         nodes: 1,
         play: |world, tale| maintained(world, tale).boxed_local(),
+    },
+    Story {
+        name: "change-password",
+        says: "The password of the backup repositories is changed after a backup; everything comes back from it with the new \
+               one, and the backup goes with its data.",
+        nodes: 1,
+        play: |world, tale| change_password(world, tale).boxed_local(),
     },
     Story {
         name: "many-volumes",
@@ -399,6 +407,17 @@ async fn maintained(world: &World, tale: &mut Tale) -> Outcome {
     acts::lose(world, tale).await?;
     acts::restore(world, tale, "shop-1").await?;
     acts::compare(world, tale, &before).await
+}
+
+async fn change_password(world: &World, tale: &mut Tale) -> Outcome {
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    acts::back_up(world, tale, "shop-1").await?;
+    password::change(world, tale).await?;
+    acts::lose(world, tale).await?;
+    acts::restore(world, tale, "shop-1").await?;
+    acts::compare(world, tale, &before).await?;
+    password::delete_backup(world, tale, "shop-1").await
 }
 
 #[cfg(test)]
