@@ -4,8 +4,10 @@
 //! beyond that is ours. Nothing is asserted (decisions.md section 4): the medians of five are printed, and where the time
 //! of the middle backup went: when each phase was first seen, asked for every few milliseconds.
 
+pub mod big_volume;
 mod measure;
 pub mod movement;
+mod mover_memory;
 mod pod_memory;
 pub mod resources;
 

@@ -21,7 +21,8 @@ pub enum Bench {
     /// 10,000 secrets and config maps of 2 KB on our cluster, by the real Velero and by us; some ten minutes (builds apart)
     Resources(Resources),
     /// 2 volumes of 50 MB and 10 of 10 MB on our cluster, moved by the real Velero and by us, and what both hold in memory
-    /// while idle; some ten minutes (builds apart)
+    /// while idle; some ten minutes (builds apart). With --big: the data mover's memory on 10 GiB with 100,000 files, by us
+    /// alone; needs some 24 GiB of room, and a quarter of an hour
     Move(Move),
 }
 
@@ -31,6 +32,12 @@ pub struct Move {
     /// Without the real Velero
     #[arg(long)]
     alone: bool,
+    /// Instead, the memory of the data mover pod on a volume of 10 GiB with 100,000 files, under a limit of 144 MiB
+    #[arg(long)]
+    big: bool,
+    /// With --big: without that limit
+    #[arg(long, requires = "big")]
+    unlimited: bool,
     /// Cargo profile of the product's image
     #[arg(long, default_value = "release")]
     profile: String,
@@ -110,6 +117,12 @@ pub fn run(bench: &Bench) -> Result<()> {
         Bench::Floor => caravel_e2e::bench::floor(),
         Bench::Engine(options) => engine(options),
         Bench::Memory(options) => memory(options),
+        Bench::Move(options) if options.big => {
+            caravel_e2e::bench::big_volume::run(&caravel_e2e::bench::big_volume::Settings {
+                unlimited: options.unlimited,
+                profile: (!options.loaded).then(|| options.profile.clone()),
+            })
+        }
         Bench::Move(options) => caravel_e2e::bench::movement::run(&caravel_e2e::bench::movement::Settings {
             alone: options.alone,
             profile: (!options.loaded).then(|| options.profile.clone()),

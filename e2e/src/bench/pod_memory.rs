@@ -82,6 +82,11 @@ pub fn resident(pid: i32) -> Option<u64> {
     status(pid, "VmRSS:")
 }
 
+/// Bytes of a process that were resident at most, by the kernel's own mark.
+pub fn peak_resident(pid: i32) -> Option<u64> {
+    status(pid, "VmHWM:")
+}
+
 /// A line of /proc/PID/status in bytes; none for a process that is gone.
 fn status(pid: i32, line: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -2,9 +2,9 @@
 //!
 //! Velero's load concurrency (`loadConcurrency` of the node agent's ConfigMap, default 1; velero-behaviour.md 5.7).
 //! Uploads and downloads of one node agent share the slots. Fewer slots than are held take nothing from who holds one. Kept in memory: at start every running movement of the node takes its
-//! slot again as it is observed.
+//! slot again as it is observed. Who waits is woken in the order in which they came, so that nobody starves.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
@@ -29,7 +29,21 @@ pub struct Slots {
 struct Inner {
     limit: usize,
     held: BTreeSet<Holder>,
-    waiting: BTreeSet<Holder>,
+    /// Who waits, and as which one they came.
+    waiting: BTreeMap<Holder, u64>,
+    /// How many have ever come to wait.
+    came: u64,
+}
+
+impl Inner {
+    /// It waits, since now or since before.
+    fn waits(&mut self, holder: Holder) {
+        let came = &mut self.came;
+        self.waiting.entry(holder).or_insert_with(|| {
+            *came += 1;
+            *came
+        });
+    }
 }
 
 impl Slots {
@@ -63,7 +77,7 @@ impl Slots {
         if inner.held.contains(&holder) || inner.held.len() < inner.limit {
             return Slot::Free;
         }
-        inner.waiting.insert(holder);
+        inner.waits(holder);
         Slot::Full
     }
 
@@ -75,7 +89,7 @@ impl Slots {
             return true;
         }
         if inner.held.len() >= inner.limit {
-            inner.waiting.insert(holder);
+            inner.waits(holder);
             return false;
         }
         inner.waiting.remove(&holder);
@@ -111,18 +125,20 @@ impl Slots {
         .flatten()
     }
 
-    /// Who waits in this direction while a slot is free: to be looked at again.
+    /// Who waits in this direction while a slot is free: to be looked at again, whoever has waited longest first.
     fn ready(&self, direction: Direction) -> Vec<Key> {
         let inner = self.inner.lock();
         if inner.held.len() >= inner.limit {
             return Vec::new();
         }
-        inner
+        let mut waiting: Vec<(u64, &Key)> = inner
             .waiting
             .iter()
-            .filter(|(kind, _)| *kind == direction as u8)
-            .map(|(_, key)| key.clone())
-            .collect()
+            .filter(|((kind, _), _)| *kind == direction as u8)
+            .map(|((_, key), came)| (*came, key))
+            .collect();
+        waiting.sort();
+        waiting.into_iter().map(|(_, key)| key.clone()).collect()
     }
 }
 
@@ -170,6 +186,18 @@ mod tests {
         let mut freed = Box::pin(slots.freed(Direction::Upload));
         slots.set_limit(2);
         assert_eq!(freed.next().await, Some(c));
+    }
+
+    #[test]
+    fn whoever_has_waited_longest_is_woken_first_whatever_its_name() {
+        let slots = Slots::new(1);
+        let [a, b, c] = ["a", "b", "c"].map(|name| Key::new("velero", name));
+        assert!(slots.take(Direction::Upload, &b));
+        assert_eq!(slots.look(Direction::Upload, &c), Slot::Full);
+        assert_eq!(slots.look(Direction::Upload, &a), Slot::Full);
+        assert_eq!(slots.look(Direction::Upload, &c), Slot::Full, "asked again");
+        slots.release(Direction::Upload, &b);
+        assert_eq!(slots.ready(Direction::Upload), [c, a]);
     }
 
     #[test]

@@ -1,46 +1,102 @@
-//! Many volumes at once, as the node agent's ConfigMap says: how many data movers run, how many are prepared, what their
-//! pods carry; and what an administrator sees of a change and of a mistake in it.
+//! Many volumes at once, as the node agent's ConfigMap says: how many data movers run, how many are prepared, in which
+//! order, what their pods carry; and what an administrator sees of a change and of a mistake in it.
+//!
+//! ```text
+//! velero sandbox demo --story many-volumes --volumes 200 --nodes 20
+//! ```
+//! `movements.rs` is the judgement, `watching.rs` what feeds it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod movements;
+mod watching;
 
-use caravel_api::labels::{DATA_UPLOAD, EXPOSE_ON_GOING};
-use caravel_api::v2alpha1::{DataDownload, DataMovementPhase, DataUpload};
-use futures::StreamExt as _;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
-use kube::ResourceExt as _;
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Event};
 use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::runtime::watcher;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio_util::task::AbortOnDropHandle;
 
+use self::movements::{Direction, FIRST_NODE, Loads};
+use self::watching::Watching;
 use super::super::world::{NODE_AGENT_CONFIGMAP, VELERO, World};
-use super::mishaps::until;
+use super::mishaps::{self, until, until_within};
 use super::tale::Tale;
-use super::volumes;
+use super::{snapshots, volumes};
 use crate::cli::failure::{Failure, Outcome, kubernetes};
 
-/// Data movers at once on a node that no rule names, and on the first one.
-pub const AT_ONCE: usize = 2;
-pub const ON_THE_FIRST: usize = 1;
-/// Movements in preparation.
-pub const PREPARED: usize = 6;
-/// Label of the pods, before the change and after it.
+/// Label of the pods, before the change of the ConfigMap and after it.
 const LABEL: &str = "story";
+/// Volumes that are taken only after the change, at least: so many more must there be than can be at work.
+const LATER: usize = 4;
+
+/// What the ConfigMap of the story says for so many nodes.
+fn loads(nodes: usize) -> Loads {
+    Loads {
+        at_once: 2,
+        on_the_first: 1,
+        prepared: nodes.max(2),
+        nodes,
+    }
+}
+
+/// The story.
+pub async fn play(world: &World, tale: &mut Tale) -> Outcome {
+    let (count, loads) = (world.volumes, loads(world.nodes));
+    let at_work = loads.at_once * (loads.nodes - 1) + loads.on_the_first + loads.prepared;
+    if count < at_work + LATER {
+        return Err(Failure::usage(format!(
+            "with {} nodes {at_work} volumes are at work at once, and {LATER} are to come later: --volumes {} at least",
+            loads.nodes,
+            at_work + LATER
+        )));
+    }
+    tale.step("Write the node agent's ConfigMap; nothing is started again")?;
+    configure(world, tale, &configuration(&loads, "first").to_string()).await?;
+    said(world, "ConfigurationInForce", loads.nodes, "").await?;
+    tale.fact("every node agent says that it is in force")?;
+    volumes::fill(world, tale, count, volumes::Mode::Filesystem).await?;
+    let before = volumes::look(world, count).await?;
+    let watching = Watching::begin(world);
+    back_up(world, tale, "many-1", &loads, &watching).await?;
+    let labels = watching.seen.lock().labels.clone();
+    if !labels.iter().eq(["first", "second"]) {
+        return Err(Failure::new(format!(
+            "data mover pods were labelled {labels:?}, not first and second"
+        )));
+    }
+    tale.fact("pods before the change are labelled `first`, those after it `second`")?;
+    tale.step("Make a mistake in the ConfigMap")?;
+    let mistake = r#"{"loadConcurrency": {"globalConfig": 0}, "podLabel": {}}"#;
+    configure(world, tale, mistake).await?;
+    let said = said(world, "ConfigurationRefused", loads.nodes, "globalConfig").await?;
+    tale.fact(&format!("event: {said}"))?;
+    configure(world, tale, &configuration(&loads, "third").to_string()).await?;
+    volumes::lose(world, tale).await?;
+    volumes::restore(world, tale, "many-1").await?;
+    volumes::compare(world, tale, &before).await?;
+    mishaps::nothing_is_left(world, tale).await?;
+    storage_has_only(world, tale, count).await?;
+    tale.step("Look what was at work at one moment, and who waited")?;
+    judge(world, tale, &loads, &watching).await
+}
 
 /// The configuration of the story.
-pub fn configuration(says: &str) -> Value {
+fn configuration(loads: &Loads, says: &str) -> Value {
     json!({
-        "loadConcurrency": {"globalConfig": AT_ONCE, "prepareQueueLength": PREPARED, "perNodeConfig": [
-            {"nodeSelector": {"matchLabels": {"kubernetes.io/hostname": "sandbox-0"}}, "number": ON_THE_FIRST}]},
+        "loadConcurrency": {
+            "globalConfig": loads.at_once,
+            "prepareQueueLength": loads.prepared,
+            "perNodeConfig": [{
+                "nodeSelector": {"matchLabels": {"kubernetes.io/hostname": FIRST_NODE}},
+                "number": loads.on_the_first,
+            }],
+        },
         "podLabels": {LABEL: says},
         "podResources": {"memoryLimit": "512Mi"},
     })
 }
 
 /// `kubectl create configmap`, or another text in it.
-pub async fn configure(world: &World, tale: &Tale, text: &str) -> Outcome {
+async fn configure(world: &World, tale: &Tale, text: &str) -> Outcome {
     tale.fact(&format!("ConfigMap {VELERO}/{NODE_AGENT_CONFIGMAP}: {text}"))?;
     let api: Api<ConfigMap> = Api::namespaced(world.client(), VELERO);
     let object = json!({
@@ -60,7 +116,7 @@ pub async fn configure(world: &World, tale: &Tale, text: &str) -> Outcome {
 }
 
 /// As many nodes as there are say that it is in force, or that part of it is refused; what the first one says.
-pub async fn said(world: &World, reason: &str, nodes: usize, contains: &str) -> Outcome<String> {
+async fn said(world: &World, reason: &str, nodes: usize, contains: &str) -> Outcome<String> {
     let api: Api<Event> = Api::namespaced(world.client(), VELERO);
     let about = ListParams::default().fields(&format!("involvedObject.name={NODE_AGENT_CONFIGMAP}"));
     until(
@@ -83,144 +139,70 @@ pub async fn said(world: &World, reason: &str, nodes: usize, contains: &str) -> 
     .await
 }
 
-/// What was ever seen at one moment.
-#[derive(Debug, Default)]
-pub struct Seen {
-    now: BTreeMap<String, (String, bool)>,
-    /// Data movers at once, by node.
-    pub at_once: BTreeMap<String, usize>,
-    /// Movements in preparation.
-    pub prepared: usize,
-    /// Values of the pods' label.
-    pub labels: BTreeSet<String>,
-}
-
-impl Seen {
-    /// Of a download that is InProgress only its volume may still be handed over, which takes no data mover: uploads count.
-    fn note(&mut self, name: String, node: String, phase: &DataMovementPhase, prepared: bool) {
-        let runs = matches!(
-            phase,
-            DataMovementPhase::InProgress | DataMovementPhase::Canceling
-        );
-        self.now
-            .insert(name, (if runs { node } else { String::new() }, prepared));
-        let mut running: BTreeMap<&str, usize> = BTreeMap::new();
-        for (node, _) in self.now.values().filter(|(node, _)| !node.is_empty()) {
-            *running.entry(node).or_default() += 1;
-        }
-        for (node, count) in running {
-            let most = self.at_once.entry(node.to_owned()).or_default();
-            *most = (*most).max(count);
-        }
-        let prepared = self.now.values().filter(|(_, prepared)| *prepared).count();
-        self.prepared = self.prepared.max(prepared);
-    }
-}
-
-/// Looks at every change of every movement while it is held.
-pub struct Watching {
-    pub seen: Arc<Mutex<Seen>>,
-    _tasks: [AbortOnDropHandle<()>; 3],
-}
-
-/// Begins to watch.
-pub fn watch(world: &World) -> Watching {
-    let seen = Arc::new(Mutex::new(Seen::default()));
-    let client = world.client();
-    macro_rules! movements {
-        ($kind:ty, $takes_a_data_mover:literal) => {{
-            let (seen, api) = (
-                Arc::clone(&seen),
-                Api::<$kind>::namespaced(client.clone(), VELERO),
-            );
-            AbortOnDropHandle::new(tokio::spawn(async move {
-                let mut events = watcher(api, watcher::Config::default()).boxed();
-                while let Some(event) = events.next().await {
-                    if let Ok(watcher::Event::Apply(object) | watcher::Event::InitApply(object)) = event {
-                        let node = object.status.as_ref().map(|status| status.node.clone());
-                        let node = node.filter(|_| $takes_a_data_mover);
-                        let prepared = object
-                            .labels()
-                            .get(EXPOSE_ON_GOING)
-                            .is_some_and(|on| on == "true");
-                        let name = object.name_any();
-                        seen.lock()
-                            .note(name, node.unwrap_or_default(), &object.phase(), prepared);
-                    }
-                }
-            }))
-        }};
-    }
-    let pods = {
-        let (seen, api) = (Arc::clone(&seen), Api::<Pod>::namespaced(client.clone(), VELERO));
-        AbortOnDropHandle::new(tokio::spawn(async move {
-            let movers = watcher::Config::default().labels(DATA_UPLOAD);
-            let mut events = watcher(api, movers).boxed();
-            while let Some(event) = events.next().await {
-                if let Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) = event
-                    && let Some(value) = pod.labels().get(LABEL)
-                {
-                    seen.lock().labels.insert(value.clone());
-                }
-            }
-        }))
-    };
-    let tasks = [
-        movements!(DataUpload, true),
-        movements!(DataDownload, false),
-        pods,
-    ];
-    Watching { seen, _tasks: tasks }
-}
-
-/// Backs all of it up, and changes the configuration in the middle.
-pub async fn back_up(world: &World, tale: &mut Tale, name: &str, count: usize) -> Outcome {
+/// Backs all of it up, and changes the configuration when the first volume is saved.
+async fn back_up(world: &World, tale: &mut Tale, name: &str, loads: &Loads, watching: &Watching) -> Outcome {
     tale.step(&format!(
         "Back all of it up as {name}, and change the configuration in the middle"
     ))?;
     let told: &Tale = tale;
     let change = async {
-        let uploads: Api<DataUpload> = Api::namespaced(world.client(), VELERO);
-        until("the first volumes to be saved", async || {
-            let found = uploads.list(&ListParams::default()).await;
-            let found = found.map_err(|error| kubernetes("listing DataUploads", &error))?;
-            let ended = found.iter().filter(|upload| upload.phase().is_finished()).count();
-            Ok((ended >= 2.min(count)).then_some(()))
-        })
+        until_within(
+            "the first volume to be saved",
+            mishaps::patience(world),
+            async || Ok((watching.seen.lock().movements.ended(Direction::Upload) > 0).then_some(())),
+        )
         .await?;
-        configure(world, told, &configuration("second").to_string()).await
+        configure(world, told, &configuration(loads, "second").to_string()).await
     };
     let (backed_up, changed) = tokio::join!(volumes::back_up(world, told, name), change);
     backed_up?;
     changed
 }
 
-/// Nothing was ever more than the configuration says.
-pub fn kept_to(tale: &Tale, seen: &Seen) -> Outcome {
-    for (node, most) in &seen.at_once {
-        let limit = if node == "sandbox-0" {
-            ON_THE_FIRST
-        } else {
-            AT_ONCE
-        };
-        tale.fact(&format!(
-            "node {node}: at most {most} data mover(s) at once, {limit} may be"
-        ))?;
-        if *most > limit {
-            return Err(Failure::new(format!(
-                "node {node} ran {most} data movers at once"
-            )));
-        }
+/// The storage has the restored volumes, and neither a temporary one nor a snapshot.
+async fn storage_has_only(world: &World, tale: &Tale, count: usize) -> Outcome {
+    let mut last = (0, 0);
+    let looked = until_within(
+        "temporary volumes and snapshots to go",
+        mishaps::patience(world),
+        async || {
+            last = (
+                snapshots::kept_volumes(world)?.len(),
+                snapshots::kept(world)?.len(),
+            );
+            Ok((last == (count, 0)).then_some(()))
+        },
+    )
+    .await;
+    let (volumes, kept) = last;
+    looked.map_err(|error| {
+        Failure::new(format!(
+            "{}; the storage has {volumes} volumes, {kept} snapshots",
+            error.message()
+        ))
+    })?;
+    tale.fact(&format!("the storage has {volumes} volumes and no snapshot"))
+}
+
+/// Says the figures; nothing was ever more than the configuration says, and nobody starved.
+async fn judge(world: &World, tale: &Tale, loads: &Loads, watching: &Watching) -> Outcome {
+    let count = world.volumes;
+    // The commands are told of the end at the same time as the watches are.
+    until("the watches to see the end", async || {
+        let seen = watching.seen.lock();
+        let ended = [Direction::Upload, Direction::Download].map(|direction| seen.movements.ended(direction));
+        Ok(ended.iter().all(|ended| *ended >= count).then_some(()))
+    })
+    .await?;
+    let (figures, broken) = {
+        let seen = watching.seen.lock();
+        (seen.movements.figures(loads), seen.movements.broken(loads, count))
+    };
+    for figure in figures {
+        tale.fact(&figure)?;
     }
-    tale.fact(&format!(
-        "in preparation: at most {}, {PREPARED} may be",
-        seen.prepared
-    ))?;
-    if seen.prepared > PREPARED {
-        return Err(Failure::new(format!(
-            "{} movements were in preparation",
-            seen.prepared
-        )));
+    match broken.as_slice() {
+        [] => tale.fact("never more than the ConfigMap says, first come, first served"),
+        broken => Err(Failure::new(broken.join("; "))),
     }
-    Ok(())
 }

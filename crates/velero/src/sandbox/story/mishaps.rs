@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use caravel_api::labels::DATA_MOVER_SERVICE_ACCOUNT;
 use caravel_api::phase::BackupPhase;
 use caravel_api::v1::Backup;
-use caravel_api::v2alpha1::{DataMovementPhase, DataUpload};
+use caravel_api::v2alpha1::{DataDownload, DataMovementPhase, DataUpload};
 use caravel_sandbox::faults::{Fault, Rule, Rules};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
@@ -21,6 +21,8 @@ use crate::cli::failure::{Failure, Outcome, kubernetes};
 
 /// Nothing that is waited for here takes so long.
 const WITHIN: Duration = Duration::from_secs(90);
+/// What each of many volumes may add.
+const WITHIN_PER_VOLUME: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// A data mover's first event takes so long: a moment to change one's mind in.
 pub const A_MOMENT: Duration = Duration::from_secs(4);
@@ -150,22 +152,24 @@ pub async fn nothing_is_left(world: &World, tale: &mut Tale) -> Outcome {
     let pods: Api<Pod> = Api::namespaced(client.clone(), VELERO);
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), VELERO);
     let uploads: Api<DataUpload> = Api::namespaced(client.clone(), VELERO);
+    let downloads: Api<DataDownload> = Api::namespaced(client.clone(), VELERO);
     let all = ListParams::default();
-    let movers = all.clone().labels(caravel_api::labels::DATA_UPLOAD);
+    let movers = [
+        caravel_api::labels::DATA_UPLOAD,
+        caravel_api::labels::DATA_DOWNLOAD,
+    ];
+    let movers = movers.map(|label| all.clone().labels(label));
     let mut last = Vec::new();
-    let looked = until("temporary objects to go", async || {
+    let looked = until_within("temporary objects to go", patience(world), async || {
         let mut left = Vec::new();
         names(&mut left, "VolumeSnapshot", &taken, &all).await?;
         names(&mut left, "VolumeSnapshotContent", &contents, &all).await?;
-        names(&mut left, "Pod", &pods, &movers).await?;
+        for movers in &movers {
+            names(&mut left, "Pod", &pods, movers).await?;
+        }
         names(&mut left, "PersistentVolumeClaim", &claims, &all).await?;
-        let held = uploads.list(&all).await;
-        let held = held.map_err(|error| kubernetes("listing DataUploads", &error))?;
-        left.extend(
-            held.iter()
-                .filter(|it| !it.finalizers().is_empty())
-                .map(|it| format!("finalizer of DataUpload {}", it.name_any())),
-        );
+        held(&mut left, "DataUpload", &uploads).await?;
+        held(&mut left, "DataDownload", &downloads).await?;
         last = left;
         Ok(last.is_empty().then_some(()))
     })
@@ -281,6 +285,18 @@ where
     Ok(())
 }
 
+/// Those whose finalizer still waits for something to go.
+async fn held<K>(left: &mut Vec<String>, kind: &str, api: &Api<K>) -> Outcome
+where
+    K: Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let found = api.list(&ListParams::default()).await;
+    let found = found.map_err(|error| kubernetes(format!("looking for a {kind}"), &error))?;
+    let held = found.iter().filter(|it| !it.finalizers().is_empty());
+    left.extend(held.map(|it| format!("finalizer of {kind} {}", it.name_any())));
+    Ok(())
+}
+
 async fn patch_node(world: &World, node: &str, change: Value) -> Outcome {
     patch(&Api::<Node>::all(world.client()), node, change).await
 }
@@ -297,21 +313,37 @@ where
         .map_err(|error| kubernetes(format!("patching {name}"), &error))
 }
 
+/// What may take longer the more volumes there are.
+pub fn patience(world: &World) -> Duration {
+    let volumes = u32::try_from(world.volumes).unwrap_or(u32::MAX);
+    WITHIN + WITHIN_PER_VOLUME.saturating_mul(volumes)
+}
+
 /// Looks again and again.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Outcome<Option<T>>) -> Outcome<T> {
+pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Outcome<Option<T>>) -> Outcome<T> {
+    until_within(what, WITHIN, look).await
+}
+
+/// The same with another deadline. A look at much takes long: looking takes a fifth of the time at most.
+pub async fn until_within<T>(
+    what: &str,
+    within: Duration,
+    mut look: impl AsyncFnMut() -> Outcome<Option<T>>,
+) -> Outcome<T> {
     let looking = async {
         loop {
+            let began = Instant::now();
             if let Some(found) = look().await? {
                 return Ok(found);
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(LOOK_AGAIN.max(began.elapsed() * 4)).await;
         }
     };
-    match tokio::time::timeout(WITHIN, looking).await {
+    match tokio::time::timeout(within, looking).await {
         Ok(found) => found,
         Err(_) => Err(Failure::new(format!(
             "waited {} s in vain for {what}",
-            WITHIN.as_secs()
+            within.as_secs()
         ))),
     }
 }

@@ -1,4 +1,5 @@
-//! `sandbox demo`: the stories, and how one is played. What happens in them is `acts.rs`, how it is told `tale.rs`.
+//! `sandbox demo`: the stories, and how one is played. In which order things
+//! happen in them is `plots.rs`, what happens `acts.rs` and its neighbours, how it is told `tale.rs`.
 //!
 //! A story ends well only when what came back is, byte for byte, what was there; then the exit code is 0.
 
@@ -9,13 +10,13 @@ mod maintenance;
 mod many;
 mod mishaps;
 mod password;
+mod plots;
 mod snapshots;
 mod tale;
 mod volumes;
 
 use std::time::Duration;
 
-use caravel_api::v2alpha1::DataMovementPhase;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
@@ -40,10 +41,11 @@ pub struct Args {
     /// Files of the application's volume.
     #[arg(long, hide = true, default_value_t = Size::STORY.pages)]
     pages: usize,
-    /// Volumes of the story `many-volumes`, and its nodes.
-    #[arg(long, hide = true, default_value_t = 24)]
+    /// Volumes of the story `many-volumes`; 200 on 20 nodes take minutes and some gigabytes of memory.
+    #[arg(long, value_name = "N", default_value_t = 24)]
     volumes: usize,
-    #[arg(long, hide = true)]
+    /// Nodes of the cluster [default: what the story needs].
+    #[arg(long, value_name = "N")]
     nodes: Option<usize>,
     /// Change one byte of what came back, for the test that this is noticed.
     #[arg(long, hide = true)]
@@ -70,101 +72,101 @@ const STORIES: &[Story] = &[
         says: "An application with 210 MB is backed up, its data moved to object storage; it is destroyed, and all of it \
                comes back.",
         nodes: 1,
-        play: |world, tale| backup_and_restore(world, tale).boxed_local(),
+        play: |world, tale| plots::backup_and_restore(world, tale).boxed_local(),
     },
     Story {
         name: "busy",
         says: "The application writes all the time while it is backed up; what comes back is one moment of it, whole.",
         nodes: 1,
-        play: |world, tale| busy(world, tale).boxed_local(),
+        play: |world, tale| plots::busy(world, tale).boxed_local(),
     },
     Story {
         name: "incremental",
         says: "The application goes on after its first backup; the second one moves only what has changed, and \
                everything comes back from it.",
         nodes: 1,
-        play: |world, tale| incremental(world, tale).boxed_local(),
+        play: |world, tale| plots::incremental(world, tale).boxed_local(),
     },
     Story {
         name: "csi-snapshot",
         says: "The snapshot stays in the storage, and nothing of it in the cluster: it outlives the application's namespace, \
                everything comes back from it, and it goes with its backup.",
         nodes: 1,
-        play: |world, tale| csi_snapshot(world, tale).boxed_local(),
+        play: |world, tale| plots::csi_snapshot(world, tale).boxed_local(),
     },
     Story {
         name: "cancel",
         says: "A backup is canceled while its data moves: it says so, leaves nothing behind, and the next one is whole.",
         nodes: 1,
-        play: |world, tale| canceled(world, tale).boxed_local(),
+        play: |world, tale| plots::canceled(world, tale).boxed_local(),
     },
     Story {
         name: "cancel-backup",
         says: "A backup is canceled by command while its data moves: it stops within seconds, says who and when, leaves \
                nothing behind, and the next one is whole.",
         nodes: 1,
-        play: |world, tale| cancel_backup(world, tale).boxed_local(),
+        play: |world, tale| plots::cancel_backup(world, tale).boxed_local(),
     },
     Story {
         name: "schedule-and-expire",
         says: "A schedule makes a backup, the application is lost and comes back from it, and when the backup's time is \
                over it goes by itself.",
         nodes: 1,
-        play: |world, tale| schedule_and_expire(world, tale).boxed_local(),
+        play: |world, tale| plots::schedule_and_expire(world, tale).boxed_local(),
     },
     Story {
         name: "second-cluster",
         says: "Another cluster with the same bucket sees the backup by itself, and the application comes up there.",
         nodes: 1,
-        play: |world, tale| second_cluster(world, tale).boxed_local(),
+        play: |world, tale| plots::second_cluster(world, tale).boxed_local(),
     },
     Story {
         name: "node-dies",
         says: "The machine whose data mover is at work dies: the backup says what it could not save, and the next one \
                goes over the other node.",
         nodes: 2,
-        play: |world, tale| node_dies(world, tale).boxed_local(),
+        play: |world, tale| plots::node_dies(world, tale).boxed_local(),
     },
     Story {
         name: "mover-killed",
         says: "The data mover is killed by its machine in the middle: the backup says with what reason, nothing is left, and \
                the next one is whole.",
         nodes: 1,
-        play: |world, tale| mover_killed(world, tale).boxed_local(),
+        play: |world, tale| plots::mover_killed(world, tale).boxed_local(),
     },
     Story {
         name: "block-volume",
         says: "A volume that is a device is backed up twice, lost, and comes back with every byte and every hole.",
         nodes: 1,
-        play: |world, tale| block_volume(world, tale).boxed_local(),
+        play: |world, tale| plots::block_volume(world, tale).boxed_local(),
     },
     Story {
         name: "custom-mover",
         says: "Somebody else's data mover, a script with kubectl, saves a volume and brings it back; the built-in one leaves \
                all of it alone. Needs bash, kubectl and tar.",
         nodes: 1,
-        play: |world, tale| custom_mover(world, tale).boxed_local(),
+        play: |world, tale| plots::custom_mover(world, tale).boxed_local(),
     },
     Story {
         name: "maintenance",
         says: "The repository is maintained by jobs: when somebody asks, and by itself; a failure is said with its reason, old \
                jobs go, and everything comes back.",
         nodes: 1,
-        play: |world, tale| maintained(world, tale).boxed_local(),
+        play: |world, tale| plots::maintained(world, tale).boxed_local(),
     },
     Story {
         name: "change-password",
         says: "The password of the backup repositories is changed after a backup; everything comes back from it with the new \
                one, and the backup goes with its data.",
         nodes: 1,
-        play: |world, tale| change_password(world, tale).boxed_local(),
+        play: |world, tale| plots::change_password(world, tale).boxed_local(),
     },
     Story {
         name: "many-volumes",
-        says: "Many volumes over several nodes, never more at once than the node agent's ConfigMap says, also when it \
-               changes in the middle; a mistake in it is said.",
+        says: "Many volumes over several nodes (--volumes, --nodes), never more at once than the node agent's ConfigMap says, \
+               also when it changes in the middle, and first come, first served; a mistake in it is said.",
         nodes: 4,
-        play: |world, tale| many_volumes(world, tale).boxed_local(),
+        play: |world, tale| many::play(world, tale).boxed_local(),
     },
 ];
 
@@ -225,229 +227,6 @@ async fn play(story: &Story, folder: Folder, size: Size, args: &Args) -> Outcome
     world.end().await?;
     played?;
     tale.end()
-}
-
-async fn backup_and_restore(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    acts::back_up(world, tale, "shop-1").await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, "shop-1").await?;
-    acts::compare(world, tale, &before).await
-}
-
-async fn busy(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let generations = acts::back_up_while_open(world, tale, "shop-1").await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, "shop-1").await?;
-    acts::one_moment(world, tale, generations).await
-}
-
-async fn incremental(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    acts::back_up(world, tale, "shop-1").await?;
-    acts::do_business(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    acts::back_up(world, tale, "shop-2").await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, "shop-2").await?;
-    acts::compare(world, tale, &before).await
-}
-
-async fn csi_snapshot(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    let snapshots = snapshots::back_up(world, tale, "shop-1").await?;
-    mishaps::nothing_is_left(world, tale).await?;
-    acts::do_business(world, tale).await?;
-    acts::lose(world, tale).await?;
-    snapshots::are_kept(world, tale, &snapshots)?;
-    acts::restore(world, tale, "shop-1").await?;
-    acts::compare(world, tale, &before).await?;
-    acts::lose(world, tale).await?;
-    snapshots::are_kept(world, tale, &snapshots)?;
-    snapshots::delete(world, tale, "shop-1", &snapshots).await
-}
-
-async fn canceled(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    let upload = mishaps::begin_backup(world, tale, "shop-1", mishaps::A_MOMENT).await?;
-    mishaps::cancel(world, tale, "shop-1", &upload).await?;
-    mishaps::backup_is_not_complete(world, tale, "shop-1").await?;
-    acts::back_up(world, tale, "shop-2").await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, "shop-2").await?;
-    acts::compare(world, tale, &before).await
-}
-
-async fn cancel_backup(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    mishaps::begin_backup(world, tale, "shop-1", mishaps::A_MOMENT).await?;
-    life::cancel_backup(world, tale, "shop-1").await?;
-    life::cannot_cancel(world, tale, "shop-1").await?;
-    mishaps::nothing_is_left(world, tale).await?;
-    acts::back_up(world, tale, "shop-2").await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, "shop-2").await?;
-    acts::compare(world, tale, &before).await
-}
-
-async fn schedule_and_expire(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    let backup = life::schedule(world, tale, "often", "45s").await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, &backup).await?;
-    acts::compare(world, tale, &before).await?;
-    life::expires(world, tale, "often").await
-}
-
-async fn second_cluster(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    acts::back_up(world, tale, "shop-1").await?;
-    let second = life::second_cluster(world, tale, "shop-1").await?;
-    let restored = async {
-        acts::restore(&second, tale, "shop-1").await?;
-        acts::compare(&second, tale, &before).await
-    };
-    let restored = Box::pin(restored).await;
-    if restored.is_err() {
-        tale.trouble(&second).await?;
-    }
-    second.end().await?;
-    restored
-}
-
-async fn node_dies(world: &World, tale: &mut Tale) -> Outcome {
-    let machines = mishaps::machines(world).await?;
-    let (server, lost) = (machines.server.as_str(), machines.other.as_str());
-    // The application beside Velero's server, the data mover on the other node.
-    mishaps::cordon(world, tale, lost, true).await?;
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    mishaps::cordon(world, tale, lost, false).await?;
-    mishaps::cordon(world, tale, server, true).await?;
-    mishaps::begin_backup(world, tale, "shop-1", mishaps::FOR_EVER).await?;
-    mishaps::lose_node(world, tale, lost).await?;
-    mishaps::upload_ends(world, tale, "shop-1", DataMovementPhase::Failed).await?;
-    mishaps::backup_is_not_complete(world, tale, "shop-1").await?;
-    mishaps::cordon(world, tale, server, false).await?;
-    acts::back_up(world, tale, "shop-2").await?;
-    mishaps::moved_elsewhere(world, tale, "shop-2", lost).await?;
-    mishaps::repair_node(world, tale, lost).await?;
-    mishaps::nothing_is_left(world, tale).await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, "shop-2").await?;
-    acts::compare(world, tale, &before).await
-}
-
-async fn mover_killed(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    let upload = mishaps::begin_backup(world, tale, "shop-1", mishaps::FOR_EVER).await?;
-    mishaps::kill_mover(world, tale, &upload).await?;
-    mishaps::upload_ends(world, tale, "shop-1", DataMovementPhase::Failed).await?;
-    mishaps::nothing_is_left(world, tale).await?;
-    mishaps::backup_is_not_complete(world, tale, "shop-1").await?;
-    acts::back_up(world, tale, "shop-2").await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, "shop-2").await?;
-    acts::compare(world, tale, &before).await
-}
-
-async fn block_volume(world: &World, tale: &mut Tale) -> Outcome {
-    volumes::fill(world, tale, 1, volumes::Mode::Block).await?;
-    tale.step("Back it up, change it, back it up again")?;
-    volumes::back_up(world, tale, "device-1").await?;
-    volumes::change_devices(world, tale, 1).await?;
-    let stored = world.objects.bytes();
-    volumes::back_up(world, tale, "device-2").await?;
-    tale.fact(&format!(
-        "the bucket has grown by {}",
-        indicatif::DecimalBytes(world.objects.bytes().saturating_sub(stored))
-    ))?;
-    let before = volumes::look(world, 1).await?;
-    volumes::lose(world, tale).await?;
-    volumes::restore(world, tale, "device-2").await?;
-    volumes::compare(world, tale, &before).await?;
-    mishaps::nothing_is_left(world, tale).await
-}
-
-async fn custom_mover(world: &World, tale: &mut Tale) -> Outcome {
-    volumes::fill(world, tale, 1, volumes::Mode::Filesystem).await?;
-    let before = volumes::look(world, 1).await?;
-    let mover = custom::Mover::start(world, tale).await?;
-    let played = async {
-        custom::back_up(world, tale, &mover, "store-1").await?;
-        custom::nobody_comes(world, tale, "store-2").await?;
-        volumes::lose(world, tale).await?;
-        volumes::restore(world, tale, "store-1").await?;
-        custom::restored_by_it(world, tale).await?;
-        volumes::compare(world, tale, &before).await
-    };
-    let played = Box::pin(played).await;
-    mover.end(tale, played.is_ok()).await?;
-    played
-}
-
-async fn maintained(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    acts::back_up(world, tale, "shop-1").await?;
-    maintenance::asked_for(world, tale, "full").await?;
-    maintenance::due(world, tale).await?;
-    maintenance::fails(world, tale).await?;
-    maintenance::asked_for(world, tale, "quick").await?;
-    maintenance::old_jobs_go(world, tale).await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, "shop-1").await?;
-    acts::compare(world, tale, &before).await
-}
-
-async fn change_password(world: &World, tale: &mut Tale) -> Outcome {
-    acts::open_shop(world, tale).await?;
-    let before = acts::look(world, tale).await?;
-    acts::back_up(world, tale, "shop-1").await?;
-    password::change(world, tale).await?;
-    acts::lose(world, tale).await?;
-    acts::restore(world, tale, "shop-1").await?;
-    acts::compare(world, tale, &before).await?;
-    password::delete_backup(world, tale, "shop-1").await
-}
-
-async fn many_volumes(world: &World, tale: &mut Tale) -> Outcome {
-    let (count, nodes) = (world.volumes, world.nodes);
-    tale.step("Write the node agent's ConfigMap; nothing is started again")?;
-    many::configure(world, tale, &many::configuration("first").to_string()).await?;
-    many::said(world, "ConfigurationInForce", nodes, "").await?;
-    tale.fact("every node agent says that it is in force")?;
-    volumes::fill(world, tale, count, volumes::Mode::Filesystem).await?;
-    let before = volumes::look(world, count).await?;
-    let watching = many::watch(world);
-    many::back_up(world, tale, "many-1", count).await?;
-    let labels = watching.seen.lock().labels.clone();
-    if labels.len() != 2 {
-        return Err(Failure::new(format!(
-            "data mover pods were labelled {labels:?}, not first and second"
-        )));
-    }
-    tale.fact("pods before the change are labelled `first`, those after it `second`")?;
-    tale.step("Make a mistake in the ConfigMap")?;
-    let mistake = r#"{"loadConcurrency": {"globalConfig": 0}, "podLabel": {}}"#;
-    many::configure(world, tale, mistake).await?;
-    let said = many::said(world, "ConfigurationRefused", nodes, "globalConfig").await?;
-    tale.fact(&format!("event: {said}"))?;
-    many::configure(world, tale, &many::configuration("third").to_string()).await?;
-    volumes::lose(world, tale).await?;
-    volumes::restore(world, tale, "many-1").await?;
-    volumes::compare(world, tale, &before).await?;
-    mishaps::nothing_is_left(world, tale).await?;
-    tale.step("Look what was at work at one moment")?;
-    many::kept_to(tale, &watching.seen.lock())
 }
 
 #[cfg(test)]

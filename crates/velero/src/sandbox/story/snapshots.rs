@@ -94,9 +94,19 @@ pub async fn delete(world: &World, tale: &mut Tale, name: &str, snapshots: &[Str
     }
 }
 
-/// What the CSI driver keeps.
-fn kept(world: &World) -> Outcome<Vec<String>> {
-    let folder: PathBuf = world.folder.path().join("cluster/volumes/snapshots");
+/// The snapshots that the CSI driver keeps.
+pub fn kept(world: &World) -> Outcome<Vec<String>> {
+    recorded(world, "snapshots")
+}
+
+/// The volumes that the CSI driver keeps.
+pub fn kept_volumes(world: &World) -> Outcome<Vec<String>> {
+    recorded(world, "volumes")
+}
+
+/// What the CSI driver has a record of, by a folder of its state.
+fn recorded(world: &World, what: &str) -> Outcome<Vec<String>> {
+    let folder: PathBuf = world.folder.path().join("cluster/volumes").join(what);
     let failed = |error: std::io::Error| Failure::new(format!("looking into {}: {error}", folder.display()));
     let entries = match std::fs::read_dir(&folder) {
         Ok(entries) => entries,

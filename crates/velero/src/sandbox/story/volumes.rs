@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::fingerprint::Fingerprint;
 use super::super::world::{self, VELERO, World};
-use super::mishaps::until;
+use super::mishaps::{patience, until_within};
 use super::tale::Tale;
 use crate::cli::failure::{Failure, Outcome, kubernetes};
 use crate::cli::install;
@@ -28,6 +28,9 @@ pub const NAMESPACE: &str = "store";
 const DEVICE_BYTES: u64 = 64 << 20;
 /// Pieces of data on a device, each of this size; the rest of it are holes.
 const PIECE_BYTES: usize = 300_000;
+
+/// The large file of a volume that has files: little, since there may be hundreds of volumes.
+const FILE_BYTES: usize = 100_000;
 
 /// How a volume is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,20 +86,24 @@ async fn places(world: &World, count: usize) -> Outcome<BTreeMap<String, PathBuf
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(world.client(), NAMESPACE);
     let volumes: Api<PersistentVolume> = Api::all(world.client());
     let all = ListParams::default();
-    until(&format!("{count} claims to be bound"), async || {
-        let failed = |error: kube::Error| kubernetes("looking for volumes", &error);
-        let volumes = volumes.list(&all).await.map_err(failed)?;
-        let place = |claim: &PersistentVolumeClaim| {
-            let bound = claim.status.as_ref()?.phase.as_deref() == Some("Bound");
-            let name = claim.spec.as_ref()?.volume_name.clone().filter(|_| bound)?;
-            let volume = volumes.iter().find(|volume| volume.name_any() == name)?;
-            let handle = volume.spec.as_ref()?.csi.as_ref()?.volume_handle.clone();
-            Some((claim.name_any(), content(world.folder.path(), &handle)))
-        };
-        let claims = claims.list(&all).await.map_err(failed)?;
-        let found: BTreeMap<_, _> = claims.iter().filter_map(place).collect();
-        Ok((found.len() == count).then_some(found))
-    })
+    until_within(
+        &format!("{count} claims to be bound"),
+        patience(world),
+        async || {
+            let failed = |error: kube::Error| kubernetes("looking for volumes", &error);
+            let volumes = volumes.list(&all).await.map_err(failed)?;
+            let place = |claim: &PersistentVolumeClaim| {
+                let bound = claim.status.as_ref()?.phase.as_deref() == Some("Bound");
+                let name = claim.spec.as_ref()?.volume_name.clone().filter(|_| bound)?;
+                let volume = volumes.iter().find(|volume| volume.name_any() == name)?;
+                let handle = volume.spec.as_ref()?.csi.as_ref()?.volume_handle.clone();
+                Some((claim.name_any(), content(world.folder.path(), &handle)))
+            };
+            let claims = claims.list(&all).await.map_err(failed)?;
+            let found: BTreeMap<_, _> = claims.iter().filter_map(place).collect();
+            Ok((found.len() == count).then_some(found))
+        },
+    )
     .await
 }
 
@@ -109,7 +116,7 @@ fn write(place: &Path, seed: u64, mode: Mode) -> io::Result<()> {
     match mode {
         Mode::Filesystem => {
             fs::create_dir(place.join("folder"))?;
-            fs::write(place.join("folder/noise"), noise(200_000, seed))?;
+            fs::write(place.join("folder/noise"), noise(FILE_BYTES, seed))?;
             fs::write(place.join("name"), format!("volume {seed}\n"))?;
             fs::write(place.join("empty"), "")
         }
@@ -208,11 +215,15 @@ pub async fn lose(world: &World, tale: &mut Tale) -> Outcome {
     let failed = |error: kube::Error| kubernetes("looking what is left", &error);
     let deleted = namespaces.delete(NAMESPACE, &DeleteParams::default()).await;
     deleted.map_err(|error| kubernetes(format!("deleting namespace {NAMESPACE}"), &error))?;
-    until("the namespace and its volumes to be gone", async || {
-        let namespace = namespaces.get_opt(NAMESPACE).await.map_err(failed)?;
-        let volumes = volumes.list(&ListParams::default()).await.map_err(failed)?;
-        Ok((namespace.is_none() && volumes.items.is_empty()).then_some(()))
-    })
+    until_within(
+        "the namespace and its volumes to be gone",
+        patience(world),
+        async || {
+            let namespace = namespaces.get_opt(NAMESPACE).await.map_err(failed)?;
+            let volumes = volumes.list(&ListParams::default()).await.map_err(failed)?;
+            Ok((namespace.is_none() && volumes.items.is_empty()).then_some(()))
+        },
+    )
     .await
 }
 
