@@ -165,16 +165,31 @@ impl BackupStore {
         Ok(())
     }
 
-    /// Deletes all files of a backup, `velero-backup.json` last: until then the backup is seen, and can be deleted again.
+    /// Whether a backup that was saved whole has any other file than its `velero-backup.json`: when it has none, a deletion
+    /// ([`Self::delete_backup`]) is at its end, here or in another cluster.
+    pub async fn has_more_than_metadata(&self, name: &str) -> Result<bool> {
+        let metadata = self.layout.backup_metadata(name);
+        let keys = self.store.list_objects(&self.layout.backup(name)).await?;
+        Ok(keys.iter().any(|key| *key != metadata))
+    }
+
+    /// Deletes all files of a backup, `velero-backup.json` last: until then the backup is seen, and can be deleted again. The
+    /// tarball goes just before it, for whoever deletes the backup at the same time: it tells what data the backup has.
     ///
     /// Errors: [`BackupStoreError::Storage`]; some files may be gone then.
     pub async fn delete_backup(&self, name: &str) -> Result<()> {
-        let metadata = self.layout.backup_metadata(name);
-        let keys = self.store.list_objects(&self.layout.backup(name)).await?;
-        for key in keys.iter().filter(|key| **key != metadata) {
+        let (contents, metadata) = (
+            self.layout.backup_contents(name),
+            self.layout.backup_metadata(name),
+        );
+        let mut keys = self.store.list_objects(&self.layout.backup(name)).await?;
+        keys.retain(|key| *key != metadata);
+        // Stable: the tarball behind all others.
+        keys.sort_by_key(|key| *key == contents);
+        for key in keys.iter().chain([&metadata]) {
             self.store.delete_object(key).await?;
         }
-        Ok(self.store.delete_object(&metadata).await?)
+        Ok(())
     }
 
     /// Deletes all files of a restore.

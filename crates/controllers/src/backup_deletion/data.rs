@@ -171,9 +171,9 @@ fn must_be_known(saved: &Backup, backup: &Backup) -> bool {
     has_ended_with_data && phase(backup) != Some(BackupPhase::Deleting)
 }
 
-/// Not while another cluster deletes it: its `velero-backup.json` goes last.
+/// Not while another cluster deletes it: its data has gone before its files, and `velero-backup.json` goes last.
 async fn is_still_there(store: &BackupStore, name: &str) -> Result<bool, Error> {
-    Ok(store.backup_exists(name).await?)
+    Ok(store.has_more_than_metadata(name).await?)
 }
 
 fn unknown(name: &str) -> String {

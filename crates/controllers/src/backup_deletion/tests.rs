@@ -45,6 +45,7 @@ impl Saved {
             "spec": {"storageLocation": "default"}, "status": {"phase": "Completed", "startTimestamp": STARTED}});
         let objects = &saved.bucket.objects;
         objects.insert("backups/b1/velero-backup.json", metadata.to_string());
+        objects.insert("backups/b1/b1-logs.gz", "");
         saved
     }
 
