@@ -178,25 +178,22 @@ fn what_was_backed_up_before_the_password_changed_comes_back_with_the_new_one_an
 #[test]
 fn many_volumes_never_move_more_at_once_than_the_configmap_says() {
     // `--volumes 200 --nodes 20` is the same with more: some minutes.
-    let (told, code) = play(&["--story", "many-volumes", "--volumes", "10", "--nodes", "2"]);
+    let (told, code) = play(&["--story", "many-volumes", "--volumes", "8", "--nodes", "2"]);
     assert_eq!(code, Some(0), "{told}");
     assert!(
         told.contains("loadConcurrency.globalConfig: 0 is refused: a whole number from 1 on"),
         "{told}"
     );
     assert!(told.contains("podLabel: {} is refused: unknown key"), "{told}");
-    assert!(told.contains("all 10 volumes are the same"), "{told}");
+    assert!(told.contains("all 8 volumes are the same"), "{told}");
     assert!(
-        told.contains("the storage has 10 volumes and no snapshot"),
+        told.contains("the storage has 8 volumes and no snapshot"),
         "{told}"
     );
     assert!(
         told.contains("never more than the ConfigMap says, first come, first served"),
         "{told}"
     );
-    let (told, code) = play(&["--story", "many-volumes", "--volumes", "4", "--nodes", "2"]);
-    assert_eq!(code, Some(2), "{told}");
-    assert!(told.contains("--volumes 9 at least"), "{told}");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use crate::cli::failure::{Failure, Outcome, kubernetes};
 /// Label of the pods, before the change of the ConfigMap and after it.
 const LABEL: &str = "story";
 /// Volumes that are taken only after the change, at least: so many more must there be than can be at work.
-const LATER: usize = 4;
+const LATER: usize = 3;
 
 /// What the ConfigMap of the story says for so many nodes.
 fn loads(nodes: usize) -> Loads {
@@ -41,14 +41,7 @@ fn loads(nodes: usize) -> Loads {
 /// The story.
 pub async fn play(world: &World, tale: &mut Tale) -> Outcome {
     let (count, loads) = (world.volumes, loads(world.nodes));
-    let at_work = loads.at_once * (loads.nodes - 1) + loads.on_the_first + loads.prepared;
-    if count < at_work + LATER {
-        return Err(Failure::usage(format!(
-            "with {} nodes {at_work} volumes are at work at once, and {LATER} are to come later: --volumes {} at least",
-            loads.nodes,
-            at_work + LATER
-        )));
-    }
+    enough(count, &loads)?;
     tale.step("Write the node agent's ConfigMap; nothing is started again")?;
     configure(world, tale, &configuration(&loads, "first").to_string()).await?;
     said(world, "ConfigurationInForce", loads.nodes, "").await?;
@@ -77,6 +70,19 @@ pub async fn play(world: &World, tale: &mut Tale) -> Outcome {
     storage_has_only(world, tale, count).await?;
     tale.step("Look what was at work at one moment, and who waited")?;
     judge(world, tale, &loads, &watching).await
+}
+
+/// So few volumes that none is left for the time after the change would show nothing.
+fn enough(volumes: usize, loads: &Loads) -> Outcome {
+    let at_work = loads.at_once * (loads.nodes - 1) + loads.on_the_first + loads.prepared;
+    let least = at_work + LATER;
+    if volumes >= least {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "with {} node(s) {at_work} volumes are at work at once, and {LATER} are to come later: --volumes {least} at least",
+        loads.nodes
+    )))
 }
 
 /// The configuration of the story.
@@ -139,7 +145,7 @@ async fn said(world: &World, reason: &str, nodes: usize, contains: &str) -> Outc
     .await
 }
 
-/// Backs all of it up, and changes the configuration when the first volume is saved.
+/// Backs all of it up, and changes the configuration when the first data mover works.
 async fn back_up(world: &World, tale: &mut Tale, name: &str, loads: &Loads, watching: &Watching) -> Outcome {
     tale.step(&format!(
         "Back all of it up as {name}, and change the configuration in the middle"
@@ -147,9 +153,9 @@ async fn back_up(world: &World, tale: &mut Tale, name: &str, loads: &Loads, watc
     let told: &Tale = tale;
     let change = async {
         until_within(
-            "the first volume to be saved",
+            "the first data mover to work",
             mishaps::patience(world),
-            async || Ok((watching.seen.lock().movements.ended(Direction::Upload) > 0).then_some(())),
+            async || Ok((watching.seen.lock().movements.started() > 0).then_some(())),
         )
         .await?;
         configure(world, told, &configuration(loads, "second").to_string()).await
@@ -204,5 +210,20 @@ async fn judge(world: &World, tale: &Tale, loads: &Loads, watching: &Watching) -
     match broken.as_slice() {
         [] => tale.fact("never more than the ConfigMap says, first come, first served"),
         broken => Err(Failure::new(broken.join("; "))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_few_volumes_that_none_comes_after_the_change_are_refused() {
+        assert!(enough(8, &loads(2)).is_ok());
+        let refused = enough(7, &loads(2)).unwrap_err();
+        assert_eq!(refused.code(), 2);
+        assert!(refused.message().contains("--volumes 8 at least"), "{refused}");
+        assert!(enough(1, &loads(1)).is_err());
+        assert!(enough(200, &loads(20)).is_ok());
     }
 }

@@ -193,6 +193,13 @@ impl Movements {
             .count()
     }
 
+    /// How many uploads have had a data mover at work.
+    pub fn started(&self) -> usize {
+        self.of(Direction::Upload)
+            .filter(|(_, movement)| movement.started_at.is_some())
+            .count()
+    }
+
     fn of(&self, wanted: Direction) -> impl Iterator<Item = (&str, &Movement)> {
         let all = self.all.iter();
         all.filter(move |((direction, _), _)| *direction == wanted)
