@@ -2,12 +2,14 @@
 //!
 //! A scenario is a file `e2e/tests/<name>.rs` and a line here; a test keeps the two and the README in step.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 use crate::facts::{self, Facts, S3};
 use crate::scenario::{Cluster, Leftovers};
@@ -241,7 +243,7 @@ pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Resu
     let mut table = Table::default();
     let peer = scenarios.iter().any(|scenario| scenario.peer);
     let mut facts = prepare(&mut table, product, peer, elsewhere, profile)?;
-    table.time("scenarios", || build_scenarios(scenarios))?;
+    let programs = table.time("scenarios", || build_scenarios(scenarios))?;
     let facts_file = logs.join("facts.json");
     facts.write(&facts_file)?;
     let mut failed = Vec::new();
@@ -250,7 +252,10 @@ pub fn run(scenarios: &[Scenario], elsewhere: &Elsewhere, profile: &str) -> Resu
         let log = logs.join(format!("{}.log", scenario.name));
         let begun = Instant::now();
         let before = looked_at(scenario, &facts)?;
-        let mut passed = run_one(scenario, &facts_file, &log)?;
+        let program = programs
+            .get(scenario.name)
+            .with_context(|| format!("cargo built no program of scenario {}", scenario.name))?;
+        let mut passed = run_one(program, &facts_file, &log)?;
         if renew(&mut facts)? {
             facts.write(&facts_file)?;
         } else if let Some((cluster, before)) = before
@@ -310,7 +315,7 @@ fn prepare(
     facts.velero = match (&elsewhere.velero, product) {
         (Some(velero), _) => Some(velero.clone()),
         (None, true) => Some(table.time("command", || {
-            image::cargo_build(&["--package", "caravel-velero", "--bin", "velero"], "velero")
+            image::cargo_build(&["--workspace", "--bin", "velero"], "velero")
         })?),
         (None, false) => None,
     };
@@ -356,53 +361,62 @@ fn renew(facts: &mut Facts) -> Result<bool> {
     Ok(true)
 }
 
-/// Compiles the chosen scenarios together, so that none of their times is a compiler's.
-fn build_scenarios(scenarios: &[Scenario]) -> Result<()> {
+/// Compiles the chosen scenarios together, so that none of their times is a compiler's. Gives their programs by name.
+///
+/// With the features that the whole workspace has: what others wrote is then the same as in every other build of tests.
+fn build_scenarios(scenarios: &[Scenario]) -> Result<BTreeMap<String, PathBuf>> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args([
         "test",
-        "--quiet",
         "--no-run",
-        "--package",
-        "caravel-e2e",
+        "--message-format=json-render-diagnostics",
+        "--workspace",
         "--features",
-        "cluster",
+        "caravel-e2e/cluster",
     ]);
     for scenario in scenarios {
         command.args(["--test", scenario.name]);
     }
-    crate::run::shown(command.current_dir(places::checkout())).context("the scenarios do not compile")
+    let built = command
+        .current_dir(places::checkout())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo")?;
+    ensure!(built.status.success(), "the scenarios do not compile");
+    let manifest = places::checkout().join("e2e/Cargo.toml");
+    let told = String::from_utf8_lossy(&built.stdout).into_owned();
+    let messages = told
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let ours = messages.filter(|message| message["manifest_path"].as_str().map(Path::new) == Some(&manifest));
+    let programs = ours.filter_map(|message| {
+        let name = message["target"]["name"].as_str()?.to_owned();
+        Some((name, PathBuf::from(message["executable"].as_str()?)))
+    });
+    Ok(programs.collect())
 }
 
 /// Runs one scenario, its words both shown and kept.
-fn run_one(scenario: &Scenario, facts_file: &Path, log: &Path) -> Result<bool> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+fn run_one(program: &Path, facts_file: &Path, log: &Path) -> Result<bool> {
     let mut tee = Command::new("tee")
         .arg(log)
         .stdin(Stdio::piped())
         .spawn()
         .context("cannot start tee, which keeps the log")?;
     let pipe = tee.stdin.take().context("tee has no input")?;
-    let status = Command::new(cargo)
-        .args([
-            "test",
-            "--quiet",
-            "--package",
-            "caravel-e2e",
-            "--features",
-            "cluster",
-            "--test",
-            scenario.name,
-        ])
-        .args(["--", "--nocapture", "--test-threads=1"])
-        .current_dir(places::checkout())
+    let package = places::checkout().join("e2e");
+    let status = Command::new(program)
+        .args(["--nocapture", "--test-threads=1"])
+        // As cargo would run it.
+        .env("CARGO_MANIFEST_DIR", &package)
+        .current_dir(&package)
         .env(facts::VARIABLE, facts_file)
         .env("RUST_BACKTRACE", "0")
         .stdout(pipe.try_clone_to_file()?)
         .stderr(pipe.into_file())
         .status()
-        .context("cannot run cargo test")?;
+        .with_context(|| format!("cannot run {}", program.display()))?;
     tee.wait()?;
     Ok(status.success())
 }

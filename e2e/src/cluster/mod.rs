@@ -178,7 +178,7 @@ fn build_csi_driver() -> Result<std::path::PathBuf> {
         return Ok(built.into());
     }
     image::cargo_build(
-        &["--package", "caravel-csi-driver", "--bin", "caravel-csi-driver"],
+        &["--workspace", "--bin", "caravel-csi-driver"],
         "caravel-csi-driver",
     )
     .context(

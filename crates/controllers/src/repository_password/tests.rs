@@ -219,6 +219,7 @@ async fn a_next_password_that_somebody_takes_away_stops_the_change_and_is_said()
         };
         let mut looking = Box::pin(look(&cluster));
         let bank_was_done = tokio::select! {
+            biased;
             _ = &mut looking => {
                 assert!(free > 30, "it was held at {free} places");
                 return;
