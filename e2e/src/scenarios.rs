@@ -315,7 +315,7 @@ fn prepare(
     facts.velero = match (&elsewhere.velero, product) {
         (Some(velero), _) => Some(velero.clone()),
         (None, true) => Some(table.time("command", || {
-            image::cargo_build(&["--workspace", "--bin", "velero"], "velero")
+            image::cargo_build(&image::as_tested("velero"), "velero")
         })?),
         (None, false) => None,
     };

@@ -63,7 +63,7 @@ pub fn check() -> Result<()> {
             wrong.push(format!("no test and not `open:`: {}", row.promise));
         }
         for test in row.tests {
-            if let Err(why) = exists(&root, &test, &mut sources) {
+            if let Err(why) = exists(root, &test, &mut sources) {
                 wrong.push(why);
             }
         }

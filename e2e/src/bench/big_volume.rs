@@ -40,7 +40,7 @@ const FILES_IN_EACH: u64 = 1_000;
 const SMALL_BYTES: u64 = 21_500;
 const LARGE_FILES: u64 = 8;
 const LARGE_BYTES: u64 = 1 << 30;
-const _: () = assert!(FOLDERS * FILES_IN_EACH >= 100_000 && FOLDERS % 2 == 0);
+const _: () = assert!(FOLDERS * FILES_IN_EACH >= 100_000 && FOLDERS.is_multiple_of(2));
 const _: () = assert!(FOLDERS * FILES_IN_EACH * SMALL_BYTES + LARGE_FILES * LARGE_BYTES >= 10 << 30);
 /// Of the volume, with room for its file system's own data.
 const CAPACITY: &str = "12Gi";

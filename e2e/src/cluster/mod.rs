@@ -177,11 +177,7 @@ fn build_csi_driver() -> Result<std::path::PathBuf> {
     if let Some(built) = std::env::var_os("CARAVEL_CSI_DRIVER") {
         return Ok(built.into());
     }
-    image::cargo_build(
-        &["--workspace", "--bin", "caravel-csi-driver"],
-        "caravel-csi-driver",
-    )
-    .context(
+    image::cargo_build(&image::as_tested("caravel-csi-driver"), "caravel-csi-driver").context(
         "the CSI driver does not build; the rest of the cluster runs, and `cluster up` goes on from here",
     )
 }

@@ -111,7 +111,7 @@ impl Saved {
 
     /// Everything is as it was, but for what other tests may count.
     async fn assert_untouched(&self) {
-        let mut shop = [&self.shop[..], &[self.other.clone()]].concat();
+        let mut shop = [&self.shop[..], std::slice::from_ref(&self.other)].concat();
         shop.sort();
         assert_eq!(self.left().await, (shop, self.bank.clone()));
         let keys = self.bucket.objects.keys();

@@ -246,14 +246,14 @@ mod tests {
         let (platform, _) = checked(root("/var/vcap//data/kubelet/")).ok().unwrap();
         assert_eq!(platform.kubelet_root.as_deref(), Some("/var/vcap/data/kubelet"));
         for folder in ["kubelet", "/", "/var/../etc", "./x"] {
-            let refusal = checked(root(folder)).err().expect(folder).to_string();
+            let refusal = checked(root(folder)).expect_err(folder).to_string();
             assert!(refusal.contains("--kubelet-root-dir"), "{refusal}");
         }
         let both = PlatformArgs {
             node_agent_disable_host_path: Some(true),
             ..root("/opt/kubelet")
         };
-        let refusal = checked(both).err().expect("a contradiction").to_string();
+        let refusal = checked(both).expect_err("a contradiction").to_string();
         assert!(refusal.contains("--node-agent-disable-host-path"), "{refusal}");
     }
 

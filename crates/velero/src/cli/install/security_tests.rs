@@ -29,11 +29,7 @@ fn installed(platform: PlatformArgs) -> Vec<Value> {
         platform,
         ..Args::default()
     };
-    objects::objects(
-        &Options::from_args(&args, "velero".into())
-            .ok()
-            .expect("right flags"),
-    )
+    objects::objects(&Options::from_args(&args, "velero".into()).expect("right flags"))
 }
 
 fn pod<'a>(objects: &'a [Value], kind: &str) -> &'a Value {

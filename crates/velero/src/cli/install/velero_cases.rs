@@ -22,9 +22,7 @@ fn classes(server: &Value, node_agent: &Value, use_node_agent: bool) -> [Value; 
         },
         ..Args::default()
     };
-    let options = Options::from_args(&args, "velero".into())
-        .ok()
-        .expect("right flags");
+    let options = Options::from_args(&args, "velero".into()).expect("right flags");
     let objects = objects::objects(&options);
     ["Deployment", "DaemonSet"].map(|kind| {
         let workload = objects.iter().find(|object| object["kind"] == kind);

@@ -59,7 +59,8 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
         .map_err(|error| kubernetes(format!("creating Job {namespace}/{name}"), &error))?;
     let ended = within(
         *args.timeout,
-        until_finished(jobs.clone(), &name, &namespace, look),
+        // Large: it has the states of its watches.
+        Box::pin(until_finished(jobs.clone(), &name, &namespace, look)),
     )
     .await;
     let found = match ended {
