@@ -21,7 +21,9 @@ use parking_lot::Mutex;
 
 use crate::contents::{BackupContents, ContentsError};
 use crate::discovery::Discovered;
+use crate::established;
 use crate::exec_hooks::ExecHooks;
+use crate::group_resource::GroupResource;
 use crate::item_name::ItemName;
 use crate::log::{Level, RestoreLog};
 use crate::own::Own;
@@ -196,6 +198,7 @@ pub async fn run(mut run: RestoreRun) -> Result<Outcome, RunError> {
         // Made anew below; not kept twice.
         drop(std::mem::take(&mut rest));
         engine.restore_resource(&definitions).await;
+        engine.wait_for_discovery(&definitions).await?;
         engine.discovered = discover(&mut engine.run).await?;
         engine.selection = Selection::from_spec(
             &engine.run.restore.spec,
@@ -255,6 +258,20 @@ impl Engine {
         futures::stream::iter(resource.objects())
             .for_each_concurrent(AT_ONCE, |name| self.restore_item(name))
             .await;
+    }
+
+    /// Until discovery lists what the definitions define, as far as the backup has objects of it.
+    async fn wait_for_discovery(&self, definitions: &PlannedResource) -> Result<(), RunError> {
+        let defined = definitions.objects().map(|name| GroupResource::parse(&name.name));
+        let wanted = defined.filter(|resource| self.run.contents.names(resource).is_some());
+        let timeout = self.run.resource_timeout;
+        let missing = established::listed(&self.run.client, wanted.collect(), timeout)
+            .await
+            .map_err(|error| RunError::Discovery(Box::new(error)))?;
+        for resource in missing {
+            self.error("", format!("the objects of {resource} are not restored: its CustomResourceDefinition is ready, but the API server has not listed the resource in its discovery within {timeout:?} (--resource-timeout); restore again when `kubectl api-resources` shows it"));
+        }
+        Ok(())
     }
 
     fn warn_of_unserved(&self, plan: &Plan) {
