@@ -247,8 +247,12 @@ impl BackupFinalizer {
             .layout()
             .download_target(&DownloadTargetKind::BackupLog, name)
             .ok_or("the layout has no backup log")?;
-        let parts: Vec<bytes::Bytes> = objects.get_object(&key).await?.try_collect().await?;
-        let mut log = parts.concat();
+        let mut log = match objects.get_object(&key).await {
+            Ok(parts) => parts.try_collect::<Vec<bytes::Bytes>>().await?.concat(),
+            // The run could not save its log, and said so: this is all that there will be.
+            Err(error) if error.is_not_found() => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
         log.extend_from_slice(lines);
         objects
             .put_object(&key, Body::from(log), PutMode::Replace)
