@@ -7,6 +7,7 @@ mod node_agent;
 mod process;
 mod repo_check;
 mod repo_maintenance;
+mod repo_pod;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod server;

@@ -3,19 +3,14 @@
 //!
 //! What was found stands in the termination message, where the command looks for it; the log names every problem.
 
-use anyhow::{Context as _, anyhow, bail};
-use caravel_api::labels;
+use anyhow::{anyhow, bail};
+use caravel_backup_repository::Repository;
 use caravel_backup_repository::verify::{Level, Report};
-use caravel_backup_repository::{PASSWORD_SECRET, Prepare, Repository, prepare};
-use caravel_controllers::backup_repository::password;
-use caravel_controllers::context::Context;
-use k8s_openapi::api::core::v1::Secret;
 
 use crate::node_agent::Logging;
 use crate::process::Process;
+use crate::repo_pod::{self, shortened};
 
-/// Longest last word, in bytes: Kubernetes keeps 4096 of a termination message.
-const LONGEST_WORD: usize = 3000;
 /// Problems that the last word names.
 const NAMED: usize = 5;
 
@@ -81,18 +76,9 @@ async fn work(args: &Args, process: &Process) -> anyhow::Result<Report> {
 }
 
 async fn open(args: &Args, process: &Process) -> anyhow::Result<Repository> {
-    let namespace = process
-        .variable("VELERO_NAMESPACE")
-        .unwrap_or_else(|| labels::DEFAULT_NAMESPACE.to_owned());
-    let context = Context::new(process.client.clone(), namespace, process.credentials())
-        .over(process.stores.clone(), process.environment.clone());
-    let secret = context.api::<Secret>().get_opt(PASSWORD_SECRET).await;
-    let secret = secret.with_context(|| format!("cannot read Secret {PASSWORD_SECRET}"))?;
-    let password = password(secret.as_ref()).map_err(anyhow::Error::msg)?;
-    let resolved = context.locations.by_name(&args.backup_storage_location).await?;
-    let storage = resolved.repository_storage(&args.repo_name)?;
-    let environment = context.environment.clone();
-    Ok(prepare(storage, &password, Prepare::ConnectOnly, environment).await?)
+    let context = repo_pod::context(process);
+    let location = context.locations.by_name(&args.backup_storage_location).await?;
+    repo_pod::open(&context, &location, &args.repo_name).await
 }
 
 fn level(percent: f64) -> anyhow::Result<Level> {
@@ -132,16 +118,6 @@ fn said(report: &Report) -> String {
     )
 }
 
-/// One line that Kubernetes keeps whole.
-fn shortened(word: &str) -> String {
-    let mut word = word.replace('\n', " ");
-    if word.len() > LONGEST_WORD {
-        let end = (0..=LONGEST_WORD).rev().find(|end| word.is_char_boundary(*end));
-        word.truncate(end.unwrap_or(0));
-    }
-    word
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +144,6 @@ mod tests {
         let said = said(&report);
         assert!(said.starts_with("no problem found: 3 snapshots"), "{said}");
         assert!(said.contains("4 of them read whole (1234 bytes)"), "{said}");
-        assert!(shortened(&"ä".repeat(5000)).len() <= LONGEST_WORD);
+        assert!(shortened(&"ä".repeat(5000)).len() <= repo_pod::LONGEST_WORD);
     }
 }

@@ -8,27 +8,22 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use caravel_api::labels;
 use caravel_api::phase::{BackupRepositoryPhase, BackupStorageLocationAccessMode};
 use caravel_api::v1::BackupRepository;
-use caravel_backup_repository::{
-    MaintenanceMode, MaintenanceOutcome, PASSWORD_SECRET, Prepare, maintain, prepare,
-};
-use caravel_controllers::backup_repository::{ERROR_INDICATOR, password};
+use caravel_backup_repository::{MaintenanceMode, MaintenanceOutcome, maintain};
+use caravel_controllers::backup_repository::ERROR_INDICATOR;
 use caravel_controllers::context::Context;
 use caravel_controllers::reconcile::chain;
-use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 
 use crate::node_agent::Logging;
 use crate::process::Process;
+use crate::repo_pod;
 
 /// How often the BackupRepository is looked for, and the pause between two looks: Velero's.
 const LOOKS: u32 = 10;
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// Longest last word, in bytes: Kubernetes keeps 4096 of a termination message.
-const LONGEST_WORD: usize = 3000;
 
 /// Flags of `velero repo-maintenance`.
 #[derive(clap::Args, Debug)]
@@ -93,20 +88,11 @@ pub async fn run(args: Args, process: Process) -> anyhow::Result<()> {
 /// One line, as the history shows it.
 fn last_word(error: &anyhow::Error) -> String {
     let error: &(dyn std::error::Error + 'static) = error.as_ref();
-    let mut word = format!("{ERROR_INDICATOR}{}", chain(error)).replace('\n', " ");
-    if word.len() > LONGEST_WORD {
-        let end = (0..=LONGEST_WORD).rev().find(|end| word.is_char_boundary(*end));
-        word.truncate(end.unwrap_or(0));
-    }
-    word
+    repo_pod::shortened(&format!("{ERROR_INDICATOR}{}", chain(error)))
 }
 
 async fn work(args: &Args, process: &Process) -> anyhow::Result<()> {
-    let namespace = process
-        .variable("VELERO_NAMESPACE")
-        .unwrap_or_else(|| labels::DEFAULT_NAMESPACE.to_owned());
-    let context = Context::new(process.client.clone(), namespace, process.credentials())
-        .over(process.stores.clone(), process.environment.clone());
+    let context = repo_pod::context(process);
     let name = find(&context, args).await?;
     let location = context.locations.get(&args.backup_storage_location).await?;
     if location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly) {
@@ -115,13 +101,8 @@ async fn work(args: &Args, process: &Process) -> anyhow::Result<()> {
             args.backup_storage_location
         );
     }
-    let secret = context.api::<Secret>().get_opt(PASSWORD_SECRET).await;
-    let secret = secret.with_context(|| format!("cannot read Secret {PASSWORD_SECRET}"))?;
-    let password = password(secret.as_ref()).map_err(anyhow::Error::msg)?;
-    let resolved = context.locations.resolve(&location).await?;
-    let storage = resolved.repository_storage(&args.repo_name)?;
-    let environment = context.environment.clone();
-    let repository = prepare(storage, &password, Prepare::ConnectOnly, environment).await?;
+    let location = context.locations.resolve(&location).await?;
+    let repository = repo_pod::open(&context, &location, &args.repo_name).await?;
     tracing::info!(repository = %name, mode = ?args.mode, "maintenance begins");
     match maintain(&repository, args.mode.into())
         .await
@@ -225,6 +206,6 @@ mod tests {
         let word = last_word(&anyhow!("cannot\nlist").context("maintenance"));
         assert_eq!(word, "Repo maintenance error: maintenance: cannot list");
         let long = last_word(&anyhow!("ä".repeat(5000)));
-        assert!(long.len() <= LONGEST_WORD && long.len() > LONGEST_WORD - 4);
+        assert!(long.len() <= repo_pod::LONGEST_WORD && long.len() > repo_pod::LONGEST_WORD - 4);
     }
 }
