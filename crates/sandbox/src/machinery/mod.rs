@@ -23,7 +23,7 @@ pub use controller::{Controller, Outcome, spawn};
 pub use discovery::Resource;
 pub use queue::Queue;
 pub use recorder::{Recorder, Told};
-pub use watched::Ownerless;
+pub use watched::{Ownerless, Watched};
 pub use watches::{Change, Key, Watches, controller_of};
 
 use std::sync::Arc;
