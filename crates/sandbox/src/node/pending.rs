@@ -95,33 +95,14 @@ pub fn claim_names(pod: &Pod) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use kube::api::ApiResource;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::machinery::{Resource, Watched};
+    use crate::machinery::Seen;
 
     /// Of these pending pods, those that the change wakes.
-    fn woken(pending: &mut Pending, group: &str, kind: &str, gone: bool, object: &Value) -> Vec<String> {
-        let api = ApiResource {
-            group: group.to_owned(),
-            version: "v1".to_owned(),
-            api_version: String::new(),
-            kind: kind.to_owned(),
-            plural: String::new(),
-        };
-        let resource = Resource {
-            api,
-            namespaced: true,
-            verbs: Vec::new(),
-        };
-        let object: Watched = serde_json::from_str(&object.to_string()).unwrap();
-        let change = Change {
-            resource: &resource,
-            object: &object,
-            gone,
-        };
-        let keys = pending.woken_by(&change).into_iter();
+    fn woken(pending: &mut Pending, seen: &Seen) -> Vec<String> {
+        let keys = pending.woken_by(&seen.change()).into_iter();
         keys.map(|key| format!("{}/{}", key.namespace, key.name))
             .collect()
     }
@@ -142,21 +123,25 @@ mod tests {
             pod("desk", "db", &data),
             pod("shop", "web", &scratch),
         ] {
-            assert_eq!(woken(&mut pending, "", "Pod", false, &pod).len(), 1);
+            assert_eq!(woken(&mut pending, &Seen::new("", "Pod", &pod)).len(), 1);
         }
-        woken(&mut pending, "", "Pod", false, &pod("shop", "plain", &json!([])));
+        let plain = pod("shop", "plain", &json!([]));
+        woken(&mut pending, &Seen::new("", "Pod", &plain));
         pending
     }
 
     #[test]
     fn a_claim_wakes_the_pods_of_its_namespace_that_use_it() {
         let mut pending = three_pods();
-        let claim = |namespace: &str, name: &str| json!({"metadata": {"namespace": namespace, "name": name}});
-        let mut wakes = |object: &Value, gone| woken(&mut pending, "", "PersistentVolumeClaim", gone, object);
-        assert_eq!(wakes(&claim("shop", "data"), false), ["shop/db"]);
-        assert_eq!(wakes(&claim("desk", "data"), true), ["desk/db"]);
-        assert_eq!(wakes(&claim("shop", "web-scratch"), false), ["shop/web"]);
-        assert!(wakes(&claim("shop", "other"), false).is_empty());
+        let claim = |namespace: &str, name: &str| {
+            let object = json!({"metadata": {"namespace": namespace, "name": name}});
+            Seen::new("", "PersistentVolumeClaim", &object)
+        };
+        let mut wakes = |seen: &Seen| woken(&mut pending, seen);
+        assert_eq!(wakes(&claim("shop", "data")), ["shop/db"]);
+        assert_eq!(wakes(&claim("desk", "data").gone()), ["desk/db"]);
+        assert_eq!(wakes(&claim("shop", "web-scratch")), ["shop/web"]);
+        assert!(wakes(&claim("shop", "other")).is_empty());
     }
 
     #[test]
@@ -166,7 +151,7 @@ mod tests {
             "metadata": {"name": "pv"},
             "spec": {"claimRef": {"namespace": "shop", "name": "data"}},
         });
-        let mut wakes = |object: &Value| woken(&mut pending, "", "PersistentVolume", false, object);
+        let mut wakes = |object: &Value| woken(&mut pending, &Seen::new("", "PersistentVolume", object));
         assert_eq!(wakes(&bound), ["shop/db"]);
         let free = json!({"metadata": {"name": "pv"}, "spec": {}});
         assert_eq!(wakes(&free), ["desk/db", "shop/db", "shop/web"]);
@@ -177,11 +162,11 @@ mod tests {
         let mut pending = three_pods();
         let mut placed = pod("shop", "db", &json!([]));
         placed["spec"]["nodeName"] = "one".into();
-        assert!(woken(&mut pending, "", "Pod", false, &placed).is_empty());
+        assert!(woken(&mut pending, &Seen::new("", "Pod", &placed)).is_empty());
         let web = pod("shop", "web", &json!([]));
-        assert!(woken(&mut pending, "", "Pod", true, &web).is_empty());
+        assert!(woken(&mut pending, &Seen::new("", "Pod", &web).gone()).is_empty());
         let node = json!({"metadata": {"name": "one"}});
-        let left = woken(&mut pending, "", "Node", false, &node);
+        let left = woken(&mut pending, &Seen::new("", "Node", &node));
         assert_eq!(left, ["desk/db", "shop/plain"]);
     }
 }
