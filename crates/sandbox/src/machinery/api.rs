@@ -1,13 +1,13 @@
 //! Few words over `kube::Api`.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, Time};
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::core::request::{self, Request};
 use kube::core::{Selector, SelectorExt};
 use kube::{Client, Resource};
-use serde::de::DeserializeOwned;
+use serde::Serialize;
 use serde_json::Value;
 
 /// What the API server answers.
@@ -55,22 +55,32 @@ pub fn settled<T>(answer: Answer<T>) -> Answer<()> {
     }
 }
 
-/// A JSON merge patch.
-pub async fn merge<K>(api: &Api<K>, name: &str, patch: &Value) -> Answer<K>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
-        .await
+/// A JSON merge patch. The object that the server answers with is not read: hardly anybody wants it.
+pub async fn merge<K: Clone>(api: &Api<K>, name: &str, patch: &Value) -> Answer<()> {
+    let patch = Patch::Merge(patch);
+    let request = Request::new(api.resource_url()).patch(name, &PatchParams::default(), &patch);
+    send(api, request).await
 }
 
-/// A JSON merge patch of the status.
-pub async fn merge_status<K>(api: &Api<K>, name: &str, patch: &Value) -> Answer<K>
-where
-    K: Clone + DeserializeOwned + Debug,
-{
-    api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch))
-        .await
+/// A JSON merge patch of the status; as [`merge`].
+pub async fn merge_status<K: Clone>(api: &Api<K>, name: &str, patch: &Value) -> Answer<()> {
+    let patch = Patch::Merge(patch);
+    let path = Request::new(api.resource_url());
+    let request = path.patch_subresource("status", name, &PatchParams::default(), &patch);
+    send(api, request).await
+}
+
+/// Creates an object, of which nobody wants to know what the server made of it.
+pub async fn create<K: Clone + Serialize>(api: &Api<K>, object: &K) -> Answer<()> {
+    let object = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
+    let request = Request::new(api.resource_url()).create(&PostParams::default(), object);
+    send(api, request).await
+}
+
+async fn send<K: Clone>(api: &Api<K>, request: Result<http::Request<Vec<u8>>, request::Error>) -> Answer<()> {
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    let client = api.clone().into_client();
+    client.request_text(request).await.map(drop)
 }
 
 /// Whether the labels fit the selector; one that cannot be read fits nothing.

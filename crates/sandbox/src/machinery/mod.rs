@@ -19,7 +19,7 @@ mod seen;
 mod watched;
 mod watches;
 
-pub use api::{Answer, Kinds, fits, is_conflict, is_not_found, merge, merge_status, settled, time};
+pub use api::{Answer, Kinds, create, fits, is_conflict, is_not_found, merge, merge_status, settled, time};
 pub use backoff::Steady;
 pub use controller::{Controller, Outcome, spawn};
 pub use discovery::Resource;
@@ -28,7 +28,7 @@ pub use recorder::{Recorder, Told};
 #[cfg(test)]
 pub use seen::Seen;
 pub use watched::Ownerless;
-pub use watches::{Change, Key, Watches, controller_of};
+pub use watches::{Change, Key, Watches, controller_of, unmarked};
 
 use std::sync::Arc;
 

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use caravel_api_server::Clock;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::PostParams;
 use kube::{Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::api::{Kinds, merge, time};
+use super::api::{Kinds, create, merge, time};
 
 /// One thing to tell about an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +89,7 @@ impl Recorder {
             }
         }
         let event = self.event(about, told, name, now);
-        if let Err(error) = api.create(&PostParams::default(), &event).await {
+        if let Err(error) = create(&api, &event).await {
             tracing::debug!(%error, "event is left out");
         }
     }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::api::ApiResource;
@@ -20,17 +21,39 @@ pub struct Watched {
     pub metadata: ObjectMeta,
     /// The whole object without the owners of its fields; `None` of one whose end was noticed by its absence.
     text: Option<String>,
+    /// [`Self::node`], once somebody asked.
+    node: OnceLock<Option<String>>,
 }
 
 impl Watched {
     /// One of which only the metadata is left.
     pub fn missing(metadata: ObjectMeta) -> Self {
-        Self { metadata, text: None }
+        Self {
+            metadata,
+            text: None,
+            node: OnceLock::new(),
+        }
     }
 
     /// The object with a type, or those fields of it that the type has; `None` when it does not read.
     pub fn parse<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.text.as_ref()?).ok()
+    }
+
+    /// Of a pod: the node that it was placed on. Every kubelet asks of every change.
+    pub fn node(&self) -> Option<&str> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Spec {
+            node_name: Option<String>,
+        }
+        #[derive(Deserialize)]
+        struct Placed {
+            spec: Spec,
+        }
+        let read = || self.parse::<Placed>()?.spec.node_name;
+        let node = self.node.get_or_init(read).as_deref();
+        node.filter(|name| !name.is_empty())
     }
 }
 
@@ -41,6 +64,7 @@ impl<'de> Deserialize<'de> for Watched {
         Ok(Self {
             metadata: metadata.into(),
             text: Some(text),
+            node: OnceLock::new(),
         })
     }
 }

@@ -13,7 +13,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use parking_lot::{Mutex, RwLock};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -82,17 +81,7 @@ impl Change<'_> {
 
     /// Of a pod: the node that it was placed on.
     pub fn node(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Spec {
-            node_name: Option<String>,
-        }
-        #[derive(Deserialize)]
-        struct Placed {
-            spec: Spec,
-        }
-        let name = self.parse::<Placed>()?.spec.node_name;
-        name.filter(|name| !name.is_empty())
+        self.object.node().map(str::to_owned)
     }
 }
 
@@ -220,7 +209,7 @@ impl Running {
 
     async fn watch(&self, kind: &Resource, seen: &mut BTreeMap<Key, ObjectMeta>) {
         let api = Api::<Watched>::all_with(self.client.clone(), &kind.api);
-        let mut events = pin!(watcher(api, watcher::Config::default()).backoff(Steady::default()));
+        let mut events = pin!(watcher(api, unmarked()).backoff(Steady::default()));
         let mut listed: Option<BTreeMap<Key, ObjectMeta>> = None;
         let mut is_first = true;
         while let Some(event) = events.next().await {
@@ -280,6 +269,12 @@ impl Running {
             self.tell(kind, &Watched::missing(metadata), true);
         }
     }
+}
+
+/// How the sandbox's own watches ask: without bookmarks, which spare a watch that breaks a new list. The API server
+/// beside it remembers more changes than any of them misses.
+pub fn unmarked() -> watcher::Config {
+    watcher::Config::default().disable_bookmarks()
 }
 
 /// Without what nobody reads.

@@ -114,7 +114,7 @@ impl Kubelet {
         let renewed = json!({"spec": {"renewTime": now}});
         match merge(&api, &parts.name, &renewed).await {
             Err(error) if is_not_found(&error) => {}
-            answer => return answer.map(drop),
+            answer => return answer,
         }
         let node = parts.context.client.wide::<Node>().get(&parts.name).await?;
         let lease = json!({

@@ -449,7 +449,7 @@ impl Worker {
         let mut wait = Duration::from_millis(10);
         for _ in 0..8 {
             match merge_status(&api, &self.pod.name_any(), &patch).await {
-                Ok(_) => break,
+                Ok(()) => break,
                 Err(error) if is_not_found(&error) || is_conflict(&error) => return,
                 Err(error) => {
                     tracing::debug!(%error, pod = %self.pod.name_any(), "status will be told again")

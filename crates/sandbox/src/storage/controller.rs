@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::machinery::{Ownerless, Steady};
+use crate::machinery::{Ownerless, Steady, unmarked};
 
 use super::Settings;
 use super::cluster::{Cluster, Watched, names};
@@ -309,32 +309,29 @@ fn watch<K>(client: &Client) -> BoxStream<'static, Change>
 where
     K: Watched + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watcher(
-        Api::<Ownerless<K>>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .backoff(Steady::default())
-    .filter_map(|event| async move {
-        match event.map(typed) {
-            Ok(event) => Some(Box::new(move |controller: &mut Controller| {
-                let gone = match &event {
-                    watcher::Event::Delete(object) => object.meta().uid.clone(),
-                    _ => None,
-                };
-                for object in K::cache(&mut controller.cluster).see(event) {
-                    controller.concern(&*object);
+    watcher(Api::<Ownerless<K>>::all(client.clone()), unmarked())
+        .backoff(Steady::default())
+        .filter_map(|event| async move {
+            match event.map(typed) {
+                Ok(event) => Some(Box::new(move |controller: &mut Controller| {
+                    let gone = match &event {
+                        watcher::Event::Delete(object) => object.meta().uid.clone(),
+                        _ => None,
+                    };
+                    for object in K::cache(&mut controller.cluster).see(event) {
+                        controller.concern(&*object);
+                    }
+                    if let Some(uid) = gone {
+                        controller.events.forget(&uid);
+                    }
+                }) as Change),
+                Err(cause) => {
+                    tracing::debug!(kind = %K::kind(&()), %cause, "A watch broke; it is started again");
+                    None
                 }
-                if let Some(uid) = gone {
-                    controller.events.forget(&uid);
-                }
-            }) as Change),
-            Err(cause) => {
-                tracing::debug!(kind = %K::kind(&()), %cause, "A watch broke; it is started again");
-                None
             }
-        }
-    })
-    .boxed()
+        })
+        .boxed()
 }
 
 /// The event with the object itself.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use caravel_api_server::Clock;
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::ObjectMeta;
 use kube::{Api, Client, Resource};
 use serde_json::json;
+
+use crate::machinery::{create, merge};
 
 /// What to say about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +78,7 @@ impl Events {
                 said.count += 1;
                 let again = json!({"count": said.count, "lastTimestamp": now});
                 let events: Api<Event> = Api::namespaced(self.client.clone(), &said.namespace);
-                let (parameters, patch) = (PatchParams::default(), Patch::Merge(&again));
-                events.patch(&said.name, &parameters, &patch).await.map(drop)
+                merge(&events, &said.name, &again).await
             }
             None => {
                 self.written += 1;
@@ -85,7 +86,7 @@ impl Events {
                 let namespace = event.metadata.namespace.clone().unwrap_or_default();
                 let name = event.metadata.name.clone().unwrap_or_default();
                 let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-                let created = events.create(&PostParams::default(), &event).await;
+                let created = create(&events, &event).await;
                 let count = 1;
                 if created.is_ok() {
                     self.said.insert(
@@ -97,7 +98,7 @@ impl Events {
                         },
                     );
                 }
-                created.map(drop)
+                created
             }
         };
         if let Err(cause) = written {

@@ -120,7 +120,7 @@ impl NodeLifecycle {
         match merge(&self.context.client.wide::<Node>(), &node.name_any(), &patch).await {
             Err(error) if is_not_found(&error) => Ok(()),
             // A conflict, too, is to be looked at again.
-            answer => answer.map(drop),
+            answer => answer,
         }
     }
 }

@@ -6,14 +6,14 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
-use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::Selector;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::machinery::{Answer, Context, Kinds, Told, controller_of, is_not_found, merge, settled};
+use crate::machinery::{Answer, Context, Kinds, Told, controller_of, is_not_found, settled};
 
 /// Characters that no word is made of (`k8s.io/apimachinery` `util/rand`).
 const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -142,7 +142,8 @@ where
     let mut owners = object.owner_references().to_vec();
     owners.push(owner.clone());
     let patch = json!({"metadata": {"uid": object.uid(), "ownerReferences": owners}});
-    match merge(api, &object.name_any(), &patch).await {
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(&patch));
+    match api.patch(&object.name_any(), &parameters, &patch).await {
         Ok(adopted) => Ok(Some(adopted)),
         Err(error) if is_not_found(&error) => Ok(None),
         Err(error) => Err(error),
