@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use caravel_api_server::faults::{Faults, Observer};
 use caravel_api_server::{ApiServer, Authorization, Clock, LoadError, ServeError, SystemClock, User};
 use caravel_csi_driver::{Config, Driver};
+use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::Client;
 use serde_json::Value;
 use tokio::task::JoinHandle;
@@ -373,8 +374,13 @@ fn kubelets(
 
 #[async_trait]
 impl Volumes for storage::Volumes {
-    async fn publish(&self, handle: &str, on: &OnPod<'_>, read_only: bool) -> Result<PathBuf, MountError> {
-        let published = storage::Volumes::publish(self, handle, on.node, on.pod, read_only).await;
+    async fn publish(
+        &self,
+        volume: &PersistentVolume,
+        on: &OnPod<'_>,
+        read_only: bool,
+    ) -> Result<PathBuf, MountError> {
+        let published = self.publish_volume(volume, on.node, on.pod, read_only).await;
         published.map_err(|error| MountError {
             reason: match error {
                 PublishError::MultiAttach { .. } => "FailedAttachVolume",

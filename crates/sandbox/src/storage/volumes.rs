@@ -68,7 +68,24 @@ impl Volumes {
         read_only: bool,
     ) -> Result<PathBuf, PublishError> {
         let found = self.find(volume_handle).await?;
+        self.publish_volume(&found, node, pod_uid, read_only).await
+    }
+
+    /// As [`Self::publish`], of a volume that was read already.
+    ///
+    /// # Errors
+    /// [`PublishError`]; `Unknown` of a volume that is no driver's.
+    pub async fn publish_volume(
+        &self,
+        found: &PersistentVolume,
+        node: &str,
+        pod_uid: &str,
+        read_only: bool,
+    ) -> Result<PathBuf, PublishError> {
         let name = found.metadata.name.clone().unwrap_or_default();
+        let Some(volume_handle) = volume::handle(found) else {
+            return Err(PublishError::Unknown(name));
+        };
         let modes = found
             .spec
             .as_ref()
@@ -79,7 +96,7 @@ impl Volumes {
             .any(|mode| mode == "ReadWriteMany" || mode == "ReadOnlyMany");
         self.attach(volume_handle, &name, node, pod_uid, is_shared)?;
         let target = self.target(volume_handle, pod_uid);
-        let wanted = capability(volume::mode(&found) == "Block", &modes);
+        let wanted = capability(volume::mode(found) == "Block", &modes);
         let published = self.csi.publish(volume_handle, &target, wanted, read_only).await;
         let path = published
             .map_err(|cause| PublishError::Driver {

@@ -25,7 +25,12 @@ use crate::machinery::Kinds;
 #[async_trait]
 pub trait Volumes: Send + Sync + 'static {
     /// Makes the volume reachable for a pod on the node: its folder, or of a Block volume its file. Idempotent.
-    async fn publish(&self, handle: &str, on: &OnPod<'_>, read_only: bool) -> Result<PathBuf, MountError>;
+    async fn publish(
+        &self,
+        volume: &PersistentVolume,
+        on: &OnPod<'_>,
+        read_only: bool,
+    ) -> Result<PathBuf, MountError>;
 
     /// The pod does not use it any more. Idempotent.
     async fn unpublish(&self, handle: &str, on: &OnPod<'_>) -> Result<(), String>;
@@ -122,8 +127,8 @@ impl Mounter<'_> {
             pod: &uid,
         };
         let read_only = claim.read_only == Some(true) || self.is_only_read(&volume.name);
-        self.asked.lock().insert(csi.volume_handle.clone());
-        let path = self.volumes.publish(&csi.volume_handle, &on, read_only).await?;
+        self.asked.lock().insert(csi.volume_handle);
+        let path = self.volumes.publish(&found, &on, read_only).await?;
         if path.is_dir() {
             let link = self.folder("csi", &found.name_any()).join("mount");
             files::link(&path, &link).map_err(|error| failed(error.to_string()))?;
