@@ -1,6 +1,6 @@
 //! Which kinds are served: the built-in table and what CustomResourceDefinitions add.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 
@@ -11,17 +11,24 @@ use crate::kind::Kind;
 #[derive(Debug, Clone)]
 pub struct Registry {
     kinds: Arc<Vec<Arc<Kind>>>,
+    /// [`Self::kinds`], once somebody asked.
+    by_value: Arc<OnceLock<Vec<Kind>>>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self {
-            kinds: Arc::new(kinds::kinds().into_iter().map(Arc::new).collect()),
-        }
+        Self::of(kinds::kinds().into_iter().map(Arc::new).collect())
     }
 }
 
 impl Registry {
+    fn of(kinds: Vec<Arc<Kind>>) -> Self {
+        Self {
+            kinds: Arc::new(kinds),
+            by_value: Arc::default(),
+        }
+    }
+
     /// The kind behind a path.
     pub fn find(&self, group: &str, version: &str, plural: &str) -> Option<&Arc<Kind>> {
         self.kinds
@@ -40,10 +47,10 @@ impl Registry {
         &self.kinds
     }
 
-    #[allow(dead_code, reason = "discovery asks for it")]
     /// All kinds by value, as discovery and OpenAPI take them.
-    pub fn kinds(&self) -> Vec<Kind> {
-        self.kinds.iter().map(|kind| (**kind).clone()).collect()
+    pub fn kinds(&self) -> &[Kind] {
+        let copied = || self.kinds.iter().map(|kind| (**kind).clone()).collect();
+        self.by_value.get_or_init(copied)
     }
 
     /// Serves what a CustomResourceDefinition says, instead of what it said before.
@@ -55,7 +62,7 @@ impl Registry {
             .cloned()
             .collect();
         kinds.extend(served.into_iter().map(Arc::new));
-        self.kinds = Arc::new(kinds);
+        *self = Self::of(kinds);
     }
 
     /// Whether built-in kinds are in this group and version: there a 404 is a `Status`, elsewhere plain text.

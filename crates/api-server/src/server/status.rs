@@ -83,19 +83,17 @@ pub(crate) fn merged(kind: &Kind, subresource: Option<&str>, old: &Value, mut ne
     match subresource {
         Some("status") if kind.custom.is_some() => {
             let managed = new["metadata"]["managedFields"].take();
-            let mut result = old.clone();
+            let mut result = without(old, &["metadata", "status"]);
+            result["metadata"] = without(&old["metadata"], &["managedFields"]);
             set(&mut result, "status", new["status"].take());
             set(&mut result["metadata"], "managedFields", managed);
             result["metadata"]["resourceVersion"] = new["metadata"]["resourceVersion"].take();
             result
         }
         Some("status") => {
-            let mut result = new;
-            let status = result["status"].take();
             let keep_labels = kind.group == "apps";
-            let written = result["metadata"].take();
-            result = old.clone();
-            result["metadata"] = written;
+            let mut result = without(old, &["metadata", "status"]);
+            result["metadata"] = new["metadata"].take();
             if keep_labels {
                 set(
                     &mut result["metadata"],
@@ -108,7 +106,7 @@ pub(crate) fn merged(kind: &Kind, subresource: Option<&str>, old: &Value, mut ne
                 "ownerReferences",
                 old["metadata"]["ownerReferences"].clone(),
             );
-            set(&mut result, "status", status);
+            set(&mut result, "status", new["status"].take());
             result
         }
         Some("finalize") => {
@@ -134,6 +132,13 @@ pub(crate) fn merged(kind: &Kind, subresource: Option<&str>, old: &Value, mut ne
             new
         }
     }
+}
+
+/// A copy of the object without these fields, which are about to be set.
+fn without(object: &Value, fields: &[&str]) -> Value {
+    let all = object.as_object().into_iter().flatten();
+    let kept = all.filter(|(name, _)| !fields.contains(&name.as_str()));
+    Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 fn remove(object: &mut Value, field: &str) {
