@@ -9,17 +9,20 @@ use caravel_api_server::ApiServer;
 use caravel_backup_repository::{Environment, PASSWORD_KEY, PASSWORD_SECRET, Prepare, Repository, prepare};
 use caravel_backup_store::ProcessCredentials;
 use caravel_repository::{KeyDerivation, RepositoryError, SnapshotFilter, SnapshotManifest};
+use http::{Method, Request};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::{ByteString, NamespaceResourceScope};
-use kube::Api;
 use kube::api::PostParams;
+use kube::client::Body;
+use kube::{Api, Client};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::context::Context;
+use crate::reconcile::Error;
 
 pub(crate) use bucket::{Bucket, Turn};
 
@@ -121,6 +124,30 @@ impl Cluster {
         K::DynamicType: Default,
     {
         self.context.api::<K>().get_opt(name).await.unwrap()
+    }
+}
+
+/// A controller's context, whose client waits for its turn before each request of this kind: `PATCH`, `/backups/b1`.
+pub(crate) fn in_turn(
+    context: &Context,
+    turn: &Arc<Turn>,
+    method: Method,
+    path_end: &'static str,
+) -> Context {
+    let (client, turn) = (context.client.clone(), Arc::clone(turn));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let is_it = *request.method() == method && request.uri().path().ends_with(path_end);
+        let (client, turn) = (client.clone(), Arc::clone(&turn));
+        async move {
+            if is_it {
+                turn.pass(path_end).await?;
+            }
+            Ok::<_, Error>(client.send(request).await?)
+        }
+    });
+    Context {
+        client: Client::new(service, NAMESPACE),
+        ..context.clone()
     }
 }
 
