@@ -8,6 +8,7 @@ use caravel_api::v1::BackupStorageLocation;
 use caravel_api_server::ApiServer;
 use caravel_backup_repository::{Environment, PASSWORD_KEY, PASSWORD_SECRET, Prepare, Repository, prepare};
 use caravel_backup_store::ProcessCredentials;
+use caravel_repository::crypto::hkdf_sha256;
 use caravel_repository::{KeyDerivation, RepositoryError, SnapshotFilter, SnapshotManifest};
 use http::{Method, Request};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -37,15 +38,11 @@ struct QuickKeys;
 impl KeyDerivation for QuickKeys {
     fn derive(
         &self,
-        _algorithm: &str,
+        _: &str,
         password: &[u8],
         salt: &[u8],
     ) -> Result<zeroize::Zeroizing<[u8; 32]>, RepositoryError> {
-        let mut key = [7u8; 32];
-        for (i, byte) in password.iter().chain(salt).enumerate() {
-            key[i % 32] = key[i % 32].wrapping_mul(31).wrapping_add(*byte);
-        }
-        Ok(zeroize::Zeroizing::new(key))
+        Ok(hkdf_sha256(password, salt, b"test"))
     }
 }
 
