@@ -1,7 +1,7 @@
 //! The committed contents: reads the index blobs, merges them, and reads them again when they are too old to
 //! decide on (kopia-format.md 7.6 steps 7 and 8, 11.5 rule c).
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -28,6 +28,7 @@ const TOGETHER: usize = 8;
 /// One reading of the index blobs.
 pub struct Reading {
     pub index: Arc<MergedIndex>,
+    /// When the listing began that it follows.
     taken_at: Timestamp,
 }
 
@@ -84,24 +85,31 @@ impl Committed {
         if self.age_secs(&current) < MAX_AGE_SECS {
             return Ok(current);
         }
-        self.read_again()
+        self.read_again(false)
+    }
+
+    /// The first reading of a repository that was just opened: a listing of the index blobs that somebody on this machine
+    /// made a moment ago is believed (`cache/lists.rs`). What the reading may decide is as old as that listing.
+    pub(crate) fn begin(&self) -> Result<Arc<Reading>> {
+        let _only_one = self.refreshing.lock();
+        self.read_again(true)
     }
 
     /// Reads again now: what others, or our own commit, have added is seen afterwards.
     pub fn refresh(&self) -> Result<Arc<Reading>> {
         let _only_one = self.refreshing.lock();
-        self.read_again()
+        self.read_again(false)
     }
 
     fn age_secs(&self, reading: &Reading) -> i64 {
         self.environment.now_secs() - reading.taken_at.as_second()
     }
 
-    fn read_again(&self) -> Result<Arc<Reading>> {
+    fn read_again(&self, mut believes_lists: bool) -> Result<Arc<Reading>> {
         let mut wait = FIRST_WAIT;
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            match self.try_reading() {
+            match self.try_reading(believes_lists) {
                 Ok(Some(reading)) => {
                     let reading = Arc::new(reading);
                     *self.current.write() = reading.clone();
@@ -110,6 +118,9 @@ impl Committed {
                 Ok(None) => {}
                 Err(error) if error.is_missing_blob() => last = Some(error),
                 Err(error) => return Err(error),
+            }
+            if std::mem::take(&mut believes_lists) {
+                continue;
             }
             if !self.blobs.is_inline() {
                 std::thread::sleep(wait);
@@ -125,12 +136,22 @@ impl Committed {
     }
 
     /// One attempt; `None` when it took so long that blobs may have been replaced meanwhile.
-    fn try_reading(&self) -> Result<Option<Reading>> {
-        let taken_at = self.environment.clock.now();
+    fn try_reading(&self, believes_lists: bool) -> Result<Option<Reading>> {
+        let clock = &*self.environment.clock;
+        let oldest = Cell::new(clock.now());
+        let list = |prefix: &str| -> Result<_> {
+            let (listed, began) = match believes_lists {
+                true => self.blobs.list_believed(prefix, clock)?,
+                false => self.blobs.list_anew(prefix, clock)?,
+            };
+            oldest.set(oldest.get().min(began));
+            Ok(listed)
+        };
         let IndexSet {
             blobs: wanted,
             watermark,
-        } = self.manager.active(&self.blobs, &self.sealer)?;
+        } = self.manager.active(&list, &self.blobs, &self.sealer)?;
+        let taken_at = oldest.get();
         let old = self.current();
         if *old.index.blobs() == wanted && old.index.watermark() == watermark {
             return Ok(Some(Reading {
@@ -149,16 +170,27 @@ impl Committed {
 
     /// The plaintexts of some index blobs.
     fn fetch(&self, names: &[&str]) -> Vec<Result<(String, Bytes)>> {
-        let bodies = match self.blobs.get_all(names) {
+        let bodies = match self.blobs.get_index_blobs(names) {
             Ok(bodies) => bodies,
             Err(error) => return vec![Err(error)],
         };
         let opened = bodies.into_iter().map(|(name, body)| {
             let plain = self.sealer.open_blob_in_place(&name, body);
-            let plain = plain.ok_or_else(|| cannot_open(&name))?;
+            let plain = plain.map_or_else(|| self.open_past_cache(&name), Ok)?;
             Ok((name, self.keep(plain)))
         });
         opened.collect()
+    }
+
+    /// An index blob that could not be opened, from the storage: a copy may be of a time when it was damaged there.
+    fn open_past_cache(&self, name: &str) -> Result<Bytes> {
+        if !self.blobs.believes_cache() {
+            return Err(cannot_open(name));
+        }
+        self.blobs.forget_index_blob(name);
+        let body = self.blobs.get(name)?;
+        let plain = self.sealer.open_blob_in_place(name, body);
+        plain.ok_or_else(|| cannot_open(name))
     }
 
     /// Moves a large index into a file, where there is a folder for it.
