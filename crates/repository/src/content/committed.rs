@@ -161,7 +161,10 @@ impl Committed {
         }
         let missing = old.index.missing(&wanted);
         let fetched = missing.chunks(TOGETHER).flat_map(|some| self.fetch(some));
-        let index = Arc::new(old.index.next(wanted.clone(), fetched, watermark)?);
+        let next = old
+            .index
+            .next(wanted.clone(), fetched, watermark, &|plain| self.keep(plain))?;
+        let index = Arc::new(next);
         if self.environment.now_secs() - taken_at.as_second() > self.max_reading_secs {
             return Ok(None);
         }
