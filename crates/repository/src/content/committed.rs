@@ -1,7 +1,12 @@
 //! The committed contents: reads the index blobs, merges them, and reads them again when they are too old to
 //! decide on (kopia-format.md 7.6 steps 7 and 8, 11.5 rule c).
 
-use std::{cell::Cell, sync::Arc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -24,6 +29,10 @@ const ATTEMPTS: u32 = 10;
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 /// Index blobs that are in memory at the same time while they are read: enough to hide a storage's delay.
 const TOGETHER: usize = 8;
+/// And so many bytes of them, where one alone does not have more.
+const TOGETHER_BYTES: u64 = 32 << 20;
+/// Shorter ones are not looked at one by one.
+const LONG: u64 = 1 << 20;
 
 /// One reading of the index blobs.
 pub struct Reading {
@@ -139,12 +148,17 @@ impl Committed {
     fn try_reading(&self, believes_lists: bool) -> Result<Option<Reading>> {
         let clock = &*self.environment.clock;
         let oldest = Cell::new(clock.now());
+        let lengths = RefCell::new(BTreeMap::new());
         let list = |prefix: &str| -> Result<_> {
             let (listed, began) = match believes_lists {
                 true => self.blobs.list_believed(prefix, clock)?,
                 false => self.blobs.list_anew(prefix, clock)?,
             };
             oldest.set(oldest.get().min(began));
+            let large = listed.iter().filter(|blob| blob.length >= LONG);
+            lengths
+                .borrow_mut()
+                .extend(large.map(|blob| (blob.id.as_str().to_owned(), blob.length)));
             Ok(listed)
         };
         let IndexSet {
@@ -160,7 +174,8 @@ impl Committed {
             }));
         }
         let missing = old.index.missing(&wanted);
-        let fetched = missing.chunks(TOGETHER).flat_map(|some| self.fetch(some));
+        let some_at_a_time = batches(&missing, &lengths.into_inner());
+        let fetched = some_at_a_time.iter().flat_map(|some| self.fetch(some));
         let next = old
             .index
             .next(wanted.clone(), fetched, watermark, &|plain| self.keep(plain))?;
@@ -211,8 +226,45 @@ impl Committed {
     }
 }
 
+/// Divides index blobs into those that are read together; `lengths` says how long the long ones are.
+fn batches<'n>(names: &[&'n str], lengths: &BTreeMap<String, u64>) -> Vec<Vec<&'n str>> {
+    let mut all: Vec<Vec<&str>> = Vec::new();
+    let mut bytes = 0;
+    for name in names.iter().copied() {
+        let length = lengths.get(name).copied().unwrap_or(LONG);
+        bytes += length;
+        match all.last_mut() {
+            Some(last) if last.len() < TOGETHER && bytes <= TOGETHER_BYTES => last.push(name),
+            _ => {
+                all.push(vec![name]);
+                bytes = length;
+            }
+        }
+    }
+    all
+}
+
 fn cannot_open(name: &str) -> RepositoryError {
     RepositoryError::damaged(format!(
         "index blob {name} was altered or truncated: it cannot be opened"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_blobs_are_read_together_up_to_a_number_and_up_to_their_bytes() {
+        let mib = |name: &str, length: u64| (name.to_owned(), length << 20);
+        let lengths = BTreeMap::from([mib("b", 20), mib("c", 13), mib("d", 12), mib("e", 900)]);
+        let names = ["a", "b", "c", "d", "e", "f"];
+        assert_eq!(
+            batches(&names, &lengths),
+            [vec!["a", "b"], vec!["c", "d"], vec!["e"], vec!["f"]]
+        );
+        let many = batches(&["x"; 20], &BTreeMap::new());
+        assert_eq!(many.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8, 4]);
+        assert!(batches(&[], &lengths).is_empty());
+    }
 }
