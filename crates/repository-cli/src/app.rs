@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use caravel_repository::{Environment, OpenOptions, Repository};
+use caravel_repository::{CacheSettings, Environment, Notice, OpenOptions, Repository};
 use caravel_storage::Storage;
 use secrecy::SecretString;
 use tokio::runtime::Handle;
@@ -18,6 +18,17 @@ use crate::{
 
 /// Kopia's own patience with a clock that differs from the storage's.
 const CLOCKS_MAY_DIFFER: Duration = Duration::from_secs(300);
+
+/// What a command wants to see, where this host keeps copies of what was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Copies are as good.
+    Copies,
+    /// Copies are as good; of file data none is made, for every byte is read once.
+    Once,
+    /// Only what the storage gives now: whoever verifies, deletes or changes.
+    Storage,
+}
 
 /// One command's surroundings.
 pub(crate) struct App {
@@ -108,28 +119,43 @@ impl App {
         self.wait(settings.open())
     }
 
-    /// Opens the connected repository.
+    /// Opens the connected repository for a verb that looks at it.
     pub fn open(&self) -> Outcome<Repository> {
+        self.open_seeing(Sight::Copies)
+    }
+
+    /// Opens the connected repository.
+    pub fn open_seeing(&self, sight: Sight) -> Outcome<Repository> {
         let connected = self.connected()?;
         let password = self.password()?;
-        self.open_as(&connected, &password)
+        self.open_as(&connected, &password, sight)
     }
 
     /// Opens the connected repository for a verb that changes it.
     pub fn open_to_write(&self) -> Outcome<Repository> {
+        self.open_to_write_seeing(Sight::Storage)
+    }
+
+    /// The same for one that changes nothing by what it reads, but adds to it.
+    pub fn open_to_write_seeing(&self, sight: Sight) -> Outcome<Repository> {
         if self.connected()?.readonly {
             return Err(
                 Failure::new("the repository is connected read-only; nothing was changed")
                     .next("velero kopia repository connect --help    (without --readonly)"),
             );
         }
-        let repository = self.open()?;
+        let repository = self.open_seeing(sight)?;
         repository.check_clock(CLOCKS_MAY_DIFFER)?;
         Ok(repository)
     }
 
     /// Opens what `connected` says.
-    pub fn open_as(&self, connected: &Connected, password: &SecretString) -> Outcome<Repository> {
+    pub fn open_as(
+        &self,
+        connected: &Connected,
+        password: &SecretString,
+        sight: Sight,
+    ) -> Outcome<Repository> {
         let storage = self.storage(&connected.storage)?;
         let options = OpenOptions {
             username: connected.username.clone(),
@@ -137,9 +163,27 @@ impl App {
         };
         let environment = Environment {
             index_folder: caching::index_folder(connected.caching.as_ref()),
+            cache: self.cache(connected, sight),
             ..self.environment.clone()
         };
         let opening = caravel_repository::open(storage, password, options, environment);
         Ok(self.wait(opening)?)
+    }
+
+    /// Where copies lie; what is wrong with them is said on the console, once.
+    fn cache(&self, connected: &Connected, sight: Sight) -> Option<CacheSettings> {
+        let console = self.console.clone();
+        let settings = CacheSettings {
+            notice: Notice::new(move |text| console.say(format!("Warning: {text}"))),
+            ..connected.caching.as_ref()?.settings()?
+        };
+        Some(match sight {
+            Sight::Copies => settings,
+            Sight::Once => CacheSettings {
+                content_bytes: 0,
+                ..settings
+            },
+            Sight::Storage => settings.past(),
+        })
     }
 }

@@ -1,15 +1,16 @@
 //! Where a connection keeps copies of what it read, and how much: settings of the connection's file with Kopia's names.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
+pub use caravel_repository::cache::PARTS;
+use caravel_repository::cache::{CacheSettings, USUAL_BYTES, USUAL_LIST_DURATION};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Failure, Outcome};
-
-/// Subfolders of a cache, with Kopia's names. Nothing else in the folder is ever touched.
-pub const PARTS: [&str; 5] = ["contents", "metadata", "indexes", "own-writes", "blob-list"];
-
-const GIGABYTE: u64 = 1_000_000_000;
+use crate::{
+    connection::StorageSettings,
+    failure::{Failure, Outcome},
+    units,
+};
 
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +33,9 @@ impl Default for Caching {
     fn default() -> Self {
         Self {
             cache_directory: PathBuf::new(),
-            contents: 5 * GIGABYTE,
-            metadata: 5 * GIGABYTE,
-            list_seconds: 30,
+            contents: USUAL_BYTES,
+            metadata: USUAL_BYTES,
+            list_seconds: USUAL_LIST_DURATION.as_secs(),
         }
     }
 }
@@ -57,9 +58,82 @@ impl Caching {
     pub fn limit(&self, part: &str) -> Option<u64> {
         match part {
             "contents" => Some(self.contents),
-            "metadata" => Some(self.metadata),
+            "metadata" | "index-blobs" => Some(self.metadata),
             _ => None,
         }
+    }
+
+    /// The same for the engine; none without a folder.
+    pub fn engine(&self) -> Option<CacheSettings> {
+        let settings = CacheSettings {
+            content_bytes: self.contents,
+            metadata_bytes: self.metadata,
+            list_duration: Duration::from_secs(self.list_seconds),
+            ..CacheSettings::in_folder(&self.cache_directory)
+        };
+        (!self.cache_directory.as_os_str().is_empty()).then_some(settings)
+    }
+
+    /// What the engine uses; none when nothing is to be kept, or nowhere.
+    pub fn settings(&self) -> Option<CacheSettings> {
+        let keeps = self.contents > 0 || self.metadata > 0 || self.list_seconds > 0;
+        self.engine().filter(|_| keeps)
+    }
+}
+
+/// Flags of `cache set`, and of connecting.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// Folder of this connection's cache; what lies in an old one stays until it is cleared.
+    #[arg(long, value_name = "FOLDER")]
+    cache_directory: Option<PathBuf>,
+    /// Megabytes of file data that the cache may keep.
+    #[arg(long, value_name = "MB")]
+    content_cache_size_mb: Option<u64>,
+    /// Megabytes of directories and manifests, and as many of indexes.
+    #[arg(long, value_name = "MB")]
+    metadata_cache_size_mb: Option<u64>,
+    /// How long a list of index blobs is believed, as 30s.
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
+    max_list_cache_duration: Option<i64>,
+}
+
+impl Flags {
+    /// Writes what they say into the settings.
+    pub fn apply(&self, caching: &mut Caching) -> Outcome {
+        if let Some(folder) = &self.cache_directory {
+            caching.cache_directory = std::path::absolute(folder).map_err(|error| {
+                Failure::usage(format!("--cache-directory {}: {error}", folder.display()))
+            })?;
+        }
+        let bytes = |megabytes: u64| megabytes.saturating_mul(1_000_000);
+        caching.contents = self.content_cache_size_mb.map_or(caching.contents, bytes);
+        caching.metadata = self.metadata_cache_size_mb.map_or(caching.metadata, bytes);
+        if let Some(duration) = self.max_list_cache_duration {
+            caching.list_seconds = duration.unsigned_abs() / 1_000_000_000;
+        }
+        Ok(())
+    }
+
+    /// The settings of a new connection to a repository; none: nothing is kept. A folder is as near as its cache would be,
+    /// so it has one only when a flag says so.
+    pub fn of_connection(&self, storage: &StorageSettings, unique_id: &[u8]) -> Outcome<Option<Caching>> {
+        let says_something = self.cache_directory.is_some()
+            || self.content_cache_size_mb.is_some()
+            || self.metadata_cache_size_mb.is_some()
+            || self.max_list_cache_duration.is_some();
+        if !says_something && storage.folder().is_some() {
+            return Ok(None);
+        }
+        let usual = Caching::of_repository(unique_id);
+        let mut caching = match usual {
+            // Without a home folder there is no cache, unless one is named.
+            Err(_) if self.cache_directory.is_some() => Caching::default(),
+            Err(_) if !says_something => return Ok(None),
+            usual => usual?,
+        };
+        self.apply(&mut caching)?;
+        Ok(Some(caching))
     }
 }
 

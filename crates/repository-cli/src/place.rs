@@ -50,7 +50,11 @@ fn root(repository: &Repository, id: &str) -> Outcome<DirectoryEntry> {
         _ => EntryType::File,
     };
     if object.levels == 0 && repository.content_info(&object.content).is_none() {
-        return Err(nothing(id));
+        // Somebody may have written it after the index was listed.
+        repository.refresh_blocking()?;
+        if repository.content_info(&object.content).is_none() {
+            return Err(nothing(id));
+        }
     }
     let mut entry = DirectoryEntry::new(kind, id.as_bytes(), object);
     if kind == EntryType::File {

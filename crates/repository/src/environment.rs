@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use rand::RngCore;
 
-use crate::crypto::password::{KeyDerivation, SlowKeyDerivation};
+use crate::{
+    cache::CacheSettings,
+    crypto::password::{KeyDerivation, SlowKeyDerivation},
+};
 
 /// The local clock, in UTC.
 pub trait Clock: Send + Sync {
@@ -62,6 +65,8 @@ pub struct Environment {
     pub key_derivation: Arc<dyn KeyDerivation>,
     /// Where large indexes lie, in files without names, instead of in memory (34 bytes a content). None: in memory.
     pub index_folder: Option<PathBuf>,
+    /// Where copies of what is read lie. None: everything is read from the storage.
+    pub cache: Option<CacheSettings>,
 }
 
 impl Environment {
@@ -74,6 +79,7 @@ impl Environment {
             blocking: None,
             key_derivation: Arc::new(SlowKeyDerivation),
             index_folder: None,
+            cache: None,
         }
     }
 

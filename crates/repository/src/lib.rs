@@ -19,6 +19,7 @@
 //! | snapshot | a manifest that names a root directory | [`snapshot`] |
 //! | session | one writer's stretch between two commits, with a marker blob `s…` | [`blob::names`] |
 //! | maintenance | keeps the index small, removes what nobody needs | [`maintenance`] |
+//! | cache | copies on this machine of what was read | [`cache`] |
 //! | tombstone | an index entry that marks a content as deleted | [`index::Entry`] |
 //!
 //! ```text
@@ -29,6 +30,7 @@
 //! by themselves.
 
 pub mod blob;
+pub mod cache;
 pub mod content;
 pub mod crypto;
 mod environment;
@@ -50,6 +52,7 @@ pub mod splitter;
 pub mod verify;
 mod writer;
 
+pub use cache::{CacheSettings, Notice};
 pub use content::{ContentId, compression::Compressor};
 pub use crypto::password::{KeyDerivation, SlowKeyDerivation};
 pub use crypto::{Cipher, HashAlgorithm};

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use crate::{
     blob::{self, Blobs},
+    cache::{DiskCache, Protection},
     content::{committed::Committed, reader::ContentReader, writer::Identity},
     crypto::Sealer,
     environment::Environment,
@@ -134,6 +135,13 @@ impl Repository {
         )
         .ok_or_else(|| RepositoryError::unsupported("a hash key of this length"))?;
         let sealer = Arc::new(sealer);
+        let blobs = match &environment.cache {
+            None => blobs,
+            Some(settings) => {
+                let protection = Protection::new(&format.config.secret.0, &format.unique_id);
+                blobs.with_cache(Arc::new(DiskCache::new(settings, protection, &environment)))
+            }
+        };
         let manager = format.config.index_manager();
         let max_reading_secs = match manager {
             IndexManager::Epochs => format.config.epoch_parameters.epoch_refresh_frequency / 1_000_000_000,
@@ -148,7 +156,7 @@ impl Repository {
             max_reading_secs,
         );
         if reads_index {
-            committed.refresh()?;
+            committed.begin()?;
         }
         let committed = Arc::new(committed);
         let contents = Arc::new(ContentReader::new(

@@ -168,19 +168,15 @@ impl Repository {
 
     /// Blocking form of [`Repository::snapshot`].
     pub fn load_snapshot(&self, id: &ManifestId) -> Result<Snapshot> {
-        match self.load_manifests()?.get(id.as_str()) {
-            Some(found) => parse_snapshot(&found),
-            None => Err(RepositoryError::not_found(format!(
-                "snapshot {id} is not in the repository"
-            ))),
-        }
+        found(&self.load_manifests()?, id)
     }
 
-    /// The same, with every cache emptied first: what is returned has come from storage just now (guarantee 3).
+    /// The same past every cache, in memory and on disk: what is returned has come from storage just now (guarantee 3).
     pub fn read_back_snapshot(&self, id: &ManifestId) -> Result<Snapshot> {
         self.inner.manifests.forget();
-        self.inner.contents.forget_cached();
-        self.load_snapshot(id)
+        let contents = self.inner.contents.past_caches();
+        let loaded = load::load(&contents, &ManifestCache::default())?;
+        found(&loaded, id)
     }
 
     /// Manifests that carry all of `labels`, oldest first (blocking).
@@ -240,6 +236,15 @@ impl Repository {
     /// Whether a content's bytes hash to its name (blocking): more than the authentication that every read does.
     pub fn content_matches_name(&self, id: &ContentId) -> Result<bool> {
         Ok(*self.inner.sealer.hash(&self.read_content(id)?) == *id.hash())
+    }
+}
+
+fn found(loaded: &Loaded, id: &ManifestId) -> Result<Snapshot> {
+    match loaded.get(id.as_str()) {
+        Some(found) => parse_snapshot(&found),
+        None => Err(RepositoryError::not_found(format!(
+            "snapshot {id} is not in the repository"
+        ))),
     }
 }
 

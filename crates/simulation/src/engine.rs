@@ -23,6 +23,7 @@ pub fn environment(seed: u64, start: Instant) -> Environment {
         blocking: Some(Arc::new(Coroutines::new(start))),
         key_derivation: Arc::new(Remembered),
         index_folder: None,
+        cache: None,
     }
 }
 

@@ -3,7 +3,11 @@
 use caravel_repository::maintenance::Safety;
 use clap::ValueEnum;
 
-use crate::{app::App, failure::Outcome, units};
+use crate::{
+    app::{App, Sight},
+    failure::Outcome,
+    units,
+};
 
 /// Find packs that nothing refers to, and delete them.
 #[derive(Debug, clap::Args)]
@@ -34,7 +38,10 @@ enum Waiting {
 /// Runs the command.
 pub fn run(args: &Args, app: &App) -> Outcome {
     let delete = args.delete == Answer::Yes;
-    let repository = if delete { app.open_to_write()? } else { app.open()? };
+    let repository = match delete {
+        true => app.open_to_write()?,
+        false => app.open_seeing(Sight::Storage)?,
+    };
     let safety = match args.safety {
         Waiting::Full => Safety::full(),
         Waiting::None => Safety::none(),

@@ -1,9 +1,9 @@
 //! `velero kopia cache clear`: the next command reads everything from the storage again. Only the cache's own subfolders
 //! are removed, whatever else lies beside them.
 
-use std::{fs, io::ErrorKind};
+use std::{fs, io::ErrorKind, path::Path};
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
 use crate::{
     app::App,
@@ -15,19 +15,48 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only this part.
-    #[arg(long, value_name = "PART", value_parser = PossibleValuesParser::new(PARTS))]
+    #[arg(long, value_name = "PART", value_parser = parts())]
     partial: Option<String>,
+}
+
+/// The subfolders; Kopia's word for the index's is another one.
+fn parts() -> PossibleValuesParser {
+    let part = |name: &'static str| match name {
+        "index-blobs" => PossibleValue::new(name).alias("indexes"),
+        name => PossibleValue::new(name),
+    };
+    PossibleValuesParser::new(PARTS.map(part))
+}
+
+/// How often a folder is removed that others fill meanwhile.
+const ATTEMPTS: usize = 20;
+
+/// Another process puts files there, or takes some away.
+fn is_in_use(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound)
+}
+
+/// Removes a folder, also one that another process puts files into. Who reads one of them reads it to its end.
+fn remove(folder: &Path) -> std::io::Result<()> {
+    for _ in 1..ATTEMPTS {
+        match fs::remove_dir_all(folder) {
+            Err(error) if is_in_use(&error) && folder.exists() => {}
+            removed => return removed,
+        }
+    }
+    fs::remove_dir_all(folder)
 }
 
 /// Runs the command.
 pub fn run(args: &Args, app: &App) -> Outcome {
     let folder = app.caching()?.cache_directory;
     for part in PARTS {
-        if args.partial.as_ref().is_some_and(|only| only != part) {
+        let chosen = |only: &String| only == part || (only == "indexes" && part == "index-blobs");
+        if !args.partial.as_ref().is_none_or(chosen) {
             continue;
         }
         let part = folder.join(part);
-        match fs::remove_dir_all(&part) {
+        match remove(&part) {
             Ok(()) => app.console.say(format!("Removed {}.", part.display())),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {

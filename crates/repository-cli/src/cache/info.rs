@@ -31,7 +31,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
             continue;
         };
         let limit = match (part, caching.limit(part)) {
-            (_, Some(limit)) => format!(" (soft limit: {})", units::bytes(limit)),
+            (_, Some(limit)) => format!(" (limit: {})", units::bytes(limit)),
             ("blob-list", _) => format!(" (duration: {}s)", caching.list_seconds),
             _ => String::new(),
         };
@@ -39,8 +39,15 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         app.console
             .line(format!("{}: {files} files {bytes}{limit}", folder.display()))?;
     }
-    app.console
-        .say("This version keeps no copies of its own yet: every command reads from the storage.");
+    if app
+        .connected()?
+        .caching
+        .and_then(|caching| caching.settings())
+        .is_none()
+    {
+        app.console
+            .say("This connection keeps no copies: every command reads from the storage.");
+    }
     app.console
         .say("To adjust cache sizes use 'velero kopia cache set'.");
     app.console.say("To clear caches use 'velero kopia cache clear'.");

@@ -4,7 +4,11 @@ use caravel_repository::ContentInfo;
 use serde::Serialize;
 
 use super::Range;
-use crate::{app::App, failure::Outcome, json, units};
+use crate::{
+    app::{App, Sight},
+    failure::Outcome,
+    json, units,
+};
 
 /// List contents.
 #[derive(Debug, clap::Args)]
@@ -73,7 +77,7 @@ impl<'a> From<&'a ContentInfo> for Content<'a> {
 
 /// Runs the command.
 pub fn run(args: &Args, app: &App) -> Outcome {
-    let repository = app.open()?;
+    let repository = app.open_seeing(Sight::Storage)?;
     let mut contents = repository.contents();
     contents.retain(|content| {
         let state = if args.deleted_only {

@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Range;
-use crate::{app::App, failure::Outcome, units};
+use crate::{
+    app::{App, Sight},
+    failure::Outcome,
+    units,
+};
 
 /// Count and size of contents.
 #[derive(Debug, clap::Args)]
@@ -24,7 +28,7 @@ struct Totals {
 
 /// Runs the command.
 pub fn run(args: &Args, app: &App) -> Outcome {
-    let repository = app.open()?;
+    let repository = app.open_seeing(Sight::Storage)?;
     let mut contents = repository.contents();
     contents.retain(|content| !content.deleted && args.range.has(content));
     let (mut all, mut by_method) = (Totals::default(), BTreeMap::<u32, Totals>::new());

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Range;
 use crate::{
-    app::App,
+    app::{App, Sight},
     console::{Console, Counting},
     failure::{Failure, Outcome},
 };
@@ -55,7 +55,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     if !(0.0..=100.0).contains(&args.download_percent) {
         return Err(Failure::usage("--download-percent is a number from 0 to 100"));
     }
-    let repository = app.open()?;
+    let repository = app.open_seeing(Sight::Storage)?;
     app.console.say("Listing blobs...");
     let packs = packs(&repository)?;
     app.console.say(format!("Listed {} blobs.", packs.len()));

@@ -4,7 +4,7 @@ use caravel_repository::maintenance::{MaintenanceOptions, Mode, Outcome as Ended
 use clap::ValueEnum;
 
 use crate::{
-    app::App,
+    app::{App, Sight},
     console::Counting,
     failure::{Failure, Outcome},
 };
@@ -51,7 +51,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         lock_file: Some(app.maintenance_lock()?),
     };
     if args.dry_run {
-        let plan = app.open()?.plan_maintenance(&options)?;
+        let plan = app.open_seeing(Sight::Storage)?.plan_maintenance(&options)?;
         app.console.raw(plan.to_string().as_bytes())?;
         return app.console.flush();
     }

@@ -3,7 +3,10 @@
 use clap::Subcommand;
 
 use super::{create::remember, identity::Client, provider};
-use crate::{app::App, failure::Outcome};
+use crate::{
+    app::{App, Sight},
+    failure::Outcome,
+};
 
 /// Where it is.
 #[derive(Debug, Subcommand)]
@@ -29,8 +32,11 @@ pub fn run(place: &Place, app: &App) -> Outcome {
         Place::Filesystem(args) => (args.place.settings()?, &args.client, false),
         Place::S3(args) => (args.place.settings()?, &args.client, args.place.of_velero()),
     };
-    let connected = client.connected(settings, of_velero);
+    let mut connected = client.connected(settings, of_velero);
     let password = app.password()?;
-    app.open_as(&connected, &password)?;
+    let repository = app.open_as(&connected, &password, Sight::Storage)?;
+    connected.caching = client
+        .caching
+        .of_connection(&connected.storage, repository.unique_id())?;
     remember(app, &connected)
 }

@@ -35,16 +35,26 @@ pub struct Args<P: clap::Args> {
 
 /// Runs the command.
 pub fn run(place: &Place, app: &App) -> Outcome {
-    let (connected, format, create_only) = match place {
+    let (mut connected, format, create_only, caching) = match place {
         Place::Filesystem(args) => {
             let connected = args.client.connected(args.place.settings()?, false);
-            (connected, args.format.options()?, args.create_only)
+            (
+                connected,
+                args.format.options()?,
+                args.create_only,
+                &args.client.caching,
+            )
         }
         Place::S3(args) => {
             let connected = args
                 .client
                 .connected(args.place.settings()?, args.place.of_velero());
-            (connected, args.format.options()?, args.create_only)
+            (
+                connected,
+                args.format.options()?,
+                args.create_only,
+                &args.client.caching,
+            )
         }
     };
     let password = app.new_password()?;
@@ -59,11 +69,12 @@ pub fn run(place: &Place, app: &App) -> Outcome {
     };
     let environment = app.environment.clone();
     let creating = caravel_repository::create_with(storage, &password, &options, &format, environment);
-    app.wait(creating)?;
+    let created = app.wait(creating)?;
     app.console.say(format!("Created {}.", connected.description));
     if create_only {
         return Ok(());
     }
+    connected.caching = caching.of_connection(&connected.storage, &created.unique_id)?;
     remember(app, &connected)
 }
 

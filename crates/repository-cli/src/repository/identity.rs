@@ -1,5 +1,6 @@
 //! As whom a repository is used: `username@hostname`, part of the source of every snapshot.
 
+use crate::caching::Flags;
 use crate::config_file::Connected;
 use crate::connection::StorageSettings;
 
@@ -18,6 +19,8 @@ pub struct Client {
     /// Change nothing in it through this connection.
     #[arg(long)]
     readonly: bool,
+    #[command(flatten)]
+    pub caching: Flags,
 }
 
 impl Client {

@@ -15,7 +15,7 @@ use super::{
     source, source_text, tags,
 };
 use crate::{
-    app::App,
+    app::{App, Sight},
     config_file::Connected,
     console::Counting,
     failure::{Failure, Outcome},
@@ -61,7 +61,8 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     }
     let tags = tags(&args.tags)?;
     let connected = app.connected()?;
-    let repository = app.open_to_write()?;
+    // What it reads is what the snapshot before says: directories that never change under their names.
+    let repository = app.open_to_write_seeing(Sight::Copies)?;
     let mut failed = 0;
     for path in &args.sources {
         let mut request = request(args, &connected, path, &tags)?;

@@ -6,7 +6,7 @@ use caravel_repository::EntryType;
 use caravel_uploader::{CancelToken, EntryRestoreRequest, Progress, RestoreRules};
 
 use crate::{
-    app::App,
+    app::{App, Sight},
     console::Counting,
     failure::{Failure, Outcome},
     place, units,
@@ -77,7 +77,7 @@ impl Args {
 
 /// Runs the command.
 pub fn run(args: &Args, app: &App) -> Outcome {
-    let repository = app.open()?;
+    let repository = app.open_seeing(Sight::Once)?;
     let entry = place::find(&repository, &args.source)?;
     if entry.kind == EntryType::Directory {
         std::fs::create_dir_all(&args.target)

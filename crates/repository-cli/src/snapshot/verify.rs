@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::source;
 use crate::{
-    app::App,
+    app::{App, Sight},
     console::{Console, Counting},
     content::{Misplaced, misplaced, packs},
     failure::{Failure, Outcome},
@@ -86,7 +86,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     if !(0.0..=100.0).contains(&args.verify_files_percent) {
         return Err(Failure::usage("--verify-files-percent is a number from 0 to 100"));
     }
-    let repository = app.open()?;
+    let repository = app.open_seeing(Sight::Storage)?;
     let chosen = choose(args, app, &repository)?;
     let packs = packs(&repository)?;
     let stats = Stats::expecting(&chosen);

@@ -1,10 +1,11 @@
 //! The synchronous engine's view of asynchronous storage. Only this folder waits for storage.
 //! Neighbours: `upload.rs` (finished packs on their way), `pack_memory.rs` (their memory), `names.rs` (pack ids and
-//! sessions).
+//! sessions), `kept.rs` (what may come from the disk cache).
 //!
 //! The engine runs on threads of its own; a call here blocks that thread until the storage answers. With
 //! `cpu_threads: 0` nothing waits: the storage must answer at once, as the one in memory does.
 
+mod kept;
 pub mod names;
 pub(crate) mod pack_memory;
 pub mod upload;
@@ -16,13 +17,16 @@ use caravel_storage::{BlobId, BlobMetadata, Storage, StorageError};
 use futures::FutureExt;
 use tokio::runtime::Handle;
 
-use crate::{environment::Environment, error::RepositoryError, error::Result};
+use crate::{cache::DiskCache, environment::Environment, error::RepositoryError, error::Result};
 
 /// Blocking access to one repository's blobs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Blobs {
     storage: Arc<dyn Storage>,
     waiting: Waiting,
+    cache: Option<Arc<DiskCache>>,
+    /// Whether what is read may come from the cache.
+    believes_cache: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -40,7 +44,12 @@ impl Blobs {
             0 => Waiting::Inline,
             _ => Waiting::Runtime(Handle::current()),
         };
-        Self { storage, waiting }
+        Self {
+            storage,
+            waiting,
+            cache: None,
+            believes_cache: false,
+        }
     }
 
     /// The storage itself.
@@ -108,12 +117,15 @@ impl Blobs {
     }
 
     pub fn put(&self, id: &str, data: Bytes) -> Result<()> {
-        self.wait(self.storage.put(&BlobId::from(id), data))
-            .map_err(|e| writing(id, e))
+        let done = self.wait(self.storage.put(&BlobId::from(id), data));
+        self.changed(id);
+        done.map_err(|e| writing(id, e))
     }
 
     pub fn put_if_absent(&self, id: &str, data: Bytes) -> Result<(), StorageError> {
-        self.wait(self.storage.put_if_absent(&BlobId::from(id), data))
+        let done = self.wait(self.storage.put_if_absent(&BlobId::from(id), data));
+        self.changed(id);
+        done
     }
 
     pub fn list(&self, prefix: &str) -> Result<Vec<BlobMetadata>> {
@@ -135,6 +147,7 @@ impl Blobs {
             let answers = self.wait(futures::future::join_all(
                 names.iter().map(|id| self.storage.delete(id)),
             ));
+            some.iter().for_each(|id| self.changed(id));
             for (id, answer) in some.iter().zip(answers) {
                 answer.map_err(|e| writing(id, e))?;
             }
@@ -143,8 +156,9 @@ impl Blobs {
     }
 
     pub fn delete(&self, id: &str) -> Result<()> {
-        self.wait(self.storage.delete(&BlobId::from(id)))
-            .map_err(|e| writing(id, e))
+        let done = self.wait(self.storage.delete(&BlobId::from(id)));
+        self.changed(id);
+        done.map_err(|e| writing(id, e))
     }
 }
 

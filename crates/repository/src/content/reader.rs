@@ -1,7 +1,8 @@
 //! A content by its id: look it up, fetch its segment, open it, decompress it (kopia-format.md 6).
 //!
 //! Metadata packs (`q`) are fetched whole, small file contents with their neighbours, and kept in a bounded cache
-//! (`cache.rs`); large file contents are fetched as ranges and not kept.
+//! (`cache.rs`); large file contents are fetched as ranges and not kept in memory. Where there is a disk cache
+//! (`crate::cache`), each of these is looked for there first.
 
 mod cache;
 
@@ -14,7 +15,7 @@ use super::{ContentId, committed::Committed, compression};
 use crate::{
     blob::Blobs,
     crypto::Sealer,
-    error::{RepositoryError, Result},
+    error::{RepositoryError, RepositoryErrorKind, Result},
     index::Entry,
     object::reader::ahead::InFlight,
 };
@@ -26,7 +27,7 @@ const SMALL: u32 = 256 << 10;
 /// neighbours are not wanted after all.
 const WINDOW: u64 = 2 << 20;
 
-/// Reads committed contents. Everything returned was authenticated.
+/// Reads committed contents. Everything returned was authenticated, also what came from the disk cache.
 pub struct ContentReader {
     blobs: Blobs,
     sealer: Arc<Sealer>,
@@ -103,12 +104,40 @@ impl ContentReader {
         self.blobs.is_inline()
     }
 
-    /// Forgets cached packs, so that what is read next comes from storage.
-    pub fn forget_cached(&self) {
-        self.cache.clear();
+    /// A reader with nothing in memory that takes nothing from the disk cache: what it returns has come from storage.
+    pub fn past_caches(&self) -> Self {
+        Self::new(
+            self.blobs.past_cache(),
+            self.sealer.clone(),
+            self.committed.clone(),
+        )
     }
 
     fn read_entry(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Bytes> {
+        match self.read_by_caches(entry, pack, pack_end) {
+            // A copy may be of a time when the pack was damaged in the storage, and no time is too late to mend it.
+            Err(error) if error.kind() == RepositoryErrorKind::Damaged && self.blobs.believes_cache() => {
+                let bytes = self.past_caches().read_by_caches(entry, pack, pack_end)?;
+                self.forget_copies(entry, pack, pack_end);
+                Ok(bytes)
+            }
+            done => done,
+        }
+    }
+
+    /// Removes whatever copy the bytes of an entry may have come from.
+    fn forget_copies(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) {
+        let start = u64::from(entry.pack_offset);
+        let segment = start..start + u64::from(entry.packed_length);
+        self.cache.clear();
+        self.blobs.forget_metadata_pack(pack);
+        for window in cache::windows(segment.clone(), WINDOW, pack_end) {
+            self.blobs.forget_data_range(pack, &window);
+        }
+        self.blobs.forget_data_range(pack, &segment);
+    }
+
+    fn read_by_caches(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Bytes> {
         let segment = self.segment(entry, pack, pack_end)?;
         self.opened(entry, pack, self.sealer.open_owned(entry.id.iv(), segment))
     }
@@ -145,7 +174,7 @@ impl ContentReader {
         let (start, length) = (u64::from(entry.pack_offset), u64::from(entry.packed_length));
         let end = start + length;
         if pack.starts_with('q') {
-            let whole = self.cache.get(pack, 0, || self.blobs.get(pack))?;
+            let whole = self.cache.get(pack, 0, || self.blobs.get_metadata_pack(pack))?;
             return match whole.len() as u64 >= end {
                 true => Ok(whole.slice(start as usize..end as usize)),
                 false => Err(RepositoryError::damaged(format!(
@@ -155,7 +184,7 @@ impl ContentReader {
             };
         }
         if entry.packed_length >= SMALL {
-            return self.blobs.get_range(pack, start..end);
+            return self.blobs.get_data_range(pack, start..end);
         }
         match self.windowed(start..end, pack, pack_end) {
             // A pack that was cut off costs only what was behind the cut, not its neighbours in the window.
@@ -169,9 +198,9 @@ impl ContentReader {
         let Range { start, end } = segment;
         let mut segment = BytesMut::with_capacity((end - start) as usize);
         for window in cache::windows(start..end, WINDOW, pack_end) {
-            let bytes = self
-                .cache
-                .get(pack, window.start, || self.blobs.get_range(pack, window.clone()))?;
+            let bytes = self.cache.get(pack, window.start, || {
+                self.blobs.get_data_range(pack, window.clone())
+            })?;
             let from = start.max(window.start) - window.start;
             let to = end.min(window.end) - window.start;
             segment.extend_from_slice(&bytes[from as usize..to as usize]);

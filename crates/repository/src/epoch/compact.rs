@@ -24,9 +24,9 @@ pub(crate) fn compact(inner: &Inner, compaction: &Compaction, listed_at: Timesta
         true => format!("xs{}_", compaction.first),
         false => format!("xr{}_{}_", compaction.first, compaction.last),
     };
-    let plain: Vec<Vec<u8>> = shards(&entries)
-        .iter()
-        .map(|shard| index::encode(inner.format.config.index_version(), shard, &packs))
+    let plain: Vec<Vec<u8>> = shards(entries)
+        .into_iter()
+        .map(|shard| index::encode(inner.format.config.index_version(), &shard, &packs))
         .collect::<Result<_>>()?;
     let set = hex::encode(inner.environment.random::<8>());
     let suffix = format!("s{set}-c{}", plain.len());
@@ -44,12 +44,12 @@ pub(crate) fn compact(inner: &Inner, compaction: &Compaction, listed_at: Timesta
     Ok(())
 }
 
-/// All entries of the blobs, the winning one of each content, in order. Memory: some 50 bytes an entry.
+/// All entries of the blobs, the winning one of each content, in order. Memory: some 64 bytes an entry.
 fn merge(inner: &Inner, blobs: &[String]) -> Result<(Vec<Entry>, PackNames)> {
     let (mut entries, mut packs) = (Vec::new(), PackNames::default());
     for name in blobs {
         let body = inner.blobs.get(name)?;
-        let plain = inner.sealer.open_blob(name, &body).ok_or_else(|| {
+        let plain = inner.sealer.open_blob_in_place(name, body).ok_or_else(|| {
             RepositoryError::damaged(format!(
                 "index blob {name} was altered or truncated: it cannot be opened"
             ))

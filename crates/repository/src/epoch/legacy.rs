@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::IndexSet;
+use super::{IndexSet, List};
 use crate::{
     blob::Blobs,
     crypto::Sealer,
@@ -57,10 +57,10 @@ pub(crate) struct Cleanup {
 }
 
 /// The index blobs that count right now. There is no watermark: compaction drops tombstones itself.
-pub(crate) fn active(blobs: &Blobs, sealer: &Sealer) -> Result<IndexSet> {
+pub(crate) fn active(list: List<'_>, blobs: &Blobs, sealer: &Sealer) -> Result<IndexSet> {
     // In this order: a compaction that ends in between is then seen with inputs and outputs, which merge.
-    let logs = blobs.list(COMPACTION_LOG)?;
-    let present = blobs.list(INDEX)?;
+    let logs = list(COMPACTION_LOG)?;
+    let present = list(INDEX)?;
     let mut parsed = Vec::with_capacity(logs.len());
     for log in &logs {
         let name = log.id.as_str();

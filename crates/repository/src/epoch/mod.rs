@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) use names::Kind;
 use names::{IndexBlob, SetMember};
 
+use caravel_storage::BlobMetadata;
+
 use crate::{blob::Blobs, crypto::Sealer, error::Result};
 
 /// How a repository keeps its index blobs.
@@ -30,6 +32,9 @@ pub enum IndexManager {
     Legacy,
 }
 
+/// Lists the blobs of a prefix.
+pub(crate) type List<'l> = &'l dyn Fn(&str) -> Result<Vec<BlobMetadata>>;
+
 /// The index blobs that count right now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct IndexSet {
@@ -39,12 +44,12 @@ pub(crate) struct IndexSet {
 }
 
 impl IndexManager {
-    /// Lists the storage for the index blobs that count right now.
-    pub(crate) fn active(self, blobs: &Blobs, sealer: &Sealer) -> Result<IndexSet> {
+    /// The index blobs that count by what `list` says of the storage.
+    pub(crate) fn active(self, list: List<'_>, blobs: &Blobs, sealer: &Sealer) -> Result<IndexSet> {
         match self {
-            IndexManager::Legacy => legacy::active(blobs, sealer),
+            IndexManager::Legacy => legacy::active(list, blobs, sealer),
             IndexManager::Epochs => {
-                let listing = blobs.list("x")?;
+                let listing = list("x")?;
                 let state = EpochState::of(listing.iter().map(|blob| blob.id.as_str()));
                 Ok(IndexSet {
                     blobs: state.index_blobs.into_iter().collect(),

@@ -1,6 +1,7 @@
 //! All index blobs together: the winning entry of each content, tombstones under the watermark gone
-//! (kopia-format.md 6.5, 7.6). Large blobs are read where they lie; many small ones are merged into one, so that a
-//! look-up asks few tables.
+//! (kopia-format.md 6.5, 7.6). Large blobs are read where they lie; many small ones are merged into larger ones, so that a
+//! look-up asks few tables. What is merged lies where its blobs would (`mapped.rs`), and not all is merged at once: a
+//! repository whose epochs are not settled yet may have all its millions of contents in small blobs.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,6 +14,8 @@ use crate::{content::ContentId, error::Result};
 const SMALL: usize = 1 << 16;
 /// More small tables than this are merged.
 const MANY: usize = 8;
+/// Entries that are merged at once: some 60 MiB while it is done. At most this and a small table's become one table.
+const AT_ONCE: usize = 1 << 19;
 
 /// The committed contents as of one reading of the index blobs.
 #[derive(Debug, Default)]
@@ -73,7 +76,8 @@ impl MergedIndex {
         self.tables.iter().filter(all_wanted)
     }
 
-    /// The index of exactly the blobs `wanted`: what this one has of them, and `fetched` plaintexts of the others.
+    /// The index of exactly the blobs `wanted`: what this one has of them, and `fetched` plaintexts of the others. What is
+    /// made of several of them is put where `keep` says; it must give back the same bytes.
     ///
     /// Errors: as of decoding an index blob, naming it.
     pub fn next(
@@ -81,6 +85,7 @@ impl MergedIndex {
         wanted: BTreeSet<String>,
         fetched: impl IntoIterator<Item = Result<(String, Bytes)>>,
         watermark: i64,
+        keep: &dyn Fn(Bytes) -> Bytes,
     ) -> Result<Self> {
         let mut index = Self {
             tables: self.kept(&wanted).cloned().collect(),
@@ -92,11 +97,19 @@ impl MergedIndex {
         };
         for blob in fetched {
             let (name, plain) = blob?;
+            // Of version 1, which is not read where it lies.
+            let is_made_anew = plain.first() == Some(&1);
             let table = Table::read(&name, plain, &mut index.packs)
                 .map_err(|e| e.while_doing(format_args!("cannot read index blob {name}")))?;
-            table.into_iter().for_each(|table| index.add(Arc::new(table)));
+            let Some(table) = table else {
+                continue;
+            };
+            index.add(Arc::new(match is_made_anew {
+                true => table.kept(keep),
+                false => table,
+            }));
         }
-        index.merge_small_tables()?;
+        index.merge_small_tables(keep)?;
         index.blobs = wanted;
         Ok(index)
     }
@@ -110,20 +123,37 @@ impl MergedIndex {
         self.tables.push(table);
     }
 
-    fn merge_small_tables(&mut self) -> Result<()> {
+    fn merge_small_tables(&mut self, keep: &dyn Fn(Bytes) -> Bytes) -> Result<()> {
         let is_small = |table: &Arc<Table>| table.len() < SMALL;
         if self.tables.iter().filter(|table| is_small(table)).count() <= MANY {
             return Ok(());
         }
         let (small, large): (Vec<_>, Vec<_>) = self.tables.drain(..).partition(is_small);
-        let blobs = small
+        self.tables = large;
+        let mut group = Vec::new();
+        for table in small {
+            group.push(table);
+            if group.iter().map(|table| table.len()).sum::<usize>() >= AT_ONCE {
+                self.merge(std::mem::take(&mut group), keep)?;
+            }
+        }
+        self.merge(group, keep)
+    }
+
+    /// Puts one table in the place of several.
+    fn merge(&mut self, group: Vec<Arc<Table>>, keep: &dyn Fn(Bytes) -> Bytes) -> Result<()> {
+        if group.len() < 2 {
+            self.tables.extend(group);
+            return Ok(());
+        }
+        let blobs = group
             .iter()
             .flat_map(|table| table.blobs.iter().cloned())
             .collect();
-        let entries = Walk::new(&small, &self.packs, &[]).collect();
-        self.tables = large;
+        let entries = Walk::new(&group, &self.packs, &[]).collect();
+        drop(group);
         if let Some(table) = Table::of(blobs, entries, &mut self.packs)? {
-            self.tables.push(Arc::new(table));
+            self.tables.push(Arc::new(table.kept(keep)));
         }
         Ok(())
     }

@@ -120,15 +120,15 @@ pub fn keep_winners(entries: &mut Vec<Entry>, packs: &PackNames) {
 const MAX_SHARD: usize = 16_000_000;
 
 /// The entries of each blob that an index of `entries` is written as.
-pub(crate) fn shards(entries: &[Entry]) -> Vec<Vec<Entry>> {
+pub(crate) fn shards(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
     let count = entries.len().div_ceil(MAX_SHARD);
     if count <= 1 {
-        return vec![entries.to_vec()];
+        return vec![entries];
     }
     let mut shards = vec![Vec::new(); count];
     for entry in entries {
         let hash = fnv1a(entry.id.to_string().as_bytes()) as usize;
-        shards[hash % count].push(*entry);
+        shards[hash % count].push(entry);
     }
     shards.retain(|shard| !shard.is_empty());
     shards

@@ -85,6 +85,14 @@ impl Table {
         }
     }
 
+    /// The same with its bytes where `keep` puts them; it must not alter them.
+    pub fn kept(self, keep: &dyn Fn(Bytes) -> Bytes) -> Self {
+        Self {
+            bytes: keep(self.bytes),
+            ..self
+        }
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.layout.count

@@ -106,6 +106,47 @@ fn newer_wins_then_live_then_greater_pack_and_the_watermark_hides_tombstones() {
     assert_eq!(merge(&[live], i64::MAX), Some(live));
 }
 
+#[test]
+fn many_small_blobs_become_few_tables_that_lie_where_large_ones_do_and_say_the_same() {
+    const TABLES: u32 = 15;
+    const EACH: u32 = 45_000;
+    let mut packs = PackNames::default();
+    let pack = packs.number("p0");
+    let id_of = |n: u32| format!("{n:032x}");
+    let everywhere = "f".repeat(32);
+    let blob = |table: u32| {
+        let own = (0..EACH).map(|n| entry(&id_of(table * EACH + n), pack));
+        // Merged in different groups: the newest counts all the same.
+        let common = Entry {
+            timestamp: 1_700_000_000 + (table * 7) % TABLES,
+            ..entry(&everywhere, pack)
+        };
+        let entries: Vec<Entry> = own.chain([common]).collect();
+        let plain = encode(2, &entries, &packs).unwrap();
+        Ok((format!("xn0_{table:032x}"), bytes::Bytes::from(plain)))
+    };
+    let wanted: BTreeSet<String> = (0..TABLES).map(|table| format!("xn0_{table:032x}")).collect();
+    let kept = std::cell::RefCell::new(Vec::new());
+    let keep = |bytes: bytes::Bytes| {
+        kept.borrow_mut().push(bytes.len());
+        bytes
+    };
+    let next = |from: &MergedIndex| from.next(wanted.clone(), (0..TABLES).map(&blob), 0, &keep);
+    let index = next(&MergedIndex::default()).unwrap();
+    assert!(
+        (1..TABLES as usize / 2).contains(&kept.borrow().len()),
+        "not all at once, and not each by itself: {kept:?}"
+    );
+    assert_eq!(index.all().count(), (TABLES * EACH + 1) as usize);
+    for n in (0..TABLES * EACH).step_by(9_973) {
+        let id = id_of(n).parse().unwrap();
+        assert_eq!(index.find(&id).unwrap().id, id);
+    }
+    let newest = index.find(&everywhere.parse().unwrap()).unwrap();
+    assert_eq!(newest.timestamp, 1_700_000_000 + TABLES - 1);
+    assert!(index.missing(&wanted).is_empty());
+}
+
 proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {

@@ -79,6 +79,7 @@ impl World {
             blocking: None,
             key_derivation: Arc::new(FreeKeys),
             index_folder: None,
+            cache: None,
         };
         Self { clock, environment }
     }

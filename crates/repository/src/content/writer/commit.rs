@@ -50,7 +50,7 @@ impl ContentWriter {
         if entries.is_empty() {
             return Ok(false);
         }
-        self.write_index(&entries, &packs)?;
+        self.write_index(entries, &packs)?;
         *self.state.lock() = State::default();
         self.end_session();
         Ok(true)
@@ -67,12 +67,12 @@ impl ContentWriter {
         Ok((entries, state.packs.clone()))
     }
 
-    fn write_index(&self, entries: &[Entry], packs: &PackNames) -> Result<()> {
+    fn write_index(&self, entries: Vec<Entry>, packs: &PackNames) -> Result<()> {
         let session = self.session.lock().id.clone();
-        let shards = shards(entries);
-        let plain: Vec<Vec<u8>> = shards
-            .iter()
-            .map(|shard| index::encode(self.layout.packs.index_version, shard, packs))
+        // Each shard goes when it is encoded: their memory is needed for the sealed blobs.
+        let plain: Vec<Vec<u8>> = shards(entries)
+            .into_iter()
+            .map(|shard| index::encode(self.layout.packs.index_version, &shard, packs))
             .collect::<Result<_>>()?;
         if self.layout.manager == IndexManager::Legacy {
             for index in &plain {
