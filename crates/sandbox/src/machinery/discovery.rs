@@ -28,32 +28,28 @@ impl Resource {
     }
 }
 
-/// Every served kind in its preferred version, by group and plural.
+/// Every served kind in its preferred version, by group and plural: two requests, of aggregated discovery.
 pub async fn discover(client: &Client) -> Answer<Vec<Resource>> {
-    let mut found = listed(client.list_core_api_resources("v1").await?, "", "v1");
-    for group in client.list_api_groups().await?.groups {
-        let preferred = group.preferred_version.as_ref().or(group.versions.first());
-        let Some(preferred) = preferred else { continue };
-        let kinds = client.list_api_group_resources(&preferred.group_version).await?;
-        found.extend(listed(kinds, &group.name, &preferred.version));
+    let core = client.list_core_api_versions_aggregated().await?;
+    let groups = client.list_api_groups_aggregated().await?;
+    let mut found = Vec::new();
+    for group in core.items.into_iter().chain(groups.items) {
+        let name = group.metadata.and_then(|metadata| metadata.name);
+        let name = name.unwrap_or_default();
+        // The preferred one comes first.
+        let Some(preferred) = group.versions.into_iter().next() else {
+            continue;
+        };
+        let version = preferred.version.unwrap_or_default();
+        found.extend(preferred.resources.into_iter().filter_map(|resource| {
+            let kind = GroupVersionKind::gvk(&name, &version, &resource.response_kind?.kind?);
+            Some(Resource {
+                api: ApiResource::from_gvk_with_plural(&kind, &resource.resource?),
+                namespaced: resource.scope.as_deref() == Some("Namespaced"),
+                verbs: resource.verbs,
+            })
+        }));
     }
     found.sort_by(|a, b| (&a.api.group, &a.api.plural).cmp(&(&b.api.group, &b.api.plural)));
     Ok(found)
-}
-
-fn listed(
-    kinds: k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList,
-    group: &str,
-    version: &str,
-) -> Vec<Resource> {
-    let whole = |kind: &k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource| !kind.name.contains('/');
-    let resource = |kind: k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResource| Resource {
-        api: ApiResource::from_gvk_with_plural(
-            &GroupVersionKind::gvk(group, version, &kind.kind),
-            &kind.name,
-        ),
-        namespaced: kind.namespaced,
-        verbs: kind.verbs,
-    };
-    kinds.resources.into_iter().filter(whole).map(resource).collect()
 }

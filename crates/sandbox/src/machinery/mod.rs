@@ -28,7 +28,7 @@ pub use recorder::{Recorder, Told};
 #[cfg(test)]
 pub use seen::Seen;
 pub use watched::Ownerless;
-pub use watches::{Change, Key, Watches, controller_of, unmarked};
+pub use watches::{Change, Key, Watches, controller_of, endless};
 
 use std::sync::Arc;
 

@@ -209,7 +209,7 @@ impl Running {
 
     async fn watch(&self, kind: &Resource, seen: &mut BTreeMap<Key, ObjectMeta>) {
         let api = Api::<Watched>::all_with(self.client.clone(), &kind.api);
-        let mut events = pin!(watcher(api, unmarked()).backoff(Steady::default()));
+        let mut events = pin!(watcher(api, endless()).backoff(Steady::default()));
         let mut listed: Option<BTreeMap<Key, ObjectMeta>> = None;
         let mut is_first = true;
         while let Some(event) = events.next().await {
@@ -271,10 +271,10 @@ impl Running {
     }
 }
 
-/// How the sandbox's own watches ask: without bookmarks, which spare a watch that breaks a new list. The API server
-/// beside it remembers more changes than any of them misses.
-pub fn unmarked() -> watcher::Config {
-    watcher::Config::default().disable_bookmarks()
+/// How the sandbox's own watches ask of the API server beside them: to go on until they break, since no connection dies
+/// unnoticed within a process, and without bookmarks, since it remembers more changes than a broken watch misses.
+pub fn endless() -> watcher::Config {
+    watcher::Config::default().timeout(0).disable_bookmarks()
 }
 
 /// Without what nobody reads.

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::machinery::{Ownerless, Steady, unmarked};
+use crate::machinery::{Ownerless, Steady, endless};
 
 use super::Settings;
 use super::cluster::{Cluster, Watched, names};
@@ -309,7 +309,7 @@ fn watch<K>(client: &Client) -> BoxStream<'static, Change>
 where
     K: Watched + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    watcher(Api::<Ownerless<K>>::all(client.clone()), unmarked())
+    watcher(Api::<Ownerless<K>>::all(client.clone()), endless())
         .backoff(Steady::default())
         .filter_map(|event| async move {
             match event.map(typed) {
