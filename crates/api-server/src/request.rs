@@ -1,5 +1,6 @@
 //! What an HTTP request asks for: `k8s.io/apiserver` v0.34, `pkg/endpoints/request/requestinfo.go`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use crate::error::{ApiError, Reason};
@@ -26,16 +27,17 @@ pub enum Target {
 impl Target {
     /// Of an URL's path. `/api/v1/namespaces/a/pods/b/log` is a resource, `/apis/apps/v1` is not.
     pub fn parse(path: &str) -> Self {
-        let parts: Vec<String> = path
+        let parts: Vec<Cow<'_, str>> = path
             .split('/')
             .filter(|part| !part.is_empty())
             .map(decoded)
             .collect();
-        let words: Vec<&str> = parts.iter().map(String::as_str).collect();
+        let words: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        let other = || Self::Other(words.iter().map(|word| (*word).to_owned()).collect());
         let (group, version, rest) = match words.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
             ["apis", group, version, rest @ ..] if !rest.is_empty() => (*group, *version, rest),
-            _ => return Self::Other(parts),
+            _ => return other(),
         };
         let owned = |text: &str| Some(text.to_owned());
         let (namespace, plural, name, subresource) = match rest {
@@ -51,7 +53,7 @@ impl Target {
             [plural] => (None, *plural, None, None),
             [plural, name] => (None, *plural, owned(name), None),
             [plural, name, sub @ ..] => (None, *plural, owned(name), Some(sub.join("/"))),
-            [] => return Self::Other(parts),
+            [] => return other(),
         };
         Self::Resource(ResourcePath {
             group: group.to_owned(),
@@ -65,9 +67,9 @@ impl Target {
 }
 
 /// Percent-decoding of one path segment.
-fn decoded(segment: &str) -> String {
+fn decoded(segment: &str) -> Cow<'_, str> {
     if !segment.contains('%') {
-        return segment.to_owned();
+        return Cow::Borrowed(segment);
     }
     let bytes = segment.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -88,7 +90,7 @@ fn decoded(segment: &str) -> String {
             }
         }
     }
-    String::from_utf8_lossy(&out).into_owned()
+    Cow::Owned(String::from_utf8_lossy(&out).into_owned())
 }
 
 /// Query parameters; of a repeated one all values.
