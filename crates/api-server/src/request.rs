@@ -32,7 +32,7 @@ impl Target {
             .filter(|part| !part.is_empty())
             .map(decoded)
             .collect();
-        let words: Vec<&str> = parts.iter().map(AsRef::as_ref).collect();
+        let words: Vec<&str> = parts.iter().map(|part| &**part).collect();
         let other = || Self::Other(words.iter().map(|word| (*word).to_owned()).collect());
         let (group, version, rest) = match words.as_slice() {
             ["api", version, rest @ ..] if !rest.is_empty() => ("", *version, rest),
