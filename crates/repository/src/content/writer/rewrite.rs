@@ -46,6 +46,7 @@ impl ContentWriter {
             timestamp,
             ..*entry
         };
+        self.make_way(&entry.id, segment.len())?;
         match self.append(copied, segment.len(), |pack| pack.extend_from_slice(&segment)) {
             Some(full) => self.send(full),
             None => Ok(()),
