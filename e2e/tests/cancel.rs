@@ -72,16 +72,7 @@ fn what_is_canceled_or_killed_stops_says_why_and_leaves_nothing() -> Result<()> 
         backup_ends(&cluster, "killed", &["PartiallyFailed"]).map(drop)
     })?;
     step("and then it works", || {
-        let words = [
-            "backup",
-            "create",
-            "good",
-            "--include-namespaces",
-            "shop",
-            "--snapshot-move-data",
-            "--wait",
-        ];
-        cluster.velero_ok(&words)?;
+        cluster.velero_ok(&shop.backup_words("good", &["--wait"]))?;
         backup_ends(&cluster, "good", &["Completed"])?;
         shop.destroy(&cluster)?;
         cluster.velero_ok(&["restore", "create", "r1", "--from-backup", "good", "--wait"])?;

@@ -55,17 +55,7 @@ fn a_data_mover_made_of_kubectl_saves_a_volume_and_brings_it_back() -> Result<()
     std::fs::create_dir_all(&folder)?;
     let mover = Mover::start(&cluster, &folder)?;
     step("back up with it", || {
-        cluster.velero_ok(&[
-            "backup",
-            "create",
-            "b1",
-            "--include-namespaces",
-            "shop",
-            "--snapshot-move-data",
-            "--data-mover",
-            MOVER,
-            "--wait",
-        ])
+        cluster.velero_ok(&shop.backup_words("b1", &["--data-mover", MOVER, "--wait"]))
     })?;
     let within = Duration::from_secs(30);
     cluster.wait_for_phase(Kind::BACKUP, NAMESPACE, "b1", &["Completed"], within)?;

@@ -13,6 +13,17 @@ use caravel_e2e::scenario::{Cluster, Installation, Kind, NAMESPACE, Shop, step, 
 /// What a movement that ends well goes through.
 const PHASES: [&str; 4] = ["Accepted", "Prepared", "InProgress", "Completed"];
 
+/// What `kubectl get` shows of a movement.
+const COLUMNS: [&str; 7] = [
+    "STATUS",
+    "STARTED",
+    "BYTES DONE",
+    "TOTAL BYTES",
+    "STORAGE LOCATION",
+    "AGE",
+    "NODE",
+];
+
 #[test]
 fn what_the_documents_tell_to_type_works() -> Result<()> {
     let cluster = Cluster::connect()?;
@@ -44,15 +55,7 @@ fn what_the_documents_tell_to_type_works() -> Result<()> {
     })?;
     ours.completed_backup(&cluster, "b1")?;
     step("DataUploads were seen in each phase", || {
-        uploads.has_seen(&[
-            "STATUS",
-            "STARTED",
-            "BYTES DONE",
-            "TOTAL BYTES",
-            "STORAGE LOCATION",
-            "AGE",
-            "NODE",
-        ])?;
+        uploads.has_seen(&COLUMNS)?;
         uploads.has_seen(&PHASES)
     })?;
     step(
@@ -109,15 +112,7 @@ fn what_the_documents_tell_to_type_works() -> Result<()> {
     })?;
     ours.completed_restore(&cluster, "r1")?;
     step("DataDownloads were seen in each phase", || {
-        downloads.has_seen(&[
-            "STATUS",
-            "STARTED",
-            "BYTES DONE",
-            "TOTAL BYTES",
-            "STORAGE LOCATION",
-            "AGE",
-            "NODE",
-        ])?;
+        downloads.has_seen(&COLUMNS)?;
         downloads.has_seen(&PHASES)
     })?;
     step("describe, logs, and the objects themselves", || {

@@ -31,15 +31,7 @@ fn kopia_and_caravel_read_each_other() -> Result<()> {
     step("fill its volume", || shop.run(&cluster, FILL))?;
     let tree = shop.tree(&cluster)?;
     step("back up", || {
-        cluster.velero_ok(&[
-            "backup",
-            "create",
-            "b1",
-            "--include-namespaces",
-            "shop",
-            "--snapshot-move-data",
-            "--wait",
-        ])
+        cluster.velero_ok(&shop.backup_words("b1", &["--wait"]))
     })?;
     let uploads = installation.data_uploads(&cluster, "b1")?;
     let snapshot = uploads

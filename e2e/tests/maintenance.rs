@@ -24,15 +24,7 @@ fn a_repository_is_maintained_by_jobs_and_a_failure_says_why() -> Result<()> {
     step("fill its volume", || shop.run(&cluster, FILL))?;
     let before = shop.run(&cluster, DIGEST)?;
     step("back up", || {
-        cluster.velero_ok(&[
-            "backup",
-            "create",
-            "b1",
-            "--include-namespaces",
-            "shop",
-            "--snapshot-move-data",
-            "--wait",
-        ])
+        cluster.velero_ok(&shop.backup_words("b1", &["--wait"]))
     })?;
     cluster.wait_for_phase(Kind::BACKUP, NAMESPACE, "b1", &["Completed"], WITHIN)?;
 

@@ -55,15 +55,7 @@ fn a_lost_volume_comes_back_equal() -> Result<()> {
     ensure!(before.len() > 2_000, "only {} entries were made", before.len());
 
     step("back up", || {
-        cluster.velero_ok(&[
-            "backup",
-            "create",
-            "b1",
-            "--include-namespaces",
-            "shop",
-            "--snapshot-move-data",
-            "--wait",
-        ])
+        cluster.velero_ok(&shop.backup_words("b1", &["--wait"]))
     })?;
     let backup = cluster.wait_for_phase(
         Kind::BACKUP,

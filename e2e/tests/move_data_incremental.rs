@@ -31,17 +31,7 @@ fn a_second_backup_moves_only_what_changed() -> Result<()> {
     let installation = Installation::fresh(&cluster, "move_data_incremental")?;
     let shop = step("create the shop", || Shop::named("shop").create(&cluster))?;
     step("fill its volume", || shop.run(&cluster, FILL))?;
-    let back_up = |name: &str| {
-        cluster.velero_ok(&[
-            "backup",
-            "create",
-            name,
-            "--include-namespaces",
-            "shop",
-            "--snapshot-move-data",
-            "--wait",
-        ])
-    };
+    let back_up = |name: &str| cluster.velero_ok(&shop.backup_words(name, &["--wait"]));
     step("first backup", || back_up("first"))?;
     let first = installation.bucket().size_below("")?;
     step("change 20 files", || shop.run(&cluster, CHANGE))?;

@@ -37,16 +37,7 @@ fn a_wiped_cluster_comes_back_from_its_bucket() -> Result<()> {
     ApplicationSet::is_whole(&objects)?;
 
     step("back up the volume", || {
-        let words = [
-            "backup",
-            "create",
-            "volumes",
-            "--include-namespaces",
-            "shop",
-            "--snapshot-move-data",
-            "--wait",
-        ];
-        ours.velero_ok(&cluster, &words)
+        ours.velero_ok(&cluster, &shop.backup_words("volumes", &["--wait"]))
     })?;
     ours.completed_backup(&cluster, "volumes")?;
     step("back up the objects", || {

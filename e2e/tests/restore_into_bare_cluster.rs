@@ -32,16 +32,7 @@ fn moved_data_comes_back_without_snapshots_and_in_another_class() -> Result<()> 
     })?;
     let before = shop.tree(&cluster)?;
     step("back up", || {
-        let words = [
-            "backup",
-            "create",
-            "b1",
-            "--include-namespaces",
-            "shop",
-            "--snapshot-move-data",
-            "--wait",
-        ];
-        Side::ours().velero_ok(&cluster, &words)
+        Side::ours().velero_ok(&cluster, &shop.backup_words("b1", &["--wait"]))
     })?;
     Side::ours().completed_backup(&cluster, "b1")?;
     installation.nothing_temporary_is_left(&cluster)?;

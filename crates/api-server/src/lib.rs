@@ -19,6 +19,7 @@ pub mod faults;
 pub mod kind;
 pub mod managed_fields;
 mod nodes;
+mod object;
 pub mod openapi;
 pub mod patch;
 mod protobuf;

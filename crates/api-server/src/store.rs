@@ -2,17 +2,17 @@
 //! are to Kubernetes (`k8s.io/apiserver` v0.34, `pkg/storage/etcd3` and `pkg/storage/cacher`).
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use serde_json::Value;
 
 use crate::changed::{Bell, Listener};
 use crate::kind::Kind;
+use crate::object::Object;
 
 /// Changes kept per resource; a watch that asks for older ones gets 410.
 const HISTORY: usize = 8192;
-/// The newest of them keep their text: watches are seldom further behind.
+/// The objects of the newest keep their text, as those do that are there now: watches are seldom further behind.
 const WITH_TEXT: usize = 16;
 
 /// Group and plural: all versions of a kind share their objects.
@@ -73,21 +73,10 @@ pub struct Change {
     pub revision: u64,
     pub key: Key,
     /// `None`: it was created.
-    pub before: Option<Arc<Value>>,
+    pub before: Option<Arc<Object>>,
     /// As it is after the change; for a deletion its last state.
-    pub object: Arc<Value>,
+    pub object: Arc<Object>,
     pub deleted: bool,
-    /// The object as JSON, which the first answer or watch that sends it writes for all.
-    pub text: Arc<OnceLock<Bytes>>,
-}
-
-impl Change {
-    /// The object as JSON.
-    pub fn text(&self) -> Bytes {
-        // Writing JSON values to memory does not fail.
-        let written = || serde_json::to_vec(&*self.object).unwrap_or_default().into();
-        self.text.get_or_init(written).clone()
-    }
 }
 
 /// The revision asked for is older than what is remembered.
@@ -99,7 +88,7 @@ pub struct Forgotten {
 
 #[derive(Debug, Default)]
 struct Collection {
-    objects: BTreeMap<Key, Arc<Value>>,
+    objects: BTreeMap<Key, Arc<Object>>,
     history: VecDeque<Change>,
     /// Revision of the newest change that fell out of the history.
     forgotten: u64,
@@ -108,9 +97,21 @@ struct Collection {
 
 impl Collection {
     fn record(&mut self, change: Change) {
+        // Watches that have not shown it yet are about to.
+        let is_awaited = |object: &Arc<Object>| {
+            let mut newest = self.history.iter().rev().take(WITH_TEXT);
+            newest.any(|change| Arc::ptr_eq(&change.object, object))
+        };
+        if let Some(before) = change.before.as_ref().filter(|before| !is_awaited(before)) {
+            before.forget_text();
+        }
         self.history.push_back(change);
-        if let Some(old) = self.history.len().checked_sub(WITH_TEXT + 1) {
-            self.history[old].text = Arc::default();
+        if let Some(place) = self.history.len().checked_sub(WITH_TEXT + 1) {
+            let old = &self.history[place];
+            let now = self.objects.get(&old.key);
+            if now.is_none_or(|now| !Arc::ptr_eq(now, &old.object)) {
+                old.object.forget_text();
+            }
         }
         while self.history.len() > HISTORY {
             if let Some(dropped) = self.history.pop_front() {
@@ -153,16 +154,16 @@ impl Store {
         self.revision
     }
 
-    pub fn get(&self, resource: &Resource, key: &Key) -> Option<&Arc<Value>> {
+    pub fn get(&self, resource: &Resource, key: &Key) -> Option<&Arc<Object>> {
         self.collections.get(resource)?.objects.get(key)
     }
 
     /// Creates or replaces the object under its own name and gives it the next resourceVersion.
-    pub fn put(&mut self, resource: &Resource, mut object: Value) -> Arc<Value> {
+    pub fn put(&mut self, resource: &Resource, mut object: Value) -> Arc<Object> {
         self.revision += 1;
         set_revision(&mut object, self.revision);
         let key = Key::of(&object);
-        let object = Arc::new(object);
+        let object = Arc::new(Object::from(object));
         let collection = self.collections.entry(resource.clone()).or_default();
         let before = collection.objects.insert(key.clone(), Arc::clone(&object));
         collection.record(Change {
@@ -171,32 +172,30 @@ impl Store {
             before,
             object: Arc::clone(&object),
             deleted: false,
-            text: Arc::default(),
         });
         object
     }
 
     /// Takes the object out; its last state carries the resourceVersion of the deletion.
-    pub fn remove(&mut self, resource: &Resource, key: &Key) -> Option<Arc<Value>> {
+    pub fn remove(&mut self, resource: &Resource, key: &Key) -> Option<Arc<Object>> {
         let collection = self.collections.get_mut(resource)?;
         let before = collection.objects.remove(key)?;
         self.revision += 1;
-        let mut last = (*before).clone();
+        let mut last = before.value().clone();
         set_revision(&mut last, self.revision);
-        let last = Arc::new(last);
+        let last = Arc::new(Object::from(last));
         collection.record(Change {
             revision: self.revision,
             key: key.clone(),
             before: Some(before),
             object: Arc::clone(&last),
             deleted: true,
-            text: Arc::default(),
         });
         Some(last)
     }
 
     /// Objects as they are now, in key order.
-    pub fn list(&self, resource: &Resource, namespace: Option<&str>) -> Vec<Arc<Value>> {
+    pub fn list(&self, resource: &Resource, namespace: Option<&str>) -> Vec<Arc<Object>> {
         let Some(collection) = self.collections.get(resource) else {
             return Vec::new();
         };
@@ -214,18 +213,18 @@ impl Store {
         resource: &Resource,
         namespace: Option<&str>,
         revision: u64,
-    ) -> Result<Vec<Arc<Value>>, Forgotten> {
+    ) -> Result<Vec<Arc<Object>>, Forgotten> {
         let Some(collection) = self.collections.get(resource) else {
             return Ok(Vec::new());
         };
-        let mut undone: BTreeMap<&Key, Option<&Arc<Value>>> = BTreeMap::new();
+        let mut undone: BTreeMap<&Key, Option<&Arc<Object>>> = BTreeMap::new();
         for change in collection.since(revision)?.rev() {
             undone.insert(&change.key, change.before.as_ref());
         }
         if undone.is_empty() {
             return Ok(self.list(resource, namespace));
         }
-        let mut objects: BTreeMap<&Key, &Arc<Value>> = collection.objects.iter().collect();
+        let mut objects: BTreeMap<&Key, &Arc<Object>> = collection.objects.iter().collect();
         for (key, before) in undone {
             match before {
                 Some(object) => objects.insert(key, object),
@@ -256,15 +255,6 @@ impl Store {
             .collect())
     }
 
-    /// The change that made this very object, when it is one of the last of its resource: those keep their text.
-    pub fn newest_change_to(&self, resource: &Resource, object: &Arc<Value>) -> Option<&Change> {
-        let history = &self.collections.get(resource)?.history;
-        let newest = history.iter().rev().take(WITH_TEXT);
-        newest
-            .into_iter()
-            .find(|change| Arc::ptr_eq(&change.object, object))
-    }
-
     /// Tells when something of this resource changes.
     pub fn subscribe(&mut self, resource: &Resource) -> Listener {
         self.collections
@@ -291,7 +281,7 @@ impl Store {
     }
 
     /// Every object, for [`crate::ApiServer::save`].
-    pub fn all(&self) -> impl Iterator<Item = (&Resource, &Arc<Value>)> {
+    pub fn all(&self) -> impl Iterator<Item = (&Resource, &Arc<Object>)> {
         self.collections.iter().flat_map(|(resource, collection)| {
             collection.objects.values().map(move |object| (resource, object))
         })
@@ -307,7 +297,9 @@ impl Store {
         }
         for (resource, object) in objects {
             let collection = self.collections.entry(resource).or_default();
-            collection.objects.insert(Key::of(&object), Arc::new(object));
+            collection
+                .objects
+                .insert(Key::of(&object), Arc::new(object.into()));
         }
         for collection in self.collections.values_mut() {
             collection.forgotten = now;
@@ -334,7 +326,7 @@ mod tests {
         json!({"metadata": {"namespace": namespace, "name": name}, "data": {"value": value}})
     }
 
-    fn names(objects: &[Arc<Value>]) -> Vec<&str> {
+    fn names(objects: &[Arc<Object>]) -> Vec<&str> {
         objects
             .iter()
             .filter_map(|object| object["metadata"]["name"].as_str())
@@ -386,5 +378,30 @@ mod tests {
             gone["metadata"]["resourceVersion"]
         );
         assert_eq!(gone["metadata"]["resourceVersion"], store.revision().to_string());
+    }
+
+    #[test]
+    fn texts_of_what_is_there_and_of_the_newest_changes_are_kept_and_older_ones_are_forgotten() {
+        let mut store = Store::default();
+        let others = |store: &mut Store| {
+            for turn in 0..=WITH_TEXT {
+                store.put(&resource(), object("a", "other", &turn.to_string()));
+            }
+        };
+        let first = store.put(&resource(), object("a", "one", "1"));
+        let text = first.fields();
+        let is_kept = || first.fields().as_ptr() == text.as_ptr();
+        others(&mut store);
+        assert!(is_kept(), "it is there");
+        store.put(&resource(), object("a", "one", "2"));
+        assert!(!is_kept(), "it was replaced, and nobody is so far behind");
+
+        let second = store.put(&resource(), object("a", "two", "1"));
+        let text = second.fields();
+        let is_kept = || second.fields().as_ptr() == text.as_ptr();
+        store.put(&resource(), object("a", "two", "2"));
+        assert!(is_kept(), "watches are about to show it");
+        others(&mut store);
+        assert!(!is_kept());
     }
 }

@@ -12,7 +12,7 @@ use std::{
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
-use caravel_repository::{KeyDerivation, Labels, RepositoryError};
+use caravel_repository::{KeyDerivation, Labels, RepositoryError, crypto::hkdf_sha256};
 use caravel_storage::{
     BlobId, BlobMetadata, Operation, Storage, StorageError, StorageErrorKind,
     faulty::{Fault, FaultyStorage, Rule},
@@ -30,15 +30,11 @@ struct QuickKeys;
 impl KeyDerivation for QuickKeys {
     fn derive(
         &self,
-        _algorithm: &str,
+        _: &str,
         password: &[u8],
         salt: &[u8],
     ) -> Result<zeroize::Zeroizing<[u8; 32]>, RepositoryError> {
-        let mut key = [7u8; 32];
-        for (i, byte) in password.iter().chain(salt).enumerate() {
-            key[i % 32] = key[i % 32].wrapping_mul(31).wrapping_add(*byte);
-        }
-        Ok(zeroize::Zeroizing::new(key))
+        Ok(hkdf_sha256(password, salt, b"test"))
     }
 }
 

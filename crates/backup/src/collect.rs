@@ -1,6 +1,6 @@
 //! The items that a backup selects by itself, in Velero's order (upstream `pkg/backup/item_collector.go`).
 //!
-//! What other items bring along (the PV of a PVC, Namespaces, CRDs) is added while running, in `run.rs`.
+//! What other items bring along (the PV of a PVC, Namespaces, CRDs) is added while running, in `run/item.rs` and `run/follows.rs`.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -12,6 +12,7 @@
 mod api;
 pub mod clean_up;
 mod error;
+mod inherited;
 pub mod mover_pod;
 pub mod pod_state;
 pub mod rebind;

@@ -16,8 +16,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
 use crate::api::{self, Cluster};
+use crate::inherited::inherited;
 use crate::mover_pod::{DataMoverPod, LocationMount, Verb};
-use crate::snapshot::{binds_late, claim_phase, inherited};
+use crate::snapshot::{binds_late, claim_phase};
 use crate::{ExposerError, Next, Settings, Step};
 
 /// The node that a delayed-binding PVC is placed on.

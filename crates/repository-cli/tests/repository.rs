@@ -197,10 +197,7 @@ fn the_caches_settings_are_the_connections_own() {
     fs::create_dir_all(folder.join("metadata")).unwrap();
     fs::write(folder.join("mine"), "not of the cache").unwrap();
     let info = client.ok(&["cache", "info"]).text;
-    assert!(
-        info.contains("contents: 1 files 2 KB (limit: 7 MB)"),
-        "{info}"
-    );
+    assert!(info.contains("contents: 1 files 2 KB (limit: 7 MB)"), "{info}");
     client.ok(&["cache", "clear", "--partial", "metadata"]);
     assert!(folder.join("contents/p01/a").exists() && !folder.join("metadata").exists());
     client.ok(&["cache", "clear"]);

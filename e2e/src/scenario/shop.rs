@@ -64,6 +64,19 @@ impl Shop {
         cluster.delete(Kind::NAMESPACE, "", &self.namespace)
     }
 
+    /// The words of `velero` that back it up and move its data, with further ones (`--wait`).
+    pub fn backup_words<'a>(&'a self, name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+        let words = [
+            "backup",
+            "create",
+            name,
+            "--include-namespaces",
+            &self.namespace,
+            "--snapshot-move-data",
+        ];
+        [&words[..], more].concat()
+    }
+
     /// Name of its running pod; waits for one.
     pub fn pod(&self, cluster: &Cluster) -> Result<String> {
         let pod = self.running_pod(cluster)?;

@@ -10,7 +10,6 @@ use http::{Response, header};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde::Serialize;
-use serde::ser::{SerializeMap, Serializer};
 use serde_json::{Value, json};
 
 use super::ResponseBody;
@@ -19,16 +18,17 @@ use super::faulty::Stored;
 use super::versions;
 use crate::error::ApiError;
 use crate::kind::Kind;
+use crate::object::{Object, Types, fields_of};
 use crate::request::{Query, Shape};
 use crate::table::{self, Include};
 
 /// What a verb answers.
 pub(crate) enum Answer {
     /// An object of the call's kind, as it is stored.
-    Object { code: u16, object: Arc<Value> },
+    Object { code: u16, object: Arc<Object> },
     /// Objects of the call's kind, as they are stored; the list's own metadata.
     List {
-        objects: Vec<Arc<Value>>,
+        objects: Vec<Arc<Object>>,
         metadata: Value,
     },
     /// Anything else: a `Status`, a review, a scale.
@@ -40,20 +40,15 @@ pub(crate) enum Answer {
     },
 }
 
-/// The answer in the shape the call asked for. `texts` knows the JSON of objects that were written lately.
-pub(crate) fn render(
-    call: &Call,
-    answer: Answer,
-    now: jiff::Timestamp,
-    texts: impl FnOnce(&Arc<Value>) -> Option<Bytes>,
-) -> Response<ResponseBody> {
+/// The answer in the shape the call asked for.
+pub(crate) fn render(call: &Call, answer: Answer, now: jiff::Timestamp) -> Response<ResponseBody> {
     let mut response = match answer {
         Answer::Object { code, object } => {
-            let shown = shaped(&call.kind, call.shape, include(&call.query), &object, now);
-            let is_as_stored = matches!(shown, Cow::Borrowed(_));
-            let mut response = match is_as_stored.then(|| texts(&object)).flatten() {
-                Some(text) => whole(code, "application/json", text),
-                None => json(code, shown.as_ref()),
+            let mut response = if call.shape == Shape::Whole && versions::is_as_stored(&call.kind) {
+                whole(code, "application/json", text_of(&call.kind, &object))
+            } else {
+                let shown = shaped(&call.kind, call.shape, include(&call.query), &object, now);
+                json(code, shown.as_ref())
             };
             response.extensions_mut().insert(Stored(object));
             response
@@ -92,31 +87,21 @@ pub(crate) fn shaped<'a>(
 
 fn list(
     call: &Call,
-    objects: &[Arc<Value>],
+    objects: &[Arc<Object>],
     metadata: Value,
     now: jiff::Timestamp,
 ) -> Response<ResponseBody> {
     match call.shape {
         Shape::Whole => {
-            let presented: Vec<Cow<'_, Value>>;
-            let items: Vec<Item<'_>> = if versions::is_as_stored(&call.kind) {
-                objects.iter().map(|object| Item(&call.kind, object)).collect()
-            } else {
-                presented = objects
-                    .iter()
-                    .map(|object| versions::presented(&call.kind, object))
-                    .collect();
-                presented.iter().map(|object| Item(&call.kind, object)).collect()
+            let fields = |object: &Arc<Object>| {
+                if versions::is_as_stored(&call.kind) {
+                    object.fields()
+                } else {
+                    fields_of(&versions::presented(&call.kind, object))
+                }
             };
-            json(
-                200,
-                &List {
-                    kind: &call.kind.list_kind,
-                    api_version: call.kind.api_version(),
-                    metadata,
-                    items,
-                },
-            )
+            let items: Vec<Bytes> = objects.iter().map(fields).collect();
+            whole(200, "application/json", list_of(&call.kind, &metadata, &items))
         }
         Shape::Metadata => json(
             200,
@@ -138,36 +123,33 @@ fn list(
     }
 }
 
-#[derive(Serialize)]
-struct List<'a> {
-    kind: &'a str,
-    #[serde(rename = "apiVersion")]
-    api_version: String,
-    metadata: Value,
-    items: Vec<Item<'a>>,
+/// A stored object in the version of `kind`.
+fn text_of(kind: &Kind, object: &Object) -> Bytes {
+    let (types, fields) = (Types::of(kind), object.fields());
+    let mut out = Vec::with_capacity(types.size() + fields.len());
+    types.write(&fields, &mut out);
+    out.into()
 }
 
-/// Items of built-in lists do not repeat their kind; those of custom kinds do.
-struct Item<'a>(&'a Kind, &'a Value);
-
-impl Serialize for Item<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(fields) = self.1.as_object() else {
-            return self.1.serialize(serializer);
-        };
-        let mut map = serializer.serialize_map(None)?;
-        if self.0.custom.is_some() {
-            // The version asked for, which need not be the stored one.
-            map.serialize_entry("apiVersion", &self.0.api_version())?;
-            map.serialize_entry("kind", &self.0.kind)?;
+/// A list of items with these fields.
+fn list_of(kind: &Kind, metadata: &Value, items: &[Bytes]) -> Bytes {
+    let (list, version) = (
+        Value::from(kind.list_kind.as_str()),
+        Value::from(kind.api_version()),
+    );
+    let head = format!(r#"{{"kind":{list},"apiVersion":{version},"metadata":{metadata},"items":["#);
+    let types = Types::of_items(kind);
+    let size: usize = items.iter().map(|fields| types.size() + fields.len() + 1).sum();
+    let mut out = Vec::with_capacity(head.len() + size + 2);
+    out.extend_from_slice(head.as_bytes());
+    for (place, fields) in items.iter().enumerate() {
+        if place > 0 {
+            out.push(b',');
         }
-        for (name, value) in fields {
-            if name != "apiVersion" && name != "kind" {
-                map.serialize_entry(name, value)?;
-            }
-        }
-        map.end()
+        types.write(fields, &mut out);
     }
+    out.extend_from_slice(b"]}");
+    out.into()
 }
 
 fn metadata_only(object: &Value) -> Value {

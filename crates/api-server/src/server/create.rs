@@ -12,6 +12,7 @@ use super::{
 use crate::error::{ApiError, FieldError, Reason};
 use crate::kind::Kind;
 use crate::managed_fields;
+use crate::object::Object;
 use crate::store::{Key, Resource};
 
 /// Tries for a free generated name.
@@ -26,7 +27,7 @@ impl ApiServer {
     }
 
     /// Stores a decoded new object. One that was applied has its owners already.
-    pub(crate) fn insert(&self, call: &mut Call, mut object: Value) -> Result<Arc<Value>, ApiError> {
+    pub(crate) fn insert(&self, call: &mut Call, mut object: Value) -> Result<Arc<Object>, ApiError> {
         place(call, &mut object)?;
         if object["metadata"]["resourceVersion"].is_string() {
             return Err(ApiError::new(
@@ -66,7 +67,7 @@ impl ApiServer {
         let object = state.as_stored(&call.kind, object);
         if call.dry_run {
             // Nothing was stored, so there is no resourceVersion.
-            return Ok(Arc::new(object));
+            return Ok(Arc::new(object.into()));
         }
         Ok(state.keep(&call.resource, object))
     }
@@ -107,7 +108,7 @@ impl State {
     }
 
     /// Stores an object and what follows from it.
-    pub(crate) fn keep(&mut self, resource: &Resource, object: Value) -> Arc<Value> {
+    pub(crate) fn keep(&mut self, resource: &Resource, object: Value) -> Arc<Object> {
         let object = self.store.put(resource, object);
         if *resource == definitions::definitions() {
             self.serve_definition(&object);
@@ -116,7 +117,7 @@ impl State {
     }
 
     /// Takes an object out and what followed from it.
-    pub(crate) fn erase(&mut self, resource: &Resource, key: &Key) -> Option<Arc<Value>> {
+    pub(crate) fn erase(&mut self, resource: &Resource, key: &Key) -> Option<Arc<Object>> {
         let object = self.store.remove(resource, key)?;
         if *resource == definitions::definitions() {
             self.drop_definition(&object);

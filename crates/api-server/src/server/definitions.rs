@@ -44,7 +44,7 @@ pub(crate) fn complete(
         ));
     }
     let others = state.store.list(&definitions(), None);
-    custom::accept(crd, others.iter().map(|other| &**other), now);
+    custom::accept(crd, others.iter().map(|other| other.value()), now);
     // What cannot be served is refused, not stored.
     custom::kinds(crd).map(drop)
 }
@@ -123,7 +123,7 @@ impl ApiServer {
                 self.begin_deletion(state, &resource, &instance);
             }
             if state.store.list(&resource, None).is_empty() {
-                let mut last = (*crd).clone();
+                let mut last = crd.value().clone();
                 let left: Vec<Value> = metadata::finalizers(&crd)
                     .into_iter()
                     .filter(|finalizer| *finalizer != CLEANUP)

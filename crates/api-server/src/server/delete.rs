@@ -10,6 +10,7 @@ use super::call::{self, Call};
 use super::{ApiServer, State, admission, definitions, metadata};
 use crate::builtin::kinds;
 use crate::error::{ApiError, FieldError, Reason};
+use crate::object::Object;
 use crate::store::Key;
 
 /// Dependents are deleted first.
@@ -93,9 +94,9 @@ impl Options {
 /// What a deletion did.
 pub(crate) enum Deleted {
     /// The object is gone; its last state.
-    Gone(Arc<Value>),
+    Gone(Arc<Object>),
     /// Something holds it; it is marked.
-    Marked(Arc<Value>),
+    Marked(Arc<Object>),
 }
 
 impl ApiServer {
@@ -121,7 +122,7 @@ impl ApiServer {
         let selector = super::read::selector(call)?;
         let mut guard = self.inner.state.lock();
         let state = &mut *guard;
-        let objects: Vec<Arc<Value>> = state
+        let objects: Vec<Arc<Object>> = state
             .store
             .list(&call.resource, call.namespace.as_deref())
             .into_iter()
@@ -153,7 +154,7 @@ impl ApiServer {
             .ok_or_else(|| call.not_found())?;
         check_preconditions(call, options, &old)?;
         admission::refuse_deleting(call, old["metadata"]["name"].as_str().unwrap_or_default())?;
-        let mut marked = (*old).clone();
+        let mut marked = old.value().clone();
         let finalizers = finalizers_after(call, options, &old);
         let held = !finalizers.is_empty() || is_namespace_in_use(call, &old);
         marked["metadata"]["finalizers"] = finalizers.into();
@@ -171,9 +172,9 @@ impl ApiServer {
                 return Ok(Deleted::Gone(gone));
             }
             // Pods are marked before they go, and answered so.
-            let mut last = (*gone).clone();
+            let mut last = gone.value().clone();
             mark(&mut last, &marked, 0, now);
-            return Ok(Deleted::Gone(Arc::new(last)));
+            return Ok(Deleted::Gone(Arc::new(last.into())));
         }
         mark(&mut marked, &old, grace, now);
         if call.resource == admission::namespaces() {
@@ -185,8 +186,8 @@ impl ApiServer {
             remove_grace(&mut marked);
         }
         metadata::tidy(&mut marked);
-        if marked == *old || options.dry_run {
-            return Ok(Deleted::Marked(Arc::new(marked)));
+        if marked == *old.value() || options.dry_run {
+            return Ok(Deleted::Marked(Arc::new(marked.into())));
         }
         let marked = state.keep(&call.resource, marked);
         self.finish_definitions(state);

@@ -13,6 +13,7 @@ use super::{ApiServer, ResponseBody};
 use crate::access::Attributes;
 use crate::error::ApiError;
 use crate::faults::{Fault, Faults, Observer, Subject, WatchFault, Write};
+use crate::object::Object;
 use crate::request::{Query, ResourcePath};
 use crate::user::User;
 
@@ -29,7 +30,7 @@ pub(crate) struct Dead;
 
 /// In the extensions of an answer with an object: the object as it is stored.
 #[derive(Clone)]
-pub(crate) struct Stored(pub(crate) Arc<Value>);
+pub(crate) struct Stored(pub(crate) Arc<Object>);
 
 /// What a connection that ended looks like to its caller.
 pub(crate) fn reset() -> std::io::Error {
@@ -169,7 +170,7 @@ impl ApiServer {
         match &done {
             Ok(response) => {
                 let stored = response.extensions().get::<Stored>();
-                tell(response.status().as_u16(), stored.map(|stored| &*stored.0));
+                tell(response.status().as_u16(), stored.map(|stored| stored.0.value()));
             }
             Err(error) => tell(error.reason.code(), None),
         }

@@ -307,14 +307,7 @@ impl ApiServer {
             Some("exec") if is_pod => return self.exec(&call, request),
             _ => self.answer(request.method(), &mut call)?,
         };
-        let texts = |object: &Arc<serde_json::Value>| {
-            let change = {
-                let state = self.inner.state.lock();
-                state.store.newest_change_to(&call.resource, object).cloned()
-            };
-            change.map(|change| change.text())
-        };
-        Ok(answer::render(&call, answer, self.inner.clock.now(), texts))
+        Ok(answer::render(&call, answer, self.inner.clock.now()))
     }
 
     fn answer(&self, method: &Method, call: &mut Call) -> Result<Answer, ApiError> {

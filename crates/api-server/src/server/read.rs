@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::answer::Answer;
 use super::call::Call;
 use super::paging::Continue;
 use super::{ApiServer, State};
 use crate::error::{ApiError, FieldError, Reason};
+use crate::object::Object;
 use crate::selector::Selector;
 use crate::store::{Forgotten, Key};
 
@@ -105,8 +106,8 @@ impl Page {
         })
     }
 
-    fn cut(&self, objects: Vec<Arc<Value>>, selector: &Selector, revision: u64) -> Answer {
-        let mut rest: Vec<Arc<Value>> = objects
+    fn cut(&self, objects: Vec<Arc<Object>>, selector: &Selector, revision: u64) -> Answer {
+        let mut rest: Vec<Arc<Object>> = objects
             .into_iter()
             .filter(|object| self.after.as_ref().is_none_or(|after| Key::of(object) > *after))
             .filter(|object| selector.matches(object))

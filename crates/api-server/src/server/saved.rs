@@ -76,7 +76,7 @@ impl ApiServer {
         drop(state);
         let objects: Vec<Value> = objects
             .iter()
-            .map(|((group, plural), object)| json!({"group": group, "plural": plural, "object": **object}))
+            .map(|((group, plural), object)| json!({"group": group, "plural": plural, "object": object.value()}))
             .collect();
         json!({"version": VERSION, "revision": revision, "objects": objects, "tokenKey": key})
     }

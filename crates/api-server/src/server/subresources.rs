@@ -12,6 +12,7 @@ use super::call::Call;
 use super::delete::Options;
 use super::{ApiServer, State, metadata};
 use crate::error::{ApiError, FieldError, Reason};
+use crate::object::Object;
 use crate::selector::labels_match;
 use crate::tokens::Tokens;
 
@@ -48,7 +49,7 @@ impl ApiServer {
             };
             return Err(ApiError::invalid("autoscaling", "Scale", &call.name, &[error]));
         }
-        let mut new = (*old).clone();
+        let mut new = old.value().clone();
         set_at(&mut new, &Paths::of(call).spec, replicas.into());
         new["metadata"]["resourceVersion"] = wanted["metadata"]["resourceVersion"].clone();
         let subresource = call.subresource.take();
@@ -76,7 +77,7 @@ impl ApiServer {
         let now = metadata::timestamp(self.inner.clock.now());
         let mut guard = self.inner.state.lock();
         let state = &mut *guard;
-        let mut pod = (*state.existing(call)?).clone();
+        let mut pod = state.existing(call)?.value().clone();
         let refuse = |why: String| ApiError::conflict("", "pods/binding", &call.name, &why);
         if !pod["metadata"]["deletionTimestamp"].is_null() {
             return Err(refuse(format!(
@@ -113,7 +114,7 @@ impl ApiServer {
         let now = metadata::timestamp(self.inner.clock.now());
         let mut guard = self.inner.state.lock();
         let state = &mut *guard;
-        let mut pod = (*state.existing(call)?).clone();
+        let mut pod = state.existing(call)?.value().clone();
         let ended = matches!(
             pod["status"]["phase"].as_str(),
             Some("Succeeded" | "Failed" | "Pending")
@@ -189,7 +190,7 @@ impl ApiServer {
 
 impl State {
     /// The object a call names.
-    pub(crate) fn existing(&self, call: &Call) -> Result<Arc<Value>, ApiError> {
+    pub(crate) fn existing(&self, call: &Call) -> Result<Arc<Object>, ApiError> {
         self.store
             .get(&call.resource, &call.key())
             .cloned()
@@ -220,7 +221,7 @@ impl State {
             return Err(error);
         }
         if !call.dry_run {
-            let mut budget = (**budget).clone();
+            let mut budget = budget.value().clone();
             budget["status"]["disruptionsAllowed"] = (allowed - 1).into();
             self.keep(&resource, budget);
         }

@@ -11,6 +11,7 @@ use super::{ApiServer, State, body, decode, definitions, metadata, status, strat
 use crate::builtin::kinds;
 use crate::error::{ApiError, FieldError, Reason};
 use crate::managed_fields;
+use crate::object::Object;
 use crate::patch;
 
 const MODIFIED: &str =
@@ -79,9 +80,9 @@ impl ApiServer {
         &self,
         state: &mut State,
         call: &mut Call,
-        old: &Arc<Value>,
+        old: &Arc<Object>,
         new: Value,
-    ) -> Result<Arc<Value>, ApiError> {
+    ) -> Result<Arc<Object>, ApiError> {
         let now = self.inner.clock.now();
         check_preconditions(call, old, &new)?;
         check_deletion(call, old, &new)?;
@@ -115,17 +116,17 @@ impl ApiServer {
         metadata::tidy(&mut new);
         decode::validate_update(call, old, &new)?;
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
-        if new == **old {
+        if new == *old.value() {
             return Ok(Arc::clone(old));
         }
         if call.dry_run {
-            return Ok(Arc::new(new));
+            return Ok(Arc::new(new.into()));
         }
         if is_released(call, &new) {
             // Watches see the deletion only, and the answer keeps the last resourceVersion.
             state.erase(&call.resource, &call.key());
             self.finish_definitions(state);
-            return Ok(Arc::new(new));
+            return Ok(Arc::new(new.into()));
         }
         Ok(state.keep(&call.resource, new))
     }

@@ -1,7 +1,6 @@
 //! watch: what changes, as it changes. `k8s.io/apiserver` v0.34, `pkg/endpoints/handlers/watch.go` and
 //! `pkg/storage/cacher`; streaming lists are KEP-3157.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,11 +15,12 @@ use super::answer::{Answer, include, shaped};
 use super::call::Call;
 use super::faulty::Asked;
 use super::read::selector;
-use super::versions::presented;
+use super::versions::is_as_stored;
 use crate::changed::Listener;
 use crate::error::{ApiError, Reason};
 use crate::faults::WatchFault;
 use crate::kind::Kind;
+use crate::object::{Object, Types};
 use crate::request::Shape;
 use crate::selector::Selector;
 use crate::store::{Change, Resource};
@@ -48,6 +48,7 @@ struct Watching {
     server: ApiServer,
     asked: Asked,
     kind: Arc<Kind>,
+    types: Types,
     resource: Resource,
     namespace: Option<String>,
     selector: Selector,
@@ -77,6 +78,7 @@ impl Watching {
             server: server.clone(),
             asked: Asked::watch(call),
             kind: Arc::clone(&call.kind),
+            types: Types::of(&call.kind),
             resource: call.resource.clone(),
             namespace: call.namespace.clone(),
             selector: selector(call)?,
@@ -118,7 +120,7 @@ impl Watching {
         let mut out = Vec::new();
         for object in &objects {
             if self.selector.matches(object) {
-                self.event(&mut out, "ADDED", object);
+                self.stored(&mut out, "ADDED", object);
             }
         }
         if streaming && self.bookmarks {
@@ -223,27 +225,26 @@ impl Watching {
         let after = (!change.deleted && self.selector.matches(&change.object)).then_some(&change.object);
         match (before, after) {
             (None, None) => {}
-            (None, Some(_)) => self.changed_object(out, "ADDED", change),
-            (Some(_), Some(_)) => self.changed_object(out, "MODIFIED", change),
-            (Some(_), None) if change.deleted => self.changed_object(out, "DELETED", change),
+            (None, Some(now)) => self.stored(out, "ADDED", now),
+            (Some(_), Some(now)) => self.stored(out, "MODIFIED", now),
+            (Some(_), None) if change.deleted => self.stored(out, "DELETED", &change.object),
             (Some(before), None) => {
-                let mut last = (**before).clone();
+                let mut last = before.value().clone();
                 last["metadata"]["resourceVersion"] = change.revision.to_string().into();
                 self.event(out, "DELETED", &last);
             }
         }
     }
 
-    /// The object of a change, written once for all watches that see it as it is stored.
-    fn changed_object(&mut self, out: &mut Vec<u8>, what: &str, change: &Change) {
-        let is_as_stored = matches!(presented(&self.kind, &change.object), Cow::Borrowed(_));
-        if self.shape != Shape::Whole || !is_as_stored {
-            return self.event(out, what, &change.object);
+    /// A stored object: its text is written once for all who see it as it is stored.
+    fn stored(&mut self, out: &mut Vec<u8>, what: &str, object: &Object) {
+        if self.shape != Shape::Whole || !is_as_stored(&self.kind) {
+            return self.event(out, what, object);
         }
         out.extend_from_slice(b"{\"type\":\"");
         out.extend_from_slice(what.as_bytes());
         out.extend_from_slice(b"\",\"object\":");
-        out.extend_from_slice(&change.text());
+        self.types.write(&object.fields(), out);
         out.extend_from_slice(b"}\n");
     }
 

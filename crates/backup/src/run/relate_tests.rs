@@ -9,6 +9,7 @@ use super::tests::{
     Api, Noted, SNAPSHOT_API, backed_up_as, client, discovered, frozen_shop, request, run_to_its_end,
 };
 use super::*;
+use crate::cluster::name;
 
 /// A pod belongs with the Secret `till`, and that one with the Secret `hidden`, which is left out of backups.
 struct Till;

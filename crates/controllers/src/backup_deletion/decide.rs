@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! New ──► Processed, with an error          (what it names cannot be deleted now)
+//!  ├────► waits                             (a restore reads from what an earlier attempt has begun to delete)
 //!  └────► InProgress, Backup Deleting ─► data, files, Restores, Backup ─► Processed ─► gone (at once, or after a day)
 //! ```
 
@@ -39,6 +40,8 @@ pub enum Decision {
     Keep(Duration),
     /// `Processed`, with this error.
     Refuse(String),
+    /// Look again soon, because of this.
+    Wait(String),
     /// Delete everything that the backup is.
     Delete,
 }
@@ -61,12 +64,10 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
             "backup is still in progress ({phase}); delete it when it has ended"
         ));
     }
-    if let Some(restore) = observed.restores.iter().find(|restore| is_running(restore)) {
-        return Decision::Refuse(format!(
-            "restore {} reads from the backup ({}); delete the backup when it has ended, or end it by `velero restore cancel {0}`",
-            restore.name_any(),
-            restore.phase()
-        ));
+    match in_the_way(backup, &observed.restores) {
+        None => {}
+        Some(InTheWay::Refuse(why)) => return Decision::Refuse(why),
+        Some(InTheWay::Wait(why)) => return Decision::Wait(why),
     }
     let location = &backup.spec.storage_location;
     let Some(bsl) = &observed.location else {
@@ -84,6 +85,31 @@ pub fn decide(observed: &Observed, now: Timestamp) -> Decision {
         ));
     }
     Decision::Delete
+}
+
+/// What a restore that reads from the backup makes of its deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum InTheWay {
+    /// Nothing is deleted, because of this.
+    Refuse(String),
+    /// An earlier attempt may have deleted something, and nobody can restore from the backup any more: when the restore has
+    /// ended, the deletion goes on.
+    Wait(String),
+}
+
+/// Decides between a deletion and the restores that there are; nothing, where none runs. `backup`: as it was before this
+/// attempt said that it deletes.
+pub fn in_the_way(backup: &Backup, restores: &[Restore]) -> Option<InTheWay> {
+    let restore = restores.iter().find(|restore| is_running(restore))?;
+    let (name, phase) = (restore.name_any(), restore.phase());
+    let reads = format!("restore {name} reads from the backup ({phase})");
+    Some(if backup.phase() == BackupPhase::Deleting {
+        InTheWay::Wait(format!("{reads}, which a deletion had begun with before"))
+    } else {
+        InTheWay::Refuse(format!(
+            "{reads}; delete the backup when it has ended, or end it by `velero restore cancel {name}`"
+        ))
+    })
 }
 
 fn kept(request: &DeleteBackupRequest, now: Timestamp) -> Decision {
@@ -216,6 +242,25 @@ mod tests {
             let ended = observed(|world| world["restores"] = restore(phase));
             assert_eq!(decide(&ended, now()), Decision::Delete, "{phase}");
         }
+    }
+
+    #[test]
+    fn a_backup_that_is_half_deleted_waits_for_the_restore_that_reads_from_it() {
+        let running = json!([{"metadata": {"name": "r1"}, "spec": {"backupName": "b"},
+            "status": {"phase": "WaitingForPluginOperations"}}]);
+        let begun = observed(|world| {
+            world["backup"]["status"]["phase"] = json!("Deleting");
+            world["restores"] = running;
+        });
+        let Decision::Wait(why) = decide(&begun, now()) else {
+            panic!("waits");
+        };
+        assert!(
+            why.contains("restore r1") && why.contains("WaitingForPluginOperations"),
+            "{why}"
+        );
+        let ended = observed(|world| world["backup"]["status"]["phase"] = json!("Deleting"));
+        assert_eq!(decide(&ended, now()), Decision::Delete);
     }
 
     #[test]

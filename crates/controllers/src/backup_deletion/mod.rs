@@ -7,6 +7,7 @@
 //! ```
 //! Every step can be done again: a server that dies in between goes on.
 
+mod begin;
 mod data;
 pub mod decide;
 mod forget;
@@ -24,7 +25,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use caravel_api::labels;
 use caravel_api::phase::DeleteBackupRequestPhase;
 use caravel_api::v1::{Backup, BackupPhase, BackupStorageLocation, DeleteBackupRequest, Restore};
 use caravel_backup_store::BackupStore;
@@ -34,7 +34,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use self::decide::{Decision, Observed, decide};
+use self::decide::{Decision, InTheWay, Observed, decide};
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, chain, run};
 
@@ -49,7 +49,7 @@ pub fn spawn(context: Context, scratch: PathBuf, shutdown: CancellationToken) ->
     tokio::spawn(run(deletion, vec![source], 1, shutdown))
 }
 
-/// How often a deletion that waits for uploads to end looks again.
+/// How often a deletion that waits for uploads or a restore to end looks again.
 const AGAIN: Duration = Duration::from_secs(2);
 
 struct BackupDeletion {
@@ -62,8 +62,8 @@ struct BackupDeletion {
 enum Look {
     /// All of it can be deleted.
     Ready(data::Data),
-    /// These uploads still end.
-    NotYet(Vec<String>),
+    /// This has to end first.
+    NotYet(String),
     /// Something would stay that nobody would know of any more.
     Refused(Vec<String>),
 }
@@ -94,6 +94,7 @@ impl Reconciler for BackupDeletion {
                 tracing::warn!(request = %key, %why, "backup is not deleted");
                 self.processed(&observed.request, vec![why]).await?;
             }
+            Decision::Wait(why) => return Ok(waits(&observed.request, &why)),
             Decision::Delete => return self.process(&observed).await,
         }
         Ok(Next::Done)
@@ -111,22 +112,19 @@ impl BackupDeletion {
         let store = self.context.locations.backup_store(location).await?;
         let data = match self.look(&store, backup, &observed.request).await {
             Ok(Look::Ready(data)) => data,
-            Ok(Look::NotYet(uploads)) => {
-                tracing::info!(backup = %name, ?uploads, "deletion waits until the data movement of the backup has ended");
-                return Ok(Next::After(AGAIN));
-            }
-            Ok(Look::Refused(errors)) => {
-                tracing::warn!(backup = %name, ?errors, "backup is not deleted, and nothing of it was changed");
-                self.processed(&observed.request, errors).await?;
-                return Ok(Next::Done);
-            }
+            Ok(Look::NotYet(why)) => return Ok(waits(&observed.request, &why)),
+            Ok(Look::Refused(errors)) => return self.refuse(&observed.request, errors).await,
             Err(error) => {
                 let why = format!("cannot see what belongs to backup {name}: {}", chain(&*error));
                 self.processed(&observed.request, vec![why]).await?;
                 return Ok(Next::Done);
             }
         };
-        self.begin(&observed.request, backup).await?;
+        match self.begin(&observed.request, backup).await? {
+            None => {}
+            Some(InTheWay::Wait(why)) => return Ok(waits(&observed.request, &why)),
+            Some(InTheWay::Refuse(why)) => return self.refuse(&observed.request, vec![why]).await,
+        }
         let errors = match self
             .delete(&store, backup, location, &data, &observed.restores)
             .await
@@ -161,13 +159,18 @@ impl BackupDeletion {
         let unfinished = data.unfinished();
         if !unfinished.is_empty() {
             data.cancel(&self.context).await?;
-            return Ok(Look::NotYet(unfinished));
+            let uploads = unfinished.join(", ");
+            return Ok(Look::NotYet(format!(
+                "the data movement of the backup has not ended: {uploads}"
+            )));
         }
         let mut errors = data.stays();
         // To look may have taken its time, and a restore begun meanwhile.
         let now = self.observe(request.clone()).await?;
-        if let Decision::Refuse(why) = decide(&now, self.context.clock.now()) {
-            errors.push(why);
+        match decide(&now, self.context.clock.now()) {
+            Decision::Refuse(why) => errors.push(why),
+            Decision::Wait(why) if errors.is_empty() => return Ok(Look::NotYet(why)),
+            _ => {}
         }
         Ok(if errors.is_empty() {
             Look::Ready(data)
@@ -187,12 +190,7 @@ impl BackupDeletion {
         };
         let restores = match &backup {
             None => Vec::new(),
-            Some(backup) => {
-                let name = backup.name_any();
-                let all = self.context.list::<Restore>(&ListParams::default()).await?;
-                let of_backup = all.into_iter().filter(|restore| restore.spec.backup_name == name);
-                of_backup.collect()
-            }
+            Some(backup) => self.restores_of(&backup.name_any()).await?,
         };
         Ok(Observed {
             request,
@@ -202,39 +200,13 @@ impl BackupDeletion {
         })
     }
 
-    /// Says that it begins; other requests for the backup are not needed any more.
-    async fn begin(&self, request: &DeleteBackupRequest, backup: &Backup) -> Result<(), Error> {
-        let requests: Api<DeleteBackupRequest> = self.context.api();
-        let name = backup.name_any();
-        for other in self
-            .context
-            .list::<DeleteBackupRequest>(&ListParams::default())
-            .await?
-        {
-            if other.spec.backup_name == name && other.name_any() != request.name_any() {
-                ignore_missing(
-                    requests
-                        .delete(&other.name_any(), &DeleteParams::default())
-                        .await
-                        .map(drop),
-                )?;
-            }
-        }
-        let patch = json!({
-            "metadata": {"labels": {
-                labels::BACKUP_NAME: labels::label_value(&name),
-                labels::BACKUP_UID: backup.uid().unwrap_or_default(),
-            }},
-            "status": {"phase": DeleteBackupRequestPhase::InProgress},
-        });
-        merge(&requests, &request.name_any(), &patch).await?;
-        // With its version: whoever has moved it on meanwhile is not written over, it is looked at again.
-        let deleting = json!({
-            "metadata": {"resourceVersion": backup.resource_version()},
-            "status": {"phase": BackupPhase::Deleting},
-        });
-        merge(&self.context.api::<Backup>(), &name, &deleting).await?;
-        Ok(())
+    /// The Restores of a backup, as they are at this moment.
+    async fn restores_of(&self, backup: &str) -> Result<Vec<Restore>, kube::Error> {
+        let all = self.context.list::<Restore>(&ListParams::default()).await?;
+        let of_backup = all
+            .into_iter()
+            .filter(|restore| restore.spec.backup_name == backup);
+        Ok(of_backup.collect())
     }
 
     /// Deletes; gives the errors that the user has to do something about.
@@ -274,10 +246,17 @@ impl BackupDeletion {
         Ok(Vec::new())
     }
 
+    /// Nothing of the backup was changed.
+    async fn refuse(&self, request: &DeleteBackupRequest, errors: Vec<String>) -> Result<Next, Error> {
+        tracing::warn!(backup = %request.spec.backup_name, ?errors, "backup is not deleted, and nothing of it was changed");
+        self.processed(request, errors).await?;
+        Ok(Next::Done)
+    }
+
     async fn processed(&self, request: &DeleteBackupRequest, errors: Vec<String>) -> Result<(), kube::Error> {
         let patch = json!({"status": {"phase": DeleteBackupRequestPhase::Processed, "errors": errors}});
         let api: Api<DeleteBackupRequest> = self.context.api();
-        ignore_missing(merge(&api, &request.name_any(), &patch).await)
+        ignore_missing(merge(&api, &request.name_any(), &patch).await.map(drop))
     }
 }
 
@@ -303,13 +282,19 @@ fn somebody_elses(saved: &Backup, backup: &Backup) -> Option<String> {
     })
 }
 
-async fn merge<K>(api: &Api<K>, name: &str, patch: &Value) -> Result<(), kube::Error>
+/// It has to look again; why is in the server's log.
+fn waits(request: &DeleteBackupRequest, why: &str) -> Next {
+    tracing::info!(backup = %request.spec.backup_name, why, "deletion of a backup waits");
+    Next::After(AGAIN)
+}
+
+/// Gives the object as it is then.
+async fn merge<K>(api: &Api<K>, name: &str, patch: &Value) -> Result<K, kube::Error>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
     api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
         .await
-        .map(drop)
 }
 
 fn ignore_missing(result: Result<(), kube::Error>) -> Result<(), kube::Error> {

@@ -1,5 +1,7 @@
 //! A deletion from the request to the last blob, over a cluster and a bucket in memory.
 
+mod restores;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 

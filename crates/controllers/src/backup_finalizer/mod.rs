@@ -9,6 +9,8 @@
 
 pub mod decide;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -340,12 +342,13 @@ fn claim<'a>(namespace: &'a str, name: &'a str) -> About<'a> {
 
 /// A repeat after a failure finds its own words.
 fn is_said(known: &ResultSet, one: &ResultSet) -> bool {
-    one.namespaces.iter().all(|(namespace, messages)| {
-        known
-            .namespaces
-            .get(namespace)
-            .is_some_and(|known| messages.iter().all(|message| known.contains(message)))
-    })
+    let all = |known: &[String], said: &[String]| said.iter().all(|message| known.contains(message));
+    let nothing = Vec::new();
+    let of_namespaces = one
+        .namespaces
+        .iter()
+        .all(|(namespace, messages)| all(known.namespaces.get(namespace).unwrap_or(&nothing), messages));
+    of_namespaces && all(&known.cluster, &one.cluster) && all(&known.velero, &one.velero)
 }
 
 fn item_path(id: &ResourceIdentifier, group_resource: &str, version: &str) -> ItemPath {

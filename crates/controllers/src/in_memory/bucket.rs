@@ -93,7 +93,7 @@ impl Stores for Bucket {
     }
 }
 
-/// Lets so many calls of a client through; then it is held until it goes on, or dead.
+/// Lets so many calls of a client through, to a bucket or to the API server; then it is held until it goes on, or dead.
 #[derive(Debug)]
 pub(crate) struct Turn {
     left: AtomicUsize,
@@ -122,7 +122,7 @@ impl Turn {
         })
     }
 
-    async fn pass(&self, call: &str) -> Result<(), StorageError> {
+    pub(super) async fn pass(&self, call: &str) -> Result<(), StorageError> {
         let free = self
             .left
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));

@@ -8,18 +8,22 @@ use caravel_api::v1::BackupStorageLocation;
 use caravel_api_server::ApiServer;
 use caravel_backup_repository::{Environment, PASSWORD_KEY, PASSWORD_SECRET, Prepare, Repository, prepare};
 use caravel_backup_store::ProcessCredentials;
+use caravel_repository::crypto::hkdf_sha256;
 use caravel_repository::{KeyDerivation, RepositoryError, SnapshotFilter, SnapshotManifest};
+use http::{Method, Request};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::{ByteString, NamespaceResourceScope};
-use kube::Api;
 use kube::api::PostParams;
+use kube::client::Body;
+use kube::{Api, Client};
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::context::Context;
+use crate::reconcile::Error;
 
 pub(crate) use bucket::{Bucket, Turn};
 
@@ -34,15 +38,11 @@ struct QuickKeys;
 impl KeyDerivation for QuickKeys {
     fn derive(
         &self,
-        _algorithm: &str,
+        _: &str,
         password: &[u8],
         salt: &[u8],
     ) -> Result<zeroize::Zeroizing<[u8; 32]>, RepositoryError> {
-        let mut key = [7u8; 32];
-        for (i, byte) in password.iter().chain(salt).enumerate() {
-            key[i % 32] = key[i % 32].wrapping_mul(31).wrapping_add(*byte);
-        }
-        Ok(zeroize::Zeroizing::new(key))
+        Ok(hkdf_sha256(password, salt, b"test"))
     }
 }
 
@@ -121,6 +121,30 @@ impl Cluster {
         K::DynamicType: Default,
     {
         self.context.api::<K>().get_opt(name).await.unwrap()
+    }
+}
+
+/// A controller's context, whose client waits for its turn before each request of this kind: `PATCH`, `/backups/b1`.
+pub(crate) fn in_turn(
+    context: &Context,
+    turn: &Arc<Turn>,
+    method: Method,
+    path_end: &'static str,
+) -> Context {
+    let (client, turn) = (context.client.clone(), Arc::clone(turn));
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let is_it = *request.method() == method && request.uri().path().ends_with(path_end);
+        let (client, turn) = (client.clone(), Arc::clone(&turn));
+        async move {
+            if is_it {
+                turn.pass(path_end).await?;
+            }
+            Ok::<_, Error>(client.send(request).await?)
+        }
+    });
+    Context {
+        client: Client::new(service, NAMESPACE),
+        ..context.clone()
     }
 }
 

@@ -4,6 +4,7 @@
 //! New ──► FailedValidation                          (refused, with every reason at once)
 //!  └────► InProgress ──► (run) ──► WaitingForPluginOperations… ─► restore_operations
 //!             │                └─► Finalizing… ─► restore_finalizer
+//!             ├────► FailedValidation (its backup's deletion began in the same moment)
 //!          ▲  └────► Failed        (it cannot go on)
 //!          └── its server ended: the next attempt (crate::attempts)
 //! ```
@@ -140,6 +141,24 @@ fn left(observed: &Observed) -> Decision {
             "its server ended while it ran, and it cannot begin again: {reasons}; what was restored by then stays"
         ),
     }
+}
+
+/// Whether a deletion of the backup began in the same moment as the restore: why nothing is restored then. `was`: the Backup
+/// that was decided on; `now`: the one that there is since the Restore says InProgress. The other side of it, and why both
+/// may step back: `backup_deletion::begin`.
+pub fn deletion_met(was: &Backup, now: Option<&Backup>) -> Option<String> {
+    let name = was.name_any();
+    let Some(now) = now.filter(|now| now.uid() == was.uid()) else {
+        return Some(format!(
+            "backup {name:?} was deleted in the moment in which this restore began; nothing was restored"
+        ));
+    };
+    let is_going = now.phase() == BackupPhase::Deleting || now.metadata.deletion_timestamp.is_some();
+    is_going.then(|| {
+        format!(
+            "backup {name:?} is Deleting: its deletion began in the same moment as this restore, and nothing was restored; should the deletion be refused because of this restore (see `velero backup get {name}`), create the restore again"
+        )
+    })
 }
 
 /// The completed backup that started last.

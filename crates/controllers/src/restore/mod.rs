@@ -73,12 +73,20 @@ impl Settings {
 /// Starts the controller.
 pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
     let sources = vec![Source::own(&context, |restore: &Restore| vec![Key::of(restore)])];
-    let controller = RestoreController {
+    let controller = controller(context, settings, shutdown.clone());
+    tokio::spawn(reconcile::run(controller, sources, 1, shutdown))
+}
+
+pub(crate) fn controller(
+    context: Context,
+    settings: Settings,
+    shutdown: CancellationToken,
+) -> impl Reconciler {
+    RestoreController {
         context,
         settings: Arc::new(settings),
-        shutdown: shutdown.clone(),
-    };
-    tokio::spawn(reconcile::run(controller, sources, 1, shutdown))
+        shutdown,
+    }
 }
 
 struct RestoreController {
@@ -221,6 +229,11 @@ impl RestoreController {
             Decision::GiveUp { reason } => self.give_up(&observed.restore, reason).await?,
             Decision::Run(start) => {
                 let restore = write(context, &observed.restore, Change::Started(start)).await?;
+                // First it is said, then looked: of a deletion that does the same one sees the other.
+                if let Some(why) = self.deletion_met(&observed).await? {
+                    write(context, &restore, Change::FailedValidation(vec![why])).await?;
+                    return Ok(());
+                }
                 Box::pin(self.run(restore, observed)).await?;
             }
             Decision::Again { attempt } => {
@@ -232,6 +245,15 @@ impl RestoreController {
             }
         }
         Ok(())
+    }
+
+    /// Not for a later attempt: its Restore has been InProgress since before the Backup was observed.
+    async fn deletion_met(&self, observed: &Observed) -> Result<Option<String>, kube::Error> {
+        let Some(was) = &observed.backup else {
+            return Ok(None);
+        };
+        let now = self.context.api::<Backup>().get_opt(&was.name_any()).await?;
+        Ok(decide::deletion_met(was, now.as_ref()))
     }
 
     /// `restore`: as it was written last.

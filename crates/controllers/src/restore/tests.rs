@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use caravel_api::Duration;
-use caravel_api::v1::Restore;
+use caravel_api::v1::{Backup, Restore};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, Observed, decide, latest};
+use super::decide::{Decision, Observed, decide, deletion_met, latest};
 use super::{Context, Key, Reconciler as _, RestoreController, Settings};
 
 /// A Restore that would run; cases merge-patch one thing.
@@ -231,6 +231,29 @@ fn only_new_restores_are_started_and_one_that_its_server_left_begins_again() {
             wanted,
             "{phase}"
         );
+    }
+}
+
+#[test]
+fn a_restore_whose_backup_is_being_deleted_since_the_moment_in_which_it_began_does_not_run() {
+    let backup = |uid: &str, phase: &str| -> Backup {
+        let value = json!({"metadata": {"name": "b1", "uid": uid}, "spec": {}, "status": {"phase": phase}});
+        serde_json::from_value(value).unwrap()
+    };
+    let was = backup("first", "Completed");
+    assert_eq!(deletion_met(&was, Some(&was)), None);
+    let why = deletion_met(&was, Some(&backup("first", "Deleting"))).unwrap();
+    assert!(
+        why.contains("\"b1\" is Deleting") && why.contains("nothing was restored"),
+        "{why}"
+    );
+    let mut going = was.clone();
+    going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+    assert!(deletion_met(&was, Some(&going)).is_some());
+    // Gone; and gone, and brought back by the sync controller of another cluster's.
+    for now in [None, Some(&backup("second", "Completed"))] {
+        let why = deletion_met(&was, now).unwrap();
+        assert!(why.contains("was deleted in the moment"), "{why}");
     }
 }
 

@@ -1,8 +1,11 @@
 //! The ladder from a source VolumeSnapshot to a data mover pod, rung by rung.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::collections::BTreeMap;
+
+use caravel_csi::DeletionPolicy;
 use serde_json::{Value, json};
 
+use super::objects::{backup_content, backup_pvc, backup_snapshot, quantity_bytes, size};
 use super::*;
 
 fn object<T: serde::de::DeserializeOwned>(value: Value) -> Option<T> {

@@ -14,6 +14,8 @@ mod controller;
 mod discovery;
 mod queue;
 mod recorder;
+#[cfg(test)]
+mod seen;
 mod watched;
 mod watches;
 
@@ -23,6 +25,8 @@ pub use controller::{Controller, Outcome, spawn};
 pub use discovery::Resource;
 pub use queue::Queue;
 pub use recorder::{Recorder, Told};
+#[cfg(test)]
+pub use seen::Seen;
 pub use watched::Ownerless;
 pub use watches::{Change, Key, Watches, controller_of};
 

@@ -14,6 +14,7 @@ mod images;
 mod kubelet;
 mod machines;
 mod object;
+mod pending;
 mod power;
 mod scheduler;
 mod status;

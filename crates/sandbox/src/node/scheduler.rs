@@ -3,8 +3,6 @@
 //! Mirrors `kube-scheduler` v1.34. For a volume of a class with WaitForFirstConsumer it writes the chosen node on the
 //! claim (`volume.kubernetes.io/selected-node`) and binds the pod when the volume is there.
 
-use std::collections::BTreeSet;
-
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, PodSpec};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -14,10 +12,11 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::fit::{self, ClaimOnNode};
+use super::pending::{Pending, claim_names};
 use super::status::replace_condition;
 use crate::machinery::{
-    Answer, Change, Context, Controller, Key, Kinds, Outcome, Told, fits, is_conflict, is_not_found, merge,
-    merge_status, settled,
+    Answer, Change, Context, Controller, Key, Kinds, Outcome, Ownerless, Told, fits, is_conflict,
+    is_not_found, merge, merge_status, settled,
 };
 
 /// The node that a volume is to be made for.
@@ -25,12 +24,14 @@ const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// The claim and its volume know each other.
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
 const COMPONENT: &str = "default-scheduler";
+/// Pods that are on a node and have not ended.
+const PLACED: &str = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed";
 
 /// The default scheduler.
 pub struct Scheduler {
     context: Context,
     /// Pods without a node: looked at again when something about nodes or volumes changes.
-    pending: Mutex<BTreeSet<Key>>,
+    pending: Mutex<Pending>,
 }
 
 /// One claim of the pod.
@@ -43,10 +44,20 @@ enum Claim {
 }
 
 struct Observed {
-    nodes: Vec<Node>,
-    /// Pods on nodes that have not ended.
-    placed: Vec<Pod>,
     claims: Vec<Claim>,
+    place: Place,
+    /// Pods on nodes that have not ended; read only where they decide.
+    placed: Vec<Pod>,
+}
+
+/// Where the pod can run, going by nodes and claims.
+#[derive(Debug, PartialEq)]
+enum Place {
+    /// Nowhere, for this reason.
+    Nowhere(String),
+    On(String),
+    /// On any of these: the other pods decide.
+    OneOf(Vec<String>),
 }
 
 #[derive(Debug, PartialEq)]
@@ -73,20 +84,28 @@ impl Scheduler {
 
     async fn observe(&self, pod: &Pod, spec: &PodSpec) -> Answer<Observed> {
         let client = &self.context.client;
-        let all = ListParams::default();
-        let mut nodes = client.wide::<Node>().list(&all).await?.items;
+        let mut nodes = client.wide::<Node>().list(&ListParams::default()).await?.items;
         nodes.sort_by_key(ResourceExt::name_any);
-        let mut placed = client.wide::<Pod>().list(&all).await?.items;
-        placed.retain(|pod| node_of(pod).is_some() && !is_over(pod));
         let mut claims = Vec::new();
-        for name in claim_names(pod, spec) {
+        for name in claim_names(pod) {
             claims.push(self.claim(&pod.namespace().unwrap_or_default(), name).await?);
         }
+        let place = place(spec, &nodes, &claims);
+        let placed = match &place {
+            Place::OneOf(_) => self.placed().await?,
+            Place::Nowhere(_) | Place::On(_) => Vec::new(),
+        };
         Ok(Observed {
-            nodes,
-            placed,
             claims,
+            place,
+            placed,
         })
+    }
+
+    async fn placed(&self) -> Answer<Vec<Pod>> {
+        let api = self.context.client.wide::<Ownerless<Pod>>();
+        let placed = api.list(&ListParams::default().fields(PLACED)).await?;
+        Ok(placed.items.into_iter().map(|Ownerless(pod)| pod).collect())
     }
 
     async fn claim(&self, namespace: &str, name: String) -> Answer<Claim> {
@@ -182,48 +201,62 @@ impl Scheduler {
     }
 }
 
-fn decide(pod: &Pod, spec: &PodSpec, observed: &Observed) -> Decision {
-    let count = observed.nodes.len();
+/// Where nodes and claims let the pod run. A node that was chosen for its volumes stays the one.
+fn place(spec: &PodSpec, nodes: &[Node], claims: &[Claim]) -> Place {
     let mut on_node = Vec::new();
-    let mut delayed = Vec::new();
-    for claim in &observed.claims {
+    for claim in claims {
         let why = match claim {
             Claim::Missing(name) => format!("persistentvolumeclaim \"{name}\" not found"),
             Claim::Deleting(name) => format!("persistentvolumeclaim \"{name}\" is being deleted"),
             Claim::UnboundImmediate => "pod has unbound immediate PersistentVolumeClaims".to_owned(),
-            Claim::OnNode(claim, ask) => {
-                if matches!(ask, ClaimOnNode::Delayed(_)) {
-                    delayed.push(claim.as_ref());
-                }
+            Claim::OnNode(_, ask) => {
                 on_node.push(ask.clone());
                 continue;
             }
         };
-        return Decision::Unschedulable(fit::not_looked_at(count, &why));
+        return Place::Nowhere(fit::not_looked_at(nodes.len(), &why));
     }
     let mut reasons = Vec::new();
     let mut fitting = Vec::new();
-    for node in &observed.nodes {
+    for node in nodes {
         match fit::misfit(spec, &on_node, node) {
             Some(reason) => reasons.push(reason),
             None => fitting.push(node.name_any()),
         }
     }
-    let selected = delayed
-        .iter()
+    let selected = delayed(claims)
         .find_map(|claim| claim.annotations().get(SELECTED_NODE))
         .filter(|node| fitting.contains(node));
-    let best = selected
-        .cloned()
-        .or_else(|| best(pod, spec, &observed.placed, fitting));
-    let Some(node) = best else {
-        return Decision::Unschedulable(fit::no_node(&reasons));
+    match (selected, fitting.as_slice()) {
+        (Some(node), _) => Place::On(node.clone()),
+        (None, []) => Place::Nowhere(fit::no_node(&reasons)),
+        (None, [node]) => Place::On(node.clone()),
+        (None, _) => Place::OneOf(fitting),
+    }
+}
+
+/// Claims whose volumes are made for the pod's node.
+fn delayed(claims: &[Claim]) -> impl Iterator<Item = &PersistentVolumeClaim> {
+    claims.iter().filter_map(|claim| match claim {
+        Claim::OnNode(claim, ClaimOnNode::Delayed(_)) => Some(claim.as_ref()),
+        _ => None,
+    })
+}
+
+fn decide(pod: &Pod, spec: &PodSpec, observed: Observed) -> Decision {
+    let best = match observed.place {
+        Place::Nowhere(why) => return Decision::Unschedulable(why),
+        Place::On(node) => Some(node),
+        Place::OneOf(fitting) => best(pod, spec, &observed.placed, fitting),
     };
-    if delayed.is_empty() {
+    let Some(node) = best else {
+        return Decision::Unschedulable(fit::no_node(&[]));
+    };
+    let mut delayed = delayed(&observed.claims).peekable();
+    if delayed.peek().is_none() {
         return Decision::Bind(node);
     }
     let claims: Vec<String> = delayed
-        .iter()
         .filter(|claim| claim.annotations().get(SELECTED_NODE) != Some(&node))
         .map(|claim| claim.name_any())
         .collect();
@@ -257,24 +290,7 @@ impl Controller for Scheduler {
     const NAME: &'static str = "scheduler";
 
     fn touched_by(&self, change: &Change<'_>) -> Vec<Key> {
-        let mut pending = self.pending.lock();
-        if change.is("", "Pod") {
-            if change.gone || change.node().is_some() {
-                pending.remove(&change.key());
-                return Vec::new();
-            }
-            pending.insert(change.key());
-            return vec![change.key()];
-        }
-        let matters = change.is("", "Node")
-            || change.is("", "PersistentVolumeClaim")
-            || change.is("", "PersistentVolume")
-            || change.is("storage.k8s.io", "StorageClass");
-        if matters {
-            pending.iter().cloned().collect()
-        } else {
-            Vec::new()
-        }
+        self.pending.lock().woken_by(change)
     }
 
     async fn reconcile(&self, key: &Key) -> Answer<Outcome> {
@@ -296,7 +312,7 @@ impl Controller for Scheduler {
             return Ok(Outcome::Done);
         }
         let observed = self.observe(&pod, &spec).await?;
-        self.act(&pod, decide(&pod, &spec, &observed)).await?;
+        self.act(&pod, decide(&pod, &spec, observed)).await?;
         Ok(Outcome::Done)
     }
 }
@@ -314,19 +330,4 @@ fn is_over(pod: &Pod) -> bool {
 fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
     claim.annotations().contains_key(BIND_COMPLETED) || phase == Some("Bound")
-}
-
-fn claim_names(pod: &Pod, spec: &PodSpec) -> Vec<String> {
-    let of_volume = |volume: &k8s_openapi::api::core::v1::Volume| {
-        let claim = volume
-            .persistent_volume_claim
-            .as_ref()
-            .map(|claim| claim.claim_name.clone());
-        let own = volume
-            .ephemeral
-            .as_ref()
-            .map(|_| format!("{}-{}", pod.name_any(), volume.name));
-        claim.or(own)
-    };
-    spec.volumes.iter().flatten().filter_map(of_volume).collect()
 }

@@ -29,7 +29,7 @@ struct Observed {
     new: Option<ReplicaSet>,
     /// Oldest first.
     old: Vec<ReplicaSet>,
-    /// Pods of old ReplicaSets that have not ended.
+    /// Pods of old ReplicaSets that have not ended: where they are waited for.
     old_pods: bool,
 }
 
@@ -87,23 +87,29 @@ impl Deployments {
         };
         let place = mine.iter().position(is_new);
         let new = place.map(|place| mine.remove(place));
-        let old_uids: Vec<_> = mine.iter().filter_map(ResourceExt::uid).collect();
-        let pods = self
-            .0
-            .client
-            .of::<Pod>(&namespace)
-            .list(&ListParams::default())
-            .await?;
-        let is_old = |pod: &Pod| {
-            let is_ended = matches!(pods::phase(pod), "Succeeded" | "Failed");
-            !is_ended && controller_of(&pod.metadata).is_some_and(|owner| old_uids.contains(&owner.uid))
-        };
+        let old_pods =
+            Limits::of(spec.strategy.as_ref(), 0).recreate && self.has_pods_of(&namespace, &mine).await?;
         Ok(Observed {
-            old_pods: pods.items.iter().any(is_old),
+            old_pods,
             deployment,
             new,
             old: mine,
         })
+    }
+
+    /// Whether pods of these ReplicaSets are there that have not ended.
+    async fn has_pods_of(&self, namespace: &str, sets: &[ReplicaSet]) -> Answer<bool> {
+        if sets.is_empty() {
+            return Ok(false);
+        }
+        let uids: Vec<_> = sets.iter().filter_map(ResourceExt::uid).collect();
+        let api = self.0.client.of::<Pod>(namespace);
+        let pods = api.list(&ListParams::default()).await?;
+        let is_theirs = |pod: &Pod| {
+            let is_ended = matches!(pods::phase(pod), "Succeeded" | "Failed");
+            !is_ended && controller_of(&pod.metadata).is_some_and(|owner| uids.contains(&owner.uid))
+        };
+        Ok(pods.items.iter().any(is_theirs))
     }
 
     async fn roll(&self, observed: &Observed) -> Answer<()> {

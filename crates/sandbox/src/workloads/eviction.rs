@@ -21,8 +21,20 @@ const COMPONENT: &str = "taint-eviction-controller";
 /// The taint eviction controller, and of the pod garbage collector the part about nodes out of service.
 pub struct Evictions {
     context: Context,
-    /// The node of each pod that has one.
-    placed: Mutex<BTreeMap<Key, String>>,
+    placed: Mutex<Known>,
+}
+
+/// Pods that have a node.
+#[derive(Debug, Default)]
+struct Known(BTreeMap<Key, Placed>);
+
+/// What is decided on of a pod that has a node. Tolerations are a part of `spec`, which `generation` counts.
+#[derive(Debug, PartialEq, Eq)]
+struct Placed {
+    uid: Option<String>,
+    node: String,
+    generation: Option<i64>,
+    is_going: bool,
 }
 
 /// What happens to a pod.
@@ -73,6 +85,42 @@ impl Evictions {
     }
 }
 
+impl Known {
+    /// Takes note of a change; the pods to be looked at because of it.
+    fn woken_by(&mut self, change: &Change<'_>) -> Vec<Key> {
+        let key = change.key();
+        if change.is("", "Node") {
+            let there = self.0.iter().filter(|(_, pod)| pod.node == key.name);
+            return there.map(|(key, _)| key.clone()).collect();
+        }
+        if !change.is("", "Pod") {
+            return Vec::new();
+        }
+        let Some(node) = change.node().filter(|_| !change.gone) else {
+            self.0.remove(&key);
+            return Vec::new();
+        };
+        let now = Placed::of(change, node);
+        if self.0.get(&key) == Some(&now) {
+            return Vec::new();
+        }
+        self.0.insert(key.clone(), now);
+        vec![key]
+    }
+}
+
+impl Placed {
+    fn of(change: &Change<'_>, node: String) -> Self {
+        let meta = change.meta();
+        Self {
+            uid: meta.uid.clone(),
+            node,
+            generation: meta.generation,
+            is_going: meta.deletion_timestamp.is_some(),
+        }
+    }
+}
+
 fn exactly(pod: &Pod, parameters: DeleteParams) -> DeleteParams {
     parameters.preconditions(Preconditions {
         uid: pod.uid(),
@@ -86,25 +134,7 @@ impl Controller for Evictions {
     const NAME: &'static str = COMPONENT;
 
     fn touched_by(&self, change: &Change<'_>) -> Vec<Key> {
-        let mut placed = self.placed.lock();
-        if change.is("", "Pod") {
-            match change.node().filter(|_| !change.gone) {
-                Some(node) => {
-                    placed.insert(change.key(), node);
-                    return vec![change.key()];
-                }
-                None => {
-                    placed.remove(&change.key());
-                    return Vec::new();
-                }
-            }
-        }
-        if change.is("", "Node") {
-            let name = change.key().name;
-            let there = placed.iter().filter(|(_, node)| **node == name);
-            return there.map(|(key, _)| key.clone()).collect();
-        }
-        Vec::new()
+        self.placed.lock().woken_by(change)
     }
 
     async fn reconcile(&self, key: &Key) -> Answer<Outcome> {
@@ -162,6 +192,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::machinery::Seen;
 
     const THEN: &str = "2026-01-01T00:00:00Z";
 
@@ -195,5 +226,29 @@ mod tests {
         assert_eq!(step(60, &["a", "b", "c"]), Step::Look(Duration::from_secs(40)));
         assert_eq!(step(300, &["a", "c"]), Step::Evict);
         assert_eq!(step(0, &["a", "unknown"]), Step::Evict);
+    }
+
+    #[test]
+    fn a_pod_is_looked_at_when_it_is_placed_tolerates_other_things_or_is_deleted_and_with_its_node() {
+        let mut known = Known::default();
+        let pod = json!({
+            "metadata": {"namespace": "shop", "name": "web", "uid": "u", "generation": 1},
+            "spec": {"nodeName": "one"},
+        });
+        let mut is_woken = |kind: &str, object: &serde_json::Value| {
+            !known.woken_by(&Seen::new("", kind, object).change()).is_empty()
+        };
+        assert!(is_woken("Pod", &pod));
+        let mut running = pod.clone();
+        running["status"] = json!({"phase": "Running"});
+        assert!(!is_woken("Pod", &running));
+        running["metadata"]["generation"] = 2.into();
+        assert!(is_woken("Pod", &running));
+        running["metadata"]["deletionTimestamp"] = THEN.into();
+        assert!(is_woken("Pod", &running));
+        assert!(is_woken("Node", &json!({"metadata": {"name": "one"}})));
+        assert!(!is_woken("Node", &json!({"metadata": {"name": "two"}})));
+        running["metadata"]["uid"] = "another".into();
+        assert!(is_woken("Pod", &running));
     }
 }

@@ -24,13 +24,17 @@ const ORPHAN: &str = "orphan";
 /// An owner of a kind that nobody serves is asked for again after this.
 const UNKNOWN_KIND_WAIT: Duration = Duration::from_secs(30);
 
-/// One object in the picture.
-#[derive(Debug, Clone)]
+/// One object in the picture: all that is decided on.
+#[derive(Debug, Clone, PartialEq)]
 struct Entry {
     group: String,
     plural: String,
     key: Key,
     owners: Vec<OwnerReference>,
+    /// Being deleted, and for which of the two finalizers it waits.
+    is_going: bool,
+    foreground: bool,
+    orphan: bool,
 }
 
 /// Objects and who depends on whom, by UID.
@@ -202,7 +206,9 @@ impl Controller for Garbage {
             let held = picture.dependents.get(&uid).cloned().unwrap_or_default();
             return owners.into_iter().chain(held).collect();
         }
-        picture.note(&uid, change);
+        if !picture.note(&uid, change) {
+            return Vec::new();
+        }
         let is_ending = is_finalizing(meta, FOREGROUND) || is_finalizing(meta, ORPHAN);
         let owned = meta
             .owner_references
@@ -245,23 +251,38 @@ impl Controller for Garbage {
     }
 }
 
+impl Entry {
+    fn of(change: &Change<'_>) -> Self {
+        let meta = change.meta();
+        Self {
+            group: change.resource.api.group.clone(),
+            plural: change.resource.api.plural.clone(),
+            key: change.key(),
+            owners: meta.owner_references.clone().unwrap_or_default(),
+            is_going: meta.deletion_timestamp.is_some(),
+            foreground: has(meta, FOREGROUND),
+            orphan: has(meta, ORPHAN),
+        }
+    }
+}
+
 impl Picture {
-    fn note(&mut self, uid: &str, change: &Change<'_>) {
+    /// Puts the object in. False: nothing has changed that the collector decides on, as with most changes of a pod or
+    /// of a node's lease.
+    fn note(&mut self, uid: &str, change: &Change<'_>) -> bool {
+        let entry = Entry::of(change);
+        if self.entries.get(uid) == Some(&entry) {
+            return false;
+        }
         self.forget(uid);
-        let owners = change.meta().owner_references.clone().unwrap_or_default();
-        for owner in &owners {
+        for owner in &entry.owners {
             self.dependents
                 .entry(owner.uid.clone())
                 .or_default()
                 .insert(uid.to_owned());
         }
-        let entry = Entry {
-            group: change.resource.api.group.clone(),
-            plural: change.resource.api.plural.clone(),
-            key: change.key(),
-            owners,
-        };
         self.entries.insert(uid.to_owned(), entry);
+        true
     }
 
     /// Its owners' UIDs.
@@ -323,5 +344,40 @@ async fn write(api: &Api<DynamicObject>, object: &DynamicObject, patch: &serde_j
     match merge(api, &object.name_any(), patch).await {
         Err(error) if !is_not_found(&error) => Err(error),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::machinery::Seen;
+
+    #[test]
+    fn a_change_that_touches_neither_owners_nor_deletion_is_no_news() {
+        let mut picture = Picture::default();
+        let pod = json!({
+            "metadata": {
+                "namespace": "shop", "name": "web", "uid": "u", "resourceVersion": "1",
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web", "uid": "o"}],
+            },
+            "status": {"phase": "Pending"},
+        });
+        let mut is_news = |pod: &serde_json::Value| picture.note("u", &Seen::new("", "Pod", pod).change());
+        assert!(is_news(&pod));
+        let mut running = pod.clone();
+        running["metadata"]["resourceVersion"] = "2".into();
+        running["status"]["phase"] = "Running".into();
+        assert!(!is_news(&running));
+        let mut going = running.clone();
+        going["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z".into();
+        assert!(is_news(&going));
+        assert!(!is_news(&going));
+        going["metadata"]["finalizers"] = json!([FOREGROUND]);
+        assert!(is_news(&going));
+        going["metadata"]["ownerReferences"] = json!([]);
+        assert!(is_news(&going));
+        assert!(picture.dependents.is_empty());
     }
 }

@@ -41,7 +41,7 @@ pub fn start(context: &Context, watches: &mut Watches, certificate_authority: St
     spawn(context, watches, stateful_set::StatefulSets(context.clone()));
     spawn(context, watches, daemon_set::DaemonSets::new(context.clone()));
     spawn(context, watches, job::Jobs(context.clone()));
-    spawn(context, watches, service::Services(context.clone()));
+    spawn(context, watches, service::Services::new(context.clone()));
     spawn(
         context,
         watches,

@@ -7,12 +7,13 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, PostParams, Preconditions};
+use kube::core::Selector;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::machinery::{Answer, Context, Kinds, Told, controller_of, fits, is_not_found, merge, settled};
+use crate::machinery::{Answer, Context, Kinds, Told, controller_of, is_not_found, merge, settled};
 
 /// Characters that no word is made of (`k8s.io/apimachinery` `util/rand`).
 const SAFE: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -113,19 +114,19 @@ pub async fn claim<K>(
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
+    // One that cannot be read fits nothing.
+    let Ok(selector) = Selector::try_from(selector.clone()) else {
+        return Ok(Vec::new());
+    };
     let mut mine = Vec::new();
-    for object in api.list(&ListParams::default()).await?.items {
-        let is_fitting = fits(selector, object.meta().labels.as_ref());
+    let fitting = ListParams::default().labels_from(&selector);
+    for object in api.list(&fitting).await?.items {
         match controller_of(object.meta()) {
-            Some(controller) if controller.uid == owner.uid => {
-                if is_fitting {
-                    mine.push(object);
-                }
-            }
+            Some(controller) if controller.uid == owner.uid => mine.push(object),
             Some(_) => {}
             None => {
                 let is_going = object.meta().deletion_timestamp.is_some();
-                if is_fitting && !is_owner_going && !is_going && may_adopt(&object) {
+                if !is_owner_going && !is_going && may_adopt(&object) {
                     mine.extend(adopt(api, owner, &object).await?);
                 }
             }

@@ -2,6 +2,8 @@
 //!
 //! `pkg/controller/endpoint` and `endpointslice` of v1.34; a namespace's services are looked at together.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{Endpoints, Pod, Service, ServicePort};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -9,17 +11,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use kube::api::{ListParams, PostParams};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use super::pods;
 use crate::machinery::{
-    Answer, Change, Context, Controller, Kinds, Outcome, controller_of, fits, merge, settled,
+    Answer, Change, Context, Controller, Key, Kinds, Outcome, controller_of, fits, merge, settled,
 };
 
 const NAME_LABEL: &str = "kubernetes.io/service-name";
 
 /// The Service controller.
-pub struct Services(pub Context);
+pub struct Services {
+    context: Context,
+    /// Services there are: pods of a namespace without any wake nothing.
+    known: Mutex<BTreeSet<Key>>,
+}
 
 #[async_trait]
 impl Controller for Services {
@@ -28,16 +35,26 @@ impl Controller for Services {
     const NAME: &'static str = "endpointslice-controller";
 
     fn touched_by(&self, change: &Change<'_>) -> Vec<String> {
-        let matters = change.is("", "Service") || change.is("", "Pod");
-        if matters {
-            vec![change.key().namespace]
+        let key = change.key();
+        if change.is("", "Service") {
+            let mut known = self.known.lock();
+            if change.gone {
+                known.remove(&key);
+            } else {
+                known.insert(key.clone());
+            }
+            return vec![key.namespace];
+        }
+        let has_service = || self.known.lock().iter().any(|it| it.namespace == key.namespace);
+        if change.is("", "Pod") && has_service() {
+            vec![key.namespace]
         } else {
             Vec::new()
         }
     }
 
     async fn reconcile(&self, namespace: &String) -> Answer<Outcome> {
-        let client = &self.0.client;
+        let client = &self.context.client;
         let services = client
             .of::<Service>(namespace)
             .list(&ListParams::default())
@@ -78,9 +95,17 @@ impl Controller for Services {
 }
 
 impl Services {
+    /// No service known yet.
+    pub fn new(context: Context) -> Self {
+        Self {
+            context,
+            known: Mutex::default(),
+        }
+    }
+
     async fn write_endpoints(&self, service: &Service, behind: &[&Pod]) -> Answer<()> {
         let api = self
-            .0
+            .context
             .client
             .of::<Endpoints>(&service.namespace().unwrap_or_default());
         let all: Vec<Value> = behind.iter().filter_map(|pod| endpoint(pod)).collect();
@@ -126,7 +151,7 @@ impl Services {
 
     async fn write_slice(&self, service: &Service, behind: Vec<&Pod>) -> Answer<()> {
         let api = self
-            .0
+            .context
             .client
             .of::<EndpointSlice>(&service.namespace().unwrap_or_default());
         let mut endpoints: Vec<Value> = behind.iter().filter_map(|pod| endpoint(pod)).collect();
