@@ -1,5 +1,6 @@
 //! New contents: deduplicated, sealed, packed, and made visible by one commit (kopia-format.md 6.2, 7.7, 7.10).
-//! Neighbours: `commit.rs` and `rewrite.rs` are the rest of this type, `buffers.rs` the memory of long pieces.
+//! Neighbours: `commit.rs` and `rewrite.rs` are the rest of this type, `pending.rs` what waits for the commit, `buffers.rs`
+//! the memory of long pieces.
 //!
 //! ```text
 //! write ─ hash ─ known? ─ seal ─▶ open pack (p or q) ─ full ─▶ queue ─▶ storage
@@ -10,14 +11,12 @@
 
 mod buffers;
 mod commit;
+mod pending;
 mod rewrite;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -45,6 +44,7 @@ use crate::{
 };
 pub(crate) use buffers::LONG;
 use buffers::LongBuffers;
+use pending::Pending;
 
 /// What a pack may have beyond its size. A content that would take it further begins the next one, if this one is not
 /// short for maintenance (60 %, `maintenance/rewrite.rs`): contents have up to 8 MiB, and each of the packs in memory would
@@ -97,8 +97,8 @@ struct Session {
 
 #[derive(Default)]
 struct State {
-    /// Contents since the last commit; `None` while another thread is writing it.
-    pending: HashMap<ContentId, Option<Entry>>,
+    /// Contents since the last commit.
+    pending: Pending,
     packs: PackNames,
     data: Option<PackBuilder>,
     metadata: Option<PackBuilder>,
@@ -236,7 +236,7 @@ impl ContentWriter {
         let mut state = self.state.lock();
         for entry in entries {
             let pack = state.packs.number(packs.name(entry.pack));
-            state.pending.insert(entry.id, Some(Entry { pack, ..*entry }));
+            state.pending.put(&Entry { pack, ..*entry });
         }
     }
 
@@ -255,12 +255,8 @@ impl ContentWriter {
             Some(tombstone) => now.max(tombstone.timestamp.saturating_add(1)),
             None => now,
         };
-        let mut state = self.state.lock();
-        if state.pending.contains_key(id) {
-            return Ok(None);
-        }
-        state.pending.insert(*id, None);
-        Ok(Some(timestamp))
+        let is_ours = self.state.lock().pending.claim(id);
+        Ok(is_ours.then_some(timestamp))
     }
 
     /// Sends the open pack, if a segment of `length` bytes would make it much too long. It goes before anybody waits for the
@@ -293,7 +289,7 @@ impl ContentWriter {
         let (name, full) = (pack.name.clone(), pack.length() >= self.layout.pack_size);
         let finished = if full { open.take() } else { None };
         entry.pack = state.packs.number(&name);
-        state.pending.insert(entry.id, Some(entry));
+        state.pending.put(&entry);
         finished
     }
 

@@ -20,7 +20,7 @@ impl ContentWriter {
         if let Some(open) = &mut state.metadata {
             open.note(tombstone, pack);
         }
-        state.pending.insert(entry.id, Some(tombstone));
+        state.pending.put(&tombstone);
     }
 
     /// Copies a committed content into an open pack, for the next commit.
