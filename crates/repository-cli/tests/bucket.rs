@@ -46,7 +46,11 @@ fn a_repository_of_veleros_is_opened_by_its_namespace() {
     assert_eq!(client.ok(&["ls", &id]).text, "sub\na\nl\n");
     let info = client.ok(&["cache", "info"]);
     for part in ["metadata", "index-blobs", "blob-list"] {
-        assert!(info.text.contains(&format!("{part}: ")), "{part} in {}", info.text);
+        assert!(
+            info.text.contains(&format!("{part}: ")),
+            "{part} in {}",
+            info.text
+        );
     }
     assert!(!info.talk.contains("keeps no copies"), "{}", info.talk);
     let status = client.ok(&["repository", "status"]).text;
