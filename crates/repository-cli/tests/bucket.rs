@@ -17,8 +17,12 @@ fn a_repository_of_veleros_is_opened_by_its_namespace() {
     std::fs::write(&ca, settings.ca_pem.unwrap()).unwrap();
     let endpoint = settings.endpoint.unwrap().replace("https://", "");
     let credentials = settings.credentials.unwrap();
+    let cache = client.path("cache");
     let place = [
         "s3",
+        // Else it would lie in the home of whoever runs the tests.
+        "--cache-directory",
+        cache.to_str().unwrap(),
         "--bucket",
         &settings.bucket,
         "--endpoint",
@@ -40,6 +44,15 @@ fn a_repository_of_veleros_is_opened_by_its_namespace() {
     let id = client.snapshot(&client.tree());
     with("connect", &["--prefix", "dr", "--velero-namespace", "shop"]);
     assert_eq!(client.ok(&["ls", &id]).text, "sub\na\nl\n");
+    let info = client.ok(&["cache", "info"]);
+    for part in ["metadata", "index-blobs", "blob-list"] {
+        assert!(
+            info.text.contains(&format!("{part}: ")),
+            "{part} in {}",
+            info.text
+        );
+    }
+    assert!(!info.talk.contains("keeps no copies"), "{}", info.talk);
     let status = client.ok(&["repository", "status"]).text;
     assert!(status.contains("Username:            default\n"), "{status}");
     assert!(!status.contains(&credentials.secret_access_key), "{status}");

@@ -297,3 +297,43 @@ fn a_store_without_room() {
     let whole = client.snapshot(&tree);
     client.ok(&["snapshot", "verify", &whole, "--verify-files-percent=100"]);
 }
+
+#[test]
+fn a_cache_without_room_or_that_takes_no_writes_is_said_once_and_fails_nothing() {
+    let client = Client::with_repository();
+    // 300,000 bytes of data do not fit, directories do.
+    let Some(disk) = Disk::of(client.path("cache"), "size=200k") else {
+        return;
+    };
+    let id = client.snapshot(&client.tree());
+    client.ok(&["cache", "set", "--cache-directory", disk.0.to_str().unwrap()]);
+    let show = |what: &str| {
+        let shown = client.ok(&["show", &format!("{id}/sub/b")]);
+        assert!(shown.data == noise(300_000), "{what}");
+        assert_eq!(
+            shown.talk.matches("goes on without it").count(),
+            1,
+            "{what}: {}",
+            shown.talk
+        );
+        assert!(
+            files(&disk.0)
+                .keys()
+                .all(|path| !path.to_string_lossy().contains(".tmp.")),
+            "half a copy is left, {what}"
+        );
+    };
+    show("no room");
+    show("no room, and copies of directories");
+    disk.remount("ro");
+    show("read-only");
+    disk.remount("rw,size=20m");
+    let shown = client.ok(&["show", &format!("{id}/sub/b")]);
+    assert!(shown.data == noise(300_000));
+    assert!(!shown.talk.contains("goes on without it"), "{}", shown.talk);
+    assert!(
+        files(&disk.0)
+            .keys()
+            .any(|path| path.starts_with(disk.0.join("contents")))
+    );
+}

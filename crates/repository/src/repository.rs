@@ -174,6 +174,8 @@ impl Repository {
     /// The same past every cache, in memory and on disk: what is returned has come from storage just now (guarantee 3).
     pub fn read_back_snapshot(&self, id: &ManifestId) -> Result<Snapshot> {
         self.inner.manifests.forget();
+        // Not for what is read, but for memory: the same packs come a second time.
+        self.inner.contents.forget_cached();
         let contents = self.inner.contents.past_caches();
         let loaded = load::load(&contents, &ManifestCache::default())?;
         found(&loaded, id)

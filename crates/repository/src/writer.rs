@@ -236,7 +236,7 @@ impl Writer {
         self.contents.commit()
     }
 
-    /// How many contents wait for the next commit. Each takes some 250 bytes of memory meanwhile, and 34 afterwards.
+    /// How many contents wait for the next commit. Each takes some 130 bytes of memory meanwhile, and 34 afterwards.
     pub fn pending_contents(&self) -> usize {
         self.contents.pending()
     }

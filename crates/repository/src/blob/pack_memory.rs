@@ -1,7 +1,7 @@
 //! The memory of data packs while they are filled and sent: so many packs and no more, each used again for a later one.
 //! Neighbour: `upload.rs`, which sends them.
 //!
-//! A pack is some 20 MiB and at most 8 more. Asking the allocator for each costs more than the encryption of its bytes
+//! A pack is some 20 MiB and at most 3 more. Asking the allocator for each costs more than the encryption of its bytes
 //! (the kernel clears every page), and an allocator that keeps what was given back holds several at once.
 
 use std::{
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 /// Data packs in memory at the same time: one that is sent while the other is filled, or both on their way. Filling one
-/// takes some 20 ms, sending one to a bucket ten times that, so a third would hide little and cost 28 MiB.
+/// takes some 20 ms, sending one to a bucket ten times that, so a third would hide little and cost 23 MiB.
 const PACKS: usize = 2;
 /// A pack longer than this will become a full one.
 const LONG: usize = 1 << 20;

@@ -82,6 +82,11 @@ impl PackUploads {
         Ok(())
     }
 
+    /// A pack was lost before it was handed over.
+    pub fn fail(&self, error: RepositoryError) {
+        self.shared.progress.lock().failed.get_or_insert(error);
+    }
+
     /// The first failure of any pack, for ever: a writer that lost a pack must not commit.
     pub fn check(&self) -> Result<()> {
         match &self.shared.progress.lock().failed {

@@ -104,6 +104,11 @@ impl ContentReader {
         self.blobs.is_inline()
     }
 
+    /// Forgets the packs in memory.
+    pub fn forget_cached(&self) {
+        self.cache.clear();
+    }
+
     /// A reader with nothing in memory that takes nothing from the disk cache: what it returns has come from storage.
     pub fn past_caches(&self) -> Self {
         Self::new(
@@ -129,7 +134,7 @@ impl ContentReader {
     fn forget_copies(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) {
         let start = u64::from(entry.pack_offset);
         let segment = start..start + u64::from(entry.packed_length);
-        self.cache.clear();
+        self.forget_cached();
         self.blobs.forget_metadata_pack(pack);
         for window in cache::windows(segment.clone(), WINDOW, pack_end) {
             self.blobs.forget_data_range(pack, &window);

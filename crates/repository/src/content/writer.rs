@@ -1,5 +1,6 @@
 //! New contents: deduplicated, sealed, packed, and made visible by one commit (kopia-format.md 6.2, 7.7, 7.10).
-//! Neighbours: `commit.rs` and `rewrite.rs` are the rest of this type, `buffers.rs` the memory of long pieces.
+//! Neighbours: `commit.rs` and `rewrite.rs` are the rest of this type, `pending.rs` what waits for the commit, `buffers.rs`
+//! the memory of long pieces.
 //!
 //! ```text
 //! write ─ hash ─ known? ─ seal ─▶ open pack (p or q) ─ full ─▶ queue ─▶ storage
@@ -10,14 +11,12 @@
 
 mod buffers;
 mod commit;
+mod pending;
 mod rewrite;
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use bytes::Bytes;
@@ -45,9 +44,24 @@ use crate::{
 };
 pub(crate) use buffers::LONG;
 use buffers::LongBuffers;
+use pending::Pending;
 
-/// Beyond its size, what a pack's memory must hold: the content that fills it, its own index.
-const PACK_EXCESS: usize = 9 << 20;
+/// What a pack may have beyond its size. A content that would take it further begins the next one, if this one is not
+/// short for maintenance (60 %, `maintenance/rewrite.rs`): contents have up to 8 MiB, and each of the packs in memory would
+/// need room for one more.
+const PACK_EXCESS: usize = 2 << 20;
+/// From this part of its size on, a pack may be sent.
+const LONG_ENOUGH_PERCENT: usize = 70;
+/// The longest content.
+const LONGEST_CONTENT: usize = 8 << 20;
+/// A pack's padding and its own index.
+const PACK_END: usize = 1 << 20;
+
+/// How many bytes the memory of a pack of this size must hold.
+fn most_bytes(pack_size: usize) -> usize {
+    let long_enough = pack_size / 100 * LONG_ENOUGH_PERCENT;
+    (pack_size + PACK_EXCESS).max(long_enough + LONGEST_CONTENT) + PACK_END
+}
 
 /// Who writes, for the session marker.
 #[derive(Clone, Debug)]
@@ -83,8 +97,8 @@ struct Session {
 
 #[derive(Default)]
 struct State {
-    /// Contents since the last commit; `None` while another thread is writing it.
-    pending: HashMap<ContentId, Option<Entry>>,
+    /// Contents since the last commit.
+    pending: Pending,
     packs: PackNames,
     data: Option<PackBuilder>,
     metadata: Option<PackBuilder>,
@@ -118,7 +132,7 @@ impl Layout {
             packs: PackFormat {
                 index_version: format.config.index_version(),
                 replica: format.pack_replica()?.into(),
-                full: format.config.pack_size() + PACK_EXCESS,
+                full: most_bytes(format.config.pack_size()),
             },
             manager: format.config.index_manager(),
         })
@@ -204,9 +218,11 @@ impl ContentWriter {
             // Takes long; other threads go on meanwhile.
             let mut segment = Vec::new();
             self.sealer.seal_into(id.iv(), payload, &mut segment);
+            self.make_way(&id, segment.len())?;
             self.append(entry, segment.len(), |pack| pack.extend_from_slice(&segment))
         } else {
             // No slower than a copy, and needs no second buffer.
+            self.make_way(&id, payload.len())?;
             self.append(entry, payload.len(), |pack| {
                 self.sealer.seal_into(id.iv(), payload, pack);
             })
@@ -220,7 +236,7 @@ impl ContentWriter {
         let mut state = self.state.lock();
         for entry in entries {
             let pack = state.packs.number(packs.name(entry.pack));
-            state.pending.insert(entry.id, Some(Entry { pack, ..*entry }));
+            state.pending.put(&Entry { pack, ..*entry });
         }
     }
 
@@ -239,12 +255,22 @@ impl ContentWriter {
             Some(tombstone) => now.max(tombstone.timestamp.saturating_add(1)),
             None => now,
         };
+        let is_ours = self.state.lock().pending.claim(id);
+        Ok(is_ours.then_some(timestamp))
+    }
+
+    /// Sends the open pack, if a segment of `length` bytes would make it much too long. It goes before anybody waits for the
+    /// memory of the next.
+    fn make_way(&self, id: &ContentId, length: usize) -> Result<()> {
+        let size = self.layout.pack_size;
         let mut state = self.state.lock();
-        if state.pending.contains_key(id) {
-            return Ok(None);
-        }
-        state.pending.insert(*id, None);
-        Ok(Some(timestamp))
+        let open = state.open_pack(kind_of(id));
+        let is_in_the_way = |pack: &mut PackBuilder| {
+            pack.length() >= size / 100 * LONG_ENOUGH_PERCENT && pack.length() + length > size + PACK_EXCESS
+        };
+        let finished = open.take_if(is_in_the_way);
+        drop(state);
+        finished.map_or(Ok(()), |pack| self.send(pack))
     }
 
     /// Adds a segment of about `length` bytes, which `write` appends, to its open pack; returns the pack when that filled
@@ -255,11 +281,7 @@ impl ContentWriter {
         length: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> Option<PackBuilder> {
-        let kind = if entry.id.prefix().is_some() {
-            PackKind::Metadata
-        } else {
-            PackKind::Data
-        };
+        let kind = kind_of(&entry.id);
         let mut state = self.state.lock();
         let open = state.open_pack(kind);
         let pack = open.get_or_insert_with(|| self.new_pack(kind));
@@ -267,7 +289,7 @@ impl ContentWriter {
         let (name, full) = (pack.name.clone(), pack.length() >= self.layout.pack_size);
         let finished = if full { open.take() } else { None };
         entry.pack = state.packs.number(&name);
-        state.pending.insert(entry.id, Some(entry));
+        state.pending.put(&entry);
         finished
     }
 
@@ -286,12 +308,21 @@ impl ContentWriter {
         self.guard.check(&self.format, &self.blobs, &self.environment)
     }
 
+    /// Hands a pack over. One that is not, whatever the reason, is lost, and with it this writer's commit: its contents are
+    /// among the pending ones already.
     fn send(&self, pack: PackBuilder) -> Result<()> {
-        self.check_format()?;
-        self.put_session_marker()?;
         let name = pack.name.clone();
-        self.uploads
-            .send(name, pack.finish(&self.sealer, &self.environment)?)
+        let finished = self
+            .check_format()
+            .and_then(|()| self.put_session_marker())
+            .and_then(|()| pack.finish(&self.sealer, &self.environment));
+        match finished {
+            Ok(data) => self.uploads.send(name, data),
+            Err(error) => {
+                self.uploads.fail(error.clone());
+                Err(error)
+            }
+        }
     }
 
     /// Before the first pack of a session: tells garbage collection that its packs are not garbage yet.
@@ -313,6 +344,14 @@ impl ContentWriter {
         self.blobs.put(&name, Bytes::from(body))?;
         session.marker = Some(name);
         Ok(())
+    }
+}
+
+/// Which packs a content goes to.
+fn kind_of(id: &ContentId) -> PackKind {
+    match id.prefix() {
+        Some(_) => PackKind::Metadata,
+        None => PackKind::Data,
     }
 }
 

@@ -58,13 +58,7 @@ impl ContentWriter {
 
     fn pending_entries(&self) -> Result<(Vec<Entry>, PackNames)> {
         let state = self.state.lock();
-        let mut entries = Vec::with_capacity(state.pending.len());
-        for (id, entry) in &state.pending {
-            let unfinished = || RepositoryError::invalid(format!("content {id} was claimed but not written"));
-            entries.push(entry.ok_or_else(unfinished)?);
-        }
-        entries.sort_unstable_by_key(|entry| entry.id);
-        Ok((entries, state.packs.clone()))
+        Ok((state.pending.entries()?, state.packs.clone()))
     }
 
     fn write_index(&self, entries: Vec<Entry>, packs: &PackNames) -> Result<()> {

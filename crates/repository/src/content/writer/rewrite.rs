@@ -20,7 +20,7 @@ impl ContentWriter {
         if let Some(open) = &mut state.metadata {
             open.note(tombstone, pack);
         }
-        state.pending.insert(entry.id, Some(tombstone));
+        state.pending.put(&tombstone);
     }
 
     /// Copies a committed content into an open pack, for the next commit.
@@ -46,6 +46,7 @@ impl ContentWriter {
             timestamp,
             ..*entry
         };
+        self.make_way(&entry.id, segment.len())?;
         match self.append(copied, segment.len(), |pack| pack.extend_from_slice(&segment)) {
             Some(full) => self.send(full),
             None => Ok(()),

@@ -99,6 +99,44 @@ fn small_contents_of_one_data_pack_are_read_across_windows() {
     }
 }
 
+#[test]
+fn a_content_that_would_make_a_long_pack_much_longer_begins_the_next_one() {
+    let storage = Arc::new(MemoryStorage::new());
+    let repository = repository(&storage);
+    let parts = writer(&repository, 20 << 20);
+    // In MiB: 18 + 5 is too long, 13 is too short to be sent, 13 + 8 is full.
+    let written: Vec<(ContentId, Vec<u8>)> = [6, 6, 6, 5, 8, 8, 1]
+        .into_iter()
+        .enumerate()
+        .map(|(n, mib)| {
+            let bytes = vec![n as u8; mib << 20];
+            (parts.write(None, &bytes, None).unwrap(), bytes)
+        })
+        .collect();
+    parts.commit().unwrap();
+    let mut lengths: Vec<u64> = storage
+        .list("p")
+        .now_or_never()
+        .unwrap()
+        .unwrap()
+        .iter()
+        .map(|pack| pack.length >> 20)
+        .collect();
+    lengths.sort_unstable();
+    assert_eq!(lengths, [1, 18, 21]);
+    for (id, bytes) in &written {
+        assert!(repository.read_content(id).unwrap() == *bytes, "{id}");
+    }
+}
+
+#[test]
+fn a_packs_memory_holds_the_longest_that_it_can_become() {
+    assert_eq!(most_bytes(20 << 20) >> 20, 23);
+    // 7 MiB are too short to be sent, and a content of 8 follows.
+    assert_eq!(most_bytes(10 << 20) >> 20, 15);
+    assert_eq!(most_bytes(120 << 20) >> 20, 123);
+}
+
 /// A repository with threads, on a store with these rules.
 async fn with_threads(rules: impl IntoIterator<Item = Rule>) -> Repository {
     let memory = Arc::new(MemoryStorage::new());
@@ -163,4 +201,44 @@ async fn when_a_pack_is_lost_nobody_waits_for_its_memory_and_nothing_is_committe
         assert!(repository.live_contents().len() < 120);
     };
     tokio::task::spawn_blocking(work).await.unwrap();
+}
+
+#[test]
+fn a_pack_that_was_lost_before_it_was_sent_is_in_no_later_commit() {
+    let memory = Arc::new(MemoryStorage::new());
+    repository(&memory);
+    let faulty = FaultyStorage::new(memory);
+    // The session's marker cannot be written, once: the pack that waits for it goes nowhere.
+    faulty.add(
+        Rule::always(Fault::Fail(StorageErrorKind::Unavailable))
+            .on(Operation::Put)
+            .named("s")
+            .nth(1),
+    );
+    let environment = Environment {
+        cpu_threads: 0,
+        ..Environment::system()
+    };
+    let options = OpenOptions {
+        username: "u".into(),
+        hostname: "h".into(),
+    };
+    let repository = open(Arc::new(faulty), &"x".into(), options, environment)
+        .now_or_never()
+        .unwrap()
+        .unwrap();
+    let writer = writer(&repository, 1 << 20);
+    let id = writer.write(None, b"bytes", None).unwrap();
+    assert!(writer.commit().is_err());
+    let again = writer.commit();
+    assert!(again.is_err(), "the index would name a pack that is nowhere");
+    assert!(repository.read_content(&id).is_err());
+    let next = writer_of(&repository);
+    assert_eq!(next.write(None, b"bytes", None).unwrap(), id);
+    next.commit().unwrap();
+    assert_eq!(repository.read_content(&id).unwrap(), b"bytes");
+}
+
+fn writer_of(repository: &Repository) -> ContentWriter {
+    writer(repository, 1 << 20)
 }
