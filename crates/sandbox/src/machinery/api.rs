@@ -56,14 +56,14 @@ pub fn settled<T>(answer: Answer<T>) -> Answer<()> {
 }
 
 /// A JSON merge patch. The object that the server answers with is not read: hardly anybody wants it.
-pub async fn merge<K: Clone>(api: &Api<K>, name: &str, patch: &Value) -> Answer<()> {
+pub async fn merge<K: Clone + Resource>(api: &Api<K>, name: &str, patch: &Value) -> Answer<()> {
     let patch = Patch::Merge(patch);
     let request = Request::new(api.resource_url()).patch(name, &PatchParams::default(), &patch);
     send(api, request).await
 }
 
 /// A JSON merge patch of the status; as [`merge`].
-pub async fn merge_status<K: Clone>(api: &Api<K>, name: &str, patch: &Value) -> Answer<()> {
+pub async fn merge_status<K: Clone + Resource>(api: &Api<K>, name: &str, patch: &Value) -> Answer<()> {
     let patch = Patch::Merge(patch);
     let path = Request::new(api.resource_url());
     let request = path.patch_subresource("status", name, &PatchParams::default(), &patch);
@@ -71,13 +71,16 @@ pub async fn merge_status<K: Clone>(api: &Api<K>, name: &str, patch: &Value) -> 
 }
 
 /// Creates an object, of which nobody wants to know what the server made of it.
-pub async fn create<K: Clone + Serialize>(api: &Api<K>, object: &K) -> Answer<()> {
+pub async fn create<K: Clone + Resource + Serialize>(api: &Api<K>, object: &K) -> Answer<()> {
     let object = serde_json::to_vec(object).map_err(kube::Error::SerdeError)?;
     let request = Request::new(api.resource_url()).create(&PostParams::default(), object);
     send(api, request).await
 }
 
-async fn send<K: Clone>(api: &Api<K>, request: Result<http::Request<Vec<u8>>, request::Error>) -> Answer<()> {
+async fn send<K: Clone + Resource>(
+    api: &Api<K>,
+    request: Result<http::Request<Vec<u8>>, request::Error>,
+) -> Answer<()> {
     let request = request.map_err(kube::Error::BuildRequest)?;
     let client = api.clone().into_client();
     client.request_text(request).await.map(drop)
