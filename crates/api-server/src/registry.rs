@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use crate::builtin::kinds;
+use crate::discovery;
 use crate::kind::Kind;
 
 /// The kinds of the server, at one moment. Cheap to clone.
@@ -13,6 +14,8 @@ pub struct Registry {
     kinds: Arc<Vec<Arc<Kind>>>,
     /// [`Self::kinds`], once somebody asked.
     by_value: Arc<OnceLock<Vec<Kind>>>,
+    /// [`Self::discovery`] of `/apis` and of `/api`, once somebody asked.
+    discovery: Arc<[OnceLock<String>; 2]>,
 }
 
 impl Default for Registry {
@@ -26,6 +29,7 @@ impl Registry {
         Self {
             kinds: Arc::new(kinds),
             by_value: Arc::default(),
+            discovery: Arc::default(),
         }
     }
 
@@ -51,6 +55,12 @@ impl Registry {
     pub fn kinds(&self) -> &[Kind] {
         let copied = || self.kinds.iter().map(|kind| (**kind).clone()).collect();
         self.by_value.get_or_init(copied)
+    }
+
+    /// What aggregated discovery answers to `/api` (`core`) or `/apis`, as JSON.
+    pub fn discovery(&self, core: bool) -> &str {
+        let written = || discovery::aggregated(self.kinds(), core).to_string();
+        self.discovery[usize::from(core)].get_or_init(written)
     }
 
     /// Serves what a CustomResourceDefinition says, instead of what it said before.

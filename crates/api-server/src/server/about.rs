@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::answer;
 use super::{ResponseBody, not_allowed};
 use crate::kind::Kind;
+use crate::registry::Registry;
 use crate::request::Query;
 use crate::{discovery, openapi};
 
@@ -21,18 +22,19 @@ const FAR: jiff::SignedDuration = jiff::SignedDuration::from_hours(365 * 24);
 
 /// Answers a path that is neither a resource nor the server's health.
 pub(crate) fn answer(
-    kinds: &[Kind],
+    registry: &Registry,
     words: &[&str],
     request: &Request<Bytes>,
     now: jiff::Timestamp,
 ) -> Response<ResponseBody> {
+    let kinds = registry.kinds();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return answer::refused(&not_allowed());
     }
     let found = match words {
         [] => Some(json!({"paths": paths(kinds)})),
-        ["api"] if wants_aggregated(request) => return aggregated(kinds, true, request),
-        ["apis"] if wants_aggregated(request) => return aggregated(kinds, false, request),
+        ["api"] if wants_aggregated(request) => return aggregated(registry, true, request),
+        ["apis"] if wants_aggregated(request) => return aggregated(registry, false, request),
         ["api"] => Some(discovery::versions(host(request))),
         ["api", version] => discovery::resources(kinds, "", version),
         ["apis"] => Some(discovery::groups(kinds)),
@@ -72,13 +74,13 @@ fn wants_aggregated(request: &Request<Bytes>) -> bool {
     header(request, ACCEPT).is_some_and(|accept| accept.split(',').any(is_v2))
 }
 
-fn aggregated(kinds: &[Kind], core: bool, request: &Request<Bytes>) -> Response<ResponseBody> {
-    let list = discovery::aggregated(kinds, core);
-    let etag = hex::encode_upper(Sha256::digest(list.to_string()));
+fn aggregated(registry: &Registry, core: bool, request: &Request<Bytes>) -> Response<ResponseBody> {
+    let list = registry.discovery(core);
+    let etag = hex::encode_upper(Sha256::digest(list));
     if has_already(request, &etag) {
         return unchanged(&etag);
     }
-    let mut response = answer::json(200, &list);
+    let mut response = answer::text(200, list);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(discovery::AGGREGATED));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("public"));

@@ -266,7 +266,7 @@ impl ApiServer {
             _ => {
                 let registry = self.inner.state.lock().registry.clone();
                 let now = self.inner.clock.now();
-                Ok(about::answer(registry.kinds(), &words, request, now))
+                Ok(about::answer(&registry, &words, request, now))
             }
         }
     }

@@ -135,7 +135,7 @@ pub(crate) fn merged(kind: &Kind, subresource: Option<&str>, old: &Value, mut ne
 }
 
 /// A copy of the object without these fields, which are about to be set.
-fn without(object: &Value, fields: &[&str]) -> Value {
+pub(crate) fn without(object: &Value, fields: &[&str]) -> Value {
     let all = object.as_object().into_iter().flatten();
     let kept = all.filter(|(name, _)| !fields.contains(&name.as_str()));
     Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())

@@ -1,6 +1,7 @@
 //! update and patch: `k8s.io/apiserver` v0.34, `pkg/endpoints/handlers/{update,patch}.go`,
 //! `pkg/registry/rest/update.go` and `pkg/registry/generic/registry/store.go`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -14,6 +15,7 @@ use crate::managed_fields;
 use crate::object::Object;
 use crate::patch;
 
+const MERGE: &str = "application/merge-patch+json";
 const MODIFIED: &str =
     "the object has been modified; please apply your changes to the latest version and try again";
 
@@ -53,10 +55,15 @@ impl ApiServer {
         };
         let shown = versions::presented(&call.kind, &old);
         let now = self.inner.clock.now();
-        let made = patched(call, &shown, now)?;
+        let made = patched(call, start(call, &shown), now)?;
         let patched = match decode::decode(call, made) {
             Ok(object) => object,
-            Err(error) => return Err(decode::of_patch(error, &patched(call, &shown, now)?)),
+            Err(error) => {
+                return Err(decode::of_patch(
+                    error,
+                    &patched(call, Cow::Borrowed(&shown), now)?,
+                ));
+            }
         };
         check_name(call, &patched)?;
         let object = self.write(state, call, &old, patched)?;
@@ -143,18 +150,29 @@ fn is_released(call: &Call, object: &Value) -> bool {
         && namespace_done
 }
 
+/// What a patch is laid over. A merge patch replaces lists as wholes, so it does not matter to it which owners of fields
+/// are there; a write that brings none goes on from those of the object before ([`managed_fields::track`]).
+fn start<'a>(call: &Call, object: &'a Value) -> Cow<'a, Value> {
+    if call.content_type != MERGE {
+        return Cow::Borrowed(object);
+    }
+    let mut bare = status::without(object, &["metadata"]);
+    bare["metadata"] = status::without(&object["metadata"], &["managedFields"]);
+    Cow::Owned(bare)
+}
+
 /// What the patch makes of the object.
-fn patched(call: &Call, object: &Value, now: jiff::Timestamp) -> Result<Value, ApiError> {
+fn patched(call: &Call, object: Cow<'_, Value>, now: jiff::Timestamp) -> Result<Value, ApiError> {
     match call.content_type.as_str() {
-        "application/json-patch+json" => patch::json(object, &call.body),
-        "application/merge-patch+json" => Ok(patch::merge(
-            object,
-            &body::patch(&call.body, "error decoding patch: ")?,
-        )),
-        "application/strategic-merge-patch+json" => {
-            patch::strategic(&call.kind, object, &body::patch(&call.body, "")?)
+        "application/json-patch+json" => patch::json(&object, &call.body),
+        MERGE => {
+            let patch = body::patch(&call.body, "error decoding patch: ")?;
+            Ok(patch::merge(object.into_owned(), &patch))
         }
-        call::APPLY => applied(call, Some(object), now),
+        "application/strategic-merge-patch+json" => {
+            patch::strategic(&call.kind, &object, &body::patch(&call.body, "")?)
+        }
+        call::APPLY => applied(call, Some(&object), now),
         _ => Err(ApiError::generic(
             Reason::UnsupportedMediaType,
             "415: Unsupported Media Type",
@@ -191,7 +209,10 @@ fn applied(call: &Call, live: Option<&Value>, now: jiff::Timestamp) -> Result<Va
 pub(crate) fn patched_plainly(call: &Call, object: &Value) -> Result<Value, ApiError> {
     match call.content_type.as_str() {
         "application/json-patch+json" => patch::json(object, &call.body),
-        _ => Ok(patch::merge(object, &call::object("Scale", &call.body)?)),
+        _ => {
+            let patch = call::object("Scale", &call.body)?;
+            Ok(patch::merge(object.clone(), &patch))
+        }
     }
 }
 

@@ -331,3 +331,6 @@ fn is_bound(claim: &PersistentVolumeClaim) -> bool {
     let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
     claim.annotations().contains_key(BIND_COMPLETED) || phase == Some("Bound")
 }
+
+#[cfg(test)]
+mod tests;
