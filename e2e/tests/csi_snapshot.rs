@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use caravel_e2e::scenario::{
-    Cluster, Installation, Kind, NAMESPACE, Shop, Unlike, snapshots_in_storage, step, until,
+    Cluster, Installation, Kind, NAMESPACE, Options, Shop, Unlike, snapshots_in_storage, step, until,
     without_server_fields,
 };
 use serde_json::{Value, json};
@@ -285,6 +285,149 @@ fn a_backup_that_another_installation_finds_in_the_bucket_expires_with_its_snaps
         "the backup has expired, and its snapshot {handle} is still in the storage"
     );
     Ok(())
+}
+
+/// As Velero 1.7: the objects stay in the cluster, another one gets a content of its own, and both only go with the backup.
+#[test]
+fn objects_that_stay_in_the_cluster_and_come_into_another_keep_their_snapshot_until_its_backup_goes()
+-> Result<()> {
+    let cluster = Cluster::connect()?;
+    let options = Options {
+        more: vec!["--csi-snapshot-objects=keep".to_owned()],
+        ..Options::default()
+    };
+    let installation = Installation::with(&cluster, "csi_snapshot_keep", &options)?;
+    location_is_available(&cluster)?;
+    let shop = Shop::named("shop").size("64Mi").create(&cluster)?;
+    shop.run(&cluster, "head -c 1000000 /dev/urandom > stock; sync")?;
+    let before = shop.tree(&cluster)?;
+    let earlier = snapshots_in_storage(&cluster)?;
+    create(&cluster, "b1")?;
+    ended(&cluster, "b1", "Completed")?;
+    let handle = new_since(&cluster, &earlier)?
+        .first()
+        .context("no snapshot")?
+        .clone();
+    step("its objects are in the cluster, and say Retain", || {
+        let content = only_content(&cluster, "b1")?;
+        ensure!(
+            content["spec"]["deletionPolicy"] == "Retain"
+                && content["status"]["snapshotHandle"] == handle.as_str(),
+            "the content that was kept: {content}"
+        );
+        let snapshots = cluster.list(Kind::VOLUME_SNAPSHOT, "shop", "velero.io/backup-name=b1")?;
+        ensure!(
+            snapshots.len() == 1,
+            "{} VolumeSnapshots were kept",
+            snapshots.len()
+        );
+        Ok(())
+    })?;
+
+    step(
+        "another backup of the namespace has its own snapshot only",
+        || {
+            create(&cluster, "b2")?;
+            ended(&cluster, "b2", "Completed")?;
+            ensure!(
+                new_since(&cluster, &earlier)?.len() == 2,
+                "not two snapshots in the storage"
+            );
+            let told = cluster.velero_ok(&["backup", "describe", "b2", "--details"])?;
+            ensure!(!told.contains(&handle), "b2 tells of b1's snapshot: {told}");
+            cluster.velero_ok(&["backup", "delete", "b2", "--confirm"])?;
+            gone(&cluster, "b2")?;
+            let left = new_since(&cluster, &earlier)?;
+            ensure!(
+                left == [handle.clone()],
+                "of two backups one was deleted, and the storage has {left:?}"
+            );
+            Ok(())
+        },
+    )?;
+
+    step("lose the namespace, with the VolumeSnapshot in it", || {
+        shop.destroy(&cluster)
+    })?;
+    ensure!(
+        snapshots_in_storage(&cluster)?.contains(&handle),
+        "the storage's snapshot went with its namespace"
+    );
+    step("restore beside the content that was kept", || {
+        cluster.velero_ok(&["restore", "create", "r1", "--from-backup", "b1", "--wait"])?;
+        cluster.wait_for_phase(Kind::RESTORE, NAMESPACE, "r1", &["Completed"], SOON)?;
+        before.must_equal(&shop.tree(&cluster)?, Unlike::Nothing)?;
+        shop.destroy(&cluster)
+    })?;
+
+    step("another cluster: no Velero, no object of the snapshot", || {
+        Installation::remove(&cluster)?;
+        let kept = only_content(&cluster, "b1")?;
+        cluster.delete(Kind::VOLUME_SNAPSHOT_CONTENT, "", name(&kept))?;
+        ensure!(
+            snapshots_in_storage(&cluster)?.contains(&handle),
+            "the storage's snapshot went with its content, which said Retain"
+        );
+        Ok(())
+    })?;
+    let said = installation.install(&cluster, &options)?;
+    ensure!(said.succeeded(), "install: {}", said.both());
+    location_is_available(&cluster)?;
+    step("its server syncs a content of the snapshot", || {
+        until("the synced content", LATER, || {
+            Ok(match only_content(&cluster, "b1") {
+                Ok(content) if content["spec"]["source"]["snapshotHandle"] == handle.as_str() => Ok(()),
+                found => Err(format!("{found:?}")),
+            })
+        })?;
+        let content = only_content(&cluster, "b1")?;
+        ensure!(
+            content["spec"]["deletionPolicy"] == "Retain",
+            "the synced content: {content}"
+        );
+        Ok(())
+    })?;
+    step("delete the backup there", || {
+        cluster.velero_ok(&["backup", "delete", "b1", "--confirm"])?;
+        gone(&cluster, "b1")
+    })?;
+    ensure!(
+        !snapshots_in_storage(&cluster)?.contains(&handle),
+        "the backup is gone, and its snapshot {handle} is still in the storage"
+    );
+    let left = cluster.list(Kind::VOLUME_SNAPSHOT_CONTENT, "", OF_B1)?;
+    ensure!(
+        left.is_empty(),
+        "{} contents of the deleted backup are left",
+        left.len()
+    );
+    remove_restored_contents(&cluster)
+}
+
+/// Contents of the backup `b1` that no restore has made.
+const OF_B1: &str = "velero.io/backup-name=b1,!velero.io/restore-name";
+
+fn only_content(cluster: &Cluster, backup: &str) -> Result<Value> {
+    let selector = format!("velero.io/backup-name={backup},!velero.io/restore-name");
+    let mut contents = cluster.list(Kind::VOLUME_SNAPSHOT_CONTENT, "", &selector)?;
+    ensure!(
+        contents.len() == 1,
+        "{} contents of backup {backup}",
+        contents.len()
+    );
+    Ok(contents.remove(0))
+}
+
+fn location_is_available(cluster: &Cluster) -> Result<()> {
+    cluster
+        .wait_for_phase(
+            Kind::BACKUP_STORAGE_LOCATION,
+            NAMESPACE,
+            "default",
+            &["Available"],
+            SOON,
+        )
+        .map(drop)
 }
 
 fn create(cluster: &Cluster, name: &str) -> Result<()> {

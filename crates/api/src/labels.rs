@@ -120,6 +120,8 @@ pub const ATTEMPT: &str = "velero.io/attempt";
 pub const MAINTAIN_NOW: &str = "velero.io/maintain-now";
 /// On a BackupRepository: the maintenance Job that was made for the last [`MAINTAIN_NOW`]. Ours.
 pub const MAINTENANCE_JOB: &str = "velero.io/maintenance-job";
+/// On a VolumeSnapshotContent that backup sync made: `<namespace>/<name>` of its Backup. Ours.
+pub const SYNCED_BACKUP: &str = "velero.io/synced-backup";
 /// On a renamed PV: its old name.
 pub const ORIGINAL_PV_NAME: &str = "velero.io/original-pv-name";
 /// On a pod: comma list of volumes for file system backup.

@@ -6,6 +6,7 @@ pub mod context;
 pub mod decoded;
 pub mod lease;
 pub mod reconcile;
+pub mod snapshot_objects;
 
 pub mod backup;
 pub mod backup_finalizer;

@@ -63,7 +63,14 @@ pub async fn delete(
     let steps = async {
         if let Some(original) = original(&api, content, handle).await? {
             stage.reason = "its VolumeSnapshotContent is not gone".to_owned();
-            delete_original(client, &api, &original).await?;
+            if original.spec.source.snapshot_handle.is_some() {
+                // Made by hand of a handle: as the temporary one, it is of no use before the driver has looked at it.
+                seen_by_the_driver(&api, &original, &object, &mut stage.reason).await?;
+                delete_by_handle(&api, &original, handle).await?;
+                delete_bound_snapshot(client, &original).await?;
+            } else {
+                delete_original(client, &api, &original).await?;
+            }
             return gone(&api, &original.name_any(), &mut stage.reason).await;
         }
         let wanted = temporary_content(content, handle, temporary);
@@ -71,7 +78,7 @@ pub async fn delete(
         stage.unseen = true;
         seen_by_the_driver(&api, &wanted, &object, &mut stage.reason).await?;
         stage.unseen = false;
-        delete_temporary(&api, &wanted, handle).await?;
+        delete_by_handle(&api, &wanted, handle).await?;
         gone(&api, temporary, &mut stage.reason).await
     };
     match tokio::time::timeout(within, steps).await {
@@ -130,26 +137,38 @@ async fn delete_original(
         Err(error) if error.is_not_found() => return Ok(()),
         deleted => deleted?,
     }
-    let of = &content.spec.volume_snapshot_ref;
-    let (namespace, snapshot) = (of.namespace.as_deref(), of.name.as_deref());
-    if let (Some(namespace), Some(snapshot)) = (namespace, snapshot) {
-        delete_snapshot_of(client, namespace, snapshot, of.uid.as_deref()).await?;
-    }
+    delete_bound_snapshot(client, content).await?;
     gone_is_fine(api.delete(&name, &DeleteParams::default()).await)
         .map_err(|source| failed("delete", format!("VolumeSnapshotContent {name}"), source))
 }
 
-/// Its VolumeSnapshot, and no other that was made under the same name since.
-async fn delete_snapshot_of(
+/// Deletes what is left of the objects of a snapshot that is in the storage no more: a content, and the VolumeSnapshot that it
+/// is bound to. Those that are gone already are fine.
+///
+/// # Errors
+/// [`SnapshotError::Api`].
+pub async fn delete_objects(client: &Client, content: &VolumeSnapshotContent) -> Result<(), SnapshotError> {
+    delete_bound_snapshot(client, content).await?;
+    snapshot::delete_content(client, &content.name_any()).await
+}
+
+/// Deletes the VolumeSnapshot that a content is bound to, and no other that has its name: none where it is bound to none.
+///
+/// # Errors
+/// [`SnapshotError::Api`].
+pub async fn delete_bound_snapshot(
     client: &Client,
-    namespace: &str,
-    name: &str,
-    uid: Option<&str>,
+    content: &VolumeSnapshotContent,
 ) -> Result<(), SnapshotError> {
+    let of = &content.spec.volume_snapshot_ref;
+    let uid = of.uid.clone().filter(|uid| !uid.is_empty());
+    let (Some(namespace), Some(name), Some(uid)) = (&of.namespace, &of.name, uid) else {
+        return Ok(());
+    };
     let api: Api<crate::types::VolumeSnapshot> = Api::namespaced(client.clone(), namespace);
     let same = DeleteParams {
         preconditions: Some(Preconditions {
-            uid: uid.map(str::to_owned),
+            uid: Some(uid),
             resource_version: None,
         }),
         ..DeleteParams::default()
@@ -239,7 +258,7 @@ async fn seen_by_the_driver(
                 return Ok(());
             }
             Err(format!(
-                "no csi-snapshotter of driver {driver} looks at its temporary VolumeSnapshotContent; does driver {driver} run in this cluster?"
+                "no csi-snapshotter of driver {driver} looks at its VolumeSnapshotContent; does driver {driver} run in this cluster?"
             ))
         },
     );
@@ -250,8 +269,8 @@ async fn seen_by_the_driver(
     }
 }
 
-/// Deletes the very state of the temporary content whose status has the handle.
-async fn delete_temporary(
+/// Deletes the very state of a content made by hand whose status has the handle.
+async fn delete_by_handle(
     api: &Api<VolumeSnapshotContent>,
     wanted: &VolumeSnapshotContent,
     handle: &str,

@@ -14,7 +14,7 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use crate::snapshot::{self, SnapshotError, failed, gone_is_fine};
-use crate::types::{DeletionPolicy, VolumeSnapshotContent};
+use crate::types::{DeletionPolicy, VolumeSnapshot, VolumeSnapshotContent};
 
 /// States of a content in a row that changed between reading and deleting.
 const TRIES: usize = 10;
@@ -63,6 +63,15 @@ pub async fn release(
     snapshot: &str,
     content: &str,
 ) -> Result<(), SnapshotError> {
+    release_content(client, content).await?;
+    snapshot::delete(client, namespace, snapshot).await
+}
+
+/// Deletes a content that [`retain`] has kept, and no VolumeSnapshot. One that is gone already is fine.
+///
+/// # Errors
+/// As [`release`].
+pub async fn release_content(client: &Client, content: &str) -> Result<(), SnapshotError> {
     let api: Api<VolumeSnapshotContent> = Api::all(client.clone());
     let named = || format!("VolumeSnapshotContent {content}");
     let mut tries = 0;
@@ -70,7 +79,7 @@ pub async fn release(
         let found = api.get_opt(content).await;
         let found = found.map_err(|source| failed("read", named(), source))?;
         let Some(found) = found.filter(|found| found.metadata.deletion_timestamp.is_none()) else {
-            break;
+            return Ok(());
         };
         if found.spec.deletion_policy != DeletionPolicy::Retain {
             return Err(SnapshotError::NotRetained { object: named() });
@@ -84,12 +93,34 @@ pub async fn release(
         };
         tries += 1;
         match gone_is_fine(api.delete(content, &this_state).await) {
-            Ok(()) => break,
+            Ok(()) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 409 && tries < TRIES => {}
             Err(source) => return Err(failed("delete", named(), source)),
         }
     }
-    snapshot::delete(client, namespace, snapshot).await
+}
+
+/// Labels the objects of a snapshot that stay in the cluster. Those that are gone already are fine.
+///
+/// # Errors
+/// [`SnapshotError::Api`].
+pub async fn label(
+    client: &Client,
+    namespace: &str,
+    snapshot: &str,
+    content: &str,
+    (key, value): (&str, &str),
+) -> Result<(), SnapshotError> {
+    let (params, patch) = (
+        PatchParams::default(),
+        Patch::Merge(json!({"metadata": {"labels": {key: value}}})),
+    );
+    let contents: Api<VolumeSnapshotContent> = Api::all(client.clone());
+    gone_is_fine(contents.patch(content, &params, &patch).await)
+        .map_err(|source| failed("label", format!("VolumeSnapshotContent {content}"), source))?;
+    let snapshots: Api<VolumeSnapshot> = Api::namespaced(client.clone(), namespace);
+    gone_is_fine(snapshots.patch(snapshot, &params, &patch).await)
+        .map_err(|source| failed("label", format!("VolumeSnapshot {namespace}/{snapshot}"), source))
 }
 
 #[cfg(test)]

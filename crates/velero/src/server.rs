@@ -22,7 +22,7 @@ use caravel_controllers::restore::Priorities;
 use caravel_controllers::{
     backup, backup_deletion, backup_finalizer, backup_operations, backup_queue, backup_repository,
     backup_storage_location, backup_sync, download_request, gc, repository_password, restore,
-    restore_finalizer, restore_operations, schedule, server_status_request,
+    restore_finalizer, restore_operations, schedule, server_status_request, snapshot_objects,
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -95,8 +95,7 @@ pub struct Args {
     without_effect: WithoutEffect,
     #[command(flatten)]
     not_yet: NotYet,
-    /// What becomes of VolumeSnapshots and VolumeSnapshotContents whose snapshots stay in the storage when a backup ends:
-    /// they are removed, so that only the backup knows of the snapshots. Keeping them is not there yet.
+    /// What becomes of VolumeSnapshots and VolumeSnapshotContents whose snapshots stay in the storage when a backup ends.
     #[arg(long, value_enum, default_value = "remove")]
     csi_snapshot_objects: SnapshotObjects,
     /// How often a location is looked at for backups that the cluster does not have; 0 turns it off.
@@ -116,10 +115,33 @@ pub struct Args {
     schedule_skip_immediately: bool,
 }
 
-/// `--csi-snapshot-objects`.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum SnapshotObjects {
+/// `--csi-snapshot-objects`, also of `velero install`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum SnapshotObjects {
+    /// They are removed: only the backup knows of the snapshots.
     Remove,
+    /// They stay until the backup is deleted or expires, and clusters with the same bucket get a VolumeSnapshotContent of each
+    /// snapshot; all of them say Retain.
+    Keep,
+}
+
+impl SnapshotObjects {
+    /// As it is typed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Remove => "remove",
+            Self::Keep => "keep",
+        }
+    }
+}
+
+impl From<SnapshotObjects> for snapshot_objects::SnapshotObjects {
+    fn from(flag: SnapshotObjects) -> Self {
+        match flag {
+            SnapshotObjects::Remove => Self::Remove,
+            SnapshotObjects::Keep => Self::Keep,
+        }
+    }
 }
 
 /// Accepted, because ignoring them changes nothing here.
@@ -376,7 +398,7 @@ fn start(
         backup_deletion::spawn(c, scratch.to_owned(), s)
     });
     add("backup-sync", &|c, s| {
-        backup_sync::spawn(c, *args.backup_sync_period, s)
+        backup_sync::spawn(c, sync_settings(args), s)
     });
     add("gc", &|c, s| {
         gc::spawn(c, args.garbage_collection_frequency.or(HOUR), s)
@@ -469,9 +491,14 @@ fn operations_settings(args: &Args) -> backup_operations::Settings {
 fn end_settings(args: &Args, scratch: &Path) -> backup_finalizer::Settings {
     backup_finalizer::Settings {
         scratch: scratch.to_owned(),
-        snapshot_objects: match args.csi_snapshot_objects {
-            SnapshotObjects::Remove => backup_finalizer::SnapshotObjects::Remove,
-        },
+        snapshot_objects: args.csi_snapshot_objects.into(),
+    }
+}
+
+fn sync_settings(args: &Args) -> backup_sync::Settings {
+    backup_sync::Settings {
+        default_period: *args.backup_sync_period,
+        snapshot_objects: args.csi_snapshot_objects.into(),
     }
 }
 

@@ -1,12 +1,16 @@
 //! Runs whose snapshots stay in the storage, against the small API server of `tests.rs`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use caravel_backup_store::volume_info::VolumeMethod;
+use caravel_cases::api::{self, Asked};
+use kube::Client;
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 use super::snapshot_objects::SnapshotObjects;
-use super::tests::{Api, SNAPSHOT_API, backed_up_as};
+use super::tests::{Api, Noted, SNAPSHOT_API, backed_up_as, discovered, request, run_to_its_end};
 use crate::item_actions::snapshots;
 
 /// The shop, whose driver needs a Secret for its snapshots; `taken` is what the VolumeSnapshot gets beside.
@@ -144,4 +148,98 @@ async fn a_snapshot_that_another_backup_took_is_never_ours_to_follow_or_delete()
             .any(|asked| asked.starts_with("DELETE") || asked.starts_with("PATCH")),
         "{requests:?}"
     );
+}
+
+/// The shop with a second volume: claim `log`, its volume, and what a snapshot of it will be.
+fn shop_of_two() -> Arc<Api> {
+    let mut api = Arc::into_inner(shop(&json!({}))).unwrap();
+    let snapshots = format!("{SNAPSHOT_API}/namespaces/shop/volumesnapshots");
+    let claims = "/api/v1/namespaces/shop/persistentvolumeclaims";
+    let mut claim = api.objects[claims]["items"][0].clone();
+    claim["metadata"]["name"] = "log".into();
+    claim["metadata"]["uid"] = "log-uid".into();
+    claim["spec"]["volumeName"] = "pv2".into();
+    let all = api.objects.get_mut(claims).unwrap()["items"]
+        .as_array_mut()
+        .unwrap();
+    all.push(claim);
+    let mut volume = api.objects["/api/v1/persistentvolumes/pv1"].clone();
+    volume["metadata"]["name"] = "pv2".into();
+    let mut snapshot = api.objects[&format!("{snapshots}/velero-data-x")].clone();
+    snapshot["metadata"]["name"] = "velero-log-x".into();
+    snapshot["spec"]["source"]["persistentVolumeClaimName"] = "log".into();
+    snapshot["status"]["boundVolumeSnapshotContentName"] = "content-log".into();
+    let mut content = api.objects[&format!("{SNAPSHOT_API}/volumesnapshotcontents/content")].clone();
+    content["metadata"]["name"] = "content-log".into();
+    content["status"]["snapshotHandle"] = "handle-log".into();
+    api.objects.extend([
+        ("/api/v1/persistentvolumes/pv2".to_owned(), volume),
+        (format!("{snapshots}/velero-log-x"), snapshot),
+        (
+            format!("{SNAPSHOT_API}/volumesnapshotcontents/content-log"),
+            content,
+        ),
+    ]);
+    Arc::new(api)
+}
+
+/// Answers nobody who asks for a snapshot before so many have asked.
+fn together(api: &Arc<Api>, all: usize) -> Client {
+    let (api, asked_for) = (Arc::clone(api), Arc::new(Barrier::new(all)));
+    api::slow_client(move |asked| {
+        let (api, asked_for) = (Arc::clone(&api), Arc::clone(&asked_for));
+        async move {
+            if asked.method == "POST" && asked.path().ends_with("/volumesnapshots") {
+                asked_for.wait().await;
+            }
+            one_by_name(&api, &asked).await
+        }
+    })
+}
+
+/// Several snapshots and contents are there: each is created, listed and watched by its own name.
+async fn one_by_name(api: &Api, asked: &Asked) -> (u16, Value) {
+    if asked.method == "POST" && asked.path().ends_with("/volumesnapshots") {
+        let claim = asked.body["spec"]["source"]["persistentVolumeClaimName"].clone();
+        let name = format!("velero-{}-x", claim.as_str().unwrap());
+        return api.answer("GET", &format!("{}/{name}", asked.path()));
+    }
+    let query = asked.uri.query().unwrap_or_default();
+    if query.contains("watch=") {
+        // Nothing happens any more.
+        std::future::pending::<()>().await;
+    }
+    let Some((_, name)) = query.split_once("metadata.name%3D") else {
+        return api.answer(asked.method.as_str(), asked.path());
+    };
+    let name = name.split('&').next().unwrap_or_default();
+    let (code, found) = api.answer("GET", &format!("{}/{name}", asked.path()));
+    if code == 200 {
+        api::list(&[found])
+    } else {
+        (code, found)
+    }
+}
+
+/// Taken one after the other, the first one would wait for ever for the second.
+#[tokio::test]
+async fn the_snapshots_of_a_backups_volumes_are_taken_side_by_side() {
+    for moves in [false, true] {
+        let api = shop_of_two();
+        let noted = Arc::new(Noted {
+            api: Arc::clone(&api),
+            may_owe: true,
+        });
+        let client = together(&api, 2);
+        let run =
+            run_to_its_end(|folder, log| request(client, discovered(!moves), moves, noted, folder, log));
+        let ran = tokio::time::timeout(Duration::from_secs(30), run).await;
+        let (outcome, entries, errors) =
+            ran.expect("the second snapshot is asked for before the first is there");
+        assert_eq!(
+            (errors, outcome.operations.len()),
+            (0, 2),
+            "moves: {moves}, {entries:?}"
+        );
+    }
 }

@@ -74,7 +74,7 @@ impl Api {
         }
     }
 
-    fn answer(&self, method: &str, path: &str) -> (u16, Value) {
+    pub(super) fn answer(&self, method: &str, path: &str) -> (u16, Value) {
         self.requests.lock().unwrap().push(format!("{method} {path}"));
         let failure = |code: u16, reason: &str| {
             (

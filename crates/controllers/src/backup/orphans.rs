@@ -97,8 +97,11 @@ fn orphans(taken: &[VolumeSnapshot], uploads: &[DataUpload], kept: &Names) -> Na
 mod tests {
     use caravel_api::v2alpha1::{CsiSnapshotSpec, DataUploadSpec};
     use caravel_csi::VolumeSnapshotSpec;
+    use serde_json::json;
 
     use super::*;
+    use crate::in_memory::storage::{Storage, add_objects, eventually, snapshot_names};
+    use crate::in_memory::{Bucket, Cluster};
 
     fn taken(namespace: &str, name: &str) -> VolumeSnapshot {
         let mut snapshot = VolumeSnapshot::new(name, VolumeSnapshotSpec::default());
@@ -117,6 +120,32 @@ mod tests {
             ..DataUploadSpec::default()
         };
         DataUpload::new("u", spec)
+    }
+
+    /// `--csi-snapshot-objects=keep`, while another backup of the namespace ends.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_objects_that_another_backup_keeps_in_the_cluster_are_nobody_elses_orphans() {
+        let storage = Storage::default();
+        storage.add("snap-1");
+        let cluster = Cluster::new(&Bucket::default()).await;
+        let _controllers = storage.serve(&cluster).await;
+        let kept = json!({"velero.io/backup-name": "b1", "velero.io/backup-uid": "uid-1",
+            "velero.io/exclude-from-backup": "true"});
+        add_objects(&cluster, "snap-1", kept).await;
+        let ends = async |uid: &str| {
+            // The same name is another backup when it has another UID.
+            let mut backup = Backup::new("b1", Default::default());
+            backup.metadata.uid = Some(uid.to_owned());
+            try_discard(&cluster.context, &backup, &Names::new())
+                .await
+                .unwrap();
+        };
+        ends("uid-2").await;
+        assert_eq!(snapshot_names(&cluster).await, ["velero-data-x"]);
+        assert_eq!(storage.handles(), ["snap-1"]);
+        // What is looked for is found: of its own backup it would be an orphan, had that failed.
+        ends("uid-1").await;
+        eventually("the orphan goes", async || storage.handles().is_empty()).await;
     }
 
     #[test]

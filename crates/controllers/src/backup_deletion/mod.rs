@@ -35,6 +35,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::decide::{Decision, InTheWay, Observed, decide};
+pub(crate) use self::tarball::Own;
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, chain, run};
 

@@ -3,6 +3,9 @@
 //! Which they are is told by the tarball, by the documented files, by the volume info, and by what is left in the cluster of
 //! a backup that did not end. A content of the tarball counts only with this backup's label: another one's snapshot, which an
 //! item action brought along, is not this backup's to delete.
+//!
+//! Where the objects of a backup's snapshots are in the cluster ([`crate::snapshot_objects`]), a snapshot goes by its own object,
+//! and no object stays behind; but which snapshots a backup has, no such object says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,6 +27,7 @@ use tracing::Instrument as _;
 use super::tarball::{Own, Tarball};
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
+use crate::snapshot_objects;
 
 /// Storages accept a deletion in seconds. What takes longer is said, and done again by the next request: no other deletion
 /// waits behind it for ever.
@@ -40,6 +44,8 @@ pub(super) struct Snapshots {
     unknown: BTreeSet<String>,
     /// Taken, and bound to nothing: they only have an object.
     unbound: Vec<(String, String)>,
+    /// The contents that were kept in this cluster, or synced into it, and that nobody deletes.
+    objects: Vec<VolumeSnapshotContent>,
 }
 
 impl Snapshots {
@@ -54,17 +60,33 @@ impl Snapshots {
     ) -> Result<Self, Error> {
         let mut found = Self::default();
         found.add_left_in_cluster(&context.client, backup).await?;
-        let Some(saved) = saved else {
-            return Ok(found);
-        };
-        let name = backup.name_any();
-        let resources = store.get_resource_list(&name).await?;
+        if let Some(saved) = saved {
+            found
+                .add_saved(store, tarball, &backup.name_any(), saved, volumes)
+                .await?;
+        }
+        found.objects =
+            snapshot_objects::contents(&context.client, &snapshot_objects::uids(backup, saved)).await?;
+        found.go_by_objects();
+        Ok(found)
+    }
+
+    /// What the backup's folder tells.
+    async fn add_saved(
+        &mut self,
+        store: &BackupStore,
+        tarball: &mut Tarball<'_>,
+        name: &str,
+        saved: &Backup,
+        volumes: &[BackupVolumeInfo],
+    ) -> Result<(), Error> {
+        let resources = store.get_resource_list(name).await?;
         let may_have = resources.is_none_or(|resources| {
             let is_content = |kind: &String| kind.ends_with("/VolumeSnapshotContent");
             resources.keys().any(is_content)
         });
         let own = Own::of(saved);
-        let in_files = store.get_csi_snapshots(&name).await?.contents;
+        let in_files = store.get_csi_snapshots(name).await?.contents;
         let in_tarball = if may_have || volumes.iter().any(is_in_the_storage) {
             tarball.objects().await?.contents.clone()
         } else {
@@ -73,13 +95,25 @@ impl Snapshots {
         for content in in_tarball.into_iter().chain(in_files) {
             let content: VolumeSnapshotContent = serde_json::from_value(content)?;
             if own.is(&content) {
-                found.add(content);
+                self.add(content);
             }
         }
         for volume in volumes.iter().filter(|volume| is_in_the_storage(volume)) {
-            found.add_told(volume);
+            self.add_told(volume);
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// A snapshot that has an object of the backup's own in the cluster goes by that: not by one that a restore made of it,
+    /// and not by a temporary one.
+    fn go_by_objects(&mut self) {
+        for object in &self.objects {
+            let Some(handle) = object.handle() else { continue };
+            let key = (object.spec.driver.clone(), handle.to_owned());
+            if let Some(known) = self.contents.get_mut(&key) {
+                known.clone_from(object);
+            }
+        }
     }
 
     /// What a backup that did not end has left: nobody else would look for it.
@@ -190,8 +224,24 @@ impl Snapshots {
             let deleted = snapshot::delete_with_content(client, namespace, name).await;
             errors.extend(deleted.err().map(|error| chain(&error)));
         }
+        if errors.is_empty() {
+            for object in &self.objects {
+                let removed = self.remove_object(client, object).await;
+                errors.extend(removed.err().map(|error| chain(&*error)));
+            }
+        }
         errors.sort();
         errors
+    }
+
+    /// An object that the deletion of its snapshot has left: of one that went by another object, or of one that is not known
+    /// to be the backup's, which stays in the storage.
+    async fn remove_object(&self, client: &Client, object: &VolumeSnapshotContent) -> Result<(), Error> {
+        let handle = object.handle().unwrap_or_default().to_owned();
+        if self.contents.contains_key(&(object.spec.driver.clone(), handle)) {
+            return Ok(in_storage::delete_objects(client, object).await?);
+        }
+        snapshot_objects::release_content(client, object).await
     }
 }
 

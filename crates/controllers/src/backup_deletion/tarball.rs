@@ -105,14 +105,14 @@ fn objects_in(tarball: &Path) -> Result<Objects, TarballError> {
 }
 
 /// Whose an object in a tarball is: a backup of Velero's own namespace holds other backups' objects too.
-pub(super) struct Own {
+pub(crate) struct Own {
     name: String,
     uid: Option<String>,
 }
 
 impl Own {
     /// `saved`: the Backup as its folder has it. In another cluster the Backup has another UID.
-    pub(super) fn of(saved: &Backup) -> Self {
+    pub(crate) fn of(saved: &Backup) -> Self {
         Self {
             name: labels::label_value(&saved.name_any()),
             uid: saved.uid(),
@@ -120,7 +120,7 @@ impl Own {
     }
 
     /// By the labels. Velero writes only the name on VolumeSnapshotContents.
-    pub(super) fn is(&self, object: &impl ResourceExt) -> bool {
+    pub(crate) fn is(&self, object: &impl ResourceExt) -> bool {
         let of_name = object.labels().get(labels::BACKUP_NAME) == Some(&self.name);
         let uid = object.labels().get(labels::BACKUP_UID);
         of_name && uid.is_none_or(|uid| Some(uid) == self.uid.as_ref())

@@ -1,5 +1,6 @@
 //! A deletion from the request to the last blob, over a cluster and a bucket in memory.
 
+mod objects;
 mod restores;
 
 use std::sync::Arc;

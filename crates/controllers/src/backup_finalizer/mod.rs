@@ -4,7 +4,7 @@
 //! When operations ran, their post-operation items (the finished DataUploads) are written over what the tarball has,
 //! volume infos are completed, entries that a data mover left out become warnings, and operations that failed become errors
 //! of the results (upstream only counts those in `status.errors`). Snapshots that stay in the storage
-//! are kept there, and their objects go from the cluster ([`snapshots`]). Each step can be repeated: a failure keeps the
+//! are kept there, and their objects go from the cluster, or stay and are marked ([`snapshots`]). Each step can be repeated: a failure keeps the
 //! phase and everything is done again.
 
 pub mod decide;
@@ -39,18 +39,10 @@ use self::decide::{Decision, Lost, Observed, decide, failed_operations, snapshot
 use self::snapshots::Kept;
 use crate::backup::display_name;
 use crate::backup::status::StatusWriter;
+use crate::cancel;
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, run};
-
-/// What becomes of the objects of snapshots that stay in the storage: the server's `--csi-snapshot-objects`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SnapshotObjects {
-    /// They go when the backup has ended, as in Velero 1.18: only the backup knows of its snapshots.
-    #[default]
-    Remove,
-    /// They stay, with the policy `Retain`, until the backup is deleted, as in Velero 1.7.
-    Keep,
-}
+use crate::snapshot_objects::SnapshotObjects;
 
 /// The server's flags, as far as the end of backups cares.
 #[derive(Clone, Debug)]
@@ -119,11 +111,18 @@ impl BackupFinalizer {
         }
         let counted = self.say_what_is_missing(&backup, &store, &decision).await?;
         kept.save_files(&store, &name).await?;
-        if self.settings.snapshot_objects == SnapshotObjects::Remove {
-            // Only now: the bucket has all that leads to the snapshots, and says that they are kept.
-            kept.release(&self.context.client).await?;
-        }
+        // Only now: the bucket has all that leads to the snapshots, and says that they are kept.
+        kept.settle(&self.context.client, self.objects_of(&backup))
+            .await?;
         self.finish(backup, &store, decision, counted).await
+    }
+
+    /// Of a backup that somebody has canceled nothing is to be left in the cluster.
+    fn objects_of(&self, backup: &Backup) -> SnapshotObjects {
+        match cancel::wished_by(backup) {
+            Some(_) => SnapshotObjects::Remove,
+            None => self.settings.snapshot_objects,
+        }
     }
 
     async fn uploads(&self, backup: &Backup) -> Result<BTreeMap<String, DataUpload>, Error> {

@@ -1,7 +1,8 @@
 //! Snapshots that stay in the storage: what leads to them goes from the cluster into the bucket.
 //!
 //! ```text
-//! content to Retain ─► tarball and files say so ─► content and VolumeSnapshot deleted ─► Completed
+//! content to Retain ─► tarball and files say so ─┬─► content and VolumeSnapshot deleted ─┬─► Completed
+//!                     --csi-snapshot-objects=keep └─► both marked as Velero's own ────────┘
 //! ```
 //! From then on only the backup knows of them, and nothing that happens in the cluster takes them away: no namespace that is
 //! deleted, whatever the class says. Each step can be repeated. When the objects are gone at the beginning, the tarball
@@ -24,6 +25,7 @@ use serde_json::Value;
 
 use super::item_path;
 use crate::reconcile::Error;
+use crate::snapshot_objects::{MARK, SnapshotObjects};
 
 /// What came of the snapshots of a backup.
 #[derive(Default)]
@@ -32,7 +34,7 @@ pub(super) struct Kept {
     pub(super) items: Vec<(ItemPath, Value)>,
     /// Ids of operations that had completed, and whose snapshot is in the storage no more.
     pub(super) lost: BTreeSet<String>,
-    /// To be deleted from the cluster once the bucket knows.
+    /// To be deleted from the cluster, or marked, once the bucket knows.
     objects: Vec<Objects>,
 }
 
@@ -41,6 +43,8 @@ struct Objects {
     namespace: String,
     snapshot: String,
     content: String,
+    /// Its snapshot was made, and is in the storage.
+    is_whole: bool,
 }
 
 /// Keeps the snapshots of the operations in the storage. `tarball`: what the bucket has.
@@ -55,16 +59,18 @@ pub(super) async fn keep(
     let mut missing = Vec::new();
     for operation in operations.iter().filter(|operation| is_of_snapshot(operation)) {
         let (snapshot, content) = objects_of(operation)?;
+        let mut is_whole = false;
         match keep::retain(client, &content.name).await? {
             Some(retained) if retained.handle().is_some() => {
+                is_whole = operation.status.phase == OperationPhase::Completed;
                 let now = item(client, discovered, content).await?;
                 let now = match now {
                     Some(now) => now,
                     None => serde_json::to_value(&retained)?,
                 };
-                kept.items.push((path(discovered, content)?, now));
+                kept.items.push((path(discovered, content)?, without_mark(now)));
                 if let Some(now) = item(client, discovered, snapshot).await? {
-                    kept.items.push((path(discovered, snapshot)?, now));
+                    kept.items.push((path(discovered, snapshot)?, without_mark(now)));
                 }
             }
             _ => missing.push((operation, content.name.clone())),
@@ -73,6 +79,7 @@ pub(super) async fn keep(
             namespace: snapshot.namespace.clone(),
             snapshot: snapshot.name.clone(),
             content: content.name.clone(),
+            is_whole,
         });
     }
     if missing.is_empty() {
@@ -115,13 +122,28 @@ impl Kept {
         Ok(store.put_csi_snapshots(backup, &files).await?)
     }
 
-    /// Deletes the objects from the cluster.
-    pub(super) async fn release(&self, client: &Client) -> Result<(), Error> {
+    /// Deletes the objects from the cluster, or leaves those there whose snapshots are whole, out of every other backup.
+    pub(super) async fn settle(&self, client: &Client, objects: SnapshotObjects) -> Result<(), Error> {
         for one in &self.objects {
-            keep::release(client, &one.namespace, &one.snapshot, &one.content).await?;
+            if objects == SnapshotObjects::Keep && one.is_whole {
+                keep::label(client, &one.namespace, &one.snapshot, &one.content, MARK).await?;
+            } else {
+                keep::release(client, &one.namespace, &one.snapshot, &one.content).await?;
+            }
         }
         Ok(())
     }
+}
+
+/// As a restore is to make it: the mark is of the object in this cluster only. It has one when this is done again.
+fn without_mark(mut item: Value) -> Value {
+    if let Some(labels) = item
+        .pointer_mut("/metadata/labels")
+        .and_then(Value::as_object_mut)
+    {
+        labels.remove(MARK.0);
+    }
+    item
 }
 
 pub(super) fn is_of_snapshot(operation: &BackupOperation) -> bool {

@@ -1,5 +1,7 @@
 //! The end of a backup of which a volume is not saved, over a cluster and a bucket in memory.
 
+mod objects;
+
 use std::io::Read as _;
 
 use caravel_backup_store::tarball::Writer;

@@ -3,8 +3,15 @@
 //! new one after a disaster, sees what can be restored.
 //!
 //! A location whose listing fails is left alone as a whole: nothing is deleted because a bucket could not be read.
+//!
+//! With a backup come the VolumeSnapshotContents of its snapshots, where they are to be in the cluster ([`contents`]); with it
+//! go all objects of its snapshots, and no snapshot: that is the business of whoever deletes a backup.
 
+mod contents;
 pub mod decide;
+mod synced;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -19,23 +26,31 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::contents::{Contents, Location};
 use self::decide::{Found, Turn, found, orphans, turn};
 use crate::context::Context;
 use crate::reconcile::{Error, Key, Next, Reconciler, Source, chain, run};
+use crate::snapshot_objects::{self, SnapshotObjects};
 
-/// Starts the controller. `default_period`: `--backup-sync-period`.
-pub fn spawn(context: Context, default_period: Duration, shutdown: CancellationToken) -> JoinHandle<()> {
+/// The server's flags, as far as the backups of buckets care.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `--backup-sync-period`.
+    pub default_period: Duration,
+    pub snapshot_objects: SnapshotObjects,
+}
+
+/// Starts the controller.
+pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) -> JoinHandle<()> {
     let source = Source::objects(context.api::<BackupStorageLocation>(), watcher::Config::default());
-    let sync = BackupSync {
-        context,
-        default_period,
-    };
+    let sync = BackupSync::new(context, settings);
     tokio::spawn(run(sync, vec![source], 1, shutdown))
 }
 
 struct BackupSync {
     context: Context,
-    default_period: Duration,
+    settings: Settings,
+    contents: Contents,
 }
 
 #[async_trait]
@@ -49,7 +64,7 @@ impl Reconciler for BackupSync {
         let Some(location) = api.get_opt(&key.name).await? else {
             return Ok(Next::Done);
         };
-        match turn(&location, self.default_period, self.context.clock.now()) {
+        match turn(&location, self.settings.default_period, self.context.clock.now()) {
             Turn::Never => return Ok(Next::Done),
             Turn::In(left) => return Ok(Next::After(left)),
             Turn::Now => {}
@@ -58,11 +73,19 @@ impl Reconciler for BackupSync {
         let patch = json!({"status": {"lastSyncedTime": self.context.now()}});
         api.patch(&key.name, &PatchParams::default(), &Patch::Merge(&patch))
             .await?;
-        Ok(Next::After(self.default_period))
+        Ok(Next::After(self.settings.default_period))
     }
 }
 
 impl BackupSync {
+    fn new(context: Context, settings: Settings) -> Self {
+        Self {
+            context,
+            settings,
+            contents: Contents::default(),
+        }
+    }
+
     async fn sync(&self, location: &BackupStorageLocation) -> Result<(), Error> {
         let name = location.name_any();
         let store = self.context.locations.backup_store(location).await?;
@@ -72,19 +95,38 @@ impl BackupSync {
         let listed = self.context.list::<Backup>(&ListParams::default()).await?;
         let in_cluster: BTreeSet<String> = listed.iter().map(ResourceExt::name_any).collect();
         let schedules = self.schedules().await?;
+        let mut brought = BTreeSet::new();
         for missing in in_bucket.difference(&in_cluster) {
             // One that cannot be read must not hold the others back.
-            if let Err(error) = self.bring(&store, &backups, missing, &name, &schedules).await {
-                tracing::warn!(backup = %missing, location = %name, error = %chain(&*error), "backup of the bucket is not synced, it is tried again");
+            match self.bring(&store, &backups, missing, &name, &schedules).await {
+                Ok(()) => {
+                    brought.insert(missing.clone());
+                }
+                Err(error) => {
+                    tracing::warn!(backup = %missing, location = %name, error = %chain(&*error), "backup of the bucket is not synced, it is tried again");
+                }
             }
         }
         for orphan in orphans(&listed, &name, &in_bucket) {
             // Listed and looked for again: the bucket was listed before the cluster was.
             if !store.backup_exists(&orphan.name_any()).await? {
+                // Before the Backup: afterwards nobody would look for them.
+                snapshot_objects::release(&self.context.client, orphan).await?;
                 self.remove(&backups, orphan).await?;
             }
         }
-        Ok(())
+        match self.settings.snapshot_objects {
+            SnapshotObjects::Remove => Ok(()),
+            SnapshotObjects::Keep => {
+                let location = Location {
+                    name: &name,
+                    store: &store,
+                    in_bucket: &in_bucket,
+                    brought: &brought,
+                };
+                self.contents.sync(&self.context, &location).await
+            }
+        }
     }
 
     async fn schedules(&self) -> Result<BTreeSet<(String, String)>, kube::Error> {

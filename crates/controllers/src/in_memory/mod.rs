@@ -1,6 +1,7 @@
 //! For tests: a cluster with Velero's kinds and no controllers, and a bucket that several clusters share; all in memory.
 
 mod bucket;
+pub(crate) mod storage;
 
 use std::sync::Arc;
 

@@ -108,6 +108,23 @@ fn server_and_node_agent_wait_as_long_as_veleros_unless_told_otherwise() {
 }
 
 #[test]
+fn the_objects_of_snapshots_are_removed_unless_the_server_is_told_to_keep_them() {
+    let said = |line: &str| Cli::try_parse_from(line.split(' ')).map(|cli| format!("{cli:?}"));
+    for (line, objects) in [
+        ("velero server", "Remove"),
+        ("velero server --csi-snapshot-objects=remove", "Remove"),
+        ("velero server --csi-snapshot-objects=keep", "Keep"),
+    ] {
+        let said = said(line).unwrap();
+        assert!(
+            said.contains(&format!("csi_snapshot_objects: {objects}")),
+            "{said}"
+        );
+    }
+    assert!(said("velero server --csi-snapshot-objects=some").is_err());
+}
+
+#[test]
 fn verbs_and_flags_of_velero_that_are_missing_are_refused_as_such() {
     for (line, expected) in [
         (

@@ -14,6 +14,7 @@ use super::super::output::Format;
 use super::platform::{Platform, PlatformArgs};
 use super::plugins;
 use super::repo_password::RepoPassword;
+use crate::server::SnapshotObjects;
 
 /// Image of the server and node agent where `--image` says nothing.
 pub const DEFAULT_IMAGE: &str = concat!("caravel/velero:v", env!("CARGO_PKG_VERSION"));
@@ -81,6 +82,9 @@ pub struct Args {
     /// Move the data of every snapshot unless a Backup says otherwise.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = boolean)]
     pub default_snapshot_move_data: Option<bool>,
+    /// What becomes of the objects of snapshots that stay in the storage when their backup has ended [default: remove].
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub csi_snapshot_objects: Option<SnapshotObjects>,
     /// How often backup repositories are maintained that do not say it themselves [default: 1h].
     #[arg(long, value_name = "DURATION")]
     pub default_repo_maintain_frequency: Option<caravel_api::Duration>,
@@ -190,6 +194,8 @@ pub struct Options {
     /// The node agent's ConfigMap; empty: none.
     pub node_agent_configmap: String,
     pub default_snapshot_move_data: bool,
+    /// None: the server's own default.
+    pub csi_snapshot_objects: Option<SnapshotObjects>,
     /// Zero: the server's own default.
     pub default_repo_maintain_frequency: caravel_api::Duration,
     /// Of maintenance Jobs; empty: none.
@@ -225,6 +231,7 @@ impl Options {
             use_node_agent: args.use_node_agent.unwrap_or(false),
             node_agent_configmap: args.node_agent_configmap.clone().unwrap_or_default(),
             default_snapshot_move_data: args.default_snapshot_move_data.unwrap_or(false),
+            csi_snapshot_objects: args.csi_snapshot_objects,
             default_repo_maintain_frequency: args.default_repo_maintain_frequency.unwrap_or_default(),
             repo_maintenance_job_configmap: args.repo_maintenance_job_configmap.clone().unwrap_or_default(),
             platform: Platform::from_args(&args.platform, &mut notes)?,

@@ -110,6 +110,9 @@ fn args(options: &Options) -> Vec<String> {
     if options.default_snapshot_move_data {
         args.push("--default-snapshot-move-data=true".to_owned());
     }
+    if let Some(objects) = options.csi_snapshot_objects {
+        args.push(format!("--csi-snapshot-objects={}", objects.as_str()));
+    }
     let frequency = options.default_repo_maintain_frequency;
     if !frequency.is_zero() {
         args.push(format!("--default-repo-maintain-frequency={frequency}"));

@@ -8,6 +8,7 @@ use super::objects;
 use super::options::{Args, Options};
 use super::platform::{PlatformArgs, unprivileged};
 use crate::cli::output;
+use crate::server::SnapshotObjects;
 
 /// The flags that the sample was made with:
 /// `velero install --provider aws --plugins velero/velero-plugin-for-aws:v1.14.3 --bucket b --no-secret
@@ -202,6 +203,20 @@ fn the_server_is_told_how_often_and_how_repositories_are_maintained() {
         ]),
         "{said:?}"
     );
+}
+
+#[test]
+fn the_server_is_told_to_keep_the_objects_of_snapshots_and_nothing_where_nobody_says_so() {
+    let args_of = |objects: Option<SnapshotObjects>| {
+        let mut objects = install(&Args {
+            csi_snapshot_objects: objects,
+            ..sample_args()
+        });
+        find(&mut objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"].to_string()
+    };
+    assert!(args_of(Some(SnapshotObjects::Keep)).contains("\"--csi-snapshot-objects=keep\""));
+    assert!(args_of(Some(SnapshotObjects::Remove)).contains("\"--csi-snapshot-objects=remove\""));
+    assert!(!args_of(None).contains("csi-snapshot-objects"));
 }
 
 #[test]
