@@ -1,10 +1,16 @@
-//! An AWS shared-credentials file, as Velero's secret holds it: `[default]`, `aws_access_key_id=…`,
-//! `aws_secret_access_key=…` (velero-behaviour.md 11). Nothing of its content is ever shown (guarantee 8).
+//! What Velero's secret holds: for `aws` a shared-credentials file (`[default]`, `aws_access_key_id=…`,
+//! `aws_secret_access_key=…`; velero-behaviour.md 11), for `gcp` the JSON of a service account. Nothing of its content is
+//! ever shown (guarantee 8).
 
 use std::{collections::BTreeMap, fmt, io, path::Path, path::PathBuf};
 
-use caravel_storage::s3::{ROLE_VARIABLES, S3Credentials};
+use caravel_storage::{
+    gcs::{GcsCredentials, GcsCredentialsError},
+    s3::{ROLE_VARIABLES, S3Credentials},
+};
 use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::{Location, location::Provider};
 
 /// The content of a credentials file, a key alone, or a role.
 #[derive(Clone)]
@@ -25,14 +31,16 @@ pub enum Identity {
     Role(BTreeMap<String, String>),
 }
 
-/// What a process has itself, for locations that name no Secret: an access key in its variables, else the file that
-/// `AWS_SHARED_CREDENTIALS_FILE` names, else the role that its variables name. Which process that is, the caller says:
+/// What a process has itself, for locations that name no Secret. For `aws`: an access key in its variables, else the file
+/// that `AWS_SHARED_CREDENTIALS_FILE` names, else the role that its variables name. For `gcp`: the file that
+/// `GOOGLE_APPLICATION_CREDENTIALS` names, else whatever the machine itself may do. Which process that is, the caller says:
 /// this crate reads no variables.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessCredentials {
     key: Option<S3Credentials>,
     file: Option<PathBuf>,
     role: BTreeMap<String, String>,
+    google: Option<PathBuf>,
 }
 
 impl ProcessCredentials {
@@ -47,6 +55,7 @@ impl ProcessCredentials {
                 session_token: filled("AWS_SESSION_TOKEN"),
             });
         let file = variable("AWS_SHARED_CREDENTIALS_FILE").map(|path| on_machine(Path::new(&path)));
+        let google = filled("GOOGLE_APPLICATION_CREDENTIALS").map(|path| on_machine(Path::new(&path)));
         let role = ROLE_VARIABLES
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), filled(name)?)));
@@ -54,26 +63,42 @@ impl ProcessCredentials {
             role: role.collect(),
             key,
             file,
+            google,
         }
     }
 
-    /// The credentials as they are now; none where there is nothing, and the machine's own role is left.
+    /// The credentials for this location as they are now; none where there is nothing, and what the machine itself may do
+    /// is left.
     ///
     /// Errors: [`CredentialsError::Unreadable`].
-    pub fn read(&self) -> Result<Option<Credentials>, CredentialsError> {
+    pub fn for_location(&self, location: &Location) -> Result<Option<Credentials>, CredentialsError> {
+        match location.provider() {
+            Ok(Provider::Gcp) => Ok(self.google.as_deref().map(read_file).transpose()?.flatten()),
+            // One that is not built in is refused by whoever opens its store.
+            Ok(Provider::Aws) | Err(_) => self.read(),
+        }
+    }
+
+    /// The credentials for `aws`.
+    fn read(&self) -> Result<Option<Credentials>, CredentialsError> {
         if let Some(key) = &self.key {
             return Ok(Some(Credentials(Content::Key(key.clone()))));
         }
         let role = || (!self.role.is_empty()).then(|| Credentials(Content::Role(self.role.clone())));
         let Some(path) = &self.file else { return Ok(role()) };
-        match std::fs::read_to_string(path) {
-            Ok(content) => Ok(Some(Credentials::from_file_content(content.into()))),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(role()),
-            Err(source) => Err(CredentialsError::Unreadable {
-                path: path.clone(),
-                source,
-            }),
-        }
+        Ok(read_file(path)?.or_else(role))
+    }
+}
+
+/// The content of a file; none where it is missing.
+fn read_file(path: &Path) -> Result<Option<Credentials>, CredentialsError> {
+    match std::fs::read_to_string(path) {
+        Ok(content) => Ok(Some(Credentials::from_file_content(content.into()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(CredentialsError::Unreadable {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -98,6 +123,12 @@ pub enum CredentialsError {
         "section [{profile}] of the credentials file uses {key}, which this version does not support; give an access key"
     )]
     Unsupported { profile: String, key: &'static str },
+    #[error(
+        "the location is Google's, and what was found is a key of AWS; give the file of a service account"
+    )]
+    NotGoogle,
+    #[error(transparent)]
+    Google(#[from] GcsCredentialsError),
 }
 
 /// The section that is read where the config names no `profile`.
@@ -119,6 +150,18 @@ impl Credentials {
             Content::Role(role) => Ok(Identity::Role(role.clone())),
             Content::Key(key) => Ok(Identity::Key(key.clone())),
             Content::File(text) => access_key(text.expose_secret(), profile).map(Identity::Key),
+        }
+    }
+}
+
+impl Credentials {
+    /// The key of a service account of Google's.
+    ///
+    /// Errors: [`CredentialsError`].
+    pub fn google(&self) -> Result<GcsCredentials, CredentialsError> {
+        match &self.0 {
+            Content::File(text) => Ok(GcsCredentials::parse(text.expose_secret())?),
+            Content::Key(_) | Content::Role(_) => Err(CredentialsError::NotGoogle),
         }
     }
 }
@@ -265,6 +308,34 @@ mod tests {
         let no_file = ("AWS_SHARED_CREDENTIALS_FILE", "/no/such/file");
         assert_eq!(role(&[arn, no_file]), Some(of_arn));
         assert_eq!(role(&[("AWS_ROLE_ARN", "")]), None);
+    }
+
+    #[test]
+    fn each_provider_has_its_own_file_and_a_missing_one_leaves_the_machine_s_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let google = folder.path().join("google.json");
+        let variable = |name: &str| match name {
+            "GOOGLE_APPLICATION_CREDENTIALS" => Some(google.to_str().unwrap().to_owned()),
+            "AWS_ACCESS_KEY_ID" | "AWS_SECRET_ACCESS_KEY" => Some("of-aws".to_owned()),
+            _ => None,
+        };
+        let own = ProcessCredentials::new(variable, Path::to_owned);
+        let of = |provider: &str| {
+            let location = Location {
+                provider: provider.to_owned(),
+                bucket: "b".to_owned(),
+                ..Location::default()
+            };
+            own.for_location(&location)
+        };
+        assert!(
+            of("velero.io/gcp").unwrap().is_none(),
+            "the key of AWS is not Google's"
+        );
+        assert!(of("aws").unwrap().unwrap().google().is_err());
+        std::fs::write(&google, "{\"type\": \"external_account\"}").unwrap();
+        let refused = of("gcp").unwrap().unwrap().google().unwrap_err().to_string();
+        assert!(refused.contains("external_account"), "{refused}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Only one that knows the bucket layout of a BackupStorageLocation.
 //!
 //! - [`Location`] and [`Credentials`]: from the BackupStorageLocation object to a client
-//! - [`ObjectStore`]: the calls of Velero's object-store plug-ins, over S3 or in memory
+//! - [`ObjectStore`]: the calls of Velero's object-store plug-ins, over S3, over Google Cloud Storage or in memory
 //! - [`BackupStore`]: which object holds what, in which order they are written (guarantee 4)
 //! - [`tarball`]: the backup's contents; [`volume_info`], [`item_operations`], [`results`]: the JSON beside it
 //!
@@ -31,5 +31,6 @@ pub use credentials::{Credentials, CredentialsError, Identity, ProcessCredential
 pub use layout::Layout;
 pub use location::{Location, LocationError, NetworkStores, Stores};
 pub use object_store::{
-    Body, Contents, Gated, MemoryObjectStore, ObjectStore, PutMode, S3ObjectStore, SignedUrl, WriteGate,
+    Body, BucketObjectStore, Contents, Gated, GcsObjectStore, MemoryObjectStore, ObjectStore, PutMode,
+    S3ObjectStore, SignedUrl, WriteGate,
 };

@@ -6,17 +6,18 @@ use std::{collections::BTreeMap, sync::Arc};
 use caravel_api::v1::BackupStorageLocation;
 use caravel_storage::{
     Storage, StorageError,
+    gcs::{GcsConfig, GcsStorage},
     s3::{S3Config, S3Storage},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Credentials, CredentialsError, Identity, ObjectStore, S3ObjectStore};
+use crate::{Credentials, CredentialsError, GcsObjectStore, Identity, ObjectStore, S3ObjectStore};
 
 /// Where backups are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Location {
-    /// `aws`, also written `velero.io/aws`; any other provider works if the config has an `s3Url`.
+    /// `aws` or `gcp`, also written `velero.io/…`; any other provider works if the config has an `s3Url`.
     pub provider: String,
     /// The bucket's name.
     pub bucket: String,
@@ -39,11 +40,14 @@ pub enum LocationError {
     #[error("objectStorage.prefix {prefix:?} must not hold empty, '.' or '..' parts")]
     BadPrefix { prefix: String },
     #[error(
-        "provider {provider:?} is not built in; built in is aws (also for every S3-compatible store with an s3Url in the config)"
+        "provider {provider:?} is not built in; built in are gcp, and aws (also for every S3-compatible store with an s3Url in the config)"
     )]
     UnknownProvider { provider: String },
-    #[error("config has an unknown key {key:?}; known are {}", KNOWN_KEYS.join(", "))]
-    UnknownKey { key: String },
+    #[error("config has an unknown key {key:?}; known are {}", known.join(", "))]
+    UnknownKey {
+        key: String,
+        known: &'static [&'static str],
+    },
     #[error("config {key}={value:?} {problem}")]
     BadValue {
         key: &'static str,
@@ -57,6 +61,26 @@ pub enum LocationError {
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
+
+/// What a location's object store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Provider {
+    /// S3, by name or by an `s3Url`.
+    Aws,
+    /// Google Cloud Storage.
+    Gcp,
+}
+
+/// What a location of `gcp` may say: velero-plugin-for-gcp's keys and those that Velero adds itself.
+const KNOWN_GCP_KEYS: [&str; 7] = [
+    "kmsKeyName",
+    "serviceAccount",
+    "storeEndpoint",
+    "universeDomain",
+    "credentialsFile",
+    "caCert",
+    "bucket",
+];
 
 const KNOWN_KEYS: [&str; 17] = [
     "region",
@@ -148,7 +172,6 @@ impl Location {
 
     fn check(&self) -> Result<(), LocationError> {
         let Self {
-            provider,
             bucket,
             prefix,
             config,
@@ -167,20 +190,40 @@ impl Location {
                 prefix: prefix.clone(),
             });
         }
-        let name = provider.strip_prefix("velero.io/").unwrap_or(provider);
-        if name != "aws" && !config.contains_key("s3Url") {
-            return Err(LocationError::UnknownProvider {
-                provider: provider.clone(),
-            });
-        }
-        if name == "aws"
-            && let Some(key) = config
-                .keys()
-                .find(|key| !KNOWN_KEYS.contains(&key.as_str()) && *key != "prefix")
+        let known: &[&str] = match self.provider()? {
+            Provider::Gcp => &KNOWN_GCP_KEYS,
+            Provider::Aws if self.short_provider() == "aws" => &KNOWN_KEYS,
+            // Another's plug-in with an s3Url: its own keys are its own.
+            Provider::Aws => return Ok(()),
+        };
+        match config
+            .keys()
+            .find(|key| !known.contains(&key.as_str()) && *key != "prefix")
         {
-            return Err(LocationError::UnknownKey { key: key.clone() });
+            Some(key) => Err(LocationError::UnknownKey {
+                key: key.clone(),
+                known,
+            }),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn short_provider(&self) -> &str {
+        self.provider.strip_prefix("velero.io/").unwrap_or(&self.provider)
+    }
+
+    /// Which of the built-in stores this is.
+    ///
+    /// Errors: [`LocationError::UnknownProvider`].
+    pub(crate) fn provider(&self) -> Result<Provider, LocationError> {
+        match self.short_provider() {
+            "aws" => Ok(Provider::Aws),
+            "gcp" => Ok(Provider::Gcp),
+            _ if self.config.contains_key("s3Url") => Ok(Provider::Aws),
+            _ => Err(LocationError::UnknownProvider {
+                provider: self.provider.clone(),
+            }),
+        }
     }
 
     fn setting(&self, key: &str) -> Option<&str> {
@@ -238,6 +281,33 @@ impl Location {
         })
     }
 
+    /// The settings of Google Cloud Storage with this key prefix.
+    fn gcs_config(
+        &self,
+        credentials: Option<&Credentials>,
+        prefix: &str,
+    ) -> Result<GcsConfig, LocationError> {
+        self.check()?;
+        if self
+            .setting("universeDomain")
+            .is_some_and(|domain| domain != "googleapis.com")
+        {
+            return Err(LocationError::Unsupported {
+                key: "universeDomain",
+            });
+        }
+        Ok(GcsConfig {
+            bucket: self.bucket.clone(),
+            prefix: prefix.to_owned(),
+            endpoint: self.setting("storeEndpoint").map(str::to_owned),
+            ca_pem: self.ca_cert.clone(),
+            credentials: credentials.map(Credentials::google).transpose()?,
+            service_account: self.setting("serviceAccount").map(str::to_owned),
+            kms_key_name: self.setting("kmsKeyName").map(str::to_owned),
+            retries: None,
+        })
+    }
+
     /// The client for tarballs and metadata. Nothing is sent. `credentials` are the location's own or those of the
     /// process ([`crate::ProcessCredentials`]); without any the pod's role is used.
     ///
@@ -246,8 +316,13 @@ impl Location {
         &self,
         credentials: Option<&Credentials>,
     ) -> Result<Arc<dyn ObjectStore>, LocationError> {
-        let config = self.s3_config(credentials, "")?;
-        Ok(Arc::new(S3ObjectStore::new(&config, self.setting("publicUrl"))?))
+        match self.provider()? {
+            Provider::Aws => {
+                let config = self.s3_config(credentials, "")?;
+                Ok(Arc::new(S3ObjectStore::new(&config, self.setting("publicUrl"))?))
+            }
+            Provider::Gcp => Ok(Arc::new(GcsObjectStore::new(&self.gcs_config(credentials, "")?)?)),
+        }
     }
 
     /// The client for the repository of a volume namespace, below `<prefix>/kopia/<namespace>/`.
@@ -258,8 +333,11 @@ impl Location {
         credentials: Option<&Credentials>,
         volume_namespace: &str,
     ) -> Result<Arc<dyn Storage>, LocationError> {
-        let config = self.s3_config(credentials, &self.repository_prefix(volume_namespace))?;
-        Ok(Arc::new(S3Storage::new(config)?))
+        let prefix = self.repository_prefix(volume_namespace);
+        match self.provider()? {
+            Provider::Aws => Ok(Arc::new(S3Storage::new(self.s3_config(credentials, &prefix)?)?)),
+            Provider::Gcp => Ok(Arc::new(GcsStorage::new(self.gcs_config(credentials, &prefix)?)?)),
+        }
     }
 
     /// What every key of a volume namespace's repository starts with, as `velero/kopia/shop/`.

@@ -255,6 +255,10 @@ impl Locations {
             }
             None => None,
         };
+        let location = Location::from_bsl(bsl, ca).map_err(|error| LocationsError::Location {
+            location: name.clone(),
+            source: Box::new(error),
+        })?;
         let credentials = match &bsl.spec.credential {
             Some(reference) => self
                 .secret_value(&name, &reference.name, &reference.key, "spec.credential")
@@ -264,15 +268,14 @@ impl Locations {
                         String::from_utf8_lossy(&content).into_owned(),
                     ))
                 }),
-            None => self.own.read().map_err(|error| LocationsError::Location {
-                location: name.clone(),
-                source: Box::new(error),
-            })?,
+            None => self
+                .own
+                .for_location(&location)
+                .map_err(|error| LocationsError::Location {
+                    location: name,
+                    source: Box::new(error),
+                })?,
         };
-        let location = Location::from_bsl(bsl, ca).map_err(|error| LocationsError::Location {
-            location: name,
-            source: Box::new(error),
-        })?;
         Ok(ResolvedLocation {
             location,
             credentials,

@@ -49,7 +49,7 @@ pub(crate) async fn open(mounted: &Mounted, volume_namespace: &str) -> Result<Re
     let password = password(&mounted.password_file)?;
     let credentials = mounted
         .credentials
-        .read()
+        .for_location(&location)
         .map_err(|error| StoreError::Storage(error.into()))?;
     let storage = mounted
         .stores

@@ -27,6 +27,13 @@ use crate::settings::{LoadAffinity, Settings};
 pub const REPOSITORY_FOLDER: &str = "/repository";
 /// Folder of the location's own credential, where the location names one.
 pub const CREDENTIAL_FOLDER: &str = "/location-credential";
+/// The variables by which a data mover finds it, whichever store the location is in; the agent's own are replaced, so that
+/// its credential is never taken for the location's.
+const CREDENTIAL_VARIABLES: [&str; 3] = [
+    "AWS_SHARED_CREDENTIALS_FILE",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "AZURE_CREDENTIALS_FILE",
+];
 /// Secret with the repository password.
 const PASSWORD_SECRET: &str = "velero-repo-credentials";
 /// Its keys, and the files they become. The second one is there while the password is being changed.
@@ -231,10 +238,8 @@ impl DataMoverPod<'_> {
         };
         let mut own = vec![variable(LOCATION_VARIABLE, self.location.json.clone())];
         if let Some((_, key)) = &self.location.credential {
-            own.push(variable(
-                "AWS_SHARED_CREDENTIALS_FILE",
-                format!("{CREDENTIAL_FOLDER}/{key}"),
-            ));
+            let file = format!("{CREDENTIAL_FOLDER}/{key}");
+            own.extend(CREDENTIAL_VARIABLES.map(|name| variable(name, file.clone())));
         }
         let mut all: Vec<_> = agent.env.clone().unwrap_or_default();
         all.retain(|inherited| !own.iter().any(|variable| variable.name == inherited.name));

@@ -6,9 +6,11 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use caravel_storage::{
     Storage,
     filesystem::FilesystemStorage,
+    gcs::{GcsConfig, GcsCredentials, GcsStorage},
     s3::{S3Config, S3Credentials, S3Storage},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::failure::{Failure, Outcome};
 
@@ -21,6 +23,7 @@ pub const AMAZON: &str = "s3.amazonaws.com";
 pub enum StorageSettings {
     Filesystem(Folder),
     S3(Bucket),
+    Gcs(GoogleBucket),
 }
 
 /// A folder.
@@ -61,12 +64,37 @@ impl fmt::Debug for Bucket {
     }
 }
 
+/// Blobs in a bucket of Google Cloud Storage below a prefix.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GoogleBucket {
+    pub bucket: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// File of a service account's key; it is read again at each start.
+    #[serde(rename = "credentialsFile", skip_serializing_if = "String::is_empty")]
+    pub credentials_file: String,
+    /// The same, kept in the connection's file.
+    #[serde(skip_serializing_if = "Value::is_null")]
+    pub credentials: Value,
+    /// Kopia asks Google for a token that may only read; ours may whatever the account may.
+    #[serde(rename = "readOnly", skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+}
+
+impl fmt::Debug for GoogleBucket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GoogleBucket({}/{})", self.bucket, self.prefix)
+    }
+}
+
 impl StorageSettings {
     /// Kopia's word for the kind.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Filesystem(_) => "filesystem",
             Self::S3(_) => "s3",
+            Self::Gcs(_) => "gcs",
         }
     }
 
@@ -79,6 +107,8 @@ impl StorageSettings {
                 bucket.endpoint,
                 bucket.bucket.clone() + "/" + &bucket.prefix
             ),
+            // As Kopia's `repo/blob/gcs/gcs_storage.go`, v0.22.3.
+            Self::Gcs(bucket) => format!("Repository in GCS: {}", bucket.bucket),
         }
     }
 
@@ -91,7 +121,14 @@ impl StorageSettings {
                 session_token: hidden(&bucket.session_token),
                 ..bucket.clone()
             }),
-            other => other.clone(),
+            Self::Gcs(bucket) => Self::Gcs(GoogleBucket {
+                credentials: match &bucket.credentials {
+                    Value::Null => Value::Null,
+                    _ => Value::from(hidden("x")),
+                },
+                ..bucket.clone()
+            }),
+            Self::Filesystem(_) => self.clone(),
         }
     }
 
@@ -99,7 +136,7 @@ impl StorageSettings {
     pub fn folder(&self) -> Option<&PathBuf> {
         match self {
             Self::Filesystem(folder) => Some(&folder.path),
-            Self::S3(_) => None,
+            Self::S3(_) | Self::Gcs(_) => None,
         }
     }
 
@@ -108,6 +145,7 @@ impl StorageSettings {
         match self {
             Self::Filesystem(folder) => Ok(Arc::new(FilesystemStorage::open(folder.path.clone()).await?)),
             Self::S3(bucket) => Ok(Arc::new(S3Storage::new(bucket.config()?)?)),
+            Self::Gcs(bucket) => Ok(Arc::new(GcsStorage::new(bucket.config()?)?)),
         }
     }
 }
@@ -142,6 +180,33 @@ impl Bucket {
     }
 }
 
+impl GoogleBucket {
+    fn config(&self) -> Outcome<GcsConfig> {
+        if self.read_only {
+            return Err(Failure::new(
+                "the connection asks for access that may only read (--read-only), which this version cannot ask Google for",
+            )
+            .next("velero kopia repository connect gcs --help    (give a service account that may only read)"));
+        }
+        let text = match (&self.credentials, self.credentials_file.as_str()) {
+            (Value::Null, "") => None,
+            (Value::Null, file) => Some(std::fs::read_to_string(file).map_err(|error| {
+                Failure::new(format!("cannot read the credentials file {file}: {error}"))
+            })?),
+            (embedded, _) => Some(embedded.to_string()),
+        };
+        let credentials = text.as_deref().map(GcsCredentials::parse).transpose();
+        Ok(GcsConfig {
+            bucket: self.bucket.clone(),
+            prefix: self.prefix.clone(),
+            credentials: credentials.map_err(|error| {
+                Failure::new(error.to_string()).next("velero kopia repository connect gcs --help")
+            })?,
+            ..GcsConfig::default()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,5 +230,21 @@ mod tests {
         let shown = serde_json::to_string(&settings.without_secrets()).unwrap();
         assert!(!shown.contains("hush") && shown.contains("****"), "{shown}");
         assert!(!format!("{settings:?}").contains("hush"));
+    }
+
+    #[test]
+    fn settings_of_google_are_kopia_s_and_an_embedded_key_is_not_shown() {
+        let json =
+            r#"{"type":"gcs","config":{"bucket":"b","prefix":"p/","credentials":{"private_key":"hush"}}}"#;
+        let settings: StorageSettings = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&settings).unwrap(), json);
+        let shown = serde_json::to_string(&settings.without_secrets()).unwrap();
+        assert!(!shown.contains("hush") && shown.contains("****"), "{shown}");
+        assert!(!format!("{settings:?}").contains("hush"));
+        let read_only = r#"{"type":"gcs","config":{"bucket":"b","readOnly":true}}"#;
+        let StorageSettings::Gcs(bucket) = serde_json::from_str(read_only).unwrap() else {
+            panic!("a bucket of Google's");
+        };
+        assert!(bucket.config().unwrap_err().message().contains("--read-only"));
     }
 }

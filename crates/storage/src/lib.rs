@@ -5,14 +5,16 @@
 //! (kopia-format.md 1.3; decisions.md 1 says why this is not `object_store` itself).
 //!
 //! - [`Storage`]: the boundary; [`StorageError`] and its [`StorageErrorKind`]: what a caller may do next
-//! - [`s3`], [`filesystem`], [`memory`]: the stores; [`faulty`]: a wrapper that makes one misbehave
+//! - [`s3`], [`gcs`] (over [`bucket`]), [`filesystem`], [`memory`]: the stores; [`faulty`]: a wrapper that makes one misbehave
 //! - [`conformance`]: the one suite that every store passes
 
 mod blob;
+pub mod bucket;
 pub mod conformance;
 mod error;
 pub mod faulty;
 pub mod filesystem;
+pub mod gcs;
 pub mod memory;
 pub mod s3;
 mod storage;

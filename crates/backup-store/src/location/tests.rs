@@ -83,6 +83,28 @@ fn settings_that_cannot_work_are_named() {
 }
 
 #[test]
+fn settings_of_google_are_velero_s_plug_in_s() {
+    let with = |config: Value, secret: Option<&str>| {
+        let spec = json!({"provider": "velero.io/gcp", "objectStorage": {"bucket": "b"}, "config": config});
+        let location = Location::from_bsl(&bsl(spec), None)?;
+        let credentials = secret.map(|text| Credentials::from_file_content(text.into()));
+        location.repository_storage(credentials.as_ref(), "shop")?;
+        location.object_store(credentials.as_ref()).map(drop)
+    };
+    let error = |config: Value, secret| with(config, secret).unwrap_err().to_string();
+    with(
+        json!({"kmsKeyName": "projects/p/locations/l/keyRings/r/cryptoKeys/k", "serviceAccount": "a@b",
+            "storeEndpoint": "storage-example.p.googleapis.com", "universeDomain": "googleapis.com"}),
+        None,
+    )
+    .expect("all that the plug-in knows, with the identity of the pod");
+    assert!(error(json!({"region": "x"}), None).contains("kmsKeyName"));
+    assert!(error(json!({"universeDomain": "example.goog"}), None).contains("universeDomain"));
+    assert!(error(json!({"storeEndpoint": "https://host/path"}), None).contains("storeEndpoint"));
+    assert!(error(json!({}), Some("[default]\naws_access_key_id=AK\n")).contains("service account"));
+}
+
+#[test]
 fn a_location_survives_its_way_to_the_data_mover() {
     let location = Location {
         provider: "aws".into(),

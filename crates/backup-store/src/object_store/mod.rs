@@ -1,10 +1,10 @@
 //! The calls of Velero's object-store plug-ins (velero-behaviour.md 12.1), so that a hosted plug-in can serve
 //! them later: Init is making the value (with its bucket), the other seven are [`ObjectStore`]. Built in: S3
-//! (`s3.rs`) and, for tests and the sandbox, memory (`memory.rs`).
+//! and Google Cloud Storage (`bucket.rs`) and, for tests and the sandbox, memory (`memory.rs`).
 
+mod bucket;
 mod gated;
 mod memory;
-mod s3;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
@@ -13,9 +13,9 @@ use bytes::Bytes;
 use caravel_storage::StorageError;
 use futures::stream::BoxStream;
 
+pub use bucket::{BucketObjectStore, GcsObjectStore, S3ObjectStore};
 pub use gated::{Gated, WriteGate};
 pub use memory::MemoryObjectStore;
-pub use s3::S3ObjectStore;
 
 /// What is to be put.
 #[derive(Clone, Debug)]

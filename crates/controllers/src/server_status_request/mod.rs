@@ -42,7 +42,10 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
 
 /// What is built in, under the names and kinds of Velero's plug-ins, sorted as Velero sorts them.
 fn plugins(context: &Context, enable_csi: bool) -> Vec<PluginInfo> {
-    let mut plugins = vec![plugin("ObjectStore", "velero.io/aws")];
+    let mut plugins = vec![
+        plugin("ObjectStore", "velero.io/aws"),
+        plugin("ObjectStore", "velero.io/gcp"),
+    ];
     for action in
         caravel_backup::item_actions::built_in(&context.client, &context.namespace, enable_csi, None)
     {
@@ -215,6 +218,7 @@ mod tests {
         let plugins = status["plugins"].as_array().expect("a list");
         for known in [
             json!({"name": "velero.io/aws", "kind": "ObjectStore"}),
+            json!({"name": "velero.io/gcp", "kind": "ObjectStore"}),
             json!({"name": "velero.io/csi-pvc-backupper", "kind": "BackupItemActionV2"}),
             json!({"name": "velero.io/dataupload", "kind": "RestoreItemAction"}),
         ] {

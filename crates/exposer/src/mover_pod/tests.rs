@@ -147,13 +147,15 @@ fn location_with_a_credential_of_its_own_is_all_the_pod_can_open() {
     };
     let pod = pod(Verb::Backup, "Filesystem", &own);
     let container = only_container(&pod);
-    let file = container
-        .env
-        .unwrap()
-        .into_iter()
-        .find(|variable| variable.name == "AWS_SHARED_CREDENTIALS_FILE")
-        .unwrap();
-    assert_eq!(file.value.as_deref(), Some("/location-credential/key"));
+    let variables = container.env.unwrap();
+    for name in ["AWS_SHARED_CREDENTIALS_FILE", "GOOGLE_APPLICATION_CREDENTIALS"] {
+        let files: Vec<_> = variables
+            .iter()
+            .filter(|variable| variable.name == name)
+            .map(|variable| variable.value.as_deref())
+            .collect();
+        assert_eq!(files, [Some("/location-credential/key")], "{name}");
+    }
     let volumes = pod.spec.unwrap().volumes.unwrap();
     assert!(volumes.iter().all(|volume| volume.name != "cloud-credentials"));
 }

@@ -1,4 +1,4 @@
-//! `velero kopia repository connect filesystem|s3`: the repository is opened before anything is written down.
+//! `velero kopia repository connect filesystem|s3|gcs`: the repository is opened before anything is written down.
 
 use clap::Subcommand;
 
@@ -15,6 +15,8 @@ pub enum Place {
     Filesystem(Args<provider::Filesystem>),
     /// In a bucket.
     S3(Args<provider::S3>),
+    /// In a bucket of Google Cloud Storage.
+    Gcs(Args<provider::Gcs>),
 }
 
 /// Flags of one place.
@@ -31,6 +33,7 @@ pub fn run(place: &Place, app: &App) -> Outcome {
     let (settings, client, of_velero) = match place {
         Place::Filesystem(args) => (args.place.settings()?, &args.client, false),
         Place::S3(args) => (args.place.settings()?, &args.client, args.place.of_velero()),
+        Place::Gcs(args) => (args.place.settings()?, &args.client, args.place.of_velero()),
     };
     let mut connected = client.connected(settings, of_velero);
     let password = app.password()?;

@@ -1,4 +1,4 @@
-//! `velero kopia repository create filesystem|s3`.
+//! `velero kopia repository create filesystem|s3|gcs`.
 
 use caravel_repository::CreateOptions;
 use clap::Subcommand;
@@ -17,6 +17,8 @@ pub enum Place {
     Filesystem(Args<provider::Filesystem>),
     /// In a bucket.
     S3(Args<provider::S3>),
+    /// In a bucket of Google Cloud Storage.
+    Gcs(Args<provider::Gcs>),
 }
 
 /// Flags of one place.
@@ -46,6 +48,17 @@ pub fn run(place: &Place, app: &App) -> Outcome {
             )
         }
         Place::S3(args) => {
+            let connected = args
+                .client
+                .connected(args.place.settings()?, args.place.of_velero());
+            (
+                connected,
+                args.format.options()?,
+                args.create_only,
+                &args.client.caching,
+            )
+        }
+        Place::Gcs(args) => {
             let connected = args
                 .client
                 .connected(args.place.settings()?, args.place.of_velero());

@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    connection::{AMAZON, Bucket, Folder, StorageSettings},
+    connection::{AMAZON, Bucket, Folder, GoogleBucket, StorageSettings},
     failure::{Failure, Outcome},
     secret,
 };
@@ -66,6 +66,67 @@ pub struct S3 {
     root_ca_pem_path: Option<PathBuf>,
 }
 
+/// A bucket of Google Cloud Storage.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Gcs {
+    /// Name of the bucket.
+    #[arg(long)]
+    bucket: String,
+    /// What the names of all objects begin with; ends with a slash where it is a folder.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Open the repository that Velero keeps for this namespace, below the prefix of its location.
+    #[arg(long, value_name = "NAMESPACE")]
+    velero_namespace: Option<String>,
+    /// JSON file with a service account's key; without one, whatever the machine itself may do.
+    #[arg(long, value_name = "FILE")]
+    credentials_file: Option<PathBuf>,
+    /// Keep the key in the connection's file, in place of the name of its file.
+    #[arg(long, requires = "credentials_file")]
+    embed_credentials: bool,
+}
+
+impl Gcs {
+    /// Whether it is a repository of Velero's.
+    pub fn of_velero(&self) -> bool {
+        self.velero_namespace.is_some()
+    }
+
+    /// What is written down.
+    pub fn settings(&self) -> Outcome<StorageSettings> {
+        let mut bucket = GoogleBucket {
+            bucket: self.bucket.clone(),
+            prefix: whole_prefix(&self.prefix, self.velero_namespace.as_deref()),
+            ..GoogleBucket::default()
+        };
+        let Some(file) = &self.credentials_file else {
+            return Ok(StorageSettings::Gcs(bucket));
+        };
+        let wrong = |cause: String| Failure::usage(format!("--credentials-file {}: {cause}", file.display()));
+        let text = std::fs::read_to_string(file).map_err(|error| wrong(error.to_string()))?;
+        if self.embed_credentials {
+            // serde_json's own words may repeat what stands in the file.
+            bucket.credentials =
+                serde_json::from_str(&text).map_err(|_| wrong("it is not JSON".to_owned()))?;
+        } else {
+            let path = std::path::absolute(file).map_err(|error| wrong(error.to_string()))?;
+            bucket.credentials_file = path.display().to_string();
+        }
+        Ok(StorageSettings::Gcs(bucket))
+    }
+}
+
+/// Velero keeps the repository of a namespace below `<prefix of the location>/kopia/<namespace>/`.
+fn whole_prefix(prefix: &str, velero_namespace: Option<&str>) -> String {
+    let Some(namespace) = velero_namespace else {
+        return prefix.to_owned();
+    };
+    match prefix.trim_matches('/') {
+        "" => format!("kopia/{namespace}/"),
+        prefix => format!("{prefix}/kopia/{namespace}/"),
+    }
+}
+
 impl Filesystem {
     /// What is written down.
     pub fn settings(&self) -> Outcome<StorageSettings> {
@@ -105,7 +166,7 @@ impl S3 {
         };
         Ok(StorageSettings::S3(Bucket {
             bucket: self.bucket.clone(),
-            prefix: self.whole_prefix(),
+            prefix: whole_prefix(&self.prefix, self.velero_namespace.as_deref()),
             endpoint: self.endpoint.clone(),
             do_not_use_tls: self.disable_tls,
             do_not_verify_tls: self.disable_tls_verification,
@@ -115,17 +176,6 @@ impl S3 {
             session_token: exposed(&self.session_token),
             region: self.region.clone(),
         }))
-    }
-
-    /// Velero keeps the repository of a namespace below `<prefix of the location>/kopia/<namespace>/`.
-    fn whole_prefix(&self) -> String {
-        let Some(namespace) = &self.velero_namespace else {
-            return self.prefix.clone();
-        };
-        match self.prefix.trim_matches('/') {
-            "" => format!("kopia/{namespace}/"),
-            prefix => format!("{prefix}/kopia/{namespace}/"),
-        }
     }
 }
 
@@ -180,7 +230,7 @@ mod tests {
         let flags = ["x", "--bucket", "b"].iter().chain(flags);
         match Flags::parse_from(flags).s3.settings().unwrap() {
             StorageSettings::S3(bucket) => bucket,
-            StorageSettings::Filesystem(_) => unreachable!("a bucket was asked for"),
+            other => unreachable!("a bucket was asked for, not {other:?}"),
         }
     }
 
@@ -190,6 +240,42 @@ mod tests {
         let below = bucket(&["--prefix", "/dr/", "--velero-namespace", "shop"]);
         assert_eq!(below.prefix, "dr/kopia/shop/");
         assert_eq!(bucket(&["--prefix", "as-it-is"]).prefix, "as-it-is");
+    }
+
+    #[test]
+    fn a_key_of_google_s_is_named_by_its_file_or_kept() {
+        #[derive(Parser)]
+        struct Flags {
+            #[command(flatten)]
+            gcs: Gcs,
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "{\"type\": \"service_account\"}").unwrap();
+        let path = file.path().to_str().unwrap();
+        let bucket = |flags: &[&str]| {
+            let named = ["x", "--bucket", "b", "--credentials-file", path];
+            let flags = named.iter().chain(flags);
+            match Flags::parse_from(flags).gcs.settings() {
+                Ok(StorageSettings::Gcs(bucket)) => Ok(bucket),
+                Ok(other) => unreachable!("a bucket of Google's was asked for, not {other:?}"),
+                Err(failure) => Err(failure.message().to_owned()),
+            }
+        };
+        let named = bucket(&["--velero-namespace", "shop"]).unwrap();
+        assert_eq!(
+            (named.prefix.as_str(), named.credentials_file.as_str()),
+            ("kopia/shop/", path)
+        );
+        assert!(named.credentials.is_null());
+        let kept = bucket(&["--embed-credentials"]).unwrap();
+        assert_eq!(kept.credentials["type"], "service_account");
+        assert_eq!(kept.credentials_file, "");
+        std::fs::write(&file, "hush").unwrap();
+        let refused = bucket(&["--embed-credentials"]).unwrap_err();
+        assert!(
+            refused.contains("not JSON") && !refused.contains("hush"),
+            "{refused}"
+        );
     }
 
     #[test]

@@ -1,15 +1,17 @@
-//! From settings to a client: what to connect to, as whom, with which limits. Whom to trust is `tls.rs`.
+//! From settings to a client: what to connect to, as whom, with which limits. Whom to trust is `bucket/tls.rs`.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt};
 
 use object_store::{
-    BackoffConfig, ClientOptions, RetryConfig,
+    ClientOptions,
     aws::{AmazonS3, AmazonS3Builder},
 };
-use url::{Host, Url};
+use url::Url;
 
-use super::{http::Connector, tls};
-use crate::{Operation, StorageError, StorageErrorKind};
+use crate::{
+    Operation, StorageError, StorageErrorKind,
+    bucket::{address, http::Connector, is_loopback, retries, tls},
+};
 
 /// An access key. Its Debug shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -54,19 +56,16 @@ pub struct S3Config {
     pub server_side_encryption: Option<String>,
     /// The KMS key of `aws:kms`.
     pub kms_key_id: Option<String>,
-    /// How often a request is tried again; [`DEFAULT_RETRIES`] where none is set.
+    /// How often a request is tried again; [`super::DEFAULT_RETRIES`] where none is set.
     pub retries: Option<usize>,
 }
-
-/// Five tries in all, within a minute: a controller tries again by itself, and a status must not wait longer.
-pub const DEFAULT_RETRIES: usize = 4;
 
 /// The region where none is set: what S3-compatible servers expect.
 const DEFAULT_REGION: &str = "us-east-1";
 
 impl S3Config {
     /// The server's address without its bucket; AWS's own by region where none is set.
-    pub(super) fn address(&self) -> Result<Url, StorageError> {
+    pub(crate) fn address(&self) -> Result<Url, StorageError> {
         let text = match &self.endpoint {
             Some(endpoint) => endpoint.clone(),
             None => {
@@ -79,31 +78,7 @@ impl S3Config {
                 format!("https://s3.{region}.{domain}")
             }
         };
-        let failed = |cause: &str| {
-            // The address may hold a password in its user part: it is not repeated.
-            StorageError::new(
-                StorageErrorKind::Misconfigured,
-                Operation::Open,
-                "the S3 address (s3Url)",
-                cause,
-            )
-        };
-        let url = Url::parse(&text).map_err(|e| failed(&format!("not an address: {e}")))?;
-        match url.scheme() {
-            "http" | "https" if url.host_str().is_some() => {}
-            _ => return Err(failed("it must start with http:// or https:// and name a host")),
-        }
-        if !matches!(url.path(), "" | "/") || url.query().is_some() {
-            return Err(failed(
-                "it must have no path after the host; put a folder in the location's prefix",
-            ));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(failed(
-                "it must hold no user name or password; put keys in the credentials secret",
-            ));
-        }
-        Ok(url)
+        address(&text, "the S3 address (s3Url)", false)
     }
 
     /// The address with the bucket where `path_style` puts it.
@@ -150,7 +125,7 @@ pub fn amazon_s3(config: &S3Config) -> Result<AmazonS3, StorageError> {
         .with_http_connector(Connector::new(tls, is_loopback(&address)))
         // TLS already protects the bytes on the way; their SHA-256 would cost a core.
         .with_unsigned_payload(!is_http)
-        .with_retry(retries(config));
+        .with_retry(retries(config.retries));
     builder = match &config.credentials {
         Some(credentials) => with_key(builder, credentials),
         None => with_role(builder, &config.role),
@@ -202,27 +177,4 @@ fn with_role(mut builder: AmazonS3Builder, role: &BTreeMap<String, String>) -> A
         }
     }
     builder
-}
-
-/// Whether an address is on this machine: no proxy is asked for it, as in Go (`net/http`, `ProxyFromEnvironment`) and so
-/// in Velero.
-pub fn is_loopback(address: &Url) -> bool {
-    match address.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        None => false,
-    }
-}
-
-fn retries(config: &S3Config) -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(200),
-            max_backoff: Duration::from_secs(5),
-            base: 3.0,
-        },
-        max_retries: config.retries.unwrap_or(DEFAULT_RETRIES),
-        retry_timeout: Duration::from_secs(60),
-    }
 }

@@ -3,6 +3,8 @@
 //! ours). Only with the feature `test-server`. Signatures are not looked at; the neighbour `test_server.rs` is a server
 //! that is strict.
 //!
+//! Google's XML API is nearly the same, so `crate::gcs` is tested against it too (`x-goog-if-generation-match: 0`).
+//!
 //! One bucket, [`BUCKET`], path style, no TLS. What a single-part client asks for is answered: `GET` (with a range),
 //! `HEAD`, `PUT` (also signed in chunks, also `If-None-Match: *`), `DELETE`, listing (version 2). `GET /-/clock` is the
 //! store's time as Kopia's `testing` build wants it (`KOPIA_FAKE_CLOCK_ENDPOINT`).
@@ -184,8 +186,11 @@ impl Server {
             }
             ("PUT", Some(key)) => {
                 let (key, body) = (BlobId::from(key), Bytes::from(request.payload()?));
-                match request.header("if-none-match") {
-                    Some("*") => block_on(self.storage.put_if_absent(&key, body))?,
+                let condition = request
+                    .header("if-none-match")
+                    .or_else(|| request.header("x-goog-if-generation-match"));
+                match condition {
+                    Some("*" | "0") => block_on(self.storage.put_if_absent(&key, body))?,
                     _ => block_on(self.storage.put(&key, body))?,
                 }
                 Ok(Answer::new(200, "").with("ETag", "\"00000000000000000000000000000000\"".to_owned()))

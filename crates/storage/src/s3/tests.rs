@@ -9,13 +9,15 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-};
+use tokio::net::TcpListener;
 
 use super::{test_server::TestServer, *};
+use crate::{
+    BlobId, Storage as _, StorageErrorKind,
+    bucket::answering::{Answering, Reply},
+};
 
 fn storage(config: S3Config) -> S3Storage {
     S3Storage::new(config).unwrap()
@@ -405,46 +407,7 @@ async fn a_busy_store_is_asked_again() {
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
-/// A request as the little server below saw it.
-struct Request {
-    method: String,
-    target: String,
-    head: String,
-    body: Vec<u8>,
-}
-
-#[derive(Clone, Debug)]
-enum Reply {
-    Answer(u16, Vec<u8>),
-    Close,
-}
-
-impl Reply {
-    fn status(status: u16, body: &str) -> Self {
-        Self::Answer(status, body.as_bytes().to_vec())
-    }
-}
-
-/// A server that answers as told.
-struct Answering {
-    address: std::net::SocketAddr,
-    task: tokio::task::JoinHandle<()>,
-}
-
 impl Answering {
-    async fn start(answer: impl Fn(Request) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let answer = Arc::new(answer);
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let answer = answer.clone();
-                tokio::spawn(async move { serve(stream, answer.as_ref()).await });
-            }
-        });
-        Self { address, task }
-    }
-
     fn config(&self) -> S3Config {
         S3Config {
             bucket: "b".to_owned(),
@@ -455,53 +418,6 @@ impl Answering {
             ..S3Config::default()
         }
     }
-}
-
-impl Drop for Answering {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn serve(mut stream: TcpStream, answer: &(impl Fn(Request) -> Reply + ?Sized)) -> Option<()> {
-    let mut received = Vec::new();
-    let end = loop {
-        if let Some(end) = received.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
-        }
-        if stream.read_buf(&mut received).await.ok()? == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8_lossy(&received[..end]).to_lowercase();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())
-        .unwrap_or(0);
-    while received.len() < end + length {
-        stream.read_buf(&mut received).await.ok()?;
-    }
-    let line = String::from_utf8_lossy(&received[..end])
-        .lines()
-        .next()?
-        .to_owned();
-    let mut words = line.split(' ').map(str::to_owned);
-    let request = Request {
-        method: words.next()?,
-        target: words.next()?,
-        head,
-        body: received[end..].to_vec(),
-    };
-    if let Reply::Answer(status, body) = answer(request) {
-        let head = format!(
-            "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nETag: \"e\"\r\n\
-             Last-Modified: Fri, 02 Jan 2026 03:04:05 GMT\r\nConnection: close\r\n\r\n",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await.ok()?;
-        stream.write_all(&body).await.ok()?;
-    }
-    stream.shutdown().await.ok()
 }
 
 /// A server that keeps what is put and loses the answer to some puts.

@@ -59,9 +59,13 @@ fn place(out: &mut String, namespace: &str, location: Option<&BackupStorageLocat
     } else {
         format!(" --prefix {prefix}")
     };
+    let place = match location.spec.provider.trim_start_matches("velero.io/") {
+        "gcp" => format!("gcs --bucket {bucket}"),
+        _ => format!("s3 --bucket {bucket}"),
+    };
     let _ = writeln!(
         out,
-        "Size and Snapshots:\t<in the bucket>; with its credentials:\n\tvelero kopia repository connect s3 --bucket {bucket}{prefix} --velero-namespace {namespace}\n\tvelero kopia snapshot list --all    and    velero kopia content stats"
+        "Size and Snapshots:\t<in the bucket>; with its credentials:\n\tvelero kopia repository connect {place}{prefix} --velero-namespace {namespace}\n\tvelero kopia snapshot list --all    and    velero kopia content stats"
     );
 }
 

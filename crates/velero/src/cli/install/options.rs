@@ -288,11 +288,11 @@ fn location(args: &Args) -> Outcome<Option<Location>> {
 
 fn supported(provider: &str) -> Outcome<String> {
     match provider {
-        "aws" | "velero.io/aws" => Ok(provider.to_owned()),
-        "gcp" | "azure" | "velero.io/gcp" | "velero.io/azure" => Err(Failure::usage(format!(
+        "aws" | "velero.io/aws" | "gcp" | "velero.io/gcp" => Ok(provider.to_owned()),
+        "azure" | "velero.io/azure" => Err(Failure::usage(format!(
             "provider {provider}: this version does not have it yet"
         ))
-        .next("use --provider aws with an S3-compatible store")),
+        .next("use --provider aws with an S3-compatible store, or --provider gcp")),
         other => Err(Failure::usage(format!(
             "provider {other}: unknown, and this version does not host plug-ins yet"
         ))
@@ -451,7 +451,7 @@ mod tests {
             ),
             (
                 Args {
-                    provider: Some("gcp".into()),
+                    provider: Some("azure".into()),
                     ..args()
                 },
                 "does not have it yet",

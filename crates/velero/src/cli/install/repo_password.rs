@@ -144,7 +144,7 @@ async fn repositories(location: &Location, credentials: Option<&[u8]>) -> Result
             String::from_utf8_lossy(content).into_owned().into(),
         )),
         None => ProcessCredentials::new(|name| std::env::var(name).ok(), Path::to_owned)
-            .read()
+            .for_location(&bucket)
             .map_err(|error| chain(&error))?,
     };
     let store = bucket

@@ -1,4 +1,4 @@
-//! The eight calls over S3. Client, trust and the meaning of answers are `caravel_storage::s3`.
+//! The eight calls over a bucket: S3 or Google's. Clients, trust and the meaning of answers are `caravel_storage`.
 
 use std::{fmt, time::Duration};
 
@@ -6,31 +6,48 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use caravel_storage::{
     Operation, StorageError, StorageErrorKind,
-    s3::{Place, S3Config, amazon_s3, create, key_path},
+    bucket::{BucketClient, Place, create, key_path},
+    gcs::{self, GcsConfig, google_cloud_storage},
+    s3::{S3Config, amazon_s3},
 };
 use futures::StreamExt as _;
 use http::Method;
 use object_store::{
-    GetOptions, GetRange, MultipartUpload, ObjectStore as _, ObjectStoreExt as _,
-    aws::AmazonS3,
-    list::{PaginatedListOptions, PaginatedListStore as _},
-    path::Path,
-    signer::Signer as _,
+    GetOptions, GetRange, MultipartUpload, ObjectStoreExt as _, aws::AmazonS3, gcp::GoogleCloudStorage,
+    list::PaginatedListOptions, path::Path,
 };
 use tokio::io::AsyncReadExt as _;
 
 use super::{Body, Contents, ObjectStore, PutMode, SignedUrl};
 
-/// How much of an object is in memory at a time: larger than the 5 MiB S3 asks of a part, and 10,000 parts
+/// How much of an object is in memory at a time: larger than the 5 MiB S3 and Google ask of a part, and 10,000 parts
 /// of it hold a tarball of 160 GB.
 const PART: usize = 16 << 20;
 
-/// A bucket of an S3 server.
-pub struct S3ObjectStore {
-    store: AmazonS3,
-    /// The client whose addresses are handed out: `publicUrl` where the config has one.
-    signer: AmazonS3,
+/// A bucket.
+pub struct BucketObjectStore<C> {
+    store: C,
+    /// The client whose addresses are handed out: those that are reached from elsewhere.
+    signer: C,
     place: Place,
+}
+
+/// A bucket of an S3 server.
+pub type S3ObjectStore = BucketObjectStore<AmazonS3>;
+/// A bucket of Google Cloud Storage.
+pub type GcsObjectStore = BucketObjectStore<GoogleCloudStorage>;
+
+impl GcsObjectStore {
+    /// Makes the clients; nothing is sent.
+    ///
+    /// Errors: [`StorageErrorKind::Misconfigured`].
+    pub fn new(config: &GcsConfig) -> Result<Self, StorageError> {
+        Ok(Self {
+            store: google_cloud_storage(config)?,
+            signer: gcs::signer(config)?,
+            place: Place::of_gcs(config),
+        })
+    }
 }
 
 impl S3ObjectStore {
@@ -52,7 +69,9 @@ impl S3ObjectStore {
             place: Place::of(config),
         })
     }
+}
 
+impl<C: BucketClient> BucketObjectStore<C> {
     async fn put_file(&self, path: &Path, key: &str, file: &std::path::Path) -> Result<(), StorageError> {
         let unreadable = |e: std::io::Error| {
             let cause = format!("cannot read {}: {e}", file.display());
@@ -101,7 +120,7 @@ impl S3ObjectStore {
                 .into_iter()
                 .map(|folder| format!("{folder}/"))
                 .collect(),
-            next: page.page_token,
+            next: page.page_token.filter(|token| !token.is_empty()),
         })
     }
 
@@ -132,9 +151,9 @@ struct Page {
     next: Option<String>,
 }
 
-impl fmt::Debug for S3ObjectStore {
+impl<C> fmt::Debug for BucketObjectStore<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "S3ObjectStore({})", self.place)
+        write!(f, "BucketObjectStore({})", self.place)
     }
 }
 
@@ -162,7 +181,7 @@ async fn abort(mut upload: Box<dyn MultipartUpload>, key: &str) {
 }
 
 #[async_trait]
-impl ObjectStore for S3ObjectStore {
+impl<C: BucketClient> ObjectStore for BucketObjectStore<C> {
     async fn put_object(&self, key: &str, body: Body, mode: PutMode) -> Result<(), StorageError> {
         let path = key_path(Operation::Put, key)?;
         match (body, mode) {
@@ -185,12 +204,20 @@ impl ObjectStore for S3ObjectStore {
     async fn object_exists(&self, key: &str) -> Result<bool, StorageError> {
         // A listing, since the 404 of HEAD does not tell a missing object from a missing bucket.
         let path = key_path(Operation::Metadata, key)?;
-        let options = PaginatedListOptions {
-            max_keys: Some(1),
-            ..Default::default()
-        };
-        let page = self.page(path.as_ref(), options).await?;
-        Ok(page.keys.iter().any(|found| found == key))
+        let mut next = None;
+        loop {
+            let options = PaginatedListOptions {
+                max_keys: Some(1),
+                page_token: next,
+                ..Default::default()
+            };
+            let page = self.page(path.as_ref(), options).await?;
+            // A page may be empty and yet not the last.
+            if page.next.is_none() || !page.keys.is_empty() {
+                return Ok(page.keys.iter().any(|found| found == key));
+            }
+            next = page.next;
+        }
     }
 
     async fn get_object(&self, key: &str) -> Result<Contents, StorageError> {

@@ -1,12 +1,12 @@
-//! Every request of the S3 client passes here, so that its answer is understood while it is still whole:
-//! refusals keep their S3 code, listings are checked to be listings, and each request has a deadline.
-//! Neighbours: `client.rs` installs it, `answer.rs` says what a [`Failure`] means.
+//! Every request of a client passes here, so that its answer is understood while it is still whole:
+//! refusals keep their code, listings are checked to be listings, and each request has a deadline.
+//! Neighbours: each store's client installs it, `answer.rs` says what a [`Failure`] means.
 
 use std::{error::Error as StdError, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{Method, StatusCode, header::IF_NONE_MATCH};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header::IF_NONE_MATCH};
 use object_store::{
     ClientOptions,
     client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService},
@@ -23,17 +23,33 @@ const SLOWEST_BYTES_A_SECOND: u64 = 64 << 10;
 /// An answer of unknown length is expected to be at most a pack or a page of a listing.
 const EXPECTED_BODY: u64 = 32 << 20;
 
+/// Google's condition of a put; `0` asks that there be no object.
+const IF_GENERATION_MATCH: &str = "x-goog-if-generation-match";
+
 /// Makes clients with this side of TLS, our deadlines and our eyes.
 #[derive(Debug)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     tls: rustls::ClientConfig,
     /// The environment's proxies are not asked.
     direct: bool,
+    /// What requests that make an object say beside it.
+    on_creation: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Connector {
-    pub(super) fn new(tls: rustls::ClientConfig, direct: bool) -> Self {
-        Self { tls, direct }
+    pub(crate) fn new(tls: rustls::ClientConfig, direct: bool) -> Self {
+        Self {
+            tls,
+            direct,
+            on_creation: None,
+        }
+    }
+
+    /// Adds this header to every request that makes an object: for what `object_store` has no setting for.
+    #[must_use]
+    pub(crate) fn with_creation_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.on_creation = Some((name, value));
+        self
     }
 }
 
@@ -52,16 +68,31 @@ impl HttpConnector for Connector {
             .user_agent(concat!("caravel/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| object_store::Error::Generic {
-                store: "S3",
+                store: "bucket",
                 source: Box::new(e.without_url()),
             })?;
-        Ok(HttpClient::new(Watched { client }))
+        Ok(HttpClient::new(Watched {
+            client,
+            on_creation: self.on_creation.clone(),
+        }))
     }
 }
 
 #[derive(Debug)]
 struct Watched {
     client: reqwest::Client,
+    on_creation: Option<(HeaderName, HeaderValue)>,
+}
+
+/// Whether a request makes an object, or begins to (an upload in parts).
+fn creates(request: &HttpRequest) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
+    match *request.method() {
+        Method::PUT => !has("partNumber"),
+        Method::POST => has("uploads"),
+        _ => false,
+    }
 }
 
 fn time_for(bytes: u64) -> Duration {
@@ -74,7 +105,10 @@ fn too_slow(limit: Duration) -> HttpError {
 
 #[async_trait]
 impl HttpService for Watched {
-    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if let Some((name, value)) = self.on_creation.as_ref().filter(|_| creates(&request)) {
+            request.headers_mut().insert(name.clone(), value.clone());
+        }
         let asked = Asked::of(&request);
         let limit = time_for(request.body().content_length() as u64);
         let answer = tokio::time::timeout(limit, self.client.call(request)).await;
@@ -115,7 +149,8 @@ impl Asked {
         Self {
             method: request.method().clone(),
             listing: query.split('&').any(|pair| pair == "list-type=2"),
-            creating: request.headers().contains_key(IF_NONE_MATCH),
+            creating: request.headers().contains_key(IF_NONE_MATCH)
+                || request.headers().contains_key(IF_GENERATION_MATCH),
         }
     }
 
@@ -165,7 +200,7 @@ impl Asked {
 }
 
 /// The innermost cause, whose text holds no address.
-pub(super) fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
+pub(crate) fn innermost<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 'static) {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

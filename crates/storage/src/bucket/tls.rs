@@ -1,4 +1,4 @@
-//! Whom an S3 client trusts: the public roots compiled in (the image has no files of its own), those the
+//! Whom a client trusts: the public roots compiled in (the image has no files of its own), those the
 //! system or `SSL_CERT_FILE` names, and the location's `caCert` beside them, as Velero adds it.
 
 use std::sync::{Arc, OnceLock};
