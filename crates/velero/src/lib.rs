@@ -11,6 +11,7 @@ mod repo_pod;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod server;
+mod small_pages;
 
 pub use cli::run;
 

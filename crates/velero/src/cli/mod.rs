@@ -150,6 +150,9 @@ pub fn run(args: Vec<String>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refused(&args, &error),
     };
+    if matches!(cli.command, Command::Server(_) | Command::NodeAgent(_)) {
+        crate::small_pages::only();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&Failure::new(format!("starting threads: {error}"))),
