@@ -133,7 +133,7 @@ pub fn product_archive() -> Result<PathBuf> {
     Ok(places::cache()?.join("images/velero-dev.tar"))
 }
 
-/// Builds the static `velero` and its image; returns the archive. `profile` is cargo's: `release`, or `dev` while developing.
+/// Builds the static `velero` and its image; returns the archive. `profile` is cargo's: `image`, or `dev` while developing.
 pub fn build_product(profile: &str) -> Result<PathBuf> {
     let installed = run::output("rustup", &["target", "list", "--installed"])?;
     if !installed.lines().any(|target| target == MUSL) {

@@ -39,7 +39,7 @@ pub struct Move {
     #[arg(long, requires = "big")]
     unlimited: bool,
     /// Cargo profile of the product's image
-    #[arg(long, default_value = "release")]
+    #[arg(long, default_value = "image")]
     profile: String,
     /// Build nothing: measure the images that the cluster has, with CARAVEL_VELERO and the facts of CARAVEL_E2E
     #[arg(long)]
@@ -59,7 +59,7 @@ pub struct Resources {
     #[arg(long)]
     alone: bool,
     /// Cargo profile of the product's image
-    #[arg(long, default_value = "release")]
+    #[arg(long, default_value = "image")]
     profile: String,
     /// Build nothing: measure the images that the cluster has, with CARAVEL_VELERO and the facts of CARAVEL_E2E
     #[arg(long)]

@@ -21,7 +21,7 @@ pub struct E2e {
     #[arg(long)]
     list: bool,
     /// Cargo profile of the product's image
-    #[arg(long, default_value = "release")]
+    #[arg(long, default_value = "image")]
     profile: String,
     /// Another cluster
     #[arg(long, value_name = "FILE")]

@@ -9,8 +9,8 @@ pub struct Image {
     /// Import it into the running cluster
     #[arg(long)]
     load: bool,
-    /// Cargo profile: release, or dev for a quick try
-    #[arg(long, default_value = "release")]
+    /// Cargo profile: image, or dev for a quick try
+    #[arg(long, default_value = "image")]
     profile: String,
 }
 
