@@ -71,6 +71,21 @@ fn a_snapshot_that_stays_in_the_storage_outlives_its_namespace_and_goes_with_its
 }
 
 #[test]
+fn snapshot_objects_that_stay_in_the_cluster_are_in_nobodys_way_and_go_with_their_backup() {
+    let (told, code) = play(&["--story", "csi-snapshot-kept"]);
+    assert_eq!(code, Some(0), "{told}");
+    for fact in [
+        "the server runs with --csi-snapshot-objects=keep",
+        "the content says Retain",
+        "the storage still has the snapshot",
+        "Everything is back, byte for byte.",
+        "no VolumeSnapshot and no VolumeSnapshotContent of it is left",
+    ] {
+        assert!(told.contains(fact), "{fact}: {told}");
+    }
+}
+
+#[test]
 fn a_backup_that_is_canceled_half_way_says_so_and_leaves_nothing() {
     let (told, code) = play(&["--story", "cancel"]);
     assert_eq!(code, Some(0), "{told}");

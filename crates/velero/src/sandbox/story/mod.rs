@@ -95,6 +95,13 @@ const STORIES: &[Story] = &[
         play: |world, tale| plots::csi_snapshot(world, tale).boxed_local(),
     },
     Story {
+        name: "csi-snapshot-kept",
+        says: "The same with the server's --csi-snapshot-objects=keep: VolumeSnapshot and content stay in the cluster, are in no \
+               other backup, are in no restore's way, and go with their backup.",
+        nodes: 1,
+        play: |world, tale| plots::csi_snapshot_kept(world, tale).boxed_local(),
+    },
+    Story {
         name: "cancel",
         says: "A backup is canceled while its data moves: it says so, leaves nothing behind, and the next one is whole.",
         nodes: 1,

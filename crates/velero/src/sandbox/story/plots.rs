@@ -50,6 +50,26 @@ pub async fn csi_snapshot(world: &World, tale: &mut Tale) -> Outcome {
     snapshots::delete(world, tale, "shop-1", &snapshots).await
 }
 
+pub async fn csi_snapshot_kept(world: &World, tale: &mut Tale) -> Outcome {
+    snapshots::keep_objects(world, tale).await?;
+    acts::open_shop(world, tale).await?;
+    let before = acts::look(world, tale).await?;
+    let snapshots = snapshots::back_up(world, tale, "shop-1").await?;
+    snapshots::objects_are_there(world, tale, "shop-1").await?;
+    // The namespace has the first one's VolumeSnapshot now.
+    let later = snapshots::back_up(world, tale, "shop-2").await?;
+    snapshots::delete(world, tale, "shop-2", &later).await?;
+    snapshots::objects_are_gone(world, tale, "shop-2").await?;
+    snapshots::objects_are_there(world, tale, "shop-1").await?;
+    acts::do_business(world, tale).await?;
+    acts::lose(world, tale).await?;
+    snapshots::are_kept(world, tale, &snapshots)?;
+    acts::restore(world, tale, "shop-1").await?;
+    acts::compare(world, tale, &before).await?;
+    snapshots::delete(world, tale, "shop-1", &snapshots).await?;
+    snapshots::objects_are_gone(world, tale, "shop-1").await
+}
+
 pub async fn canceled(world: &World, tale: &mut Tale) -> Outcome {
     acts::open_shop(world, tale).await?;
     let before = acts::look(world, tale).await?;

@@ -3,15 +3,19 @@
 
 use std::path::PathBuf;
 
+use caravel_api::labels;
 use caravel_api::v1::{Backup, BackupPhase};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
-use kube::api::Api;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use serde_json::json;
 
 use super::super::application::NAMESPACE;
 use super::super::world::{VELERO, World};
 use super::mishaps::until;
 use super::tale::Tale;
 use crate::cli::failure::{Failure, Outcome, kubernetes};
+use crate::cli::install;
 
 /// `velero backup create` without data movement; gives the storage's names of the snapshots.
 pub async fn back_up(world: &World, tale: &mut Tale, name: &str) -> Outcome<Vec<String>> {
@@ -92,6 +96,66 @@ pub async fn delete(world: &World, tale: &mut Tale, name: &str, snapshots: &[Str
             "backup {name} is gone, and its snapshot {left} is still in the storage"
         ))),
     }
+}
+
+/// `--csi-snapshot-objects=keep`, as an administrator adds it to the server's Deployment.
+pub async fn keep_objects(world: &World, tale: &mut Tale) -> Outcome {
+    tale.step("Tell the server to keep the objects of snapshots in the cluster")?;
+    let deployments: Api<Deployment> = Api::namespaced(world.client(), VELERO);
+    let changing = |error| kubernetes("changing deployment velero", &error);
+    let server = deployments.get("velero").await.map_err(changing)?;
+    let pod = server.spec.and_then(|spec| spec.template.spec);
+    let mut containers = pod.map(|pod| pod.containers).unwrap_or_default();
+    for container in &mut containers {
+        let args = container.args.get_or_insert_default();
+        args.push("--csi-snapshot-objects=keep".to_owned());
+    }
+    let patch = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    deployments
+        .patch("velero", &PatchParams::default(), &Patch::Merge(&patch))
+        .await
+        .map_err(changing)?;
+    install::deployment_is_ready(&world.client(), VELERO, "velero", "deploy=velero").await?;
+    tale.fact("the server runs with --csi-snapshot-objects=keep")
+}
+
+/// The VolumeSnapshot and the content of a backup of one volume are in the cluster.
+pub async fn objects_are_there(world: &World, tale: &Tale, backup: &str) -> Outcome {
+    let objects = objects(world, backup).await?;
+    let retained = objects
+        .iter()
+        .filter(|object| object.data["spec"]["deletionPolicy"] == "Retain");
+    match (objects.len(), retained.count()) {
+        (2, 1) => {
+            tale.fact("VolumeSnapshot and VolumeSnapshotContent are in the cluster; the content says Retain")
+        }
+        (all, retained) => Err(Failure::new(format!(
+            "of backup {backup}, whose objects are to stay, {all} are in the cluster, and {retained} contents say Retain"
+        ))),
+    }
+}
+
+/// They have gone with the backup.
+pub async fn objects_are_gone(world: &World, tale: &Tale, backup: &str) -> Outcome {
+    until(&format!("the objects of backup {backup} to go"), async || {
+        Ok(objects(world, backup).await?.is_empty().then_some(()))
+    })
+    .await?;
+    tale.fact("no VolumeSnapshot and no VolumeSnapshotContent of it is left")
+}
+
+/// The VolumeSnapshots and contents of a backup that no restore has made.
+async fn objects(world: &World, backup: &str) -> Outcome<Vec<DynamicObject>> {
+    let own = format!("{}={backup},!{}", labels::BACKUP_NAME, labels::RESTORE_NAME);
+    let own = ListParams::default().labels(&own);
+    let mut objects = Vec::new();
+    for kind in ["VolumeSnapshot", "VolumeSnapshotContent"] {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("snapshot.storage.k8s.io", "v1", kind));
+        let api: Api<DynamicObject> = Api::all_with(world.client(), &resource);
+        let found = api.list(&own).await;
+        objects.extend(found.map_err(|error| kubernetes(format!("listing {kind}s"), &error))?);
+    }
+    Ok(objects)
 }
 
 /// The snapshots that the CSI driver keeps.
