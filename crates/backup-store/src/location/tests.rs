@@ -72,7 +72,7 @@ fn settings_that_cannot_work_are_named() {
         error(json!({"provider": "aws", "objectStorage": {"bucket": "a/b"}}))
             .contains("objectStorage.prefix")
     );
-    assert!(error(json!({"provider": "azure", "objectStorage": {"bucket": "b"}})).contains("azure"));
+    assert!(error(json!({"provider": "acme", "objectStorage": {"bucket": "b"}})).contains("acme"));
     assert!(error(aws(json!({"regoin": "x"}))).contains("regoin"));
     assert!(error(aws(json!({"s3ForcePathStyle": "yes"}))).contains("s3ForcePathStyle"));
     assert!(error(aws(json!({"s3Url": "https://host/path"}))).contains("no path"));
@@ -102,6 +102,44 @@ fn settings_of_google_are_velero_s_plug_in_s() {
     assert!(error(json!({"universeDomain": "example.goog"}), None).contains("universeDomain"));
     assert!(error(json!({"storeEndpoint": "https://host/path"}), None).contains("storeEndpoint"));
     assert!(error(json!({}), Some("[default]\naws_access_key_id=AK\n")).contains("service account"));
+}
+
+#[test]
+fn settings_of_azure_are_velero_s_plug_in_s() {
+    let with = |config: Value, secret: Option<&str>| {
+        let spec = json!({"provider": "velero.io/azure", "objectStorage": {"bucket": "b"}, "config": config});
+        let location = Location::from_bsl(&bsl(spec), None)?;
+        let credentials = secret.map(|text| Credentials::from_file_content(text.into()));
+        location.repository_storage(credentials.as_ref(), "shop")?;
+        let store = location.object_store(credentials.as_ref())?;
+        Ok::<_, LocationError>(format!("{store:?}"))
+    };
+    let error = |config: Value, secret| with(config, secret).unwrap_err().to_string();
+    let key = Some("AZURE_STORAGE_ACCOUNT_ACCESS_KEY=aGlkZGVu\nAZURE_CLOUD_NAME=AzureUSGovernment\n");
+    let by_key = json!({"resourceGroup": "rg", "storageAccount": "acc", "subscriptionId": "s", "blockSizeInBytes": "1048576",
+        "storageAccountKeyEnvVar": "AZURE_STORAGE_ACCOUNT_ACCESS_KEY"});
+    let shown = with(by_key, key).unwrap();
+    assert!(
+        shown.contains("https://acc.blob.core.usgovcloudapi.net"),
+        "{shown}"
+    );
+    let shown = with(
+        json!({"storageAccount": "acc", "useAAD": "true", "storageAccountURI": "https://mine.example/"}),
+        None,
+    )
+    .expect("the identity of the pod");
+    assert!(shown.contains("https://mine.example"), "{shown}");
+    assert!(error(json!({}), key).contains("storageAccount"));
+    assert!(error(json!({"storageAccount": "acc", "region": "x"}), key).contains("useAAD"));
+    assert!(error(json!({"storageAccount": "acc"}), key).contains("management API"));
+    assert!(error(json!({"storageAccount": "acc", "useAAD": "yes"}), key).contains("useAAD"));
+    assert!(
+        error(
+            json!({"storageAccount": "acc", "useAAD": "true", "blockSizeInBytes": "x"}),
+            key
+        )
+        .contains("blockSizeInBytes")
+    );
 }
 
 #[test]
