@@ -1,7 +1,6 @@
 //! What Velero's secret holds: for `aws` a shared-credentials file (`[default]`, `aws_access_key_id=…`,
 //! `aws_secret_access_key=…`; velero-behaviour.md 11), for `gcp` the JSON of a service account, for `azure` lines of
-//! `AZURE_…=…` (`azure_credentials.rs`). Nothing of its content is
-//! ever shown (guarantee 8).
+//! `AZURE_…=…` (`azure_credentials.rs`). Nothing of its content is ever shown (guarantee 8).
 
 use std::{collections::BTreeMap, fmt, io, path::Path, path::PathBuf};
 
@@ -40,8 +39,8 @@ pub enum Identity {
 /// What a process has itself, for locations that name no Secret. For `aws`: an access key in its variables, else the file
 /// that `AWS_SHARED_CREDENTIALS_FILE` names, else the role that its variables name. For `gcp`: the file that
 /// `GOOGLE_APPLICATION_CREDENTIALS` names, else whatever the machine itself may do. For `azure`: the file that
-/// `AZURE_CREDENTIALS_FILE` names, and the identity that the cluster gives to a pod by variables. Which process that is, the caller says:
-/// this crate reads no variables.
+/// `AZURE_CREDENTIALS_FILE` names, and the identity that the cluster gives to a pod by variables. Which process that is,
+/// the caller says: this crate reads no variables.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessCredentials {
     key: Option<S3Credentials>,
