@@ -1,6 +1,6 @@
 //! What Velero's secret holds: for `aws` a shared-credentials file (`[default]`, `aws_access_key_id=…`,
-//! `aws_secret_access_key=…`; velero-behaviour.md 11), for `gcp` the JSON of a service account. Nothing of its content is
-//! ever shown (guarantee 8).
+//! `aws_secret_access_key=…`; velero-behaviour.md 11), for `gcp` the JSON of a service account, for `azure` lines of
+//! `AZURE_…=…` (`azure_credentials.rs`). Nothing of its content is ever shown (guarantee 8).
 
 use std::{collections::BTreeMap, fmt, io, path::Path, path::PathBuf};
 
@@ -10,7 +10,7 @@ use caravel_storage::{
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::{Location, location::Provider};
+use crate::{Location, azure_credentials::AzureCredentials, location::Provider};
 
 /// The content of a credentials file, a key alone, or a role.
 #[derive(Clone)]
@@ -19,6 +19,11 @@ pub struct Credentials(Content);
 #[derive(Clone)]
 enum Content {
     File(SecretString),
+    /// A file, or none, of a process that has these of [`WORKLOAD_VARIABLES`].
+    Azure {
+        file: Option<SecretString>,
+        workload: BTreeMap<String, String>,
+    },
     Key(S3Credentials),
     Role(BTreeMap<String, String>),
 }
@@ -33,15 +38,26 @@ pub enum Identity {
 
 /// What a process has itself, for locations that name no Secret. For `aws`: an access key in its variables, else the file
 /// that `AWS_SHARED_CREDENTIALS_FILE` names, else the role that its variables name. For `gcp`: the file that
-/// `GOOGLE_APPLICATION_CREDENTIALS` names, else whatever the machine itself may do. Which process that is, the caller says:
-/// this crate reads no variables.
+/// `GOOGLE_APPLICATION_CREDENTIALS` names, else whatever the machine itself may do. For `azure`: the file that
+/// `AZURE_CREDENTIALS_FILE` names, and the identity that the cluster gives to a pod by variables. Which process that is,
+/// the caller says: this crate reads no variables.
 #[derive(Clone, Debug, Default)]
 pub struct ProcessCredentials {
     key: Option<S3Credentials>,
     file: Option<PathBuf>,
     role: BTreeMap<String, String>,
     google: Option<PathBuf>,
+    azure: Option<PathBuf>,
+    workload: BTreeMap<String, String>,
 }
+
+/// The variables by which Azure's workload identity gives a pod an identity.
+pub(crate) const WORKLOAD_VARIABLES: [&str; 4] = [
+    "AZURE_CLIENT_ID",
+    "AZURE_TENANT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+];
 
 impl ProcessCredentials {
     /// Takes what matters of the process's variables; `on_machine` says where a path of the process really is.
@@ -56,6 +72,11 @@ impl ProcessCredentials {
             });
         let file = variable("AWS_SHARED_CREDENTIALS_FILE").map(|path| on_machine(Path::new(&path)));
         let google = filled("GOOGLE_APPLICATION_CREDENTIALS").map(|path| on_machine(Path::new(&path)));
+        let azure = filled("AZURE_CREDENTIALS_FILE").map(|path| on_machine(Path::new(&path)));
+        let workload = WORKLOAD_VARIABLES
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), filled(name)?)))
+            .collect();
         let role = ROLE_VARIABLES
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), filled(name)?)));
@@ -64,6 +85,8 @@ impl ProcessCredentials {
             key,
             file,
             google,
+            azure,
+            workload,
         }
     }
 
@@ -74,8 +97,27 @@ impl ProcessCredentials {
     pub fn for_location(&self, location: &Location) -> Result<Option<Credentials>, CredentialsError> {
         match location.provider() {
             Ok(Provider::Gcp) => Ok(self.google.as_deref().map(read_file).transpose()?.flatten()),
+            Ok(Provider::Azure) => {
+                let read = self.azure.as_deref().map(read_text).transpose()?.flatten();
+                Ok(Some(Credentials(Content::Azure {
+                    file: read.map(SecretString::from),
+                    workload: self.workload.clone(),
+                })))
+            }
             // One that is not built in is refused by whoever opens its store.
             Ok(Provider::Aws) | Err(_) => self.read(),
+        }
+    }
+
+    /// The credentials of a location that has a Secret of its own. For `azure` the process's variables count beside it, as in
+    /// Velero.
+    pub fn with_file(&self, location: &Location, content: SecretString) -> Credentials {
+        match location.provider() {
+            Ok(Provider::Azure) => Credentials(Content::Azure {
+                file: Some(content),
+                workload: self.workload.clone(),
+            }),
+            _ => Credentials::from_file_content(content),
         }
     }
 
@@ -90,10 +132,15 @@ impl ProcessCredentials {
     }
 }
 
-/// The content of a file; none where it is missing.
+/// The credentials in a file; none where it is missing.
 fn read_file(path: &Path) -> Result<Option<Credentials>, CredentialsError> {
+    let content = read_text(path)?;
+    Ok(content.map(|content| Credentials::from_file_content(content.into())))
+}
+
+fn read_text(path: &Path) -> Result<Option<String>, CredentialsError> {
     match std::fs::read_to_string(path) {
-        Ok(content) => Ok(Some(Credentials::from_file_content(content.into()))),
+        Ok(content) => Ok(Some(content)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(CredentialsError::Unreadable {
             path: path.to_owned(),
@@ -129,6 +176,29 @@ pub enum CredentialsError {
     NotGoogle,
     #[error(transparent)]
     Google(#[from] GcsCredentialsError),
+    #[error("the location is in S3, and what was found is an identity of Azure; give a credentials file")]
+    NotAmazon,
+    #[error(
+        "the credentials file has no {name}, which the config's storageAccountKeyEnvVar names; add it, with the storage account's key"
+    )]
+    NoAzureKey { name: String },
+    #[error(
+        "the config names no storageAccountKeyEnvVar and useAAD is not \"true\": the storage account's key would have to be \
+         fetched from Azure's management API, which this version does not do; set useAAD to \"true\" and give the identity the \
+         role Storage Blob Data Contributor, or give the key and name it by storageAccountKeyEnvVar"
+    )]
+    AzureKeyFromManagement,
+    #[error(
+        "the credentials file has {key}, which this version does not support; give AZURE_CLIENT_SECRET with AZURE_TENANT_ID and \
+         AZURE_CLIENT_ID, a storage account's key, or workload identity"
+    )]
+    UnsupportedAzure { key: &'static str },
+    #[error("the credentials file has no {key}, which goes with AZURE_CLIENT_SECRET; add it")]
+    NoAzure { key: &'static str },
+    #[error(
+        "AZURE_CLOUD_NAME in the credentials file names no cloud that is known; AzurePublicCloud, AzureChinaCloud and AzureUSGovernmentCloud are"
+    )]
+    AzureCloud,
 }
 
 /// The section that is read where the config names no `profile`.
@@ -150,6 +220,7 @@ impl Credentials {
             Content::Role(role) => Ok(Identity::Role(role.clone())),
             Content::Key(key) => Ok(Identity::Key(key.clone())),
             Content::File(text) => access_key(text.expose_secret(), profile).map(Identity::Key),
+            Content::Azure { .. } => Err(CredentialsError::NotAmazon),
         }
     }
 }
@@ -161,7 +232,19 @@ impl Credentials {
     pub fn google(&self) -> Result<GcsCredentials, CredentialsError> {
         match &self.0 {
             Content::File(text) => Ok(GcsCredentials::parse(text.expose_secret())?),
-            Content::Key(_) | Content::Role(_) => Err(CredentialsError::NotGoogle),
+            Content::Key(_) | Content::Role(_) | Content::Azure { .. } => Err(CredentialsError::NotGoogle),
+        }
+    }
+
+    /// What a file says for Azure, and what the process's variables say.
+    pub(crate) fn azure(&self) -> AzureCredentials {
+        match &self.0 {
+            Content::File(text) => AzureCredentials::new(text.expose_secret(), BTreeMap::new()),
+            Content::Azure { file, workload } => {
+                let text = file.as_ref().map_or("", |text| text.expose_secret());
+                AzureCredentials::new(text, workload.clone())
+            }
+            Content::Key(_) | Content::Role(_) => AzureCredentials::default(),
         }
     }
 }

@@ -6,18 +6,21 @@ use std::{collections::BTreeMap, sync::Arc};
 use caravel_api::v1::BackupStorageLocation;
 use caravel_storage::{
     Storage, StorageError,
+    azure::{AzureConfig, AzureStorage},
     gcs::{GcsConfig, GcsStorage},
     s3::{S3Config, S3Storage},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Credentials, CredentialsError, GcsObjectStore, Identity, ObjectStore, S3ObjectStore};
+use crate::{
+    AzureObjectStore, Credentials, CredentialsError, GcsObjectStore, Identity, ObjectStore, S3ObjectStore,
+};
 
 /// Where backups are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Location {
-    /// `aws` or `gcp`, also written `velero.io/…`; any other provider works if the config has an `s3Url`.
+    /// `aws`, `azure` or `gcp`, also written `velero.io/…`; any other provider works if the config has an `s3Url`.
     pub provider: String,
     /// The bucket's name.
     pub bucket: String,
@@ -40,7 +43,7 @@ pub enum LocationError {
     #[error("objectStorage.prefix {prefix:?} must not hold empty, '.' or '..' parts")]
     BadPrefix { prefix: String },
     #[error(
-        "provider {provider:?} is not built in; built in are gcp, and aws (also for every S3-compatible store with an s3Url in the config)"
+        "provider {provider:?} is not built in; built in are azure, gcp, and aws (also for every S3-compatible store with an s3Url in the config)"
     )]
     UnknownProvider { provider: String },
     #[error("config has an unknown key {key:?}; known are {}", known.join(", "))]
@@ -54,6 +57,8 @@ pub enum LocationError {
         value: String,
         problem: &'static str,
     },
+    #[error("config has no {key}; name it")]
+    Missing { key: &'static str },
     #[error("config {key} is not supported by this version; remove it")]
     Unsupported { key: &'static str },
     #[error(transparent)]
@@ -67,9 +72,28 @@ pub enum LocationError {
 pub(crate) enum Provider {
     /// S3, by name or by an `s3Url`.
     Aws,
+    /// Azure Blob Storage.
+    Azure,
     /// Google Cloud Storage.
     Gcp,
 }
+
+/// What a location of `azure` may say: velero-plugin-for-microsoft-azure's keys and those that Velero adds itself.
+/// `resourceGroup` and `subscriptionId` are for the management API, which is not spoken.
+const KNOWN_AZURE_KEYS: [&str; 12] = [
+    "resourceGroup",
+    "storageAccount",
+    "storageAccountKeyEnvVar",
+    "subscriptionId",
+    "storageAccountURI",
+    "useAAD",
+    "activeDirectoryAuthorityURI",
+    "blockSizeInBytes",
+    "credentialsFile",
+    "caCert",
+    "caCertEncoded",
+    "bucket",
+];
 
 /// What a location of `gcp` may say: velero-plugin-for-gcp's keys and those that Velero adds itself.
 const KNOWN_GCP_KEYS: [&str; 7] = [
@@ -191,6 +215,7 @@ impl Location {
             });
         }
         let known: &[&str] = match self.provider()? {
+            Provider::Azure => &KNOWN_AZURE_KEYS,
             Provider::Gcp => &KNOWN_GCP_KEYS,
             Provider::Aws if self.short_provider() == "aws" => &KNOWN_KEYS,
             // Another's plug-in with an s3Url: its own keys are its own.
@@ -218,6 +243,7 @@ impl Location {
     pub(crate) fn provider(&self) -> Result<Provider, LocationError> {
         match self.short_provider() {
             "aws" => Ok(Provider::Aws),
+            "azure" => Ok(Provider::Azure),
             "gcp" => Ok(Provider::Gcp),
             _ if self.config.contains_key("s3Url") => Ok(Provider::Aws),
             _ => Err(LocationError::UnknownProvider {
@@ -308,6 +334,44 @@ impl Location {
         })
     }
 
+    /// The settings of Azure with this key prefix.
+    fn azure_config(
+        &self,
+        credentials: Option<&Credentials>,
+        prefix: &str,
+    ) -> Result<AzureConfig, LocationError> {
+        self.check()?;
+        // Our parts are larger than its default, and smaller than its largest: it is only checked.
+        if let Some(size) = self.setting("blockSizeInBytes")
+            && size.parse::<u64>().is_err()
+        {
+            return Err(LocationError::BadValue {
+                key: "blockSizeInBytes",
+                value: size.to_owned(),
+                problem: "must be a number of bytes",
+            });
+        }
+        let account = self.setting("storageAccount").ok_or(LocationError::Missing {
+            key: "storageAccount",
+        })?;
+        let credentials = credentials.map(Credentials::azure).unwrap_or_default();
+        let cloud = credentials.cloud()?;
+        let authority = self
+            .setting("activeDirectoryAuthorityURI")
+            .or_else(|| credentials.authority());
+        Ok(AzureConfig {
+            account: account.to_owned(),
+            container: self.bucket.clone(),
+            prefix: prefix.to_owned(),
+            endpoint: self.setting("storageAccountURI").map(str::to_owned),
+            domain: Some(cloud.domain.to_owned()),
+            authority: Some(authority.unwrap_or(cloud.authority).to_owned()),
+            ca_pem: self.ca_cert.clone(),
+            identity: credentials.identity(self.setting("storageAccountKeyEnvVar"), self.flag("useAAD")?)?,
+            retries: None,
+        })
+    }
+
     /// The client for tarballs and metadata. Nothing is sent. `credentials` are the location's own or those of the
     /// process ([`crate::ProcessCredentials`]); without any the pod's role is used.
     ///
@@ -320,6 +384,10 @@ impl Location {
             Provider::Aws => {
                 let config = self.s3_config(credentials, "")?;
                 Ok(Arc::new(S3ObjectStore::new(&config, self.setting("publicUrl"))?))
+            }
+            Provider::Azure => {
+                let config = self.azure_config(credentials, "")?;
+                Ok(Arc::new(AzureObjectStore::new(&config)?))
             }
             Provider::Gcp => Ok(Arc::new(GcsObjectStore::new(&self.gcs_config(credentials, "")?)?)),
         }
@@ -336,6 +404,9 @@ impl Location {
         let prefix = self.repository_prefix(volume_namespace);
         match self.provider()? {
             Provider::Aws => Ok(Arc::new(S3Storage::new(self.s3_config(credentials, &prefix)?)?)),
+            Provider::Azure => Ok(Arc::new(AzureStorage::new(
+                self.azure_config(credentials, &prefix)?,
+            )?)),
             Provider::Gcp => Ok(Arc::new(GcsStorage::new(self.gcs_config(credentials, &prefix)?)?)),
         }
     }

@@ -264,9 +264,8 @@ impl Locations {
                 .secret_value(&name, &reference.name, &reference.key, "spec.credential")
                 .await?
                 .map(|content| {
-                    Credentials::from_file_content(SecretString::from(
-                        String::from_utf8_lossy(&content).into_owned(),
-                    ))
+                    let content = SecretString::from(String::from_utf8_lossy(&content).into_owned());
+                    self.own.with_file(&location, content)
                 }),
             None => self
                 .own

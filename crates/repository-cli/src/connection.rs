@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use caravel_storage::{
     Storage,
+    azure::{AzureConfig, AzureIdentity, AzureStorage},
     filesystem::FilesystemStorage,
     gcs::{GcsConfig, GcsCredentials, GcsStorage},
     s3::{S3Config, S3Credentials, S3Storage},
@@ -24,6 +25,8 @@ pub enum StorageSettings {
     Filesystem(Folder),
     S3(Bucket),
     Gcs(GoogleBucket),
+    #[serde(rename = "azureBlob")]
+    Azure(AzureContainer),
 }
 
 /// A folder.
@@ -88,6 +91,47 @@ impl fmt::Debug for GoogleBucket {
     }
 }
 
+/// Blobs in a container of Azure below a prefix.
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AzureContainer {
+    pub container: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    #[serde(rename = "storageAccount", skip_serializing_if = "String::is_empty")]
+    pub storage_account: String,
+    #[serde(rename = "storageKey", skip_serializing_if = "String::is_empty")]
+    pub storage_key: String,
+    #[serde(rename = "sasToken", skip_serializing_if = "String::is_empty")]
+    pub sas_token: String,
+    #[serde(rename = "TenantID", skip_serializing_if = "String::is_empty")]
+    pub tenant_id: String,
+    #[serde(rename = "ClientID", skip_serializing_if = "String::is_empty")]
+    pub client_id: String,
+    #[serde(rename = "ClientSecret", skip_serializing_if = "String::is_empty")]
+    pub client_secret: String,
+    /// Not supported; read so that it is refused by name.
+    #[serde(rename = "clientCertificate", skip_serializing_if = "String::is_empty")]
+    pub client_certificate: String,
+    #[serde(rename = "azureFederatedTokenFile", skip_serializing_if = "String::is_empty")]
+    pub federated_token_file: String,
+    /// What follows the account's name in its address.
+    #[serde(rename = "storageDomain", skip_serializing_if = "String::is_empty")]
+    pub storage_domain: String,
+    #[serde(rename = "doNotUseTLS", skip_serializing_if = "std::ops::Not::not")]
+    pub do_not_use_tls: bool,
+}
+
+impl fmt::Debug for AzureContainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "AzureContainer({}/{} at {})",
+            self.container, self.prefix, self.storage_account
+        )
+    }
+}
+
 impl StorageSettings {
     /// Kopia's word for the kind.
     pub fn kind(&self) -> &'static str {
@@ -95,6 +139,7 @@ impl StorageSettings {
             Self::Filesystem(_) => "filesystem",
             Self::S3(_) => "s3",
             Self::Gcs(_) => "gcs",
+            Self::Azure(_) => "azureBlob",
         }
     }
 
@@ -109,6 +154,7 @@ impl StorageSettings {
             ),
             // As Kopia's `repo/blob/gcs/gcs_storage.go`, v0.22.3.
             Self::Gcs(bucket) => format!("Repository in GCS: {}", bucket.bucket),
+            Self::Azure(container) => format!("Repository in Azure: {}", container.container),
         }
     }
 
@@ -128,6 +174,13 @@ impl StorageSettings {
                 },
                 ..bucket.clone()
             }),
+            Self::Azure(container) => Self::Azure(AzureContainer {
+                storage_key: hidden(&container.storage_key),
+                sas_token: hidden(&container.sas_token),
+                client_secret: hidden(&container.client_secret),
+                client_certificate: hidden(&container.client_certificate),
+                ..container.clone()
+            }),
             Self::Filesystem(_) => self.clone(),
         }
     }
@@ -136,7 +189,7 @@ impl StorageSettings {
     pub fn folder(&self) -> Option<&PathBuf> {
         match self {
             Self::Filesystem(folder) => Some(&folder.path),
-            Self::S3(_) | Self::Gcs(_) => None,
+            Self::S3(_) | Self::Gcs(_) | Self::Azure(_) => None,
         }
     }
 
@@ -146,6 +199,7 @@ impl StorageSettings {
             Self::Filesystem(folder) => Ok(Arc::new(FilesystemStorage::open(folder.path.clone()).await?)),
             Self::S3(bucket) => Ok(Arc::new(S3Storage::new(bucket.config()?)?)),
             Self::Gcs(bucket) => Ok(Arc::new(GcsStorage::new(bucket.config()?)?)),
+            Self::Azure(container) => Ok(Arc::new(AzureStorage::new(container.config()?)?)),
         }
     }
 }
@@ -207,6 +261,55 @@ impl GoogleBucket {
     }
 }
 
+impl AzureContainer {
+    /// A signature comes before the account's key, that before a service principal, as in Kopia.
+    fn identity(&self) -> Outcome<AzureIdentity> {
+        let refused = |cause: &str| Failure::new(cause).next("velero kopia repository connect azure --help");
+        let principal = !self.tenant_id.is_empty() && !self.client_id.is_empty();
+        if !self.sas_token.is_empty() {
+            Ok(AzureIdentity::Sas(self.sas_token.clone()))
+        } else if !self.storage_key.is_empty() {
+            Ok(AzureIdentity::Key(self.storage_key.clone()))
+        } else if principal && !self.client_secret.is_empty() {
+            Ok(AzureIdentity::ClientSecret {
+                tenant: self.tenant_id.clone(),
+                client: self.client_id.clone(),
+                secret: self.client_secret.clone(),
+            })
+        } else if !self.client_certificate.is_empty() {
+            Err(refused(
+                "a client certificate is not supported by this version; give a key, a signature or a client secret",
+            ))
+        } else if principal && !self.federated_token_file.is_empty() {
+            Ok(AzureIdentity::Workload {
+                tenant: self.tenant_id.clone(),
+                client: self.client_id.clone(),
+                token_file: self.federated_token_file.clone(),
+            })
+        } else {
+            Err(refused(
+                "no storage account key, SAS token, or tenant, client and client secret (or federated token file) is given",
+            ))
+        }
+    }
+
+    fn config(&self) -> Outcome<AzureConfig> {
+        let scheme = if self.do_not_use_tls { "http" } else { "https" };
+        let domain = match self.storage_domain.as_str() {
+            "" => caravel_storage::azure::PUBLIC_DOMAIN,
+            domain => domain,
+        };
+        Ok(AzureConfig {
+            account: self.storage_account.clone(),
+            container: self.container.clone(),
+            prefix: self.prefix.clone(),
+            endpoint: Some(format!("{scheme}://{}.{domain}", self.storage_account)),
+            identity: self.identity()?,
+            ..AzureConfig::default()
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,6 +333,30 @@ mod tests {
         let shown = serde_json::to_string(&settings.without_secrets()).unwrap();
         assert!(!shown.contains("hush") && shown.contains("****"), "{shown}");
         assert!(!format!("{settings:?}").contains("hush"));
+    }
+
+    #[test]
+    fn settings_of_azure_are_kopia_s_and_shown_without_secrets() {
+        let json = concat!(
+            r#"{"type":"azureBlob","config":{"container":"c","storageAccount":"a","storageKey":"hush","#,
+            r#""TenantID":"t","ClientID":"i","ClientSecret":"hush"}}"#
+        );
+        let settings: StorageSettings = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&settings).unwrap(), json);
+        let shown = serde_json::to_string(&settings.without_secrets()).unwrap();
+        assert!(!shown.contains("hush") && shown.contains("****"), "{shown}");
+        assert!(!format!("{settings:?}").contains("hush"));
+        let StorageSettings::Azure(container) = settings else {
+            panic!("a container of Azure's");
+        };
+        assert!(matches!(container.identity().unwrap(), AzureIdentity::Key(_)));
+        let config = container.config().unwrap();
+        assert_eq!(
+            config.endpoint.as_deref(),
+            Some("https://a.blob.core.windows.net")
+        );
+        let nothing = AzureContainer::default();
+        assert!(nothing.identity().unwrap_err().message().contains("SAS token"));
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! (kopia-format.md 1.3; decisions.md 1 says why this is not `object_store` itself).
 //!
 //! - [`Storage`]: the boundary; [`StorageError`] and its [`StorageErrorKind`]: what a caller may do next
-//! - [`s3`], [`gcs`] (over [`bucket`]), [`filesystem`], [`memory`]: the stores; [`faulty`]: a wrapper that makes one misbehave
+//! - [`s3`], [`gcs`], [`azure`] (over [`bucket`]), [`filesystem`], [`memory`]: the stores; [`faulty`]: a wrapper that makes one misbehave
 //! - [`conformance`]: the one suite that every store passes
 
+pub mod azure;
 mod blob;
 pub mod bucket;
 pub mod conformance;

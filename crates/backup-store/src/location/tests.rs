@@ -72,7 +72,7 @@ fn settings_that_cannot_work_are_named() {
         error(json!({"provider": "aws", "objectStorage": {"bucket": "a/b"}}))
             .contains("objectStorage.prefix")
     );
-    assert!(error(json!({"provider": "azure", "objectStorage": {"bucket": "b"}})).contains("azure"));
+    assert!(error(json!({"provider": "acme", "objectStorage": {"bucket": "b"}})).contains("acme"));
     assert!(error(aws(json!({"regoin": "x"}))).contains("regoin"));
     assert!(error(aws(json!({"s3ForcePathStyle": "yes"}))).contains("s3ForcePathStyle"));
     assert!(error(aws(json!({"s3Url": "https://host/path"}))).contains("no path"));
@@ -102,6 +102,44 @@ fn settings_of_google_are_velero_s_plug_in_s() {
     assert!(error(json!({"universeDomain": "example.goog"}), None).contains("universeDomain"));
     assert!(error(json!({"storeEndpoint": "https://host/path"}), None).contains("storeEndpoint"));
     assert!(error(json!({}), Some("[default]\naws_access_key_id=AK\n")).contains("service account"));
+}
+
+#[test]
+fn settings_of_azure_are_velero_s_plug_in_s() {
+    let with = |config: Value, secret: Option<&str>| {
+        let spec = json!({"provider": "velero.io/azure", "objectStorage": {"bucket": "b"}, "config": config});
+        let location = Location::from_bsl(&bsl(spec), None)?;
+        let credentials = secret.map(|text| Credentials::from_file_content(text.into()));
+        location.repository_storage(credentials.as_ref(), "shop")?;
+        let store = location.object_store(credentials.as_ref())?;
+        Ok::<_, LocationError>(format!("{store:?}"))
+    };
+    let error = |config: Value, secret| with(config, secret).unwrap_err().to_string();
+    let key = Some("AZURE_STORAGE_ACCOUNT_ACCESS_KEY=aGlkZGVu\nAZURE_CLOUD_NAME=AzureUSGovernment\n");
+    let by_key = json!({"resourceGroup": "rg", "storageAccount": "acc", "subscriptionId": "s", "blockSizeInBytes": "1048576",
+        "storageAccountKeyEnvVar": "AZURE_STORAGE_ACCOUNT_ACCESS_KEY"});
+    let shown = with(by_key, key).unwrap();
+    assert!(
+        shown.contains("https://acc.blob.core.usgovcloudapi.net"),
+        "{shown}"
+    );
+    let shown = with(
+        json!({"storageAccount": "acc", "useAAD": "true", "storageAccountURI": "https://mine.example/"}),
+        None,
+    )
+    .expect("the identity of the pod");
+    assert!(shown.contains("https://mine.example"), "{shown}");
+    assert!(error(json!({}), key).contains("storageAccount"));
+    assert!(error(json!({"storageAccount": "acc", "region": "x"}), key).contains("useAAD"));
+    assert!(error(json!({"storageAccount": "acc"}), key).contains("management API"));
+    assert!(error(json!({"storageAccount": "acc", "useAAD": "yes"}), key).contains("useAAD"));
+    assert!(
+        error(
+            json!({"storageAccount": "acc", "useAAD": "true", "blockSizeInBytes": "x"}),
+            key
+        )
+        .contains("blockSizeInBytes")
+    );
 }
 
 #[test]
@@ -158,52 +196,80 @@ async fn a_bucket_of_a_real_server_is_read_and_written() {
             return;
         };
         let location = location(&server, "velero");
-        let store = location.object_store(Some(&good())).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        // Empty, small, one part exactly, and several parts.
-        for (name, length) in [
-            ("empty", 0),
-            ("small", 10),
-            ("part", 16 << 20),
-            ("large", (40 << 20) + 7),
-        ] {
-            let data: Vec<u8> = (0..length).map(|i: usize| (i % 251) as u8).collect();
-            let (file, key) = (folder.path().join(name), format!("velero/backups/b1/{name}"));
-            std::fs::write(&file, &data).unwrap();
-            store
-                .put_object(&key, Body::File(file), PutMode::Replace)
-                .await
-                .unwrap();
-            assert!(read(&store, &key).await == data, "{name}");
-            assert!(store.object_exists(&key).await.unwrap());
-        }
-        assert!(!store.object_exists("velero/backups/b1/sma").await.unwrap());
-        assert!(!store.object_exists("velero/backups/b1/missing").await.unwrap());
-        assert_eq!(
-            store.list_common_prefixes("velero/").await.unwrap(),
-            ["velero/backups/"]
-        );
-        assert_eq!(
-            store.list_common_prefixes("velero/backups/").await.unwrap(),
-            ["velero/backups/b1/"]
-        );
-        assert_eq!(store.list_objects("velero/backups/b1/").await.unwrap().len(), 4);
-        let twice = store
-            .put_object(
-                "velero/backups/b1/small",
-                Body::Bytes(Bytes::new()),
-                PutMode::Create,
-            )
-            .await;
-        assert_eq!(twice.unwrap_err().kind(), StorageErrorKind::AlreadyExists);
-        store.delete_object("velero/backups/b1/small").await.unwrap();
-        store
-            .delete_object("velero/backups/b1/small")
-            .await
-            .expect("deleting twice is no error");
-        let gone = store.get_object("velero/backups/b1/small").await;
-        assert!(gone.err().expect("it is gone").is_not_found());
+        read_and_write(location.object_store(Some(&good())).unwrap()).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_of_azure_s_emulator_is_read_and_written() {
+    use caravel_storage::azure::test_server::{ACCOUNT, CONTAINER, TestServer};
+    let Some(server) = TestServer::start("a_container_of_azure_s_emulator_is_read_and_written") else {
+        return;
+    };
+    let spec = json!({
+        "provider": "velero.io/azure",
+        "objectStorage": {"bucket": CONTAINER, "prefix": "velero"},
+        "config": {"storageAccount": ACCOUNT, "storageAccountURI": server.endpoint(), "storageAccountKeyEnvVar": "KEY"},
+    });
+    let location = Location::from_bsl(&bsl(spec), None).unwrap();
+    let credentials = Credentials::from_file_content(format!("KEY={}\n", server.key()).into());
+    let store = location.object_store(Some(&credentials)).unwrap();
+    read_and_write(store.clone()).await;
+    let url = store
+        .create_signed_url("velero/backups/b1/part", Duration::from_secs(600))
+        .await
+        .unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(url.as_str()).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.bytes().await.unwrap().len(), 16 << 20);
+}
+
+async fn read_and_write(store: Arc<dyn ObjectStore>) {
+    let folder = tempfile::tempdir().unwrap();
+    // Empty, small, one part exactly, and several parts.
+    for (name, length) in [
+        ("empty", 0),
+        ("small", 10),
+        ("part", 16 << 20),
+        ("large", (40 << 20) + 7),
+    ] {
+        let data: Vec<u8> = (0..length).map(|i: usize| (i % 251) as u8).collect();
+        let (file, key) = (folder.path().join(name), format!("velero/backups/b1/{name}"));
+        std::fs::write(&file, &data).unwrap();
+        store
+            .put_object(&key, Body::File(file), PutMode::Replace)
+            .await
+            .unwrap();
+        assert!(read(&store, &key).await == data, "{name}");
+        assert!(store.object_exists(&key).await.unwrap());
+    }
+    assert!(!store.object_exists("velero/backups/b1/sma").await.unwrap());
+    assert!(!store.object_exists("velero/backups/b1/missing").await.unwrap());
+    assert_eq!(
+        store.list_common_prefixes("velero/").await.unwrap(),
+        ["velero/backups/"]
+    );
+    assert_eq!(
+        store.list_common_prefixes("velero/backups/").await.unwrap(),
+        ["velero/backups/b1/"]
+    );
+    assert_eq!(store.list_objects("velero/backups/b1/").await.unwrap().len(), 4);
+    let twice = store
+        .put_object(
+            "velero/backups/b1/small",
+            Body::Bytes(Bytes::new()),
+            PutMode::Create,
+        )
+        .await;
+    assert_eq!(twice.unwrap_err().kind(), StorageErrorKind::AlreadyExists);
+    store.delete_object("velero/backups/b1/small").await.unwrap();
+    store
+        .delete_object("velero/backups/b1/small")
+        .await
+        .expect("deleting twice is no error");
+    let gone = store.get_object("velero/backups/b1/small").await;
+    assert!(gone.err().expect("it is gone").is_not_found());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! The eight calls over a bucket: S3 or Google's. Clients, trust and the meaning of answers are `caravel_storage`.
+//! The eight calls over a bucket: S3's, Google's or Azure's. Clients, trust and the meaning of answers are `caravel_storage`.
 
 use std::{fmt, time::Duration};
 
@@ -6,15 +6,16 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use caravel_storage::{
     Operation, StorageError, StorageErrorKind,
-    bucket::{BucketClient, Place, create, key_path},
+    azure::{AzureConfig, microsoft_azure},
+    bucket::{BucketClient, Place, create, exists, key_path, page},
     gcs::{self, GcsConfig, google_cloud_storage},
     s3::{S3Config, amazon_s3},
 };
 use futures::StreamExt as _;
 use http::Method;
 use object_store::{
-    GetOptions, GetRange, MultipartUpload, ObjectStoreExt as _, aws::AmazonS3, gcp::GoogleCloudStorage,
-    list::PaginatedListOptions, path::Path,
+    GetOptions, GetRange, MultipartUpload, ObjectStoreExt as _, aws::AmazonS3, azure::MicrosoftAzure,
+    gcp::GoogleCloudStorage, list::PaginatedListOptions, path::Path,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -36,6 +37,22 @@ pub struct BucketObjectStore<C> {
 pub type S3ObjectStore = BucketObjectStore<AmazonS3>;
 /// A bucket of Google Cloud Storage.
 pub type GcsObjectStore = BucketObjectStore<GoogleCloudStorage>;
+/// A container of Azure Blob Storage.
+pub type AzureObjectStore = BucketObjectStore<MicrosoftAzure>;
+
+impl AzureObjectStore {
+    /// Makes the client; nothing is sent.
+    ///
+    /// Errors: [`StorageErrorKind::Misconfigured`].
+    pub fn new(config: &AzureConfig) -> Result<Self, StorageError> {
+        let store = microsoft_azure(config)?;
+        Ok(Self {
+            signer: store.clone(),
+            store,
+            place: Place::of_azure(config),
+        })
+    }
+}
 
 impl GcsObjectStore {
     /// Makes the clients; nothing is sent.
@@ -102,11 +119,7 @@ impl<C: BucketClient> BucketObjectStore<C> {
     }
 
     async fn page(&self, prefix: &str, options: PaginatedListOptions) -> Result<Page, StorageError> {
-        let page = self.store.list_paginated(Some(prefix), options).await;
-        let page = page.map_err(|e| {
-            self.place
-                .explain(Operation::List, &self.place.listing(prefix), &e)
-        })?;
+        let page = page(&self.store, &self.place, prefix, options).await?;
         Ok(Page {
             keys: page
                 .result
@@ -120,7 +133,7 @@ impl<C: BucketClient> BucketObjectStore<C> {
                 .into_iter()
                 .map(|folder| format!("{folder}/"))
                 .collect(),
-            next: page.page_token.filter(|token| !token.is_empty()),
+            next: page.page_token,
         })
     }
 
@@ -202,22 +215,8 @@ impl<C: BucketClient> ObjectStore for BucketObjectStore<C> {
     }
 
     async fn object_exists(&self, key: &str) -> Result<bool, StorageError> {
-        // A listing, since the 404 of HEAD does not tell a missing object from a missing bucket.
         let path = key_path(Operation::Metadata, key)?;
-        let mut next = None;
-        loop {
-            let options = PaginatedListOptions {
-                max_keys: Some(1),
-                page_token: next,
-                ..Default::default()
-            };
-            let page = self.page(path.as_ref(), options).await?;
-            // A page may be empty and yet not the last.
-            if page.next.is_none() || !page.keys.is_empty() {
-                return Ok(page.keys.iter().any(|found| found == key));
-            }
-            next = page.next;
-        }
+        exists(&self.store, &self.place, &path, key).await
     }
 
     async fn get_object(&self, key: &str) -> Result<Contents, StorageError> {

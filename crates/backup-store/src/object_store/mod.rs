@@ -1,6 +1,6 @@
 //! The calls of Velero's object-store plug-ins (velero-behaviour.md 12.1), so that a hosted plug-in can serve
-//! them later: Init is making the value (with its bucket), the other seven are [`ObjectStore`]. Built in: S3
-//! and Google Cloud Storage (`bucket.rs`) and, for tests and the sandbox, memory (`memory.rs`).
+//! them later: Init is making the value (with its bucket), the other seven are [`ObjectStore`]. Built in: S3,
+//! Google Cloud Storage and Azure (`bucket.rs`) and, for tests and the sandbox, memory (`memory.rs`).
 
 mod bucket;
 mod gated;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use caravel_storage::StorageError;
 use futures::stream::BoxStream;
 
-pub use bucket::{BucketObjectStore, GcsObjectStore, S3ObjectStore};
+pub use bucket::{AzureObjectStore, BucketObjectStore, GcsObjectStore, S3ObjectStore};
 pub use gated::{Gated, WriteGate};
 pub use memory::MemoryObjectStore;
 

@@ -44,6 +44,7 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
 fn plugins(context: &Context, enable_csi: bool) -> Vec<PluginInfo> {
     let mut plugins = vec![
         plugin("ObjectStore", "velero.io/aws"),
+        plugin("ObjectStore", "velero.io/azure"),
         plugin("ObjectStore", "velero.io/gcp"),
     ];
     for action in

@@ -1,4 +1,4 @@
-//! `velero kopia repository connect filesystem|s3|gcs`: the repository is opened before anything is written down.
+//! `velero kopia repository connect filesystem|s3|gcs|azure`: the repository is opened before anything is written down.
 
 use clap::Subcommand;
 
@@ -17,6 +17,8 @@ pub enum Place {
     S3(Args<provider::S3>),
     /// In a bucket of Google Cloud Storage.
     Gcs(Args<provider::Gcs>),
+    /// In a container of Azure Blob Storage.
+    Azure(Args<provider::Azure>),
 }
 
 /// Flags of one place.
@@ -34,6 +36,7 @@ pub fn run(place: &Place, app: &App) -> Outcome {
         Place::Filesystem(args) => (args.place.settings()?, &args.client, false),
         Place::S3(args) => (args.place.settings()?, &args.client, args.place.of_velero()),
         Place::Gcs(args) => (args.place.settings()?, &args.client, args.place.of_velero()),
+        Place::Azure(args) => (args.place.settings()?, &args.client, args.place.of_velero()),
     };
     let mut connected = client.connected(settings, of_velero);
     let password = app.password()?;

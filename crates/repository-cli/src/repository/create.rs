@@ -1,4 +1,4 @@
-//! `velero kopia repository create filesystem|s3|gcs`.
+//! `velero kopia repository create filesystem|s3|gcs|azure`.
 
 use caravel_repository::CreateOptions;
 use clap::Subcommand;
@@ -19,6 +19,8 @@ pub enum Place {
     S3(Args<provider::S3>),
     /// In a bucket of Google Cloud Storage.
     Gcs(Args<provider::Gcs>),
+    /// In a container of Azure Blob Storage.
+    Azure(Args<provider::Azure>),
 }
 
 /// Flags of one place.
@@ -59,6 +61,17 @@ pub fn run(place: &Place, app: &App) -> Outcome {
             )
         }
         Place::Gcs(args) => {
+            let connected = args
+                .client
+                .connected(args.place.settings()?, args.place.of_velero());
+            (
+                connected,
+                args.format.options()?,
+                args.create_only,
+                &args.client.caching,
+            )
+        }
+        Place::Azure(args) => {
             let connected = args
                 .client
                 .connected(args.place.settings()?, args.place.of_velero());

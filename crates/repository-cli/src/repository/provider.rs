@@ -9,7 +9,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
-    connection::{AMAZON, Bucket, Folder, GoogleBucket, StorageSettings},
+    connection::{AMAZON, AzureContainer, Bucket, Folder, GoogleBucket, StorageSettings},
     failure::{Failure, Outcome},
     secret,
 };
@@ -116,6 +116,85 @@ impl Gcs {
     }
 }
 
+/// A container of Azure Blob Storage.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Azure {
+    /// Name of the container.
+    #[arg(long)]
+    container: String,
+    /// Name of the storage account.
+    #[arg(long, env = "AZURE_STORAGE_ACCOUNT")]
+    storage_account: String,
+    /// Key of the storage account.
+    #[arg(long, env = "AZURE_STORAGE_KEY", hide_env_values = true, value_parser = secret)]
+    storage_key: Option<SecretString>,
+    /// What follows the account's name in its address.
+    #[arg(
+        long,
+        env = "AZURE_STORAGE_DOMAIN",
+        default_value = "",
+        hide_default_value = true
+    )]
+    storage_domain: String,
+    /// Shared access signature.
+    #[arg(long, env = "AZURE_STORAGE_SAS_TOKEN", hide_env_values = true, value_parser = secret)]
+    sas_token: Option<SecretString>,
+    /// What the names of all blobs begin with; ends with a slash where it is a folder.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    prefix: String,
+    /// Open the repository that Velero keeps for this namespace, below the prefix of its location.
+    #[arg(long, value_name = "NAMESPACE")]
+    velero_namespace: Option<String>,
+    /// Tenant of a service principal.
+    #[arg(long, env = "AZURE_TENANT_ID", default_value = "", hide_default_value = true)]
+    tenant_id: String,
+    /// Client id of a service principal.
+    #[arg(long, env = "AZURE_CLIENT_ID", default_value = "", hide_default_value = true)]
+    client_id: String,
+    /// Secret of a service principal.
+    #[arg(long, env = "AZURE_CLIENT_SECRET", hide_env_values = true, value_parser = secret)]
+    client_secret: Option<SecretString>,
+    /// File with a token of the cluster's that a service principal trusts.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "AZURE_FEDERATED_TOKEN_FILE",
+        default_value = "",
+        hide_default_value = true
+    )]
+    azure_federated_token_file: String,
+}
+
+impl Azure {
+    /// Whether it is a repository of Velero's.
+    pub fn of_velero(&self) -> bool {
+        self.velero_namespace.is_some()
+    }
+
+    /// What is written down.
+    pub fn settings(&self) -> Outcome<StorageSettings> {
+        Ok(StorageSettings::Azure(AzureContainer {
+            container: self.container.clone(),
+            prefix: whole_prefix(&self.prefix, self.velero_namespace.as_deref()),
+            storage_account: self.storage_account.clone(),
+            storage_key: exposed(&self.storage_key),
+            sas_token: exposed(&self.sas_token),
+            tenant_id: self.tenant_id.clone(),
+            client_id: self.client_id.clone(),
+            client_secret: exposed(&self.client_secret),
+            federated_token_file: self.azure_federated_token_file.clone(),
+            storage_domain: self.storage_domain.clone(),
+            ..AzureContainer::default()
+        }))
+    }
+}
+
+fn exposed(secret: &Option<SecretString>) -> String {
+    secret
+        .as_ref()
+        .map_or_else(String::new, |secret| secret.expose_secret().to_owned())
+}
+
 /// Velero keeps the repository of a namespace below `<prefix of the location>/kopia/<namespace>/`.
 fn whole_prefix(prefix: &str, velero_namespace: Option<&str>) -> String {
     let Some(namespace) = velero_namespace else {
@@ -158,11 +237,6 @@ impl S3 {
                 BASE64_STANDARD.encode(pem)
             }
             None => String::new(),
-        };
-        let exposed = |secret: &Option<SecretString>| {
-            secret
-                .as_ref()
-                .map_or_else(String::new, |secret| secret.expose_secret().to_owned())
         };
         Ok(StorageSettings::S3(Bucket {
             bucket: self.bucket.clone(),

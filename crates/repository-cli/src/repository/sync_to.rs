@@ -1,4 +1,4 @@
-//! `velero kopia repository sync-to filesystem|s3|gcs`: the same repository in another place, blob by blob.
+//! `velero kopia repository sync-to filesystem|s3|gcs|azure`: the same repository in another place, blob by blob.
 //!
 //! Packs go first, what names them last (index blobs, then the format blob of an empty place), so that a copy that broke
 //! off never names what it does not hold. Blobs that exist there with the same length are not copied again: a blob's
@@ -35,6 +35,8 @@ pub enum Place {
     S3(Args<provider::S3>),
     /// To a bucket of Google Cloud Storage.
     Gcs(Args<provider::Gcs>),
+    /// To a container of Azure Blob Storage.
+    Azure(Args<provider::Azure>),
 }
 
 /// Flags of one place.
@@ -69,6 +71,7 @@ pub fn run(place: &Place, app: &App) -> Outcome {
         Place::Filesystem(args) => (args.place.settings()?, &args.how),
         Place::S3(args) => (args.place.settings()?, &args.how),
         Place::Gcs(args) => (args.place.settings()?, &args.how),
+        Place::Azure(args) => (args.place.settings()?, &args.how),
     };
     // Opened, so that nothing is copied from what is no repository of ours.
     let source = app.open()?.storage();

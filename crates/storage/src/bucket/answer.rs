@@ -6,7 +6,7 @@ use std::{error::Error as StdError, fmt, time::Duration};
 use http::StatusCode;
 
 use super::http::innermost;
-use crate::{Operation, StorageError, StorageErrorKind, gcs, s3};
+use crate::{Operation, StorageError, StorageErrorKind, azure, gcs, s3};
 
 /// Whose words a store speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub(crate) enum Dialect {
     #[default]
     S3,
     Gcs,
+    Azure,
 }
 
 /// The bucket and the server, as messages name them.
@@ -112,6 +113,16 @@ impl Failure {
         }
     }
 
+    /// The same, with the code from a header where there is no document: the answer to HEAD (Azure).
+    pub(crate) fn with_code(mut self, header: Option<&str>) -> Self {
+        if let Self::Answer { code, .. } = &mut self
+            && code.is_empty()
+        {
+            code.push_str(header.unwrap_or_default());
+        }
+        self
+    }
+
     /// Reads a failure of the HTTP client; one of ours stays as it is.
     pub(crate) fn of_transport(error: &(dyn StdError + 'static)) -> Self {
         let mut cause = Some(error);
@@ -191,7 +202,7 @@ impl Place {
                     self.server,
                     match self.dialect {
                         Dialect::S3 => ", or set insecureSkipTLSVerify to \"true\"",
-                        Dialect::Gcs => "",
+                        Dialect::Gcs | Dialect::Azure => "",
                     }
                 ),
             ),
@@ -206,7 +217,7 @@ impl Place {
                     self.server
                 ),
             ),
-            Failure::Transport(cause) => self.unreachable(error, &cause),
+            Failure::Transport(cause) => self.without_answer(error, &cause),
         }
     }
 
@@ -229,7 +240,22 @@ impl Place {
         match self.dialect {
             Dialect::S3 => "s3Url",
             Dialect::Gcs => gcs::ENDPOINT_SETTING,
+            Dialect::Azure => azure::ENDPOINT_SETTING,
         }
+    }
+
+    /// Azure deletes in batches, whose answer `object_store` reads by itself.
+    fn without_answer(&self, error: &object_store::Error, cause: &str) -> (StorageErrorKind, String) {
+        if self.dialect == Dialect::Azure {
+            if let object_store::Error::NotFound { .. } = error {
+                let said = format!("container {} at {} has no such blob", self.bucket, self.server);
+                return (StorageErrorKind::NotFound, said);
+            }
+            if let Some(refused) = azure::not_deleted(self, cause) {
+                return refused;
+            }
+        }
+        self.unreachable(error, cause)
     }
 
     fn unreachable(&self, error: &object_store::Error, cause: &str) -> (StorageErrorKind, String) {
@@ -257,6 +283,7 @@ impl Place {
         match self.dialect {
             Dialect::S3 => s3::answered(self, refusal),
             Dialect::Gcs => gcs::answered(self, refusal),
+            Dialect::Azure => azure::answered(self, refusal),
         }
     }
 }

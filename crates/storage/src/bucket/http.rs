@@ -26,6 +26,9 @@ const EXPECTED_BODY: u64 = 32 << 20;
 /// Google's condition of a put; `0` asks that there be no object.
 const IF_GENERATION_MATCH: &str = "x-goog-if-generation-match";
 
+/// Where Azure says what is wrong, also to HEAD.
+const AZURE_CODE: &str = "x-ms-error-code";
+
 /// Makes clients with this side of TLS, our deadlines and our eyes.
 #[derive(Debug)]
 pub(crate) struct Connector {
@@ -131,7 +134,29 @@ impl HttpService for Watched {
             asked.check(&body)?;
             Ok(HttpResponse::from_parts(parts, body.into()))
         } else {
-            Err(asked.refused(parts.status, &body))
+            let code = parts.headers.get(AZURE_CODE).and_then(|code| code.to_str().ok());
+            Err(asked.refused(parts.status, code, &body))
+        }
+    }
+}
+
+/// Whose listing an answer must be.
+#[derive(Clone, Copy)]
+enum Listing {
+    /// S3's, version 2; Google's too.
+    S3,
+    Azure,
+}
+
+impl Listing {
+    fn asked_for(query: &str) -> Option<Self> {
+        let has = |wanted: &str| query.split('&').any(|pair| pair == wanted);
+        if has("list-type=2") {
+            Some(Self::S3)
+        } else if has("comp=list") {
+            Some(Self::Azure)
+        } else {
+            None
         }
     }
 }
@@ -139,7 +164,7 @@ impl HttpService for Watched {
 /// What of a request decides how its answer is taken.
 struct Asked {
     method: Method,
-    listing: bool,
+    listing: Option<Listing>,
     creating: bool,
 }
 
@@ -148,7 +173,7 @@ impl Asked {
         let query = request.uri().query().unwrap_or_default();
         Self {
             method: request.method().clone(),
-            listing: query.split('&').any(|pair| pair == "list-type=2"),
+            listing: Listing::asked_for(query),
             creating: request.headers().contains_key(IF_NONE_MATCH)
                 || request.headers().contains_key(IF_GENERATION_MATCH),
         }
@@ -169,7 +194,7 @@ impl Asked {
     }
 
     /// The store said no.
-    fn refused(&self, status: StatusCode, body: &Bytes) -> HttpError {
+    fn refused(&self, status: StatusCode, code: Option<&str>, body: &Bytes) -> HttpError {
         let transient = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
             || matches!(
                 status,
@@ -179,19 +204,29 @@ impl Asked {
             true => HttpErrorKind::Interrupted,
             false => HttpErrorKind::Unknown,
         };
-        HttpError::new(kind, Failure::of_answer(status, body))
+        HttpError::new(kind, Failure::of_answer(status, body).with_code(code))
     }
 
     /// A listing that is not one, or that ends without saying where it goes on, would be read as a shorter
     /// or empty one (guarantee 4).
     fn check(&self, body: &Bytes) -> Result<(), HttpError> {
-        if !self.listing {
+        let Some(listing) = self.listing else {
             return Ok(());
-        }
+        };
         let text = String::from_utf8_lossy(body);
-        let whole = text.contains("<ListBucketResult") && text.trim_end().ends_with("</ListBucketResult>");
-        let ends = !text.contains("<IsTruncated>true</IsTruncated>")
-            || text.contains("<NextContinuationToken>") && !text.contains("<NextContinuationToken></Next");
+        let encloses = |name: &str| {
+            text.contains(&format!("<{name}")) && text.trim_end().ends_with(&format!("</{name}>"))
+        };
+        let (whole, ends) = match listing {
+            Listing::S3 => (
+                encloses("ListBucketResult"),
+                !text.contains("<IsTruncated>true</IsTruncated>")
+                    || text.contains("<NextContinuationToken>")
+                        && !text.contains("<NextContinuationToken></Next"),
+            ),
+            // The last page has the element too, and nothing in it.
+            Listing::Azure => (encloses("EnumerationResults"), text.contains("<NextMarker")),
+        };
         if whole && ends {
             return Ok(());
         }

@@ -11,37 +11,38 @@
 //! `object_store` itself would take a missing bucket for a missing blob, and a page of HTML for an empty
 //! listing; `http.rs` sees each answer first, so that neither can be mistaken for "does not exist" (guarantee 4).
 
+mod address;
 pub(crate) mod answer;
 #[cfg(test)]
 pub(crate) mod answering;
+mod create;
 pub(crate) mod http;
+mod listing;
 pub(crate) mod tls;
 
-use std::{fmt, ops::Range, time::Duration};
+use std::{fmt, ops::Range};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use object_store::{
-    BackoffConfig, ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, RetryConfig,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _,
     list::{PaginatedListOptions, PaginatedListStore},
     path::Path,
     signer::Signer,
 };
-use url::{Host, Url};
 
+pub use address::{DEFAULT_RETRIES, is_loopback};
+pub(crate) use address::{address, retries};
+use answer::Dialect;
 pub use answer::Place;
+pub use create::create;
+pub use listing::{exists, page};
 
 use crate::{
     BlobId, BlobMetadata, Operation, Storage, StorageError, StorageErrorKind,
     blob::{check_name, check_range},
 };
-
-/// How often a create is tried again when the store did not say whether it was done.
-const CREATE_ATTEMPTS: u32 = 4;
-
-/// Five tries in all, within a minute: a controller tries again by itself, and a status must not wait longer.
-pub const DEFAULT_RETRIES: usize = 4;
 
 /// What a client of `object_store` must be able to do.
 pub trait BucketClient: ObjectStore + PaginatedListStore + Signer + Clone {}
@@ -85,18 +86,22 @@ impl<C: BucketClient> BucketStorage<C> {
                 max_keys,
                 ..Default::default()
             };
-            let page = self.store.list_paginated(Some(prefix), options).await;
-            let page = page.map_err(|e| {
-                self.place
-                    .explain(Operation::List, &self.place.listing(prefix), &e)
-            })?;
+            let page = page(&self.store, &self.place, prefix, options).await?;
             found.extend(page.result.objects);
-            token = page.page_token.filter(|token| !token.is_empty());
+            token = page.page_token;
             // A page may be empty and yet not the last (Azure, between its partitions): it does not say "there is none".
             if token.is_none() || (max_keys.is_some() && !found.is_empty()) {
                 return Ok(found);
             }
         }
+    }
+
+    /// Azure says by a header what is missing, and its listing has no exact first name (see [`page`]).
+    async fn head(&self, key: &Path, id: &BlobId) -> Result<BlobMetadata, StorageError> {
+        let object = self.store.head(key).await;
+        let object = object.map_err(|e| self.explain(Operation::Metadata, id, &e))?;
+        let described = self.describe(object)?;
+        described.ok_or_else(|| StorageError::not_found(Operation::Metadata, id))
     }
 
     fn describe(&self, object: ObjectMeta) -> Result<Option<BlobMetadata>, StorageError> {
@@ -199,6 +204,9 @@ impl<C: BucketClient> Storage for BucketStorage<C> {
         // A listing, not HEAD: its 404 has no body, so a missing bucket would look like a missing blob,
         // and its time has other digits than a listing's.
         let key = self.key(Operation::Metadata, id)?;
+        if self.place.dialect == Dialect::Azure {
+            return self.head(&key, id).await;
+        }
         let found = self
             .pages(key.as_ref(), Some(1))
             .await
@@ -247,111 +255,4 @@ fn whole(operation: Operation, id: &BlobId, data: &Bytes, expected: u64) -> Resu
         id.as_str(),
         cause,
     ))
-}
-
-/// Creates the object with the store's condition that there is none. When the answer is lost the object is read back: these very bytes
-/// mean that it was this call that created it.
-///
-/// Errors: [`StorageErrorKind::AlreadyExists`]; [`StorageErrorKind::Unsupported`] where the store refuses
-/// the condition.
-pub async fn create<C: BucketClient>(
-    store: &C,
-    place: &Place,
-    key: &Path,
-    subject: &str,
-    data: Bytes,
-) -> Result<(), StorageError> {
-    let mut answer_lost = false;
-    let mut attempt = 1;
-    loop {
-        let options = PutOptions {
-            mode: PutMode::Create,
-            ..Default::default()
-        };
-        let Err(error) = store.put_opts(key, data.clone().into(), options).await else {
-            return Ok(());
-        };
-        let error = place.explain(Operation::PutIfAbsent, subject, &error);
-        match error.kind() {
-            StorageErrorKind::AlreadyExists if !answer_lost => return Err(error),
-            StorageErrorKind::AlreadyExists | StorageErrorKind::Unavailable => {}
-            _ => return Err(error),
-        }
-        answer_lost = true;
-        if let Ok(Some(held)) = read_back(store, place, key, subject).await {
-            return if held == data {
-                Ok(())
-            } else {
-                Err(StorageError::already_exists(&subject.into()))
-            };
-        }
-        if attempt == CREATE_ATTEMPTS {
-            return Err(error);
-        }
-        tokio::time::sleep(Duration::from_millis(200) * 4u32.pow(attempt - 1)).await;
-        attempt += 1;
-    }
-}
-
-async fn read_back<C: BucketClient>(
-    store: &C,
-    place: &Place,
-    key: &Path,
-    subject: &str,
-) -> Result<Option<Bytes>, StorageError> {
-    let read = async { store.get(key).await?.bytes().await };
-    match read.await.map_err(|e| place.explain(Operation::Get, subject, &e)) {
-        Ok(held) => Ok(Some(held)),
-        Err(e) if e.is_not_found() => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-/// The address of a store as the user gave it: http or https, a host, perhaps a path where `with_path`, nothing else.
-/// `setting` is what the messages call it; the address itself may hold a password and is not repeated.
-pub(crate) fn address(text: &str, setting: &str, with_path: bool) -> Result<Url, StorageError> {
-    let failed =
-        |cause: String| StorageError::new(StorageErrorKind::Misconfigured, Operation::Open, setting, cause);
-    let url = Url::parse(text).map_err(|e| failed(format!("not an address: {e}")))?;
-    let wrong = match url.scheme() {
-        "http" | "https" if url.host_str().is_some() => None,
-        _ => Some("it must start with http:// or https:// and name a host"),
-    };
-    let wrong = wrong.or_else(|| {
-        let has_path = !matches!(url.path(), "" | "/") && !with_path;
-        (has_path || url.query().is_some())
-            .then_some("it must have no path after the host; put a folder in the location's prefix")
-    });
-    let wrong = wrong.or_else(|| {
-        (!url.username().is_empty() || url.password().is_some())
-            .then_some("it must hold no user name or password; put keys in the credentials secret")
-    });
-    match wrong {
-        Some(cause) => Err(failed(cause.to_owned())),
-        None => Ok(url),
-    }
-}
-
-/// Whether an address is on this machine: no proxy is asked for it, as in Go (`net/http`, `ProxyFromEnvironment`) and so
-/// in Velero.
-pub fn is_loopback(address: &Url) -> bool {
-    match address.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name.eq_ignore_ascii_case("localhost"),
-        None => false,
-    }
-}
-
-/// How often and how long apart requests are tried again; [`DEFAULT_RETRIES`] where none is set.
-pub(crate) fn retries(given: Option<usize>) -> RetryConfig {
-    RetryConfig {
-        backoff: BackoffConfig {
-            init_backoff: Duration::from_millis(200),
-            max_backoff: Duration::from_secs(5),
-            base: 3.0,
-        },
-        max_retries: given.unwrap_or(DEFAULT_RETRIES),
-        retry_timeout: Duration::from_secs(60),
-    }
 }

@@ -135,9 +135,16 @@ pub fn google_cloud_storage(config: &GcsConfig) -> Result<GoogleCloudStorage, St
                 private_key: None,
             })));
     }
-    builder
-        .build()
-        .map_err(|e| misconfigured(format!("the credentials cannot be used: {e}")))
+    // The builder's own words may repeat what stands in a file.
+    let wrong = match config.credentials {
+        Some(_) => {
+            "the service account's private_key is no RSA key in PEM: make a new one (gcloud iam service-accounts keys create)"
+        }
+        None => {
+            "what gcloud left in this user's home (.config/gcloud/application_default_credentials.json) cannot be used"
+        }
+    };
+    builder.build().map_err(|_| misconfigured(wrong.to_owned()))
 }
 
 /// The client whose addresses are handed out: Google verifies them for its own name only, so `endpoint` is not used, as

@@ -60,6 +60,7 @@ fn place(out: &mut String, namespace: &str, location: Option<&BackupStorageLocat
         format!(" --prefix {prefix}")
     };
     let place = match location.spec.provider.trim_start_matches("velero.io/") {
+        "azure" => format!("azure --container {bucket}"),
         "gcp" => format!("gcs --bucket {bucket}"),
         _ => format!("s3 --bucket {bucket}"),
     };

@@ -8,12 +8,10 @@ pub fn recognise(image: &str) -> Result<&'static str, String> {
     match repository(image).rsplit('/').next() {
         Some("velero-plugin-for-aws") => Ok("S3 and S3-compatible object stores"),
         Some("velero-plugin-for-gcp") => Ok("Google Cloud Storage"),
-        Some("velero-plugin-for-microsoft-azure") => Err(format!(
-            "plug-in image {image}: this version does not have this object store yet; it has aws (S3 and S3-compatible) and gcp"
-        )),
+        Some("velero-plugin-for-microsoft-azure") => Ok("Azure Blob Storage"),
         Some("velero-plugin-for-csi") => Ok("CSI snapshots"),
         _ => Err(format!(
-            "plug-in image {image}: this version does not host plug-ins yet; it has the stores of velero/velero-plugin-for-aws and -gcp built in"
+            "plug-in image {image}: this version does not host plug-ins yet; it has the stores of velero/velero-plugin-for-aws, -gcp and -microsoft-azure built in"
         )),
     }
 }
@@ -48,6 +46,7 @@ mod tests {
     fn the_plugins_of_object_stores_are_built_in_wherever_they_are_pulled_from() {
         for image in [
             "velero/velero-plugin-for-gcp:v1.14.0",
+            "velero/velero-plugin-for-microsoft-azure:v1.14.0",
             "velero/velero-plugin-for-aws:v1.14.3",
             "registry:5000/mirror/velero-plugin-for-aws",
             "velero-plugin-for-aws@sha256:00",
@@ -59,7 +58,7 @@ mod tests {
     #[test]
     fn an_image_that_is_not_built_in_is_refused_by_name() {
         for image in [
-            "velero/velero-plugin-for-microsoft-azure:v1.0.0",
+            "velero/velero-plugin-for-alibabacloud:v1.0.0",
             "openebs/velero-plugin:3.6.0",
         ] {
             let refusal = recognise(image).unwrap_err();
