@@ -68,17 +68,20 @@ upload() {
             sleep 0.5
         done
     fi
-    if canceled dataupload "$du"; then
-        rm -f "$file.part"
-        status dataupload "$du" "\"phase\":\"Canceled\",\"message\":\"canceled by request\",\"completionTimestamp\":\"$(now)\""
-    else
+    if ! canceled dataupload "$du"; then
         wait $tar
         mv "$file.part" "$file"
+    fi
+    # Before the last phase is said: a backup that begins right after it would take our claim for one of the application's.
+    remove "$namespace" "$du"
+    kubectl -n "$namespace" delete --ignore-not-found "volumesnapshot/$snapshot" >/dev/null
+    if canceled dataupload "$du"; then
+        rm -f "$file.part" "$file"
+        status dataupload "$du" "\"phase\":\"Canceled\",\"message\":\"canceled by request\",\"completionTimestamp\":\"$(now)\""
+    else
         size=$(stat -c %s "$file")
         status dataupload "$du" "\"phase\":\"Completed\",\"snapshotID\":\"$du\",\"path\":\"/data\",\"progress\":{\"totalBytes\":$size,\"bytesDone\":$size},\"incrementalBytes\":$size,\"completionTimestamp\":\"$(now)\""
     fi
-    remove "$namespace" "$du"
-    kubectl -n "$namespace" delete --ignore-not-found "volumesnapshot/$snapshot" >/dev/null
 }
 
 # download DATADOWNLOAD: tar file → a volume of ours → the claim that waits for it

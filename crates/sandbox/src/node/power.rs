@@ -68,17 +68,17 @@ impl Kubelet {
     /// The machine goes on again, if it was off.
     ///
     /// # Errors
-    /// When the API server does not take the node's status; the machine is on.
+    /// When the API server does not answer or take the node's status; the machine is off as before.
     pub async fn recover(self: &Arc<Self>) -> Answer<()> {
         if !self.is_off() {
             return Ok(());
         }
         *self.parts.power.lock() = CancellationToken::new();
-        self.register().await?;
+        let pods = self.joined_again().await.inspect_err(|_| {
+            self.fail();
+        })?;
         self.start_beating();
-        let here = ListParams::default().fields(&format!("spec.nodeName={}", self.name()));
-        let pods = self.parts.context.client.wide::<Pod>().list(&here).await?;
-        for pod in pods.items {
+        for pod in pods {
             self.host(pod);
         }
         let gone: BTreeMap<String, Left> = std::mem::take(&mut *self.left.lock());
@@ -86,6 +86,14 @@ impl Kubelet {
             self.give_back(&uid, left).await;
         }
         Ok(())
+    }
+
+    /// The node is registered; what the API server wants to run on it.
+    async fn joined_again(&self) -> Answer<Vec<Pod>> {
+        self.register().await?;
+        let here = ListParams::default().fields(&format!("spec.nodeName={}", self.name()));
+        let pods = self.parts.context.client.wide::<Pod>().list(&here).await?;
+        Ok(pods.items)
     }
 
     /// Renews the node's lease as long as the machine is on.
