@@ -68,17 +68,17 @@ impl Kubelet {
     /// The machine goes on again, if it was off.
     ///
     /// # Errors
-    /// When the API server does not answer or take the node's status; the machine is off as before.
+    /// When the API server does not take the node's status; the machine is on.
     pub async fn recover(self: &Arc<Self>) -> Answer<()> {
         if !self.is_off() {
             return Ok(());
         }
         *self.parts.power.lock() = CancellationToken::new();
-        let pods = self.joined_again().await.inspect_err(|_| {
-            self.fail();
-        })?;
+        self.register().await?;
         self.start_beating();
-        for pod in pods {
+        let here = ListParams::default().fields(&format!("spec.nodeName={}", self.name()));
+        let pods = self.parts.context.client.wide::<Pod>().list(&here).await?;
+        for pod in pods.items {
             self.host(pod);
         }
         let gone: BTreeMap<String, Left> = std::mem::take(&mut *self.left.lock());
@@ -86,14 +86,6 @@ impl Kubelet {
             self.give_back(&uid, left).await;
         }
         Ok(())
-    }
-
-    /// The node is registered; what the API server wants to run on it.
-    async fn joined_again(&self) -> Answer<Vec<Pod>> {
-        self.register().await?;
-        let here = ListParams::default().fields(&format!("spec.nodeName={}", self.name()));
-        let pods = self.parts.context.client.wide::<Pod>().list(&here).await?;
-        Ok(pods.items)
     }
 
     /// Renews the node's lease as long as the machine is on.
