@@ -21,6 +21,7 @@ use super::snapshots::Snapshots;
 use super::tarball::{Own, Tarball};
 use crate::context::Context;
 use crate::reconcile::{Error, chain};
+use crate::snapshot_objects;
 
 /// What a backup has outside its own folder.
 #[derive(Default)]
@@ -188,12 +189,7 @@ async fn uploads_in_cluster(
     backup: &Backup,
     saved: Option<&Backup>,
 ) -> Result<Vec<DataUpload>, kube::Error> {
-    let mut uids: Vec<String> = [backup.uid(), saved.and_then(ResourceExt::uid)]
-        .into_iter()
-        .flatten()
-        .filter(|uid| !uid.is_empty())
-        .collect();
-    uids.dedup();
+    let uids = snapshot_objects::uids(backup, saved);
     if uids.is_empty() {
         return Ok(Vec::new());
     }

@@ -29,6 +29,13 @@ pub struct Args<P: clap::Args> {
     #[command(flatten)]
     place: P,
     #[command(flatten)]
+    any: AnyPlace,
+}
+
+/// Flags that every place has.
+#[derive(Debug, clap::Args)]
+struct AnyPlace {
+    #[command(flatten)]
     client: Client,
     #[command(flatten)]
     format: Format,
@@ -39,50 +46,14 @@ pub struct Args<P: clap::Args> {
 
 /// Runs the command.
 pub fn run(place: &Place, app: &App) -> Outcome {
-    let (mut connected, format, create_only, caching) = match place {
-        Place::Filesystem(args) => {
-            let connected = args.client.connected(args.place.settings()?, false);
-            (
-                connected,
-                args.format.options()?,
-                args.create_only,
-                &args.client.caching,
-            )
-        }
-        Place::S3(args) => {
-            let connected = args
-                .client
-                .connected(args.place.settings()?, args.place.of_velero());
-            (
-                connected,
-                args.format.options()?,
-                args.create_only,
-                &args.client.caching,
-            )
-        }
-        Place::Gcs(args) => {
-            let connected = args
-                .client
-                .connected(args.place.settings()?, args.place.of_velero());
-            (
-                connected,
-                args.format.options()?,
-                args.create_only,
-                &args.client.caching,
-            )
-        }
-        Place::Azure(args) => {
-            let connected = args
-                .client
-                .connected(args.place.settings()?, args.place.of_velero());
-            (
-                connected,
-                args.format.options()?,
-                args.create_only,
-                &args.client.caching,
-            )
-        }
+    let (settings, of_velero, any) = match place {
+        Place::Filesystem(args) => (args.place.settings()?, false, &args.any),
+        Place::S3(args) => (args.place.settings()?, args.place.of_velero(), &args.any),
+        Place::Gcs(args) => (args.place.settings()?, args.place.of_velero(), &args.any),
+        Place::Azure(args) => (args.place.settings()?, args.place.of_velero(), &args.any),
     };
+    let mut connected = any.client.connected(settings, of_velero);
+    let format = any.format.options()?;
     let password = app.new_password()?;
     if let Some(folder) = connected.storage.folder() {
         provider::make_folder(folder)?;
@@ -97,10 +68,13 @@ pub fn run(place: &Place, app: &App) -> Outcome {
     let creating = caravel_repository::create_with(storage, &password, &options, &format, environment);
     let created = app.wait(creating)?;
     app.console.say(format!("Created {}.", connected.description));
-    if create_only {
+    if any.create_only {
         return Ok(());
     }
-    connected.caching = caching.of_connection(&connected.storage, &created.unique_id)?;
+    connected.caching = any
+        .client
+        .caching
+        .of_connection(&connected.storage, &created.unique_id)?;
     remember(app, &connected)
 }
 
