@@ -139,9 +139,9 @@ impl Blobs {
     }
 
     /// A blob was written or deleted, or may have been: the answer to the call can be lost.
-    pub(super) fn changed(&self, id: &str) {
+    pub(super) fn changed(&self, ids: &[&str]) {
         if let Some(cache) = &self.cache {
-            cache.lists.changed(id);
+            cache.lists.changed(ids);
         }
     }
 }

@@ -118,13 +118,13 @@ impl Blobs {
 
     pub fn put(&self, id: &str, data: Bytes) -> Result<()> {
         let done = self.wait(self.storage.put(&BlobId::from(id), data));
-        self.changed(id);
+        self.changed(&[id]);
         done.map_err(|e| writing(id, e))
     }
 
     pub fn put_if_absent(&self, id: &str, data: Bytes) -> Result<(), StorageError> {
         let done = self.wait(self.storage.put_if_absent(&BlobId::from(id), data));
-        self.changed(id);
+        self.changed(&[id]);
         done
     }
 
@@ -147,7 +147,7 @@ impl Blobs {
             let answers = self.wait(futures::future::join_all(
                 names.iter().map(|id| self.storage.delete(id)),
             ));
-            some.iter().for_each(|id| self.changed(id));
+            self.changed(&some.iter().map(String::as_str).collect::<Vec<_>>());
             for (id, answer) in some.iter().zip(answers) {
                 answer.map_err(|e| writing(id, e))?;
             }
@@ -157,7 +157,7 @@ impl Blobs {
 
     pub fn delete(&self, id: &str) -> Result<()> {
         let done = self.wait(self.storage.delete(&BlobId::from(id)));
-        self.changed(id);
+        self.changed(&[id]);
         done.map_err(|e| writing(id, e))
     }
 }

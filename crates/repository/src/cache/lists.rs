@@ -92,10 +92,10 @@ impl Lists {
     }
 
     /// A blob was written or deleted just now, or may have been.
-    pub fn changed(&self, blob: &str) {
+    pub fn changed(&self, blobs: &[&str]) {
         let mut concerned = PREFIXES
             .iter()
-            .filter(|prefix| blob.starts_with(**prefix))
+            .filter(|prefix| blobs.iter().any(|blob| blob.starts_with(**prefix)))
             .peekable();
         if concerned.peek().is_none() {
             return;
@@ -192,14 +192,14 @@ mod tests {
         let (one, other) = (world.process().lists, world.process().lists);
         let began = world.at(0);
         world.at(1);
-        other.changed("xn0_b");
+        other.changed(&["xn0_b"]);
         world.at(2);
         one.keep("x", began, &blobs());
         assert!(one.believed("x").is_none() && other.believed("x").is_none());
         let began = world.at(3);
         one.keep("x", began, &blobs());
         assert!(other.believed("x").is_some());
-        other.changed("p00112233");
+        other.changed(&["p00112233"]);
         assert!(other.believed("x").is_some(), "packs are not listed");
     }
 
@@ -215,7 +215,7 @@ mod tests {
         // As if the folder took no writes: what was kept stays, the mark cannot be made.
         std::fs::remove_dir_all(world.folder.path().join("own-writes")).ok();
         std::fs::write(world.folder.path().join("own-writes"), "").unwrap();
-        lists.changed("xn0_b");
+        lists.changed(&["xn0_b"]);
         std::fs::rename(&copy, &kept).unwrap();
         world.at(1);
         assert!(lists.believed("x").is_none());

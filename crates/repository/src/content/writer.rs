@@ -57,10 +57,14 @@ const LONGEST_CONTENT: usize = 8 << 20;
 /// A pack's padding and its own index.
 const PACK_END: usize = 1 << 20;
 
+/// From how many bytes on a pack of this size may be sent.
+fn long_enough(pack_size: usize) -> usize {
+    pack_size / 100 * LONG_ENOUGH_PERCENT
+}
+
 /// How many bytes the memory of a pack of this size must hold.
 fn most_bytes(pack_size: usize) -> usize {
-    let long_enough = pack_size / 100 * LONG_ENOUGH_PERCENT;
-    (pack_size + PACK_EXCESS).max(long_enough + LONGEST_CONTENT) + PACK_END
+    (pack_size + PACK_EXCESS).max(long_enough(pack_size) + LONGEST_CONTENT) + PACK_END
 }
 
 /// Who writes, for the session marker.
@@ -266,7 +270,7 @@ impl ContentWriter {
         let mut state = self.state.lock();
         let open = state.open_pack(kind_of(id));
         let is_in_the_way = |pack: &mut PackBuilder| {
-            pack.length() >= size / 100 * LONG_ENOUGH_PERCENT && pack.length() + length > size + PACK_EXCESS
+            pack.length() >= long_enough(size) && pack.length() + length > size + PACK_EXCESS
         };
         let finished = open.take_if(is_in_the_way);
         drop(state);

@@ -130,11 +130,13 @@ impl MergedIndex {
         }
         let (small, large): (Vec<_>, Vec<_>) = self.tables.drain(..).partition(is_small);
         self.tables = large;
-        let mut group = Vec::new();
+        let (mut group, mut entries) = (Vec::new(), 0);
         for table in small {
+            entries += table.len();
             group.push(table);
-            if group.iter().map(|table| table.len()).sum::<usize>() >= AT_ONCE {
+            if entries >= AT_ONCE {
                 self.merge(std::mem::take(&mut group), keep)?;
+                entries = 0;
             }
         }
         self.merge(group, keep)

@@ -59,7 +59,11 @@ impl Kubelet {
                 started.kill();
             }
             let volumes = hosted.worker.asked.lock().clone();
-            left.insert(uid, Left { volumes });
+            // A machine that was on for a moment has more of the same pod.
+            let before = left.entry(uid).or_insert_with(|| Left {
+                volumes: BTreeSet::new(),
+            });
+            before.volumes.extend(volumes);
         }
         tracing::info!(node = %self.name(), "machine is off");
         true
@@ -68,17 +72,16 @@ impl Kubelet {
     /// The machine goes on again, if it was off.
     ///
     /// # Errors
-    /// When the API server does not take the node's status; the machine is on.
+    /// When the API server does not answer or take the node's status; the machine is off again.
     pub async fn recover(self: &Arc<Self>) -> Answer<()> {
         if !self.is_off() {
             return Ok(());
         }
         *self.parts.power.lock() = CancellationToken::new();
-        self.register().await?;
-        self.start_beating();
-        let here = ListParams::default().fields(&format!("spec.nodeName={}", self.name()));
-        let pods = self.parts.context.client.wide::<Pod>().list(&here).await?;
-        for pod in pods.items {
+        let pods = self.join().await.inspect_err(|_| {
+            self.fail();
+        })?;
+        for pod in pods {
             self.host(pod);
         }
         let gone: BTreeMap<String, Left> = std::mem::take(&mut *self.left.lock());
@@ -86,6 +89,15 @@ impl Kubelet {
             self.give_back(&uid, left).await;
         }
         Ok(())
+    }
+
+    /// Registers the node and begins to renew its lease; the pods that are to run on it.
+    async fn join(self: &Arc<Self>) -> Answer<Vec<Pod>> {
+        self.register().await?;
+        self.start_beating();
+        let here = ListParams::default().fields(&format!("spec.nodeName={}", self.name()));
+        let pods = self.parts.context.client.wide::<Pod>().list(&here).await?;
+        Ok(pods.items)
     }
 
     /// Renews the node's lease as long as the machine is on.
