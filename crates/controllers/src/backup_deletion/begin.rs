@@ -17,7 +17,7 @@
 
 use caravel_api::labels;
 use caravel_api::phase::DeleteBackupRequestPhase;
-use caravel_api::v1::{Backup, BackupPhase, DeleteBackupRequest};
+use caravel_api::v1::{Backup, BackupPhase, DeleteBackupRequest, Restore};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
@@ -26,23 +26,29 @@ use super::decide::{InTheWay, in_the_way};
 use super::{BackupDeletion, ignore_missing, merge};
 use crate::reconcile::Error;
 
+/// What became of a deletion that was to begin.
+pub(super) enum Begun {
+    /// It goes on, with the Restores that go with the backup.
+    Yes(Vec<Restore>),
+    /// A restore had begun, too.
+    No(InTheWay),
+}
+
 impl BackupDeletion {
-    /// Says that the deletion begins, and looks whether a restore has done the same: gives what that makes of it. Where the
-    /// deletion is refused the Backup is as it was.
-    pub(super) async fn begin(
-        &self,
-        request: &DeleteBackupRequest,
-        backup: &Backup,
-    ) -> Result<Option<InTheWay>, Error> {
-        self.forget_other_requests(request, backup).await?;
+    /// Says that the deletion begins, and looks whether a restore has done the same. Where the deletion is refused the Backup
+    /// is as it was, and so are the other requests to delete it.
+    pub(super) async fn begin(&self, request: &DeleteBackupRequest, backup: &Backup) -> Result<Begun, Error> {
         let deleting = self.say(request, backup).await?;
         let restores = self.restores_of(&backup.name_any()).await?;
         // By the phase from before: one that was Deleting already stays so.
-        let in_the_way = in_the_way(backup, &restores);
-        if let Some(InTheWay::Refuse(_)) = in_the_way {
-            self.put_back(backup, &deleting).await?;
+        if let Some(in_the_way) = in_the_way(backup, &restores) {
+            if let InTheWay::Refuse(_) = in_the_way {
+                self.put_back(backup, &deleting).await?;
+            }
+            return Ok(Begun::No(in_the_way));
         }
-        Ok(in_the_way)
+        self.forget_other_requests(request, backup).await?;
+        Ok(Begun::Yes(restores))
     }
 
     async fn forget_other_requests(

@@ -34,6 +34,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::begin::Begun;
 use self::decide::{Decision, InTheWay, Observed, decide};
 pub(crate) use self::tarball::Own;
 use crate::context::Context;
@@ -121,15 +122,12 @@ impl BackupDeletion {
                 return Ok(Next::Done);
             }
         };
-        match self.begin(&observed.request, backup).await? {
-            None => {}
-            Some(InTheWay::Wait(why)) => return Ok(waits(&observed.request, &why)),
-            Some(InTheWay::Refuse(why)) => return self.refuse(&observed.request, vec![why]).await,
-        }
-        let errors = match self
-            .delete(&store, backup, location, &data, &observed.restores)
-            .await
-        {
+        let restores = match self.begin(&observed.request, backup).await? {
+            Begun::Yes(restores) => restores,
+            Begun::No(InTheWay::Wait(why)) => return Ok(waits(&observed.request, &why)),
+            Begun::No(InTheWay::Refuse(why)) => return self.refuse(&observed.request, vec![why]).await,
+        };
+        let errors = match self.delete(&store, backup, location, &data, &restores).await {
             Ok(errors) => errors,
             Err(error) => vec![chain(&*error)],
         };

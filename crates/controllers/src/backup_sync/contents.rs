@@ -27,6 +27,8 @@ use crate::snapshot_objects;
 pub(super) struct Contents {
     /// UID of a Backup that was looked at → the drivers whose class was missing.
     looked_at: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// Location and name of the backups that came into the cluster and whose contents are not made yet.
+    brought: Mutex<BTreeSet<(String, String)>>,
 }
 
 /// One look at a location.
@@ -36,6 +38,12 @@ pub(super) struct Location<'a> {
     pub(super) in_bucket: &'a BTreeSet<String>,
     /// Names of the backups that have just come into the cluster.
     pub(super) brought: &'a BTreeSet<String>,
+}
+
+impl Location<'_> {
+    fn key(&self, backup: &Backup) -> (String, String) {
+        (self.name.to_owned(), backup.name_any())
+    }
 }
 
 /// What a cluster has.
@@ -50,11 +58,12 @@ impl Contents {
     /// Makes the contents that the cluster lacks of a location's backups, and takes away those whose backup is no more. A
     /// backup whose contents cannot be made does not hold the others back.
     pub(super) async fn sync(&self, context: &Context, location: &Location<'_>) -> Result<(), Error> {
+        self.remember(location);
         let Some(observed) = observe(context).await? else {
             return Ok(());
         };
         for backup in &observed.backups {
-            let was_brought = location.brought.contains(&backup.name_any());
+            let was_brought = self.brought.lock().contains(&location.key(backup));
             if has_contents(backup, location.name, location.in_bucket, was_brought)
                 && !self.is_done(backup, &observed)
                 && let Err(error) = self.of_backup(context, location, &observed, backup).await
@@ -78,6 +87,14 @@ impl Contents {
             }
         }
         Ok(())
+    }
+
+    /// What came now waits with what came before and could not be finished.
+    fn remember(&self, location: &Location<'_>) {
+        let mut brought = self.brought.lock();
+        brought.retain(|(of, name)| of != location.name || location.in_bucket.contains(name));
+        let now = location.brought.iter().cloned();
+        brought.extend(now.map(|name| (location.name.to_owned(), name)));
     }
 
     /// Nothing has changed since it was looked at, or the cluster made the backup and has all its objects.
@@ -119,7 +136,9 @@ impl Contents {
         for content in &plan.create {
             make(context, backup, content).await?;
         }
-        if !plan.waits_for.is_empty() {
+        if plan.waits_for.is_empty() {
+            self.brought.lock().remove(&location.key(backup));
+        } else {
             tracing::info!(backup = %name, drivers = ?plan.waits_for, "no VolumeSnapshotClass of the driver: the backup's VolumeSnapshotContents are not synced until there is one");
         }
         self.looked_at

@@ -150,6 +150,43 @@ async fn a_content_comes_when_its_driver_gets_a_class_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_does_not_count_its_snapshots_gets_its_contents_at_the_look_that_can_make_them() {
+    let (bucket, storage) = one_snapshot().await;
+    // As a Velero that did not count them wrote it, with a file that cannot be read yet.
+    let metadata = json!({"apiVersion": "velero.io/v1", "kind": "Backup",
+        "metadata": {"name": "b1", "namespace": "velero", "uid": "there"}, "spec": {"storageLocation": "default"},
+        "status": {"phase": "Completed"}});
+    let objects = &bucket.objects;
+    objects.insert("backups/b1/velero-backup.json", metadata.to_string());
+    objects.insert("backups/b1/b1-csi-volumesnapshotcontents.json.gz", "cut off");
+    let cluster = Cluster::new(&bucket).await;
+    let _controllers = storage.serve(&cluster).await;
+    let server = server(&cluster.context, SnapshotObjects::Keep);
+    look(&server).await;
+    backup_uid(&cluster).await;
+
+    let contents = vec![saved(
+        "content-1",
+        "snap-1",
+        json!({"velero.io/backup-uid": "there"}),
+    )];
+    let files = CsiSnapshotFiles {
+        contents,
+        ..CsiSnapshotFiles::default()
+    };
+    bucket.backups().put_csi_snapshots("b1", &files).await.unwrap();
+    look(&server).await;
+    assert_eq!(
+        names(&cluster).await,
+        Vec::<String>::new(),
+        "the driver has no class"
+    );
+    add_class(&cluster).await;
+    look(&server).await;
+    assert_eq!(names(&cluster).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_that_has_the_objects_of_its_backup_gets_no_other_content() {
     let storage = Storage::default();
     storage.add("snap-1");

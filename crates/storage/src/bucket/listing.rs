@@ -1,7 +1,7 @@
 //! What is there: a page of a listing, and whether there is one object. Each store's own ways are met here.
 
 use object_store::{
-    ObjectStoreExt as _,
+    ObjectMeta, ObjectStoreExt as _,
     list::{PaginatedListOptions, PaginatedListResult},
     path::Path,
 };
@@ -19,29 +19,53 @@ pub async fn page<C: BucketClient>(
     options: PaginatedListOptions,
 ) -> Result<PaginatedListResult, StorageError> {
     // `object_store` leaves a blob out of Azure's listing whose name is the prefix itself (`azure/client.rs`, 0.14.2,
-    // `to_list_result`). So one letter less is asked for, and the rest left out here.
-    let asked = match place.dialect {
-        Dialect::Azure if !prefix.ends_with('/') => {
-            let last = prefix.chars().next_back().map_or(0, char::len_utf8);
-            &prefix[..prefix.len() - last]
-        }
-        _ => prefix,
-    };
+    // `to_list_result`): whether there is one is asked of the blob. It would be the first of the first page.
+    let may_be_left_out = place.dialect == Dialect::Azure
+        && options.page_token.is_none()
+        && options.offset.as_deref().is_none_or(|offset| offset < prefix);
     let listed = store
-        .list_paginated(Some(asked).filter(|asked| !asked.is_empty()), options)
+        .list_paginated(Some(prefix).filter(|prefix| !prefix.is_empty()), options)
         .await;
     let mut page = listed.map_err(|e| place.explain(Operation::List, &place.listing(prefix), &e))?;
-    if asked != prefix {
-        let listing = &mut page.result;
-        listing
-            .objects
-            .retain(|object| object.location.as_ref().starts_with(prefix));
-        listing
-            .common_prefixes
-            .retain(|folder| format!("{folder}/").starts_with(prefix));
+    if may_be_left_out && let Some(object) = named_as(store, place, prefix).await? {
+        page.result.objects.insert(0, object);
     }
     page.page_token = page.page_token.filter(|token| !token.is_empty());
     Ok(page)
+}
+
+/// The object whose key is the prefix of a listing. Keys do not end with `/`.
+async fn named_as<C: BucketClient>(
+    store: &C,
+    place: &Place,
+    prefix: &str,
+) -> Result<Option<ObjectMeta>, StorageError> {
+    let Some(key) = Path::parse(prefix)
+        .ok()
+        .filter(|key| key.as_ref() == prefix && !prefix.is_empty())
+    else {
+        return Ok(None);
+    };
+    head(store, place, &key, Operation::List, &place.listing(prefix)).await
+}
+
+/// What Azure says of one object; its 404 tells a missing object from a missing container.
+async fn head<C: BucketClient>(
+    store: &C,
+    place: &Place,
+    key: &Path,
+    operation: Operation,
+    subject: &str,
+) -> Result<Option<ObjectMeta>, StorageError> {
+    match store
+        .head(key)
+        .await
+        .map_err(|e| place.explain(operation, subject, &e))
+    {
+        Ok(object) => Ok(Some(object)),
+        Err(e) if e.is_not_found() => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Whether there is an object of exactly this key.
@@ -54,12 +78,8 @@ pub async fn exists<C: BucketClient>(
     subject: &str,
 ) -> Result<bool, StorageError> {
     if place.dialect == Dialect::Azure {
-        let found = store.head(key).await;
-        return match found.map_err(|e| place.explain(Operation::Metadata, subject, &e)) {
-            Ok(_) => Ok(true),
-            Err(e) if e.is_not_found() => Ok(false),
-            Err(e) => Err(e),
-        };
+        let found = head(store, place, key, Operation::Metadata, subject).await?;
+        return Ok(found.is_some());
     }
     // A listing, since the 404 of HEAD does not tell a missing object from a missing bucket.
     let mut next = None;

@@ -24,6 +24,10 @@ impl Server {
         self.cluster.create::<Restore>(restore).await;
     }
 
+    async fn request(&self, name: &str) -> Option<DeleteBackupRequest> {
+        self.cluster.get(name).await
+    }
+
     async fn restore(&self) -> Restore {
         self.cluster.get("r1").await.unwrap()
     }
@@ -110,6 +114,44 @@ async fn a_deletion_that_begins_after_the_restore_has_looked_puts_the_phase_back
     assert_names_the_restore(&deleting.await);
     assert_eq!(server.backup_phase().await, BackupPhase::Completed);
     saved.assert_untouched().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deletion_takes_the_other_requests_away_when_it_goes_on_and_leaves_them_when_it_is_refused() {
+    let saved = Saved::new().await.with_volume_info().await;
+    let mut server = Server::new(&saved.bucket).await;
+    let other = json!({"metadata": {"name": "other"}, "spec": {"backupName": "b1"}});
+    server.cluster.create::<DeleteBackupRequest>(other).await;
+    let begins = Turn::after(0);
+    server.controller.context = in_turn(&server.cluster.context, &begins, Method::PATCH, BACKUP);
+    let mut deleting = Box::pin(server.delete("d1"));
+    until_held(&mut deleting, &begins).await;
+    server.create_restore("InProgress").await;
+    begins.go_on();
+    assert_names_the_restore(&deleting.await);
+    assert!(server.request("other").await.is_some());
+
+    let ended = json!({"status": {"phase": "Completed"}});
+    merge(&server.cluster.context.api::<Restore>(), "r1", &ended)
+        .await
+        .unwrap();
+    assert_eq!(server.delete("d2").await, none());
+    assert!(server.request("other").await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restore_that_ran_between_the_look_and_the_beginning_goes_with_its_backup() {
+    let saved = Saved::new().await.with_volume_info().await;
+    let mut server = Server::new(&saved.bucket).await;
+    let begins = Turn::after(0);
+    server.controller.context = in_turn(&server.cluster.context, &begins, Method::PATCH, BACKUP);
+    let mut deleting = Box::pin(server.delete("d1"));
+    until_held(&mut deleting, &begins).await;
+    server.create_restore("Completed").await;
+    begins.go_on();
+    assert_eq!(deleting.await, none());
+    assert!(server.cluster.get::<Restore>("r1").await.is_none());
+    saved.assert_gone().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
