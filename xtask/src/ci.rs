@@ -33,6 +33,10 @@ fn all(stages: &mut Stages, gate: bool) -> Result<()> {
         )
     })?;
     stages.run("tools: build", tools::install)?;
+    // The cluster needs them later, and some tests already: nothing is skipped in CI.
+    if gate || is_ci() {
+        stages.run("packages", caravel_e2e::cluster::packages::ensure)?;
+    }
     stages.run("deny", tools::deny)?;
     stages.run("typos", tools::typos)?;
     stages.run("peers", || interop::peers().map(|_| ()))?;

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: builds every test, then runs the binaries side by side.
 //!
 //! Many of our tests wait (for a lease to run out, for a process that they killed) more than they compute, and `cargo test` runs
-//! one binary after the other. Here as many run at once as there are processors, the long ones first, each with its output
-//! in a file of its own that is shown when it ends.
+//! one binary after the other. Here one more runs at once than there are processors, the long ones first, each with its
+//! output in a file of its own that is shown when it ends.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -69,7 +69,7 @@ pub fn run(environment: &[(&str, String)]) -> Result<()> {
     let outputs = tools::target()?.join("tests");
     std::fs::create_dir_all(&outputs)
         .with_context(|| format!("cannot make {} for the tests' output", outputs.display()))?;
-    let at_once = std::thread::available_parallelism().map_or(2, usize::from);
+    let at_once = std::thread::available_parallelism().map_or(2, usize::from) + 1;
     let begun = Instant::now();
     let queue = Mutex::new(VecDeque::from(jobs));
     let ended = Mutex::new(Vec::new());

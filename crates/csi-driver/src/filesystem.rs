@@ -188,6 +188,19 @@ mod tests {
         file
     }
 
+    /// A machine need not have the makers of filesystems, which are no part of building: without one the caller says so
+    /// and goes on. CI installs both.
+    fn can_make(filesystem: Filesystem) -> bool {
+        let maker = format!("mkfs.{}", filesystem.name());
+        let found = run(&maker, ["-V"]).is_ok();
+        let ci = std::env::var("CI").is_ok_and(|ci| ci == "true");
+        assert!(found || !ci, "CI must have {maker}");
+        if !found {
+            eprintln!("what needs {maker} is skipped: it is not installed");
+        }
+        found
+    }
+
     #[test]
     fn a_made_filesystem_is_recognised_with_its_size() {
         for (filesystem, bytes) in [(Filesystem::Ext4, 64 << 20), (Filesystem::Xfs, 320 << 20)] {
@@ -195,6 +208,9 @@ mod tests {
             let path = folder.path().join("a.img");
             File::create(&path).unwrap().set_len(bytes).unwrap();
             assert_eq!(probe(&path).unwrap(), Found::Blank);
+            if !can_make(filesystem) {
+                continue;
+            }
             format(&path, bytes, filesystem).unwrap();
             assert_eq!(probe(&path).unwrap(), Found::Formatted(filesystem, bytes));
         }
@@ -202,6 +218,9 @@ mod tests {
 
     #[test]
     fn an_ext4_in_a_larger_image_is_grown_without_a_mount() {
+        if !can_make(Filesystem::Ext4) {
+            return;
+        }
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.img");
         format(&path, 32 << 20, Filesystem::Ext4).unwrap();
