@@ -1,22 +1,24 @@
-//! Taking, awaiting, keeping and removing snapshots. Every wait is a watch with a deadline and a readable reason.
+//! Taking, keeping and removing snapshots; `wait` awaits them.
 //!
 //! Who does what: we create the VolumeSnapshot; the snapshot-controller makes its VolumeSnapshotContent and binds
 //! both; the csi-snapshotter sidecar calls the driver and writes `snapshotHandle` (the snapshot is cut, the
 //! application may go on) and later `readyToUse` (volumes can be made from it).
 
-use std::fmt::Debug;
+#[cfg(test)]
+mod tests;
+mod wait;
+
 use std::time::Duration;
 
-use futures::StreamExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
+use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
 use crate::types::{
     DeletionPolicy, SnapshotStatusError, VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotContent,
 };
+pub(crate) use wait::until;
+pub use wait::{wait_for_handle, wait_ready};
 
 /// Why a snapshot could not be taken, kept or removed.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,9 @@ pub enum SnapshotError {
     },
     #[error("{object} was deleted while it was waited for")]
     Deleted { object: String },
+    /// Another try ends the same way.
+    #[error("PersistentVolumeClaim {claim} was deleted before {object} was cut by the storage")]
+    ClaimGone { claim: String, object: String },
     #[error(
         "the cluster has no VolumeSnapshot API (snapshot.storage.k8s.io/v1); install the external-snapshotter's CRDs and its snapshot-controller"
     )]
@@ -108,49 +113,6 @@ pub async fn create(
     api.create(&PostParams::default(), snapshot)
         .await
         .map_err(|source| failed("create", format!("VolumeSnapshot {namespace}/{name}"), source))
-}
-
-/// Waits until the driver has cut the snapshot: bound, and the content has a handle. The volume may change again.
-///
-/// # Errors
-/// [`SnapshotError::TimedOut`] with what was missing and the driver's last error; [`SnapshotError::Deleted`].
-pub async fn wait_for_handle(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    timeout: Duration,
-) -> Result<TakenSnapshot, SnapshotError> {
-    wait(client, namespace, name, timeout, "cut by the storage", |_, _| {
-        Ok(())
-    })
-    .await
-}
-
-/// Waits until volumes can be made from the snapshot.
-///
-/// # Errors
-/// As [`wait_for_handle`].
-pub async fn wait_ready(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    timeout: Duration,
-) -> Result<TakenSnapshot, SnapshotError> {
-    wait(
-        client,
-        namespace,
-        name,
-        timeout,
-        "ready to use",
-        |_, content| match content.status.as_ref().and_then(|status| status.ready_to_use) {
-            Some(true) => Ok(()),
-            _ => Err(format!(
-                "the driver has not finished the snapshot{}",
-                last_error(content_error(content))
-            )),
-        },
-    )
-    .await
 }
 
 /// Keeps or deletes the storage's snapshot when the content goes.
@@ -232,124 +194,8 @@ pub fn bound_content(snapshot: &VolumeSnapshot) -> Option<&str> {
         .as_deref()
 }
 
-async fn wait<F>(
-    client: &Client,
-    namespace: &str,
-    name: &str,
-    timeout: Duration,
-    goal: &'static str,
-    enough: F,
-) -> Result<TakenSnapshot, SnapshotError>
-where
-    F: Fn(&VolumeSnapshot, &VolumeSnapshotContent) -> Result<(), String>,
-{
-    let object = format!("VolumeSnapshot {namespace}/{name}");
-    let mut reason = "the snapshot-controller has not looked at it; is it running?".to_owned();
-    let steps = async {
-        let snapshots: Api<VolumeSnapshot> = Api::namespaced(client.clone(), namespace);
-        let (snapshot, content_name) = until(
-            snapshots,
-            name,
-            &object,
-            &mut reason,
-            |snapshot: &VolumeSnapshot| {
-                bound_content(snapshot).map(str::to_owned).ok_or_else(|| {
-                    let error = snapshot.status.as_ref().and_then(|status| status.error.as_ref());
-                    format!(
-                        "it is not bound to a VolumeSnapshotContent; is the snapshot-controller running?{}",
-                        last_error(error)
-                    )
-                })
-            },
-        )
-        .await?;
-        let contents: Api<VolumeSnapshotContent> = Api::all(client.clone());
-        let (content, handle) = until(
-            contents,
-            &content_name,
-            &object,
-            &mut reason,
-            |content: &VolumeSnapshotContent| {
-                let handle = content
-                    .status
-                    .as_ref()
-                    .and_then(|status| status.snapshot_handle.clone());
-                let handle = handle.filter(|handle| !handle.is_empty()).ok_or_else(|| {
-                    format!(
-                        "driver {} has not reported a snapshot; look at the csi-snapshotter's log{}",
-                        content.spec.driver,
-                        last_error(content_error(content))
-                    )
-                })?;
-                enough(&snapshot, content).map(|()| handle)
-            },
-        )
-        .await?;
-        Ok(TakenSnapshot {
-            snapshot,
-            content,
-            handle,
-        })
-    };
-    match tokio::time::timeout(timeout, steps).await {
-        Ok(taken) => taken,
-        Err(_) => Err(SnapshotError::TimedOut {
-            object,
-            goal,
-            after: timeout,
-            reason,
-        }),
-    }
-}
-
-/// Watches one object until `look` finds what it wants; what is missing goes to `reason`.
-pub(crate) async fn until<K, T>(
-    api: Api<K>,
-    name: &str,
-    object: &str,
-    reason: &mut String,
-    look: impl Fn(&K) -> Result<T, String>,
-) -> Result<(K, T), SnapshotError>
-where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let mut states = watcher::watch_object(api, name).default_backoff().boxed();
-    let mut seen = false;
-    while let Some(state) = states.next().await {
-        match state {
-            Ok(Some(found)) => {
-                seen = true;
-                match look(&found) {
-                    Ok(wanted) => return Ok((found, wanted)),
-                    Err(missing) => *reason = missing,
-                }
-            }
-            Ok(None) if seen => {
-                return Err(SnapshotError::Deleted {
-                    object: object.to_owned(),
-                });
-            }
-            Ok(None) => *reason = format!("{name} does not exist yet"),
-            Err(error) => {
-                tracing::warn!(object, %error, "watch broke, it is started again");
-                *reason = format!("the API server could not be watched: {error}");
-            }
-        }
-    }
-    Err(SnapshotError::Deleted {
-        object: object.to_owned(),
-    })
-}
-
 pub(crate) fn content_error(content: &VolumeSnapshotContent) -> Option<&SnapshotStatusError> {
     content.status.as_ref()?.error.as_ref()
-}
-
-fn last_error(error: Option<&SnapshotStatusError>) -> String {
-    match error.and_then(|error| error.message.as_deref()) {
-        Some(message) => format!(". Last error: {message}"),
-        None => String::new(),
-    }
 }
 
 pub(crate) fn gone_is_fine<T>(result: Result<T, kube::Error>) -> Result<(), kube::Error> {

@@ -192,6 +192,16 @@ impl SnapshotExposure {
         if is_ready(source) && handle(self.source_content.as_ref()).is_some() {
             return Next::Do(Step::CreateBackupSnapshot);
         }
+        // What the storage has cut needs its claim no more.
+        if self.source_pvc.is_none()
+            && is_of_claim(source, &request.source_pvc)
+            && handle(self.source_content.as_ref()).is_none()
+        {
+            return Next::impossible(format!(
+                "PVC {}/{} was deleted before {object} was cut by the storage",
+                request.source_namespace, request.source_pvc
+            ));
+        }
         Next::Wait {
             what: format!(
                 "{object} to be ready{}",
@@ -240,6 +250,11 @@ fn bound_content(snapshot: &VolumeSnapshot) -> String {
         .as_ref()
         .and_then(|status| status.bound_volume_snapshot_content_name.clone())
         .unwrap_or_default()
+}
+
+/// Whether it is cut from this claim, and not bound to a content that somebody made for it.
+fn is_of_claim(snapshot: &VolumeSnapshot, claim: &str) -> bool {
+    snapshot.spec.source.persistent_volume_claim_name.as_deref() == Some(claim)
 }
 
 fn is_ready(snapshot: &VolumeSnapshot) -> bool {

@@ -153,12 +153,10 @@ impl CsiPvcAction {
         let created = snapshot::create(&self.client, namespace(claim), &wanted)
             .await
             .map_err(|error| ActionError::because(of(claim), error))?;
-        let snapshot_name = created.name_any();
-        let timeout = snapshot_timeout(backup);
-        match snapshot::wait_for_handle(&self.client, namespace(claim), &snapshot_name, timeout).await {
+        match snapshot::wait_for_handle(&self.client, &created, snapshot_timeout(backup)).await {
             Ok(taken) => Ok(taken),
             Err(error) => {
-                self.discard(claim, &snapshot_name).await;
+                self.discard(claim, &created.name_any()).await;
                 Err(ActionError::because(of(claim), error))
             }
         }

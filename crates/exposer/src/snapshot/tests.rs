@@ -110,6 +110,35 @@ fn source_snapshot_that_is_gone_can_never_be_exposed() {
 }
 
 #[test]
+fn source_snapshot_that_is_not_cut_can_never_be_exposed_once_its_claim_is_gone() {
+    let mut exposure = ready_source();
+    exposure.source.as_mut().unwrap().status = None;
+    exposure.source_content = None;
+    exposure.source_pvc = Some(PersistentVolumeClaim::default());
+    assert_eq!(
+        waits_for(exposure.next(&request())),
+        "VolumeSnapshot shop/velero-data-x to be ready"
+    );
+    exposure.source_pvc = None;
+    assert_eq!(
+        exposure.next(&request()),
+        Next::impossible(
+            "PVC shop/data was deleted before VolumeSnapshot shop/velero-data-x was cut by the storage"
+        )
+    );
+    // Bound, but without a handle.
+    exposure.source_content = ready_source().source_content;
+    exposure.source_content.as_mut().unwrap().status = None;
+    assert!(matches!(exposure.next(&request()), Next::Impossible { .. }));
+    // Cut.
+    exposure.source_content = ready_source().source_content;
+    assert_eq!(
+        waits_for(exposure.next(&request())),
+        "VolumeSnapshot shop/velero-data-x to be ready"
+    );
+}
+
+#[test]
 fn our_own_snapshot_is_made_before_the_source_is_released() {
     let exposure = ready_source();
     assert_eq!(exposure.next(&request()), Next::Do(Step::CreateBackupSnapshot));

@@ -1,11 +1,13 @@
 //! Which kinds the API server serves, as it says itself.
 
+use std::collections::BTreeMap;
+
 use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 
 use super::Answer;
 
-/// One kind in its preferred version.
+/// One kind, in one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
     pub api: ApiResource,
@@ -28,28 +30,31 @@ impl Resource {
     }
 }
 
-/// Every served kind in its preferred version, by group and plural: two requests, of aggregated discovery.
+/// Every served kind once, by group and plural, as `ServerPreferredResources` of client-go finds them: in the preferred version
+/// of its group, else in the first one that has it. Two requests, of aggregated discovery.
 pub async fn discover(client: &Client) -> Answer<Vec<Resource>> {
     let core = client.list_core_api_versions_aggregated().await?;
     let groups = client.list_api_groups_aggregated().await?;
-    let mut found = Vec::new();
+    let mut found: BTreeMap<(String, String), Resource> = BTreeMap::new();
     for group in core.items.into_iter().chain(groups.items) {
         let name = group.metadata.and_then(|metadata| metadata.name);
         let name = name.unwrap_or_default();
-        // The preferred one comes first.
-        let Some(preferred) = group.versions.into_iter().next() else {
-            continue;
-        };
-        let version = preferred.version.unwrap_or_default();
-        found.extend(preferred.resources.into_iter().filter_map(|resource| {
-            let kind = GroupVersionKind::gvk(&name, &version, &resource.response_kind?.kind?);
-            Some(Resource {
-                api: ApiResource::from_gvk_with_plural(&kind, &resource.resource?),
-                namespaced: resource.scope.as_deref() == Some("Namespaced"),
-                verbs: resource.verbs,
-            })
-        }));
+        // The preferred one comes first. It need not have every kind: `velero.io/v1` has no DataUpload.
+        for version in group.versions {
+            let of_version = version.version.unwrap_or_default();
+            let served = version.resources.into_iter().filter_map(|resource| {
+                let kind = GroupVersionKind::gvk(&name, &of_version, &resource.response_kind?.kind?);
+                Some(Resource {
+                    api: ApiResource::from_gvk_with_plural(&kind, &resource.resource?),
+                    namespaced: resource.scope.as_deref() == Some("Namespaced"),
+                    verbs: resource.verbs,
+                })
+            });
+            for resource in served {
+                let key = (name.clone(), resource.api.plural.clone());
+                found.entry(key).or_insert(resource);
+            }
+        }
     }
-    found.sort_by(|a, b| (&a.api.group, &a.api.plural).cmp(&(&b.api.group, &b.api.plural)));
-    Ok(found)
+    Ok(found.into_values().collect())
 }
