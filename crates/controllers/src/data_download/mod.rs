@@ -3,10 +3,13 @@
 //! The machine is `data_movement/`; this file says what is the download's own: its fields, the exposer's ladder to an
 //! empty volume (`crates/exposer/src/restore.rs`), and the hand-over once it is filled (`crates/exposer/src/rebind.rs`).
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use caravel_api::labels::EXPOSE_ON_GOING;
 use caravel_api::v2alpha1::DataDownload;
 use caravel_api::v2alpha1::DataDownloadPhase;
+use caravel_exposer::cache_volume::{self, CacheVolume};
 use caravel_exposer::clean_up::{self, CleanUpRequest, Leftovers};
 use caravel_exposer::rebind::{self, RebindRecord, Rebinding};
 use caravel_exposer::restore::{self, RestoreExposure, RestoreRequest};
@@ -114,12 +117,13 @@ impl Movement for Download {
         &self,
         cluster: &Cluster,
         object: &DataDownload,
+        repository_config: &BTreeMap<String, String>,
         activity: Activity,
     ) -> Result<Look<Children>, ExposerError> {
-        let request = self.request(object);
+        let request = self.request(object, repository_config);
         match activity {
             Activity::Expose => {
-                let exposure = restore::observe(cluster, &request).await?;
+                let exposure = Box::pin(restore::observe(cluster, &request)).await?;
                 Ok(Look {
                     next: exposure.next(&request),
                     children: Children::Exposing(request, Box::new(exposure)),
@@ -181,7 +185,9 @@ impl Movement for Download {
 }
 
 impl Download {
-    fn request(&self, object: &DataDownload) -> RestoreRequest {
+    fn request(&self, object: &DataDownload, repository_config: &BTreeMap<String, String>) -> RestoreRequest {
+        let settings = self.in_force.settings();
+        let cache_limit_mb = cache_volume::limit_mb(repository_config);
         RestoreRequest {
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
@@ -191,7 +197,12 @@ impl Download {
             operation_timeout: object.spec.operation_timeout.or(DEFAULT_OPERATION_TIMEOUT),
             resource_timeout: self.resource_timeout,
             location: LocationMount::default(),
-            settings: self.in_force.settings(),
+            cache: CacheVolume::wanted(
+                settings.cache_pvc.as_ref(),
+                object.spec.snapshot_size,
+                cache_limit_mb,
+            ),
+            settings,
         }
     }
 }

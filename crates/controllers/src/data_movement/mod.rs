@@ -102,11 +102,13 @@ pub trait Movement: Send + Sync + 'static {
         object: &Self::Object,
     ) -> Result<Option<String>, ExposerError>;
 
-    /// Where the ladder stands.
+    /// Where the ladder stands. `repository_config`: what the BackupRepository says, as far as exposing needs it; empty
+    /// before there is one.
     async fn look(
         &self,
         cluster: &Cluster,
         object: &Self::Object,
+        repository_config: &BTreeMap<String, String>,
         activity: Activity,
     ) -> Result<Look<Self::Children>, ExposerError>;
 

@@ -369,6 +369,23 @@ fn accepted_upload_whose_pod_never_starts_fails_after_prepare_timeout_with_the_s
 }
 
 #[test]
+fn accepted_download_whose_pod_waits_for_a_claim_names_it() {
+    let case = Case::download(Phase::Accepted)
+        .mover(pending("Unschedulable: no node"))
+        .next(waits("PVC r-1-cache to be bound (ProvisioningFailed: no space)"));
+    let Decision::Wait { what, .. } = case.decided(29) else {
+        panic!("{:?}", case.decided(29))
+    };
+    assert_eq!(what, "PVC r-1-cache to be bound (ProvisioningFailed: no space)");
+    let message = case.ends(30, Ending::Failed);
+    assert!(message.contains("Unschedulable: no node"), "{message}");
+    assert!(
+        message.contains("PVC r-1-cache to be bound (ProvisioningFailed: no space)"),
+        "{message}"
+    );
+}
+
+#[test]
 fn accepted_upload_that_cannot_be_exposed_gives_its_last_error_at_the_deadline() {
     let case = Case::upload(Phase::Accepted)
         .with(|seen| seen.last_error = Some("cannot create Pod b-1: forbidden".into()));

@@ -3,6 +3,8 @@
 //! The machine is `data_movement/`; this file says what is the upload's own: its fields, and the exposer's ladder from
 //! the source VolumeSnapshot to the data mover pod (`crates/exposer/src/snapshot.rs`).
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use caravel_api::labels::EXPOSE_ON_GOING;
 use caravel_api::v2alpha1::DataUpload;
@@ -108,6 +110,7 @@ impl Movement for Upload {
         &self,
         cluster: &Cluster,
         object: &DataUpload,
+        _: &BTreeMap<String, String>,
         activity: Activity,
     ) -> Result<Look<Children>, ExposerError> {
         match activity {

@@ -95,6 +95,8 @@ async fn create_pod(
         volume_mode: volume_mode(exposure),
         resource_timeout: request.resource_timeout,
         location: &request.location,
+        // Velero gives one to restores only: a backup reads little that is in the repository already.
+        cache: None,
         service_account: inherited.service_account(),
         on_node: None,
         topology: exposure.topology(),
