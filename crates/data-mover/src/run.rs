@@ -47,6 +47,8 @@ pub struct Settings {
     pub stores: Arc<dyn Stores>,
     /// What the engine takes from the machine.
     pub environment: Environment,
+    /// Whether a backup compresses the data (the repository's `enableCompression`).
+    pub enable_compression: bool,
     /// For copies of what a restore reads; none: nothing is kept.
     pub cache: Option<CacheVolume>,
 }

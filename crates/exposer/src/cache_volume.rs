@@ -23,12 +23,8 @@ use crate::settings::CachePvc;
 pub const CACHE_FOLDER: &str = "/cachedir";
 /// The variable with the repository's limit of its cache, in MiB.
 pub const CACHE_LIMIT_VARIABLE: &str = "CARAVEL_CACHE_LIMIT_MB";
-/// Velero's `cacheLimitMB` of a repository that says nothing.
-pub const DEFAULT_CACHE_LIMIT_MB: u64 = 5000;
 /// Name of the volume in the pod.
 pub(crate) const CACHE_VOLUME: &str = "cachedir";
-/// Key of a BackupRepository's `repositoryConfig`.
-const CACHE_LIMIT: &str = "cacheLimitMB";
 const GIBIBYTE: u64 = 1 << 30;
 
 /// The cache volume that a restore shall have.
@@ -90,13 +86,6 @@ impl CacheVolume {
             status: None,
         }
     }
-}
-
-/// What a BackupRepository's `repositoryConfig` allows its cache, in MiB. What is no number says nothing, as in Velero.
-pub fn limit_mb(repository_config: &BTreeMap<String, String>) -> u64 {
-    let said = repository_config.get(CACHE_LIMIT);
-    said.and_then(|said| said.trim().parse().ok())
-        .unwrap_or(DEFAULT_CACHE_LIMIT_MB)
 }
 
 /// The claim's name, by that of its DataDownload.

@@ -44,6 +44,8 @@ const PASSWORD_FILES: [(&str, &str); 2] = [
 ];
 /// The variable with the location's JSON.
 pub const LOCATION_VARIABLE: &str = "CARAVEL_LOCATION";
+/// The variable of a backup that compresses, `true`: its account may not read BackupRepositories.
+pub const COMPRESSION_VARIABLE: &str = "CARAVEL_ENABLE_COMPRESSION";
 
 /// Tolerations, labels and annotations that clouds need on every pod (velero-behaviour.md section 0).
 const INHERITED_TOLERATIONS: &[&str] = &["kubernetes.azure.com/scalesetpriority", "CriticalAddonsOnly"];
@@ -80,6 +82,8 @@ pub struct DataMoverPod<'a> {
     pub volume_mode: &'a str,
     pub resource_timeout: Duration,
     pub location: &'a LocationMount,
+    /// Whether a backup compresses: the repository's `enableCompression`.
+    pub enable_compression: bool,
     /// The volume for its cache.
     pub cache: Option<&'a CacheVolume>,
     /// `velero-data-mover` when it exists; else the node agent's.
@@ -252,6 +256,9 @@ impl DataMoverPod<'_> {
         if let Some((_, key)) = &self.location.credential {
             let file = format!("{CREDENTIAL_FOLDER}/{key}");
             own.extend(CREDENTIAL_VARIABLES.map(|name| variable(name, file.clone())));
+        }
+        if self.enable_compression {
+            own.push(variable(COMPRESSION_VARIABLE, "true".into()));
         }
         if let Some(cache) = self.cache {
             own.push(variable(CACHE_LIMIT_VARIABLE, cache.limit_mb.to_string()));

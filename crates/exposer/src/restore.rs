@@ -221,6 +221,7 @@ pub async fn take(
                 volume_mode: volume_mode(target),
                 resource_timeout: request.resource_timeout,
                 location: &request.location,
+                enable_compression: false,
                 cache: request.cache.as_ref(),
                 service_account: inherited.service_account(),
                 on_node: exposure.placed_on(),

@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use caravel_api::repository_config::DEFAULT_CACHE_LIMIT_MB;
 use caravel_data_mover::{CacheVolume, Exit, Settings, VolumeMode};
-use caravel_exposer::cache_volume::{CACHE_LIMIT_VARIABLE, DEFAULT_CACHE_LIMIT_MB};
-use caravel_exposer::mover_pod::{LOCATION_VARIABLE, REPOSITORY_FOLDER};
+use caravel_exposer::cache_volume::CACHE_LIMIT_VARIABLE;
+use caravel_exposer::mover_pod::{COMPRESSION_VARIABLE, LOCATION_VARIABLE, REPOSITORY_FOLDER};
 
 use crate::node_agent::Logging;
 use crate::process::Process;
@@ -132,6 +133,7 @@ fn settings(command: &Command, process: &Process) -> anyhow::Result<Settings> {
         termination_log: process.termination_log.clone(),
         stores: process.stores.clone(),
         environment: process.environment.clone(),
+        enable_compression: process.variable(COMPRESSION_VARIABLE).as_deref() == Some("true"),
         cache: command.cache_path().map(|path| cache(path, process)),
     })
 }

@@ -3,13 +3,12 @@
 //! The machine is `data_movement/`; this file says what is the download's own: its fields, the exposer's ladder to an
 //! empty volume (`crates/exposer/src/restore.rs`), and the hand-over once it is filled (`crates/exposer/src/rebind.rs`).
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
+use caravel_api::RepositoryConfig;
 use caravel_api::labels::EXPOSE_ON_GOING;
 use caravel_api::v2alpha1::DataDownload;
 use caravel_api::v2alpha1::DataDownloadPhase;
-use caravel_exposer::cache_volume::{self, CacheVolume};
+use caravel_exposer::cache_volume::CacheVolume;
 use caravel_exposer::clean_up::{self, CleanUpRequest, Leftovers};
 use caravel_exposer::rebind::{self, RebindRecord, Rebinding};
 use caravel_exposer::restore::{self, RestoreExposure, RestoreRequest};
@@ -21,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data_movement::state::Facts;
 use crate::data_movement::{
-    Activity, Controller, Direction, Look, Movement, Shared, StepExtra, owner_reference, sources,
+    Activity, Controller, Direction, Look, Movement, Shared, StepExtra, once_configured, owner_reference,
+    sources,
 };
 use crate::node_agent_configuration::InForce;
 use crate::reconcile::{self, Key};
@@ -117,15 +117,19 @@ impl Movement for Download {
         &self,
         cluster: &Cluster,
         object: &DataDownload,
-        repository_config: &BTreeMap<String, String>,
+        repository_config: Option<&RepositoryConfig>,
         activity: Activity,
     ) -> Result<Look<Children>, ExposerError> {
         let request = self.request(object, repository_config);
         match activity {
             Activity::Expose => {
                 let exposure = Box::pin(restore::observe(cluster, &request)).await?;
+                let mut next = exposure.next(&request);
+                if request.cache.is_some() {
+                    next = once_configured(next, repository_config);
+                }
                 Ok(Look {
-                    next: exposure.next(&request),
+                    next,
                     children: Children::Exposing(request, Box::new(exposure)),
                 })
             }
@@ -185,9 +189,9 @@ impl Movement for Download {
 }
 
 impl Download {
-    fn request(&self, object: &DataDownload, repository_config: &BTreeMap<String, String>) -> RestoreRequest {
+    fn request(&self, object: &DataDownload, repository_config: Option<&RepositoryConfig>) -> RestoreRequest {
         let settings = self.in_force.settings();
-        let cache_limit_mb = cache_volume::limit_mb(repository_config);
+        let repository_config = repository_config.copied().unwrap_or_default();
         RestoreRequest {
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
@@ -200,7 +204,7 @@ impl Download {
             cache: CacheVolume::wanted(
                 settings.cache_pvc.as_ref(),
                 object.spec.snapshot_size,
-                cache_limit_mb,
+                repository_config.cache_limit_mb,
             ),
             settings,
         }

@@ -1,7 +1,6 @@
 //! Reads everything that a decision about one movement rests on, once, and decides nothing.
 
-use std::collections::BTreeMap;
-
+use caravel_api::RepositoryConfig;
 use caravel_api::labels;
 use caravel_api::phase::BackupRepositoryPhase;
 use caravel_api::v1::BackupRepository;
@@ -57,7 +56,7 @@ impl<M: Movement> Controller<M> {
                 self.interests.register(kind, watched, key);
             }
         }
-        let mut repository_config = BTreeMap::new();
+        let mut repository_config = None;
         let activity = match &observed.state {
             State::New => {
                 observed.not_admitted = self.movement.not_admitted(&self.cluster, object).await?;
@@ -106,7 +105,7 @@ impl<M: Movement> Controller<M> {
         };
         let look = self
             .movement
-            .look(&self.cluster, object, &repository_config, activity)
+            .look(&self.cluster, object, repository_config.as_ref(), activity)
             .await?;
         observed.next = look.next;
         Ok((observed, Some(look.children)))
@@ -216,12 +215,12 @@ impl<M: Movement> Controller<M> {
     }
 
     /// By its name; a repository made by an old Velero has a random one and is found by its labels. With its
-    /// `repositoryConfig`.
+    /// configuration, once the server has looked at it.
     async fn repository(
         &self,
         key: &Key,
         facts: &Facts,
-    ) -> Result<(Repository, BTreeMap<String, String>), Error> {
+    ) -> Result<(Repository, Option<RepositoryConfig>), Error> {
         let api = self.shared.context.api::<BackupRepository>();
         let name = repository_name(facts);
         self.interests.register(
@@ -246,7 +245,7 @@ impl<M: Movement> Controller<M> {
             }
         }
         let Some(found) = found else {
-            return Ok((Repository::Absent, BTreeMap::new()));
+            return Ok((Repository::Absent, None));
         };
         let message = found
             .status
@@ -260,7 +259,9 @@ impl<M: Movement> Controller<M> {
             },
             _ => Repository::Preparing,
         };
-        Ok((repository, found.spec.repository_config))
+        let is_known = repository != Repository::Preparing;
+        let config = is_known.then(|| RepositoryConfig::of(&found.spec.repository_config));
+        Ok((repository, config))
     }
 }
 

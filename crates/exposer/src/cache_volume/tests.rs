@@ -53,15 +53,6 @@ fn a_restore_has_a_cache_volume_where_it_is_worth_one() {
 }
 
 #[test]
-fn the_limit_is_the_repositorys_and_else_veleros() {
-    let config = |value: &str| BTreeMap::from([("cacheLimitMB".to_owned(), value.to_owned())]);
-    assert_eq!(limit_mb(&BTreeMap::new()), 5000);
-    for (value, limit) in [("2000", 2000), ("0", 0), ("", 5000), ("much", 5000), ("-1", 5000)] {
-        assert_eq!(limit_mb(&config(value)), limit, "{value:?}");
-    }
-}
-
-#[test]
 fn the_claim_is_the_downloads_own_and_a_file_system() {
     let volume = CacheVolume {
         storage_class: "cheap".into(),

@@ -42,6 +42,7 @@ pub(super) fn plain<'a>(
         volume_mode,
         resource_timeout: Duration::from_secs(600),
         location,
+        enable_compression: false,
         cache: None,
         service_account: Some("velero-data-mover"),
         on_node: None,
@@ -289,6 +290,21 @@ fn a_read_only_pvc_is_mounted_so_and_not_relabelled_when_that_is_asked_for() {
     assert_eq!(volume["persistentVolumeClaim"]["readOnly"], true);
     assert_eq!(spec["securityContext"]["seLinuxOptions"]["type"], "spc_t");
     assert_eq!(spec["os"]["name"], "linux");
+}
+
+#[test]
+fn a_backup_that_compresses_is_told_so_and_another_hears_nothing_of_it() {
+    let (location, settings) = (location(), Settings::default());
+    let plain = plain(Verb::Backup, "Filesystem", &location, &settings);
+    let without = serde_json::to_string(&plain.build(&node_agent())).unwrap();
+    assert!(!without.contains(COMPRESSION_VARIABLE));
+    let mover = DataMoverPod {
+        enable_compression: true,
+        ..plain
+    };
+    let variables = only_container(&mover.build(&node_agent())).env.unwrap();
+    let said = variables.iter().find(|it| it.name == COMPRESSION_VARIABLE);
+    assert_eq!(said.unwrap().value.as_deref(), Some("true"));
 }
 
 #[test]
