@@ -25,7 +25,7 @@ pub use naming::{
     DEFAULT_PASSWORD, HOST, NEXT_PASSWORD_KEY, PASSWORD_KEY, PASSWORD_SECRET, USER, name, password,
 };
 pub use passwords::Passwords;
-pub use prepare::{Prepare, PrepareError, PrepareErrorKind, prepare};
+pub use prepare::{Prepare, PrepareError, PrepareErrorKind, prepare, prepare_with};
 pub use rekey::{Rekeyed, rekey};
 
 use caravel_repository::{ManifestId, RepositoryError};

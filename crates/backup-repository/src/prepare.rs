@@ -13,11 +13,12 @@
 //! (Velero calls a repository without marker "not initialised" and tries to create it again, which then fails.)
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use caravel_repository::{
     CreateOptions, Environment, Labels, OpenOptions, Repository, RepositoryError, RepositoryErrorKind,
-    create, open, peek_unique_id,
+    create, maintenance::MaintenanceParameters, open, peek_unique_id,
 };
 use caravel_storage::{Storage, StorageError, StorageErrorKind};
 use secrecy::SecretString;
@@ -30,6 +31,8 @@ use crate::{
 
 /// Kopia's format blob: its existence is the repository's existence.
 const FORMAT_BLOB: &str = "kopia.repository";
+/// How often Kopia maintains a repository in full that says nothing.
+const FULL_MAINTENANCE_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether a repository may be created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,6 +160,20 @@ pub async fn prepare(
     mode: Prepare,
     environment: Environment,
 ) -> Result<Repository, PrepareError> {
+    prepare_with(storage, password, mode, FULL_MAINTENANCE_INTERVAL, environment).await
+}
+
+/// The same, and a repository that is created or finished here is maintained in full this often; one with a marker keeps
+/// what it has.
+///
+/// Errors: as of [`prepare`].
+pub async fn prepare_with(
+    storage: Arc<dyn Storage>,
+    password: impl Into<Passwords>,
+    mode: Prepare,
+    full_maintenance: Duration,
+    environment: Environment,
+) -> Result<Repository, PrepareError> {
     let passwords = password.into();
     let found = storage.list("").await?;
     let holds = |name: &str| found.iter().any(|blob| blob.id.as_str() == name);
@@ -175,7 +192,7 @@ pub async fn prepare(
     check_marker(&storage, &environment).await?;
     let repository = open_with_any(&storage, &passwords, &environment).await?;
     if mode == Prepare::ConnectOrCreate && !holds(MARKER) {
-        finish(&storage, &repository).await?;
+        finish(&storage, &repository, full_maintenance).await?;
         // Where the store cannot put with a condition, the winner is known only now.
         check_marker(&storage, &environment).await?;
         let now = peek_unique_id(storage, &environment).await?;
@@ -256,17 +273,13 @@ async fn check_marker(storage: &Arc<dyn Storage>, environment: &Environment) -> 
 }
 
 /// What creating does after the format blob, where it is missing: maintenance parameters, marker.
-async fn finish(storage: &Arc<dyn Storage>, repository: &Repository) -> Result<(), PrepareError> {
+async fn finish(
+    storage: &Arc<dyn Storage>,
+    repository: &Repository,
+    full_maintenance: Duration,
+) -> Result<(), PrepareError> {
     let engine = repository.clone();
-    let work = move || -> Result<(), RepositoryError> {
-        let maintenance = Labels::from([("type".to_owned(), "maintenance".to_owned())]);
-        if engine.find_manifests(&maintenance)?.is_empty() {
-            let writer = engine.write()?;
-            writer.put_maintenance_parameters(&format!("{USER}@{HOST}"));
-            writer.commit()?;
-        }
-        Ok(())
-    };
+    let work = move || set_maintenance(&engine, full_maintenance);
     match repository.environment().run(work).await {
         Ok(done) => done?,
         Err(_) => {
@@ -281,6 +294,23 @@ async fn finish(storage: &Arc<dyn Storage>, repository: &Repository) -> Result<(
         },
     )
     .await?;
+    Ok(())
+}
+
+/// Blocking. Parameters that are there are changed only while they are as creating leaves them: somebody else's stay. A
+/// crash in between costs nothing, since the marker comes last.
+fn set_maintenance(engine: &Repository, full_maintenance: Duration) -> Result<(), RepositoryError> {
+    let owner = format!("{USER}@{HOST}");
+    let standard = MaintenanceParameters::standard(owner.as_str());
+    let mut wanted = standard.clone();
+    wanted.full.interval = i64::try_from(full_maintenance.as_nanos()).unwrap_or(i64::MAX);
+    let maintenance = Labels::from([("type".to_owned(), "maintenance".to_owned())]);
+    if engine.find_manifests(&maintenance)?.is_empty() {
+        return engine.set_maintenance_parameters(&wanted);
+    }
+    if wanted != standard && engine.maintenance_parameters()? == standard {
+        engine.set_maintenance_parameters(&wanted)?;
+    }
     Ok(())
 }
 

@@ -113,6 +113,57 @@ async fn an_empty_prefix_becomes_a_repository_with_velero_s_marker() {
     assert!(content(&storage).await == before, "opening writes nothing");
 }
 
+/// Quick and full interval, in seconds.
+async fn intervals(repository: &Repository) -> (i64, i64) {
+    let repository = repository.clone();
+    let read = tokio::task::spawn_blocking(move || {
+        tokio::runtime::Handle::current()
+            .block_on(repository.refresh())
+            .unwrap();
+        repository.maintenance_parameters().unwrap()
+    });
+    let parameters = read.await.unwrap();
+    assert!(parameters.quick.enabled && parameters.full.enabled);
+    assert_eq!(parameters.owner, "default@default");
+    let second = 1_000_000_000;
+    (
+        parameters.quick.interval / second,
+        parameters.full.interval / second,
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_repository_is_maintained_in_full_as_often_as_it_is_told_and_keeps_that() {
+    let as_often = |storage: MemoryStorage, hours: u64| async move {
+        prepare_with(
+            Arc::new(storage),
+            &secret(DEFAULT_PASSWORD),
+            Prepare::ConnectOrCreate,
+            std::time::Duration::from_secs(hours * 3600),
+            environment(),
+        )
+        .await
+        .unwrap()
+    };
+    for hours in [24, 12, 6] {
+        let storage = MemoryStorage::new();
+        let made = as_often(storage.clone(), hours).await;
+        let expected = (3600, i64::try_from(hours).unwrap() * 3600);
+        assert_eq!(intervals(&made).await, expected);
+        let again = as_often(storage.clone(), 18 - hours / 2).await;
+        assert_eq!(intervals(&again).await, expected, "it was made with that");
+
+        // Half created: without its marker it is finished, and what somebody has set stays.
+        storage.delete(&BlobId::from(marker::MARKER)).await.unwrap();
+        let finished = as_often(storage.clone(), 6).await;
+        let untouched = hours == 24;
+        let expected = if untouched { (3600, 6 * 3600) } else { expected };
+        assert_eq!(intervals(&finished).await, expected);
+    }
+    let standard = connect(MemoryStorage::new()).await.unwrap();
+    assert_eq!(intervals(&standard).await, (3600, 24 * 3600));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_only_creates_nothing_and_finishes_nothing() {
     let storage = MemoryStorage::new();

@@ -5,8 +5,10 @@ use std::error::Error;
 
 use caravel_api::labels;
 use caravel_api::v2alpha1::DataUpload;
-use caravel_repository::{Repository, SnapshotSource};
-use caravel_uploader::{CancelToken, DEFAULT_CHECKPOINT_INTERVAL, Progress, UploadOutcome, UploadRequest};
+use caravel_repository::{Compressor, Repository, SnapshotSource};
+use caravel_uploader::{
+    CancelToken, DEFAULT_CHECKPOINT_INTERVAL, Progress, UploadOutcome, UploadRequest, UploadRules,
+};
 use kube::ResourceExt;
 
 use crate::protocol::{BackupResult, LastWord, LeftOut};
@@ -16,6 +18,9 @@ use crate::run::Settings;
 const REQUESTER: &str = "snapshot-data-upload-download";
 /// Key of `spec.dataMoverConfig`: files read at the same time.
 const PARALLEL_FILES: &str = "ParallelFilesUpload";
+/// What compresses where `enableCompression` says so: `zstd-fastest`, as Kopia does its own metadata. It is faster than most
+/// networks, and what it leaves is seldom worth the time of a stronger one.
+const COMPRESSOR: Compressor = Compressor::ZSTD_FASTEST;
 
 pub(crate) fn upload(
     repository: &Repository,
@@ -64,7 +69,10 @@ fn request(object: &DataUpload, settings: &Settings) -> UploadRequest {
         pins: vec!["velero-pin".into()],
         parallel_files: number(&spec.data_mover_config, PARALLEL_FILES),
         checkpoint_interval: DEFAULT_CHECKPOINT_INTERVAL,
-        rules: caravel_uploader::UploadRules::default(),
+        rules: UploadRules {
+            compressor: settings.enable_compression.then_some(COMPRESSOR),
+            ..UploadRules::default()
+        },
     }
 }
 
@@ -126,6 +134,8 @@ mod tests {
             termination_log: "/dev/termination-log".into(),
             stores: std::sync::Arc::new(caravel_backup_store::NetworkStores),
             environment: caravel_repository::Environment::system(),
+            enable_compression: false,
+            cache: None,
         };
         let request = request(&object, &settings);
         assert_eq!(request.source.path, "snapshot-data-upload-download/kopia/odd/fs");
@@ -133,5 +143,12 @@ mod tests {
         assert_eq!(request.root_name, "9be0907d");
         assert_eq!(request.path, settings.volume);
         assert_eq!(request.parallel_files, Some(3));
+        assert_eq!(request.rules.compressor, None);
+        let compressing = Settings {
+            enable_compression: true,
+            ..settings
+        };
+        let compressor = super::request(&object, &compressing).rules.compressor;
+        assert_eq!(compressor.unwrap().name(), "zstd-fastest");
     }
 }

@@ -11,6 +11,7 @@ use caravel_uploader::{CancelToken, Progress, VolumeMode};
 use kube::{Api, Client};
 use tracing::Instrument as _;
 
+use crate::cache::CacheVolume;
 use crate::movement::{self, Movement, Start};
 use crate::progress;
 use crate::protocol::{self, AccessPoint, LastWord};
@@ -46,6 +47,10 @@ pub struct Settings {
     pub stores: Arc<dyn Stores>,
     /// What the engine takes from the machine.
     pub environment: Environment,
+    /// Whether a backup compresses the data (the repository's `enableCompression`).
+    pub enable_compression: bool,
+    /// For copies of what a restore reads; none: nothing is kept.
+    pub cache: Option<CacheVolume>,
 }
 
 /// How the process ends.
@@ -70,12 +75,16 @@ impl Settings {
     }
 
     fn mounted(&self) -> Mounted {
+        let environment = self.environment.clone();
         Mounted {
             location: self.location.clone(),
             credentials: self.credentials.clone(),
             password_file: self.password_file.clone(),
             stores: self.stores.clone(),
-            environment: self.environment.clone(),
+            environment: match &self.cache {
+                Some(cache) => cache.used_by(environment, &*self.volumes),
+                None => environment,
+            },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! After the end of a DataUpload or DataDownload everything temporary goes.
 //!
-//! Order: pod and PVC (with its volume), the volume of a hand-over that failed, our VolumeSnapshot (whose content has
+//! Order: pod and PVCs (with their volumes), the volume of a hand-over that failed, our VolumeSnapshot (whose content has
 //! policy Delete: the storage snapshot goes too), the source VolumeSnapshot if it was never released. Only objects
 //! that this movement made are touched: pods and PVCs by owner UID, snapshots by their reference to our content.
 //!
@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use serde_json::json;
 
 use crate::api::{self, Cluster};
+use crate::cache_volume;
 use crate::rebind::{self, RebindRecord};
 use crate::restore::RestoreRequest;
 use crate::{ExposerError, Next, Step};
@@ -35,6 +36,8 @@ pub struct Leftovers {
     pub pvc: Option<PersistentVolumeClaim>,
     /// The volume of `pvc`.
     pub pvc_volume: Option<PersistentVolume>,
+    /// A DataDownload's, of its data mover's cache.
+    pub cache_pvc: Option<PersistentVolumeClaim>,
     pub backup: Option<VolumeSnapshot>,
     pub backup_content: Option<VolumeSnapshotContent>,
     pub source: Option<VolumeSnapshot>,
@@ -61,6 +64,10 @@ pub async fn observe(cluster: &Cluster, request: &CleanUpRequest) -> Result<Left
         .unwrap_or_default()
         .to_owned();
     left.pvc_volume = api::get(&volumes, &volume).await?;
+    // Whatever the configuration says now. Only what has no source can have one.
+    if request.source.is_none() {
+        left.cache_pvc = cache_volume::find(cluster, &request.name, &request.uid).await?;
+    }
     if let Some((record, target)) = &request.unfinished_rebind {
         left.rebound_volume = api::get(&volumes, &record.persistent_volume).await?;
         left.target = crate::restore::target(cluster, &target.target_namespace, &target.target_pvc).await?;
@@ -100,6 +107,7 @@ impl Leftovers {
                 vec![
                     self.pod.as_ref().map(|pod| &pod.metadata),
                     self.pvc.as_ref().map(|pvc| &pvc.metadata),
+                    self.cache_pvc.as_ref().map(|pvc| &pvc.metadata),
                 ],
             ),
             (
@@ -203,7 +211,10 @@ async fn delete_pod_and_pvc(
     if let Some(pvc) = &left.pvc {
         api::delete(&cluster.ours::<PersistentVolumeClaim>(), &pvc.metadata).await?;
     }
-    Ok(())
+    match &left.cache_pvc {
+        Some(claim) => cache_volume::delete(cluster, claim).await,
+        None => Ok(()),
+    }
 }
 
 async fn settle_volume(

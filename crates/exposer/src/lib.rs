@@ -1,8 +1,8 @@
 //! Only one that creates data mover pods and temporary volumes.
 //!
 //! A snapshot becomes a volume that a pod can read ([`snapshot`]); an empty volume becomes one that a pod can fill
-//! ([`restore`]) and that is then handed to its target PVC ([`rebind`]); at the end everything temporary goes
-//! ([`clean_up`]). Objects, names, labels and owners are Velero's (velero-behaviour.md 5.3, 5.4).
+//! ([`restore`], perhaps with a [`cache_volume`] beside it) and that is then handed to its target PVC ([`rebind`]); at the
+//! end everything temporary goes ([`clean_up`]). Objects, names, labels and owners are Velero's (velero-behaviour.md 5.3, 5.4).
 //!
 //! Each of the four is a ladder of idempotent steps: read what exists, decide on the next step (a pure function from
 //! the observation to [`Next`]), take it. Nothing here waits: the caller's watches wake it, and its deadlines end it,
@@ -10,6 +10,7 @@
 //! in [`pod_state`]; what an administrator may say about all of it is [`settings`].
 
 mod api;
+pub mod cache_volume;
 pub mod clean_up;
 mod error;
 mod inherited;
@@ -25,6 +26,7 @@ mod velero_cases;
 use std::time::Duration;
 
 pub use api::Cluster;
+pub use cache_volume::CacheVolume;
 pub use error::ExposerError;
 pub use mover_pod::{DataMoverPod, LocationMount, Verb};
 pub use pod_state::PodState;
@@ -73,13 +75,15 @@ pub enum Step {
     CreateBackupPvc,
     /// Restore: the PVC to fill.
     CreateRestorePvc,
+    /// Restore: the PVC for the data mover's cache.
+    CreateCachePvc,
     /// Both: the data mover pod.
     CreateMoverPod,
     /// Rebind: note on the DataDownload which PersistentVolume is handed over, and its reclaim policy.
     RecordVolume,
     /// Rebind: reclaim policy Retain.
     RetainVolume,
-    /// Rebind: delete the pod and the restore PVC.
+    /// Rebind: delete the pod and the restore PVC, and the cache PVC with them.
     DeleteRestorePvc,
     /// Rebind: the PersistentVolume now names the target PVC.
     OfferVolume,
@@ -87,7 +91,7 @@ pub enum Step {
     ClaimVolume,
     /// Rebind: the reclaim policy as it was.
     RestoreReclaimPolicy,
-    /// Clean-up: delete the pod, and the PVC with its volume.
+    /// Clean-up: delete the pod, and its PVCs with their volumes.
     DeletePodAndPvc,
     /// Clean-up: delete the PersistentVolume of a rebind that failed.
     DeleteVolume,

@@ -21,6 +21,7 @@ use k8s_openapi::api::core::v1::{KeyToPath, PodSecurityContext};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, OwnerReference};
 use kube::api::ObjectMeta;
 
+use crate::cache_volume::{self, CACHE_FOLDER, CACHE_LIMIT_VARIABLE, CACHE_VOLUME, CacheVolume};
 use crate::settings::{LoadAffinity, Settings};
 
 /// Folder of the mounted repository password.
@@ -43,6 +44,8 @@ const PASSWORD_FILES: [(&str, &str); 2] = [
 ];
 /// The variable with the location's JSON.
 pub const LOCATION_VARIABLE: &str = "CARAVEL_LOCATION";
+/// The variable of a backup that compresses, `true`: its account may not read BackupRepositories.
+pub const COMPRESSION_VARIABLE: &str = "CARAVEL_ENABLE_COMPRESSION";
 
 /// Tolerations, labels and annotations that clouds need on every pod (velero-behaviour.md section 0).
 const INHERITED_TOLERATIONS: &[&str] = &["kubernetes.azure.com/scalesetpriority", "CriticalAddonsOnly"];
@@ -79,6 +82,10 @@ pub struct DataMoverPod<'a> {
     pub volume_mode: &'a str,
     pub resource_timeout: Duration,
     pub location: &'a LocationMount,
+    /// Whether a backup compresses: the repository's `enableCompression`.
+    pub enable_compression: bool,
+    /// The volume for its cache.
+    pub cache: Option<&'a CacheVolume>,
     /// `velero-data-mover` when it exists; else the node agent's.
     pub service_account: Option<&'a str>,
     /// The node that the target volume was placed for.
@@ -111,6 +118,7 @@ impl DataMoverPod<'_> {
         let agent_container = agent.containers.first().cloned().unwrap_or_default();
         let (mut volumes, mut mounts) = self.inherited_volumes(&agent, &agent_container);
         volumes.push(self.data_volume());
+        volumes.extend(self.cache.map(|_| self.cache_volume()));
         self.add_secrets(&mut volumes, &mut mounts);
         let (group, name_label) = match self.verb {
             Verb::Backup => (labels::EXPOSER_POD_GROUP_SNAPSHOT, labels::DATA_UPLOAD),
@@ -198,6 +206,14 @@ impl DataMoverPod<'_> {
                 caravel_api::Duration(self.resource_timeout)
             ),
         ];
+        if self.cache.is_some() {
+            args.push(format!("--cache-volume-path={CACHE_FOLDER}"));
+            mounts.push(VolumeMount {
+                name: CACHE_VOLUME.into(),
+                mount_path: CACHE_FOLDER.into(),
+                ..VolumeMount::default()
+            });
+        }
         let is_log = |arg: &&String| arg.starts_with("--log-level=") || arg.starts_with("--log-format=");
         args.extend(agent.args.iter().flatten().filter(is_log).cloned());
         if !self.is_block() {
@@ -241,6 +257,12 @@ impl DataMoverPod<'_> {
             let file = format!("{CREDENTIAL_FOLDER}/{key}");
             own.extend(CREDENTIAL_VARIABLES.map(|name| variable(name, file.clone())));
         }
+        if self.enable_compression {
+            own.push(variable(COMPRESSION_VARIABLE, "true".into()));
+        }
+        if let Some(cache) = self.cache {
+            own.push(variable(CACHE_LIMIT_VARIABLE, cache.limit_mb.to_string()));
+        }
         let mut all: Vec<_> = agent.env.clone().unwrap_or_default();
         all.retain(|inherited| !own.iter().any(|variable| variable.name == inherited.name));
         all.extend(own);
@@ -275,6 +297,17 @@ impl DataMoverPod<'_> {
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
                 claim_name: self.name.into(),
                 read_only: self.read_only.then_some(true),
+            }),
+            ..Volume::default()
+        }
+    }
+
+    fn cache_volume(&self) -> Volume {
+        Volume {
+            name: CACHE_VOLUME.into(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: cache_volume::claim_name(self.name),
+                read_only: None,
             }),
             ..Volume::default()
         }

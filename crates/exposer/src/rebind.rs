@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::api::{self, Cluster};
+use crate::cache_volume;
 use crate::restore::RestoreRequest;
 use crate::snapshot::claim_phase;
 use crate::{ExposerError, Next, Step};
@@ -202,7 +203,11 @@ pub async fn take(
             if let Some(pvc) = &rebinding.restore_pvc {
                 api::delete(&cluster.ours::<PersistentVolumeClaim>(), &pvc.metadata).await?;
             }
-            Ok(())
+            // The hand-over does not wait for it to be gone: the clean-up does.
+            match cache_volume::find(cluster, &request.name, &request.uid).await? {
+                Some(claim) => cache_volume::delete(cluster, &claim).await,
+                None => Ok(()),
+            }
         }
         Step::OfferVolume => {
             let labels = rebinding.target.as_ref().map(selector_labels).unwrap_or_default();

@@ -2,6 +2,7 @@
 //!
 //! The target PVC waits, kept Pending by its selector (the PVC restore item action has set it), while a restore PVC of
 //! the same shape, named like the DataDownload, is provisioned in Velero's namespace and filled by the data mover pod.
+//! Beside it lies the PVC of the data mover's cache, where one is wanted ([`crate::cache_volume`]).
 //! Afterwards [`crate::rebind`] hands the volume to the target. With a delayed-binding class the volume is made for the
 //! node that the application's pod was placed on. Source: velero-behaviour.md 5.4, Velero
 //! `pkg/exposer/generic_restore.go`.
@@ -16,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
 use crate::api::{self, Cluster};
+use crate::cache_volume::{self, CacheVolume};
 use crate::inherited::inherited;
 use crate::mover_pod::{DataMoverPod, LocationMount, Verb};
 use crate::snapshot::{binds_late, claim_phase};
@@ -38,6 +40,8 @@ pub struct RestoreRequest {
     pub operation_timeout: Duration,
     pub resource_timeout: Duration,
     pub location: LocationMount,
+    /// The volume for the data mover's cache, where there shall be one.
+    pub cache: Option<CacheVolume>,
     pub settings: Arc<Settings>,
 }
 
@@ -50,6 +54,10 @@ pub struct RestoreExposure {
     pub storage_class: Option<StorageClass>,
     /// The newest warning about the restore PVC.
     pub pvc_warning: Option<String>,
+    /// The three of the cache volume; looked for only where there shall be one.
+    pub cache_pvc: Option<PersistentVolumeClaim>,
+    pub cache_class: Option<StorageClass>,
+    pub cache_warning: Option<String>,
 }
 
 /// The target PVC, which must exist before a DataDownload is accepted.
@@ -64,19 +72,25 @@ pub async fn target(
 /// Reads everything the next step rests on.
 pub async fn observe(cluster: &Cluster, request: &RestoreRequest) -> Result<RestoreExposure, ExposerError> {
     let (claims, pods) = (cluster.ours::<PersistentVolumeClaim>(), cluster.ours::<Pod>());
-    let (target, restore_pvc, pod) = futures::try_join!(
+    // The API is not asked for an empty name.
+    let cache_name = request
+        .cache
+        .as_ref()
+        .map(|_| cache_volume::claim_name(&request.name));
+    let cache_name = cache_name.unwrap_or_default();
+    let (target, restore_pvc, cache_pvc, pod) = futures::try_join!(
         target(cluster, &request.target_namespace, &request.target_pvc),
         api::get(&claims, &request.name),
+        api::get(&claims, &cache_name),
         api::get(&pods, &request.name),
     )?;
-    let class = target
-        .as_ref()
-        .and_then(|pvc| pvc.spec.as_ref()?.storage_class_name.clone())
-        .unwrap_or_default();
+    let (class, cache_class) = (class_name(target.as_ref()), class_name(cache_pvc.as_ref()));
     let classes = cluster.wide::<StorageClass>();
-    let (storage_class, pvc_warning) = futures::try_join!(
+    let (storage_class, cache_class, pvc_warning, cache_warning) = futures::try_join!(
         api::get(&classes, &class),
+        api::get(&classes, &cache_class),
         crate::rebind::claim_warning(cluster, restore_pvc.as_ref()),
+        crate::rebind::claim_warning(cluster, cache_pvc.as_ref()),
     )?;
     Ok(RestoreExposure {
         target,
@@ -84,6 +98,9 @@ pub async fn observe(cluster: &Cluster, request: &RestoreRequest) -> Result<Rest
         pod,
         storage_class,
         pvc_warning,
+        cache_pvc,
+        cache_class,
+        cache_warning,
     })
 }
 
@@ -91,7 +108,7 @@ impl RestoreExposure {
     /// What comes next.
     pub fn next(&self, request: &RestoreRequest) -> Next {
         if self.pod.is_some() {
-            return Next::Done;
+            return self.with_pod(request);
         }
         let object = format!("target PVC {}/{}", request.target_namespace, request.target_pvc);
         let Some(target) = &self.target else {
@@ -120,22 +137,43 @@ impl RestoreExposure {
         let Some(pvc) = &self.restore_pvc else {
             return Next::Do(Step::CreateRestorePvc);
         };
-        if !api::is_owned_by(&pvc.metadata, &request.uid) {
-            return Next::impossible(format!("PVC {name} exists already and is not ours"));
+        if let Some(why) = unusable(pvc, name, &request.uid) {
+            return Next::impossible(why);
         }
-        match claim_phase(pvc) {
-            "Lost" => Next::impossible(format!("PVC {name} has lost its volume")),
-            "Bound" => Next::Do(Step::CreateMoverPod),
-            _ if late => Next::Do(Step::CreateMoverPod),
-            _ => {
-                let why = self
-                    .pvc_warning
-                    .as_deref()
-                    .map(|why| format!(" ({why})"))
-                    .unwrap_or_default();
-                Next::wait(format!("PVC {name} to be bound{why}"))
-            }
+        // Before the restore PVC is bound: the two are provisioned side by side.
+        let until_cached = match self.without_cache(request) {
+            Some(Next::Wait { what, .. }) => Some(what),
+            Some(next) => return next,
+            None => None,
+        };
+        if claim_phase(pvc) != "Bound" && !late {
+            return Next::wait(to_be_bound(name, self.pvc_warning.as_deref()));
         }
+        until_cached.map_or(Next::Do(Step::CreateMoverPod), Next::wait)
+    }
+
+    /// What the cache PVC lacks before there can be a pod.
+    fn without_cache(&self, request: &RestoreRequest) -> Option<Next> {
+        request.cache.as_ref()?;
+        let name = cache_volume::claim_name(&request.name);
+        let Some(pvc) = &self.cache_pvc else {
+            return Some(Next::Do(Step::CreateCachePvc));
+        };
+        if let Some(why) = unusable(pvc, &name, &request.uid) {
+            return Some(Next::impossible(why));
+        }
+        let late = self.cache_class.as_ref().is_some_and(binds_late);
+        let binds = late || claim_phase(pvc) == "Bound";
+        (!binds).then(|| Next::wait(to_be_bound(&name, self.cache_warning.as_deref())))
+    }
+
+    /// A pod waits for a late cache PVC, too, and nobody but that PVC's events says why it is not there.
+    fn with_pod(&self, request: &RestoreRequest) -> Next {
+        let Some(why) = &self.cache_warning else {
+            return Next::Done;
+        };
+        let name = cache_volume::claim_name(&request.name);
+        Next::wait(to_be_bound(&name, Some(why)))
     }
 
     fn selected_node(&self) -> Option<&str> {
@@ -163,6 +201,13 @@ pub async fn take(
         Step::CreateRestorePvc => {
             api::create(&cluster.ours(), &restore_pvc(&cluster.namespace, request, target)).await
         }
+        Step::CreateCachePvc => match &request.cache {
+            Some(cache) => {
+                let claim = cache.claim(&cluster.namespace, request, exposure.placed_on());
+                api::create(&cluster.ours(), &claim).await
+            }
+            None => Ok(()),
+        },
         Step::CreateMoverPod => {
             let inherited = inherited(cluster, &request.settings).await?;
             let spec = target.spec.as_ref();
@@ -176,6 +221,8 @@ pub async fn take(
                 volume_mode: volume_mode(target),
                 resource_timeout: request.resource_timeout,
                 location: &request.location,
+                enable_compression: false,
+                cache: request.cache.as_ref(),
                 service_account: inherited.service_account(),
                 on_node: exposure.placed_on(),
                 topology: None,
@@ -238,6 +285,25 @@ fn without_binding(annotations: BTreeMap<String, String>, keeps_node: bool) -> B
             (keeps_node && key == SELECTED_NODE) || !BINDER.iter().any(|prefix| key.starts_with(prefix))
         })
         .collect()
+}
+
+/// Why a claim that exists will never serve us.
+fn unusable(pvc: &PersistentVolumeClaim, name: &str, uid: &str) -> Option<String> {
+    if !api::is_owned_by(&pvc.metadata, uid) {
+        return Some(format!("PVC {name} exists already and is not ours"));
+    }
+    (claim_phase(pvc) == "Lost").then(|| format!("PVC {name} has lost its volume"))
+}
+
+/// What is waited for, and why it is not there yet.
+fn to_be_bound(name: &str, warning: Option<&str>) -> String {
+    let why = warning.map(|why| format!(" ({why})")).unwrap_or_default();
+    format!("PVC {name} to be bound{why}")
+}
+
+fn class_name(pvc: Option<&PersistentVolumeClaim>) -> String {
+    pvc.and_then(|pvc| pvc.spec.as_ref()?.storage_class_name.clone())
+        .unwrap_or_default()
 }
 
 fn selected_node(pvc: &PersistentVolumeClaim) -> Option<&str> {

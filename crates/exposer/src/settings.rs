@@ -18,6 +18,8 @@ pub struct Settings {
     pub backup_pvc: BTreeMap<String, BackupPvc>,
     /// `restorePVC`.
     pub restore_pvc: RestorePvc,
+    /// `cachePVC`; none: data movers keep no copies of what they read.
+    pub cache_pvc: Option<CachePvc>,
     /// `podResources`; none: the pods are BestEffort.
     pub pod_resources: Option<ResourceRequirements>,
     /// `priorityClassName`; empty: the cluster's default.
@@ -56,6 +58,15 @@ pub struct RestorePvc {
     /// A volume of a delayed-binding class is made wherever the data mover pod runs, without waiting for the
     /// application's pod.
     pub ignore_delay_binding: bool,
+}
+
+/// `cachePVC`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CachePvc {
+    /// Class of the cache PVC.
+    pub storage_class: String,
+    /// Snapshots that are known to be smaller, in MiB, are restored without one.
+    pub resident_threshold_mb: u64,
 }
 
 impl Settings {

@@ -53,6 +53,8 @@ pub struct SnapshotRequest {
     pub operation_timeout: Duration,
     pub resource_timeout: Duration,
     pub location: LocationMount,
+    /// The repository's `enableCompression`.
+    pub enable_compression: bool,
     pub settings: Arc<Settings>,
 }
 

@@ -7,7 +7,7 @@
 use std::os::fd::OwnedFd;
 
 use caravel_repository::{
-    DirectoryEntry, DirectorySummary, EntryType, FileMode, ObjectId, ObjectWriter, Repository,
+    DirectoryEntry, DirectorySummary, EntryType, FileMode, ObjectId, ObjectOptions, ObjectWriter, Repository,
     RepositoryError, SnapshotStats, Writer,
 };
 use jiff::Timestamp;
@@ -38,8 +38,12 @@ pub(crate) fn upload(
     let writer = repository.write().map_err(failed)?;
     let checkpoints = Checkpoints::new(repository, &writer, request, start_time);
     let name = request.path.to_string_lossy();
+    let options = ObjectOptions {
+        compressor: request.rules.compressor,
+        splitter: None,
+    };
     let mut stream = Stream {
-        object: writer.object(),
+        object: writer.object_with(options),
         name: &name,
         checkpoints: &checkpoints,
         repository,

@@ -14,6 +14,8 @@
 
 mod block;
 mod checkpoint;
+#[cfg(test)]
+mod compression_tests;
 mod error;
 mod filesystem;
 mod job;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use caravel_repository::policy::Policy;
-use caravel_repository::{EntryError, SnapshotSource};
+use caravel_repository::{Compressor, EntryError, SnapshotSource};
 
 /// How the volume is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub struct UploadRules {
     /// and dot files, cache folders, other file systems, sizes, compression, splitter. Entries that fail are then noted
     /// ([`UploadOutcome::failed`]), as Kopia does it, or ignored where the policy says so. No policy is saved.
     pub policy: Option<Arc<Policy>>,
+    /// What compresses the data of files, or of the device, where there is no such policy. Velero's policy then names it.
+    pub compressor: Option<Compressor>,
     /// Extended attributes, POSIX ACLs among them, are kept inside the directory entry; Kopia overlooks them there.
     pub extended_attributes: bool,
     /// Files that are one under several names are one again when they are restored by us.

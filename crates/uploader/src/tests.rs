@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use caravel_repository::{
-    CreateOptions, Environment, OpenOptions, Repository, SnapshotFilter, SnapshotSource,
+    CacheSettings, CreateOptions, Environment, Notice, OpenOptions, Repository, SnapshotFilter,
+    SnapshotSource,
 };
 use caravel_storage::Storage;
 use caravel_storage::memory::MemoryStorage;
@@ -93,6 +94,14 @@ impl World {
     }
 
     pub(crate) fn restore(&self, snapshot_id: &str, path: &Path) -> Result<RestoreOutcome, RestoreError> {
+        Self::restore_from(&self.repository(), snapshot_id, path)
+    }
+
+    fn restore_from(
+        repository: &Repository,
+        snapshot_id: &str,
+        path: &Path,
+    ) -> Result<RestoreOutcome, RestoreError> {
         let request = RestoreRequest {
             snapshot_id: snapshot_id.to_owned(),
             path: path.to_owned(),
@@ -103,7 +112,7 @@ impl World {
             rules: RestoreRules::default(),
         };
         restore(
-            &self.repository(),
+            repository,
             &request,
             &Progress::default(),
             &CancelToken::default(),
@@ -480,4 +489,38 @@ fn progress_ends_where_the_total_is() {
         (progress.bytes_done(), progress.total_bytes()),
         (3 << 20, 3 << 20)
     );
+}
+
+/// What a data mover does with a cache volume (`crates/data-mover/src/cache.rs`), also with one that takes no writes.
+#[test]
+fn a_restore_with_a_cache_leaves_copies_in_it_and_one_whose_cache_is_broken_goes_on_without() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let source = world.folder("source");
+    fs::write(source.join("data"), noise(3 << 20, 9)).expect("a file");
+    let snapshot = world.upload(&source).expect("an upload").snapshot_id;
+    let (working, broken) = (world.folder("cache"), world.folder("broken").join("cache"));
+    fs::write(&broken, b"no folder").expect("a file");
+    for (cache, sentences, target) in [(&working, 0, "target"), (&broken, 1, "other target")] {
+        let said = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let listener = said.clone();
+        let settings = CacheSettings {
+            notice: Notice::new(move |text| listener.lock().expect("the list").push(text.to_owned())),
+            ..CacheSettings::in_folder(cache)
+        };
+        let environment = Environment {
+            cache: Some(settings),
+            ..Environment::system()
+        };
+        let target = world.folder(target);
+        let repository = world.open(world.storage.clone(), environment);
+        World::restore_from(&repository, &snapshot, &target).expect("a restore");
+        assert_eq!(picture(&source), picture(&target));
+        let said = said.lock().expect("the list");
+        assert_eq!(said.len(), sentences, "{said:?}");
+    }
+    let kept = picture(&working.join("contents"));
+    assert!(kept.values().any(|file| file.contains("bytes")), "{kept:?}");
 }

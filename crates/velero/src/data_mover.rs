@@ -4,8 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use caravel_data_mover::{Exit, Settings, VolumeMode};
-use caravel_exposer::mover_pod::{LOCATION_VARIABLE, REPOSITORY_FOLDER};
+use caravel_api::repository_config::DEFAULT_CACHE_LIMIT_MB;
+use caravel_data_mover::{CacheVolume, Exit, Settings, VolumeMode};
+use caravel_exposer::cache_volume::CACHE_LIMIT_VARIABLE;
+use caravel_exposer::mover_pod::{COMPRESSION_VARIABLE, LOCATION_VARIABLE, REPOSITORY_FOLDER};
 
 use crate::node_agent::Logging;
 use crate::process::Process;
@@ -35,6 +37,9 @@ pub struct RestoreArgs {
     /// The data download name.
     #[arg(long)]
     pub data_download: String,
+    /// The full path of the cache volume.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub cache_volume_path: String,
     #[command(flatten)]
     pub volume: VolumeArgs,
 }
@@ -61,6 +66,14 @@ impl Command {
         match self {
             Self::Backup(args) => (&args.data_upload, &args.volume),
             Self::Restore(args) => (&args.data_download, &args.volume),
+        }
+    }
+
+    /// Where a restore has its cache volume. Velero's node agent says `--cache-volume-path=` where there is none.
+    fn cache_path(&self) -> Option<&str> {
+        match self {
+            Self::Backup(_) => None,
+            Self::Restore(args) => Some(args.cache_volume_path.as_str()).filter(|path| !path.is_empty()),
         }
     }
 }
@@ -120,5 +133,17 @@ fn settings(command: &Command, process: &Process) -> anyhow::Result<Settings> {
         termination_log: process.termination_log.clone(),
         stores: process.stores.clone(),
         environment: process.environment.clone(),
+        enable_compression: process.variable(COMPRESSION_VARIABLE).as_deref() == Some("true"),
+        cache: command.cache_path().map(|path| cache(path, process)),
     })
+}
+
+fn cache(path: &str, process: &Process) -> CacheVolume {
+    let limit = process.variable(CACHE_LIMIT_VARIABLE);
+    CacheVolume {
+        folder: process.on_machine(path),
+        limit_mb: limit
+            .and_then(|limit| limit.parse().ok())
+            .unwrap_or(DEFAULT_CACHE_LIMIT_MB),
+    }
 }

@@ -32,6 +32,9 @@ pub struct Args {
     /// The name of ConfigMap containing node-agent configurations.
     #[arg(long, default_value = "")]
     pub node_agent_configmap: String,
+    /// Accepted without effect: each BackupRepository says what the server has read there.
+    #[arg(long, default_value = "")]
+    pub backup_repository_configmap: String,
     /// List of feature flags.
     #[arg(long, default_value = "")]
     pub features: String,

@@ -107,6 +107,9 @@ pub struct Args {
     /// How often backup repositories are maintained that do not say it themselves; 0 means an hour.
     #[arg(long, default_value = "0s")]
     default_repo_maintain_frequency: caravel_api::Duration,
+    /// ConfigMap in Velero's namespace with the configuration of new backup repositories.
+    #[arg(long, default_value = "")]
+    backup_repository_configmap: String,
     /// ConfigMap in Velero's namespace with the configuration of maintenance Jobs.
     #[arg(long, default_value = "")]
     repo_maintenance_job_configmap: String,
@@ -184,8 +187,6 @@ struct NotYet {
     restore_only: bool,
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true")]
     default_volumes_to_fs_backup: bool,
-    #[arg(long, hide = true, default_value = "")]
-    backup_repository_configmap: String,
 }
 
 impl NotYet {
@@ -195,10 +196,6 @@ impl NotYet {
             (
                 self.default_volumes_to_fs_backup,
                 "--default-volumes-to-fs-backup",
-            ),
-            (
-                !self.backup_repository_configmap.is_empty(),
-                "--backup-repository-configmap",
             ),
         ];
         flags.into_iter().find(|(used, _)| *used).map(|(_, flag)| flag)
@@ -428,12 +425,13 @@ fn status_settings(args: &Args) -> server_status_request::Settings {
 }
 
 fn repository_settings(args: &Args) -> backup_repository::Settings {
-    let configmap = &args.repo_maintenance_job_configmap;
+    let named = |configmap: &String| (!configmap.is_empty()).then(|| configmap.clone());
     backup_repository::Settings {
         maintenance_frequency: args
             .default_repo_maintain_frequency
             .or(backup_repository::DEFAULT_MAINTENANCE_FREQUENCY),
-        job_configmap: (!configmap.is_empty()).then(|| configmap.clone()),
+        configmap: named(&args.backup_repository_configmap),
+        job_configmap: named(&args.repo_maintenance_job_configmap),
         log_level: args.logging.log_level.clone(),
         log_format: args.logging.log_format.clone(),
     }

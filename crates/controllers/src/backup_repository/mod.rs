@@ -6,8 +6,10 @@
 //! `crates/backup-repository`). One that is Ready is maintained by Jobs: `maintenance/`.
 //! Source: velero-behaviour.md 6, Velero `pkg/controller/backup_repository_controller.go`.
 
+mod configuration;
 mod decide;
 mod maintenance;
+mod outcome;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use caravel_api::RepositoryConfig;
 use caravel_api::labels::{self, REPO_NAME, name_or_hash};
 use caravel_api::phase::{BackupRepositoryPhase, BackupStorageLocationAccessMode, UploaderType};
 use caravel_api::v1::{BackupRepository, BackupStorageLocation};
@@ -22,28 +25,30 @@ use caravel_backup_repository::{DEFAULT_PASSWORD, PASSWORD_KEY, PASSWORD_SECRET,
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::watcher;
 use parking_lot::Mutex;
 use secrecy::ExposeSecret as _;
-use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::data_movement::Interests;
 use crate::reconcile::{self, Error, Key, Next, Reconciler, Source, chain};
+pub use configuration::{Reading, read as read_configuration};
 use decide::{Decision, LastTry, decide};
 use maintenance::{AT_ONCE, Maintenance};
 pub use maintenance::{Counted, DURATION_BUCKETS, ERROR_INDICATOR, MaintenanceMetrics, pod_waits_for};
+use outcome::outcome_patch;
 
 /// What the server's flags say about repositories.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// How often a repository that does not say it is maintained (`--default-repo-maintain-frequency`); not zero.
     pub maintenance_frequency: Duration,
+    /// `--backup-repository-configmap`.
+    pub configmap: Option<String>,
     /// `--repo-maintenance-job-configmap`.
     pub job_configmap: Option<String>,
     /// How the maintenance pods log: as the server does.
@@ -59,6 +64,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             maintenance_frequency: DEFAULT_MAINTENANCE_FREQUENCY,
+            configmap: None,
             job_configmap: None,
             log_level: "info".into(),
             log_format: "text".into(),
@@ -76,6 +82,7 @@ pub fn spawn(context: Context, settings: Settings, shutdown: CancellationToken) 
         interests: std::sync::Arc::default(),
         tries: Mutex::default(),
         maintenance_frequency: settings.maintenance_frequency,
+        configmap: settings.configmap.clone(),
         maintenance: Maintenance::new(context.clone(), settings),
     };
     let by_job = std::sync::Arc::clone(&controller.interests);
@@ -117,6 +124,7 @@ struct Controller {
     interests: std::sync::Arc<Interests>,
     tries: Mutex<BTreeMap<Key, LastTry>>,
     maintenance_frequency: Duration,
+    configmap: Option<String>,
     maintenance: Maintenance,
 }
 
@@ -145,9 +153,10 @@ impl Reconciler for Controller {
         let last_try = self.tries.lock().get(key).cloned();
         match decide(&repository.phase(), last_try.as_ref(), &inputs.fingerprint, now) {
             Decision::Prepare => {
-                let prepared = self.prepare(&repository, &inputs).await;
+                let config = configuration::of(&self.context, self.configmap.as_deref(), &repository).await?;
+                let prepared = self.prepare(&repository, &config, &inputs).await;
                 self.remember(key, &inputs, now);
-                let written = self.write(&repository, prepared).await?;
+                let written = self.write(&repository, &config, prepared).await?;
                 self.maintain(key, written, &inputs).await
             }
             Decision::Remember => {
@@ -238,7 +247,12 @@ impl Controller {
     }
 
     /// Connects, or creates where the prefix is empty. The text of an error is the user's.
-    async fn prepare(&self, repository: &BackupRepository, inputs: &Inputs) -> Result<(), String> {
+    async fn prepare(
+        &self,
+        repository: &BackupRepository,
+        config: &BTreeMap<String, String>,
+        inputs: &Inputs,
+    ) -> Result<(), String> {
         let spec = &repository.spec;
         if matches!(
             spec.repository_type,
@@ -278,7 +292,9 @@ impl Controller {
         } else {
             Prepare::ConnectOrCreate
         };
-        caravel_backup_repository::prepare(storage, &password, mode, self.context.environment.clone())
+        let full_maintenance = RepositoryConfig::of(config).full_maintenance_interval;
+        let environment = self.context.environment.clone();
+        caravel_backup_repository::prepare_with(storage, &password, mode, full_maintenance, environment)
             .await
             .map(drop)
             .map_err(|error| chain(&error))
@@ -287,6 +303,7 @@ impl Controller {
     async fn write(
         &self,
         repository: &BackupRepository,
+        config: &BTreeMap<String, String>,
         prepared: Result<(), String>,
     ) -> Result<BackupRepository, Error> {
         let name = repository.name_any();
@@ -297,7 +314,7 @@ impl Controller {
             }
         }
         let now = self.context.now();
-        let patch = outcome_patch(repository, &prepared, self.maintenance_frequency, &now);
+        let patch = outcome_patch(repository, &prepared, self.maintenance_frequency, config, &now);
         let written = self
             .context
             .api::<BackupRepository>()
@@ -309,29 +326,6 @@ impl Controller {
 
 fn is_read_only(location: &BackupStorageLocation) -> bool {
     location.spec.access_mode == Some(BackupStorageLocationAccessMode::ReadOnly)
-}
-
-/// Phase, message and, on a repository that nobody has filled in yet, the maintenance frequency. One that is Ready for the
-/// first time counts as maintained, as Velero's does: it was made or connected just now.
-fn outcome_patch(
-    repository: &BackupRepository,
-    prepared: &Result<(), String>,
-    frequency: Duration,
-    now: &Time,
-) -> Value {
-    let mut status = match prepared {
-        Ok(()) => json!({"phase": "Ready", "message": null}),
-        Err(why) => json!({"phase": "NotReady", "message": why}),
-    };
-    if prepared.is_ok() && repository.phase() == BackupRepositoryPhase::New {
-        status["lastMaintenanceTime"] = json!(now);
-    }
-    let mut patch =
-        json!({"metadata": {"resourceVersion": repository.metadata.resource_version}, "status": status});
-    if repository.spec.maintenance_frequency.is_zero() {
-        patch["spec"] = json!({"maintenanceFrequency": caravel_api::Duration(frequency)});
-    }
-    patch
 }
 
 /// Whether this Secret holds Velero's constant, which everybody knows.

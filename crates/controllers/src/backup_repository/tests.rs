@@ -1,5 +1,7 @@
 //! When a repository is prepared, and what is written about it.
 
+use std::collections::BTreeMap;
+
 use caravel_api::phase::BackupRepositoryPhase as Phase;
 use caravel_api::v1::BackupRepository;
 use jiff::{SignedDuration, Timestamp};
@@ -73,7 +75,8 @@ fn a_failed_preparation_is_not_ready_with_its_reason_and_a_good_one_clears_it() 
     .unwrap();
     let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0));
     let patch = |prepared: &Result<(), String>| {
-        outcome_patch(&repository, prepared, super::DEFAULT_MAINTENANCE_FREQUENCY, &now)
+        let (frequency, nothing) = (super::DEFAULT_MAINTENANCE_FREQUENCY, BTreeMap::new());
+        outcome_patch(&repository, prepared, frequency, &nothing, &now)
     };
     let failed = patch(&Err("wrong password".into()));
     assert_eq!(
@@ -84,7 +87,37 @@ fn a_failed_preparation_is_not_ready_with_its_reason_and_a_good_one_clears_it() 
     let good = patch(&Ok(()));
     let first = json!({"phase": "Ready", "message": null, "lastMaintenanceTime": "1970-01-01T00:00:00Z"});
     assert_eq!(good["status"], first);
-    assert_eq!(good["spec"]["maintenanceFrequency"], "1h0m0s");
+    assert_eq!(good["spec"], json!({"maintenanceFrequency": "1h0m0s"}));
+}
+
+#[test]
+fn a_configuration_is_written_where_the_repository_does_not_say_it_already() {
+    let now = k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0));
+    let config = BTreeMap::from([("enableCompression".to_owned(), "true".to_owned())]);
+    for (spec, written) in [
+        (
+            json!({"maintenanceFrequency": "2h0m0s"}),
+            json!({"repositoryConfig": {"enableCompression": "true"}}),
+        ),
+        (
+            json!({}),
+            json!({"maintenanceFrequency": "1h0m0s", "repositoryConfig": {"enableCompression": "true"}}),
+        ),
+        (
+            json!({"maintenanceFrequency": "2h0m0s", "repositoryConfig": {"enableCompression": "true"}}),
+            json!(null),
+        ),
+    ] {
+        let repository: BackupRepository = serde_json::from_value(json!({
+            "apiVersion": "velero.io/v1", "kind": "BackupRepository", "metadata": {"name": "r"}, "spec": spec
+        }))
+        .unwrap();
+        for prepared in [Ok(()), Err("unreachable".to_owned())] {
+            let frequency = super::DEFAULT_MAINTENANCE_FREQUENCY;
+            let patch = outcome_patch(&repository, &prepared, frequency, &config, &now);
+            assert_eq!(patch["spec"], written);
+        }
+    }
 }
 
 #[test]

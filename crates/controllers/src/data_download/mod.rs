@@ -4,9 +4,11 @@
 //! empty volume (`crates/exposer/src/restore.rs`), and the hand-over once it is filled (`crates/exposer/src/rebind.rs`).
 
 use async_trait::async_trait;
+use caravel_api::RepositoryConfig;
 use caravel_api::labels::EXPOSE_ON_GOING;
 use caravel_api::v2alpha1::DataDownload;
 use caravel_api::v2alpha1::DataDownloadPhase;
+use caravel_exposer::cache_volume::CacheVolume;
 use caravel_exposer::clean_up::{self, CleanUpRequest, Leftovers};
 use caravel_exposer::rebind::{self, RebindRecord, Rebinding};
 use caravel_exposer::restore::{self, RestoreExposure, RestoreRequest};
@@ -18,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data_movement::state::Facts;
 use crate::data_movement::{
-    Activity, Controller, Direction, Look, Movement, Shared, StepExtra, owner_reference, sources,
+    Activity, Controller, Direction, Look, Movement, Shared, StepExtra, once_configured, owner_reference,
+    sources,
 };
 use crate::node_agent_configuration::InForce;
 use crate::reconcile::{self, Key};
@@ -114,14 +117,19 @@ impl Movement for Download {
         &self,
         cluster: &Cluster,
         object: &DataDownload,
+        repository_config: Option<&RepositoryConfig>,
         activity: Activity,
     ) -> Result<Look<Children>, ExposerError> {
-        let request = self.request(object);
+        let request = self.request(object, repository_config);
         match activity {
             Activity::Expose => {
-                let exposure = restore::observe(cluster, &request).await?;
+                let exposure = Box::pin(restore::observe(cluster, &request)).await?;
+                let mut next = exposure.next(&request);
+                if request.cache.is_some() {
+                    next = once_configured(next, repository_config);
+                }
                 Ok(Look {
-                    next: exposure.next(&request),
+                    next,
                     children: Children::Exposing(request, Box::new(exposure)),
                 })
             }
@@ -181,7 +189,9 @@ impl Movement for Download {
 }
 
 impl Download {
-    fn request(&self, object: &DataDownload) -> RestoreRequest {
+    fn request(&self, object: &DataDownload, repository_config: Option<&RepositoryConfig>) -> RestoreRequest {
+        let settings = self.in_force.settings();
+        let repository_config = repository_config.copied().unwrap_or_default();
         RestoreRequest {
             name: object.name_any(),
             uid: object.uid().unwrap_or_default(),
@@ -191,7 +201,12 @@ impl Download {
             operation_timeout: object.spec.operation_timeout.or(DEFAULT_OPERATION_TIMEOUT),
             resource_timeout: self.resource_timeout,
             location: LocationMount::default(),
-            settings: self.in_force.settings(),
+            cache: CacheVolume::wanted(
+                settings.cache_pvc.as_ref(),
+                object.spec.snapshot_size,
+                repository_config.cache_limit_mb,
+            ),
+            settings,
         }
     }
 }

@@ -570,6 +570,9 @@ fn reason(observed: &Observed) -> String {
         return error.clone();
     }
     match (&observed.mover, &observed.next) {
+        (Mover::Pending { reason }, Next::Wait { what, .. }) => {
+            format!("data mover pod does not run: {reason}; waiting for {what}")
+        }
         (Mover::Pending { reason }, _) => format!("data mover pod does not run: {reason}"),
         (Mover::Broken { why }, _) => format!("data mover pod cannot start: {why}"),
         (Mover::Running { node }, _) => {

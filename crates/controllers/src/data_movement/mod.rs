@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use caravel_api::RepositoryConfig;
 use caravel_exposer::{Cluster, ExposerError, LocationMount, Next, Step};
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
@@ -102,11 +103,13 @@ pub trait Movement: Send + Sync + 'static {
         object: &Self::Object,
     ) -> Result<Option<String>, ExposerError>;
 
-    /// Where the ladder stands.
+    /// Where the ladder stands. `repository_config`: what the BackupRepository says, where exposing needs it; none before
+    /// the server has looked at it.
     async fn look(
         &self,
         cluster: &Cluster,
         object: &Self::Object,
+        repository_config: Option<&RepositoryConfig>,
         activity: Activity,
     ) -> Result<Look<Self::Children>, ExposerError>;
 
@@ -123,6 +126,18 @@ pub trait Movement: Send + Sync + 'static {
     /// A hand-over that has begun: since when, and the data mover's total bytes.
     fn rebind_begun(_object: &Self::Object) -> Option<(Timestamp, u64)> {
         None
+    }
+}
+
+/// What the ladder asks for, held back where it would make for good what the repository's configuration decides: a
+/// repository gets that when the server looks at it for the first time.
+pub(crate) fn once_configured(next: Next, repository_config: Option<&RepositoryConfig>) -> Next {
+    match (next, repository_config) {
+        (Next::Do(Step::CreateCachePvc | Step::CreateMoverPod), None) => Next::Wait {
+            what: "the server to prepare the backup repository".into(),
+            within: None,
+        },
+        (next, _) => next,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Reads everything that a decision about one movement rests on, once, and decides nothing.
 
+use caravel_api::RepositoryConfig;
 use caravel_api::labels;
 use caravel_api::phase::BackupRepositoryPhase;
 use caravel_api::v1::BackupRepository;
@@ -55,6 +56,7 @@ impl<M: Movement> Controller<M> {
                 self.interests.register(kind, watched, key);
             }
         }
+        let mut repository_config = None;
         let activity = match &observed.state {
             State::New => {
                 observed.not_admitted = self.movement.not_admitted(&self.cluster, object).await?;
@@ -66,13 +68,13 @@ impl<M: Movement> Controller<M> {
             State::Accepted { .. } => {
                 observed.mover = self.mover(&observed.facts).await?;
                 if mine {
-                    observed.repository = self.repository(key, &observed.facts).await?;
+                    (observed.repository, repository_config) = self.repository(key, &observed.facts).await?;
                 }
                 mine.then_some(Activity::Expose)
             }
             State::Prepared { .. } if mine => {
                 observed.mover = self.mover(&observed.facts).await?;
-                observed.repository = self.repository(key, &observed.facts).await?;
+                (observed.repository, _) = self.repository(key, &observed.facts).await?;
                 observed.slot = self.shared.slots.look(M::DIRECTION, key);
                 None
             }
@@ -101,7 +103,10 @@ impl<M: Movement> Controller<M> {
         let Some(activity) = activity else {
             return Ok((observed, None));
         };
-        let look = self.movement.look(&self.cluster, object, activity).await?;
+        let look = self
+            .movement
+            .look(&self.cluster, object, repository_config.as_ref(), activity)
+            .await?;
         observed.next = look.next;
         Ok((observed, Some(look.children)))
     }
@@ -209,8 +214,13 @@ impl<M: Movement> Controller<M> {
         })
     }
 
-    /// By its name; a repository made by an old Velero has a random one and is found by its labels.
-    async fn repository(&self, key: &Key, facts: &Facts) -> Result<Repository, Error> {
+    /// By its name; a repository made by an old Velero has a random one and is found by its labels. With its
+    /// configuration, once the server has looked at it.
+    async fn repository(
+        &self,
+        key: &Key,
+        facts: &Facts,
+    ) -> Result<(Repository, Option<RepositoryConfig>), Error> {
         let api = self.shared.context.api::<BackupRepository>();
         let name = repository_name(facts);
         self.interests.register(
@@ -235,20 +245,23 @@ impl<M: Movement> Controller<M> {
             }
         }
         let Some(found) = found else {
-            return Ok(Repository::Absent);
+            return Ok((Repository::Absent, None));
         };
         let message = found
             .status
             .as_ref()
             .map(|status| status.message.clone())
             .unwrap_or_default();
-        Ok(match found.phase() {
+        let repository = match found.phase() {
             BackupRepositoryPhase::Ready => Repository::Ready,
             BackupRepositoryPhase::NotReady => Repository::NotReady {
                 message: format!("backup repository {} is not ready: {message}", found.name_any()),
             },
             _ => Repository::Preparing,
-        })
+        };
+        let is_known = repository != Repository::Preparing;
+        let config = is_known.then(|| RepositoryConfig::of(&found.spec.repository_config));
+        Ok((repository, config))
     }
 }
 

@@ -52,14 +52,11 @@ pub(crate) fn sources<M: Movement>(controller: &Controller<M>) -> Vec<Source> {
                 let interests = interests();
                 move |pvc: &PersistentVolumeClaim| {
                     let mut keys = interests.keys("PersistentVolumeClaim", &Key::of(pvc));
-                    let ours = pvc.namespace().as_deref() == Some(&namespace);
-                    if ours
-                        && pvc
-                            .owner_references()
-                            .iter()
-                            .any(|owner| owner.kind == direction.kind())
-                    {
-                        keys.push(Key::of(pvc));
+                    if pvc.namespace().as_deref() == Some(&namespace) {
+                        // By the owner's name: not all claims of a movement are named like it.
+                        let owners = pvc.owner_references().iter();
+                        let owners = owners.filter(|owner| owner.kind == direction.kind());
+                        keys.extend(owners.map(|owner| Key::new(namespace.clone(), owner.name.clone())));
                     }
                     keys
                 }

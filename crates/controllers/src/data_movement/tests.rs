@@ -10,7 +10,7 @@ use serde_json::json;
 use super::decide::{Decision, Direction, Elsewhere, End, Mover, Observed, Policy, Repository, Slot, decide};
 use super::state::{Ending, Facts, State};
 use super::transition::{Moved, Transition};
-use super::{FINALIZER, Place, announce};
+use super::{FINALIZER, Place, announce, once_configured};
 
 const ME: &str = "node-a";
 const OTHER: &str = "node-b";
@@ -369,6 +369,23 @@ fn accepted_upload_whose_pod_never_starts_fails_after_prepare_timeout_with_the_s
 }
 
 #[test]
+fn accepted_download_whose_pod_waits_for_a_claim_names_it() {
+    let case = Case::download(Phase::Accepted)
+        .mover(pending("Unschedulable: no node"))
+        .next(waits("PVC r-1-cache to be bound (ProvisioningFailed: no space)"));
+    let Decision::Wait { what, .. } = case.decided(29) else {
+        panic!("{:?}", case.decided(29))
+    };
+    assert_eq!(what, "PVC r-1-cache to be bound (ProvisioningFailed: no space)");
+    let message = case.ends(30, Ending::Failed);
+    assert!(message.contains("Unschedulable: no node"), "{message}");
+    assert!(
+        message.contains("PVC r-1-cache to be bound (ProvisioningFailed: no space)"),
+        "{message}"
+    );
+}
+
+#[test]
 fn accepted_upload_that_cannot_be_exposed_gives_its_last_error_at_the_deadline() {
     let case = Case::upload(Phase::Accepted)
         .with(|seen| seen.last_error = Some("cannot create Pod b-1: forbidden".into()));
@@ -699,5 +716,20 @@ fn canceled_movement_of_a_lost_node_ends_when_its_data_mover_is_gone() {
         let case = Case::upload(phase).owned_by(OTHER).canceled_at(0);
         let why = case.quiet_since(0, Some(Mover::Absent)).ends(1, Ending::Canceled);
         assert!(why.contains("is that node down?"), "{why}");
+    }
+}
+
+#[test]
+fn a_data_mover_pod_waits_until_its_repository_is_configured_and_nothing_else_does() {
+    let config = caravel_api::RepositoryConfig::default();
+    for step in [Step::CreateMoverPod, Step::CreateCachePvc] {
+        let Next::Wait { what, within: None } = once_configured(Next::Do(step), None) else {
+            panic!("{step:?} is not held back");
+        };
+        assert!(what.contains("repository"), "{what}");
+        assert_eq!(once_configured(Next::Do(step), Some(&config)), Next::Do(step));
+    }
+    for next in [Next::Do(Step::CreateBackupPvc), Next::Done] {
+        assert_eq!(once_configured(next.clone(), None), next);
     }
 }

@@ -4,6 +4,7 @@
 //! the source VolumeSnapshot to the data mover pod (`crates/exposer/src/snapshot.rs`).
 
 use async_trait::async_trait;
+use caravel_api::RepositoryConfig;
 use caravel_api::labels::EXPOSE_ON_GOING;
 use caravel_api::v2alpha1::DataUpload;
 use caravel_exposer::clean_up::{self, CleanUpRequest, Leftovers};
@@ -15,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data_movement::state::Facts;
 use crate::data_movement::{
-    Activity, Controller, Direction, Look, Movement, Shared, StepExtra, owner_reference, sources,
+    Activity, Controller, Direction, Look, Movement, Shared, StepExtra, once_configured, owner_reference,
+    sources,
 };
 use crate::node_agent_configuration::InForce;
 use crate::reconcile::{self, Key};
@@ -108,11 +110,12 @@ impl Movement for Upload {
         &self,
         cluster: &Cluster,
         object: &DataUpload,
+        repository_config: Option<&RepositoryConfig>,
         activity: Activity,
     ) -> Result<Look<Children>, ExposerError> {
         match activity {
             Activity::Expose => {
-                let Some(request) = self.request(object) else {
+                let Some(request) = self.request(object, repository_config) else {
                     let why = format!(
                         "spec.snapshotType {:?} without spec.csiSnapshot: only CSI can be exposed",
                         object.spec.snapshot_type
@@ -124,7 +127,7 @@ impl Movement for Upload {
                 };
                 let exposure = Box::pin(snapshot::observe(cluster, &request)).await?;
                 Ok(Look {
-                    next: exposure.next(&request),
+                    next: once_configured(exposure.next(&request), repository_config),
                     children: Children::Exposing(request, Box::new(exposure)),
                 })
             }
@@ -174,7 +177,11 @@ impl Movement for Upload {
 }
 
 impl Upload {
-    fn request(&self, object: &DataUpload) -> Option<SnapshotRequest> {
+    fn request(
+        &self,
+        object: &DataUpload,
+        repository_config: Option<&RepositoryConfig>,
+    ) -> Option<SnapshotRequest> {
         let csi = object.spec.csi_snapshot.as_ref()?;
         Some(SnapshotRequest {
             name: object.name_any(),
@@ -188,6 +195,7 @@ impl Upload {
             operation_timeout: object.spec.operation_timeout.or(DEFAULT_OPERATION_TIMEOUT),
             resource_timeout: self.resource_timeout,
             location: LocationMount::default(),
+            enable_compression: repository_config.is_some_and(|config| config.enable_compression),
             settings: self.in_force.settings(),
         })
     }

@@ -35,8 +35,6 @@ pub struct Configuration {
     pub load_concurrency: LoadConcurrency,
     /// What concerns data mover pods and their volumes.
     pub settings: Settings,
-    /// `cachePVC`. Without effect: our data mover keeps no cache on a disk (docs/differences.md).
-    pub cache_pvc: Option<CachePvc>,
     /// `privilegedFsBackup`: of file system backup, which this version does not have yet.
     pub privileged_fs_backup: bool,
 }
@@ -68,14 +66,6 @@ impl Default for LoadConcurrency {
 pub struct PerNode {
     pub node_selector: LabelSelector,
     pub number: usize,
-}
-
-/// `cachePVC`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CachePvc {
-    pub storage_class: String,
-    /// Smaller backups are restored without one.
-    pub resident_threshold_mb: u64,
 }
 
 /// The settings that hold now. Clones share them.

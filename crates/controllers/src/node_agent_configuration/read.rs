@@ -6,14 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use caravel_exposer::settings::{BackupPvc, LoadAffinity, RestorePvc};
+use caravel_exposer::settings::{BackupPvc, CachePvc, LoadAffinity, RestorePvc};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use serde_json::Value;
 
 use super::quantity;
 use super::values::{Place, Refused, Taken};
-use super::{CachePvc, Configuration, LoadConcurrency, PerNode};
+use super::{Configuration, LoadConcurrency, PerNode};
 
 /// What a label selector of Kubernetes knows.
 const LABEL_OPERATORS: &[&str] = &["In", "NotIn", "Exists", "DoesNotExist"];
@@ -113,7 +113,7 @@ impl Reading {
             }
             "cachePVC" => {
                 let read = reading.cache_pvc(place);
-                take!(reading, before, place, cache_pvc, read.map(Some));
+                take!(reading, before, place, settings.cache_pvc, read.map(Some));
             }
             "podResources" => {
                 let read = reading.pod_resources(place);
@@ -314,9 +314,6 @@ impl Reading {
         let storage_class = storage_class
             .filter(|class| !class.is_empty())
             .ok_or_else(|| place.refused("storageClass is missing"))?;
-        self.remarks.push(
-            "cachePVC has no effect: the data mover keeps no cache on a disk, so there is none to give a volume".into(),
-        );
         Ok(CachePvc {
             storage_class,
             resident_threshold_mb: threshold("residentThresholdInMB")?.or(in_gigabytes).unwrap_or(0),

@@ -106,3 +106,21 @@ fn volume_of_a_completed_download_is_not_even_looked_at() {
     };
     assert_eq!(left.next(&CleanUpRequest::default()), Next::Done);
 }
+
+#[test]
+fn the_cache_pvc_goes_with_the_pod_and_is_waited_for() {
+    let download = CleanUpRequest {
+        name: "r-1".into(),
+        uid: "u-1".into(),
+        ..CleanUpRequest::default()
+    };
+    let mut left = Leftovers {
+        cache_pvc: Some(PersistentVolumeClaim::default()),
+        ..Leftovers::default()
+    };
+    assert_eq!(left.next(&download), Next::Do(Step::DeletePodAndPvc));
+    left.cache_pvc = object(json!({"metadata": {"deletionTimestamp": "2026-11-21T00:00:00Z"}}));
+    assert!(matches!(left.next(&download), Next::Wait { .. }));
+    left.cache_pvc = None;
+    assert_eq!(left.next(&download), Next::Done);
+}

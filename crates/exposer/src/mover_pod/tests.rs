@@ -42,6 +42,8 @@ pub(super) fn plain<'a>(
         volume_mode,
         resource_timeout: Duration::from_secs(600),
         location,
+        enable_compression: false,
+        cache: None,
         service_account: Some("velero-data-mover"),
         on_node: None,
         topology: None,
@@ -288,4 +290,53 @@ fn a_read_only_pvc_is_mounted_so_and_not_relabelled_when_that_is_asked_for() {
     assert_eq!(volume["persistentVolumeClaim"]["readOnly"], true);
     assert_eq!(spec["securityContext"]["seLinuxOptions"]["type"], "spc_t");
     assert_eq!(spec["os"]["name"], "linux");
+}
+
+#[test]
+fn a_backup_that_compresses_is_told_so_and_another_hears_nothing_of_it() {
+    let (location, settings) = (location(), Settings::default());
+    let plain = plain(Verb::Backup, "Filesystem", &location, &settings);
+    let without = serde_json::to_string(&plain.build(&node_agent())).unwrap();
+    assert!(!without.contains(COMPRESSION_VARIABLE));
+    let mover = DataMoverPod {
+        enable_compression: true,
+        ..plain
+    };
+    let variables = only_container(&mover.build(&node_agent())).env.unwrap();
+    let said = variables.iter().find(|it| it.name == COMPRESSION_VARIABLE);
+    assert_eq!(said.unwrap().value.as_deref(), Some("true"));
+}
+
+#[test]
+fn a_restore_with_a_cache_volume_mounts_it_and_is_told_of_it() {
+    let (location, settings) = (location(), Settings::default());
+    let cache = CacheVolume {
+        storage_class: "cheap".into(),
+        limit_mb: 2000,
+    };
+    for volume_mode in ["Filesystem", "Block"] {
+        let mover = DataMoverPod {
+            cache: Some(&cache),
+            ..plain(Verb::Restore, volume_mode, &location, &settings)
+        };
+        let pod = mover.build(&node_agent());
+        let container = only_container(&pod);
+        let args = container.args.unwrap();
+        assert!(
+            args.contains(&"--cache-volume-path=/cachedir".to_owned()),
+            "{args:?}"
+        );
+        let mounts = container.volume_mounts.unwrap();
+        let mount = mounts.iter().find(|mount| mount.name == "cachedir").unwrap();
+        assert_eq!((mount.mount_path.as_str(), mount.read_only), ("/cachedir", None));
+        let variables = container.env.unwrap();
+        let limit = variables.iter().find(|it| it.name == CACHE_LIMIT_VARIABLE);
+        assert_eq!(limit.unwrap().value.as_deref(), Some("2000"));
+        let volumes = pod.spec.unwrap().volumes.unwrap();
+        let volume = volumes.iter().find(|volume| volume.name == "cachedir").unwrap();
+        let claim = volume.persistent_volume_claim.as_ref().unwrap();
+        assert_eq!((claim.claim_name.as_str(), claim.read_only), ("b-1-cache", None));
+    }
+    let without = plain(Verb::Restore, "Filesystem", &location, &settings).build(&node_agent());
+    assert!(!serde_json::to_string(&without).unwrap().contains("cache"));
 }

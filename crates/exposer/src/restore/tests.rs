@@ -17,6 +17,7 @@ pub(crate) fn request() -> RestoreRequest {
         operation_timeout: Duration::from_secs(600),
         resource_timeout: Duration::from_secs(600),
         location: LocationMount::default(),
+        cache: None,
         settings: Arc::default(),
     }
 }
@@ -162,4 +163,108 @@ fn the_data_mover_runs_where_the_applications_pod_was_placed() {
         ..RestoreExposure::default()
     };
     assert_eq!(exposure.placed_on(), Some("n1"));
+}
+
+fn with_cache() -> RestoreRequest {
+    RestoreRequest {
+        cache: Some(CacheVolume {
+            storage_class: "cheap".into(),
+            limit_mb: 5000,
+        }),
+        ..request()
+    }
+}
+
+fn claim(from: PersistentVolumeClaim, phase: &str) -> Option<PersistentVolumeClaim> {
+    Some(PersistentVolumeClaim {
+        status: Some(serde_json::from_value(json!({"phase": phase})).unwrap()),
+        ..from
+    })
+}
+
+fn cache_claim(phase: &str) -> Option<PersistentVolumeClaim> {
+    let request = with_cache();
+    claim(
+        request.cache.as_ref().unwrap().claim("velero", &request, None),
+        phase,
+    )
+}
+
+#[test]
+fn the_cache_pvc_is_made_beside_the_restore_pvc_and_both_are_bound_before_there_is_a_pod() {
+    let request = with_cache();
+    let unbound = RestoreExposure {
+        target: Some(target()),
+        restore_pvc: claim(restore_pvc("velero", &request, &target()), "Pending"),
+        ..RestoreExposure::default()
+    };
+    assert_eq!(unbound.next(&request), Next::Do(Step::CreateCachePvc));
+    let both = RestoreExposure {
+        cache_pvc: cache_claim("Pending"),
+        cache_warning: Some("ProvisioningFailed: no space".into()),
+        ..unbound
+    };
+    assert_eq!(both.next(&request), Next::wait("PVC r-1 to be bound"));
+    let bound = RestoreExposure {
+        restore_pvc: claim(restore_pvc("velero", &request, &target()), "Bound"),
+        ..both
+    };
+    assert_eq!(
+        bound.next(&request),
+        Next::wait("PVC r-1-cache to be bound (ProvisioningFailed: no space)")
+    );
+    let late_cache = RestoreExposure {
+        cache_class: late(),
+        ..bound.clone()
+    };
+    assert_eq!(late_cache.next(&request), Next::Do(Step::CreateMoverPod));
+    // As a second try, and a node agent that was restarted, find it.
+    let cached = RestoreExposure {
+        cache_pvc: cache_claim("Bound"),
+        ..bound
+    };
+    assert_eq!(cached.next(&request), Next::Do(Step::CreateMoverPod));
+}
+
+#[test]
+fn a_cache_pvc_that_can_never_serve_ends_the_exposure_by_its_name() {
+    let bound = RestoreExposure {
+        target: Some(target()),
+        restore_pvc: claim(restore_pvc("velero", &request(), &target()), "Bound"),
+        ..RestoreExposure::default()
+    };
+    let mut strange = cache_claim("Bound").unwrap();
+    strange.metadata.owner_references = None;
+    for (cache_pvc, why) in [
+        (Some(strange), "PVC r-1-cache exists already and is not ours"),
+        (cache_claim("Lost"), "PVC r-1-cache has lost its volume"),
+    ] {
+        let exposure = RestoreExposure {
+            cache_pvc,
+            ..bound.clone()
+        };
+        assert_eq!(exposure.next(&with_cache()), Next::impossible(why));
+        // Nobody asks for it where none is wanted.
+        assert_eq!(exposure.next(&request()), Next::Do(Step::CreateMoverPod));
+    }
+}
+
+#[test]
+fn a_pod_that_waits_for_its_cache_pvc_says_what_is_wrong_with_it() {
+    let waiting = RestoreExposure {
+        pod: Some(Pod::default()),
+        cache_pvc: cache_claim("Pending"),
+        cache_class: late(),
+        cache_warning: Some("ProvisioningFailed: no space".into()),
+        ..RestoreExposure::default()
+    };
+    assert_eq!(
+        waiting.next(&with_cache()),
+        Next::wait("PVC r-1-cache to be bound (ProvisioningFailed: no space)")
+    );
+    let there = RestoreExposure {
+        cache_warning: None,
+        ..waiting
+    };
+    assert_eq!(there.next(&with_cache()), Next::Done);
 }

@@ -95,6 +95,9 @@ async fn create_pod(
         volume_mode: volume_mode(exposure),
         resource_timeout: request.resource_timeout,
         location: &request.location,
+        enable_compression: request.enable_compression,
+        // Velero gives one to restores only: a backup reads little that is in the repository already.
+        cache: None,
         service_account: inherited.service_account(),
         on_node: None,
         topology: exposure.topology(),

@@ -30,6 +30,7 @@ fn request() -> SnapshotRequest {
         operation_timeout: Duration::from_secs(600),
         resource_timeout: Duration::from_secs(600),
         location: LocationMount::default(),
+        enable_compression: false,
         settings: Arc::default(),
     }
 }

@@ -96,6 +96,7 @@ fn rules(args: &Args, repository: &Repository, request: &UploadRequest) -> Outco
         policy: Some(Arc::new(policy)),
         extended_attributes: args.extended_attributes,
         hard_links: args.hard_links,
+        ..UploadRules::default()
     })
 }
 

@@ -1,9 +1,11 @@
-//! The policy that Velero leaves for every source: keep everything, compress nothing (kopia-format.md 13.4).
+//! The policy that Velero leaves for every source: keep everything, compress nothing unless it is asked for
+//! (kopia-format.md 13.4).
 //!
 //! It is for `kopia` and Velero, which read it; our own upload has these rules built in.
 
 use std::collections::BTreeMap;
 
+use caravel_repository::Compressor;
 use serde_json::{Value, json};
 
 use crate::request::UploadRequest;
@@ -27,8 +29,9 @@ pub(crate) fn labels(request: &UploadRequest) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// The policy itself.
-pub(crate) fn payload(parallel_files: usize) -> Value {
+/// The policy itself; it names what compresses the data.
+pub(crate) fn payload(parallel_files: usize, compressor: Option<Compressor>) -> Value {
+    let compressor = compressor.map_or("none", Compressor::name);
     json!({
         "retention": {
             "keepLatest": ALL, "keepHourly": ALL, "keepDaily": ALL, "keepWeekly": ALL, "keepMonthly": ALL,
@@ -37,7 +40,7 @@ pub(crate) fn payload(parallel_files: usize) -> Value {
         "files": {},
         "errorHandling": { "ignoreUnknownTypes": true },
         "scheduling": { "manual": true },
-        "compression": { "compressorName": "none" },
+        "compression": { "compressorName": compressor },
         "metadataCompression": {},
         "splitter": {},
         "actions": {},

@@ -27,8 +27,9 @@ pub(crate) fn record(
     let failed = |error| UploaderError::repository("saving the snapshot", error);
     if request.rules.policy.is_none() {
         let parallel = request.parallel_files.unwrap_or_else(one_a_core);
+        let payload = policy::payload(parallel, request.rules.compressor);
         writer
-            .replace_manifest(policy::labels(request), &policy::payload(parallel))
+            .replace_manifest(policy::labels(request), &payload)
             .map_err(failed)?;
     }
     // What was saved on the way, by this run or by one that was killed before it, has done its service.

@@ -63,7 +63,7 @@ impl Rules {
         let named = |name: &str| Compressor::by_name(name).map_err(unknown);
         let policy = request.policy.clone();
         let mut rules = Self {
-            compressor: None,
+            compressor: request.compressor,
             splitter: None,
             metadata_compressor: None,
             extended_attributes: request.extended_attributes,
@@ -177,7 +177,7 @@ impl Rules {
         policy.is_some_and(|policy| policy.error_handling.ignore_unknown_types == Some(false))
     }
 
-    /// How a file is compressed and cut.
+    /// How a file is compressed and cut. Contents that do not get smaller are stored as they are.
     pub fn object_options(&self, file: &Described) -> ObjectOptions {
         ObjectOptions {
             compressor: self.compressor.filter(|_| self.compresses(file)),
@@ -187,7 +187,7 @@ impl Rules {
 
     fn compresses(&self, file: &Described) -> bool {
         let Some(policy) = &self.policy else {
-            return false;
+            return true;
         };
         let rules = &policy.compression;
         let limit = |value: i64| u64::try_from(value).ok().filter(|value| *value > 0);

@@ -2,6 +2,7 @@
 //! (`wait.rs`).
 
 mod apply;
+mod backup_repository_configmap;
 pub(crate) mod data_mover_role;
 mod leader_election_role;
 mod node_agent;
@@ -65,6 +66,7 @@ pub async fn run(args: &Args, global: &Global) -> Outcome {
     }
     if let Some(options) = &options {
         node_agent_configmap::check(&client, options).await?;
+        backup_repository_configmap::check(&client, options).await?;
     }
     let say = |line: &str| println!("{line}");
     create(&client, &crds, &others, say).await?;

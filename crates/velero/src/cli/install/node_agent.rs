@@ -9,7 +9,9 @@ use super::objects::metadata;
 use super::options::Options;
 use super::platform::Platform;
 use super::plugins::pull_policy;
-use super::server::{credentials, features, give_priority, namespace_env, not_windows, resources};
+use super::server::{
+    backup_repository_configmap, credentials, features, give_priority, namespace_env, not_windows, resources,
+};
 
 /// DaemonSet `node-agent`.
 pub fn daemon_set(options: &Options) -> Value {
@@ -29,6 +31,7 @@ pub fn daemon_set(options: &Options) -> Value {
     if !options.node_agent_configmap.is_empty() {
         args.push(format!("--node-agent-configmap={}", options.node_agent_configmap));
     }
+    args.extend(backup_repository_configmap(options));
     let mut daemon_set = json!({
         "apiVersion": "apps/v1", "kind": "DaemonSet",
         "metadata": metadata("node-agent", &options.namespace),

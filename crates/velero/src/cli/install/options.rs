@@ -88,6 +88,9 @@ pub struct Args {
     /// How often backup repositories are maintained that do not say it themselves [default: 1h].
     #[arg(long, value_name = "DURATION")]
     pub default_repo_maintain_frequency: Option<caravel_api::Duration>,
+    /// ConfigMap with the configuration of new backup repositories, in Velero's namespace.
+    #[arg(long, value_name = "NAME")]
+    pub backup_repository_configmap: Option<String>,
     /// ConfigMap with the configuration of maintenance Jobs, in Velero's namespace.
     #[arg(long, value_name = "NAME")]
     pub repo_maintenance_job_configmap: Option<String>,
@@ -198,6 +201,8 @@ pub struct Options {
     pub csi_snapshot_objects: Option<SnapshotObjects>,
     /// Zero: the server's own default.
     pub default_repo_maintain_frequency: caravel_api::Duration,
+    /// Of new backup repositories; empty: none.
+    pub backup_repository_configmap: String,
     /// Of maintenance Jobs; empty: none.
     pub repo_maintenance_job_configmap: String,
     pub platform: Platform,
@@ -233,6 +238,7 @@ impl Options {
             default_snapshot_move_data: args.default_snapshot_move_data.unwrap_or(false),
             csi_snapshot_objects: args.csi_snapshot_objects,
             default_repo_maintain_frequency: args.default_repo_maintain_frequency.unwrap_or_default(),
+            backup_repository_configmap: args.backup_repository_configmap.clone().unwrap_or_default(),
             repo_maintenance_job_configmap: args.repo_maintenance_job_configmap.clone().unwrap_or_default(),
             platform: Platform::from_args(&args.platform, &mut notes)?,
             pods: args.pods.clone(),

@@ -53,6 +53,8 @@ fn data_mover(objects: &[Value], verb: Verb, no_relabeling: bool) -> Value {
         volume_mode: "Filesystem",
         resource_timeout: Duration::from_secs(600),
         location: &LocationMount::default(),
+        enable_compression: false,
+        cache: None,
         service_account: Some("velero-data-mover"),
         on_node: None,
         topology: None,

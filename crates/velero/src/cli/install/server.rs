@@ -117,11 +117,18 @@ fn args(options: &Options) -> Vec<String> {
     if !frequency.is_zero() {
         args.push(format!("--default-repo-maintain-frequency={frequency}"));
     }
+    args.extend(backup_repository_configmap(options));
     let configmap = &options.repo_maintenance_job_configmap;
     if !configmap.is_empty() {
         args.push(format!("--repo-maintenance-job-configmap={configmap}"));
     }
     args
+}
+
+/// `--backup-repository-configmap=…` of server and node agent, left out when there is none.
+pub fn backup_repository_configmap(options: &Options) -> Option<String> {
+    let configmap = &options.backup_repository_configmap;
+    (!configmap.is_empty()).then(|| format!("--backup-repository-configmap={configmap}"))
 }
 
 /// `--features=…`, left out when there are none.

@@ -206,6 +206,26 @@ fn the_server_is_told_how_often_and_how_repositories_are_maintained() {
 }
 
 #[test]
+fn server_and_node_agent_are_told_the_configmap_of_backup_repositories_and_nothing_where_there_is_none() {
+    let flag = "--backup-repository-configmap=backup-repository";
+    for (name, said) in [(None, false), (Some("backup-repository".to_owned()), true)] {
+        let mut objects = install(&Args {
+            node_agent_configmap: Some("node-agent-config".into()),
+            backup_repository_configmap: name,
+            repo_maintenance_job_configmap: Some("repo-maintenance".into()),
+            ..sample_args()
+        });
+        for (kind, before_last) in [("Deployment", true), ("DaemonSet", false)] {
+            let args = &find(&mut objects, kind)["spec"]["template"]["spec"]["containers"][0]["args"];
+            let args = args.as_array().unwrap();
+            let place = args.iter().position(|arg| arg == flag);
+            let expected = args.len() - 1 - usize::from(before_last);
+            assert_eq!(place, said.then_some(expected), "{kind}: {args:?}");
+        }
+    }
+}
+
+#[test]
 fn the_server_is_told_to_keep_the_objects_of_snapshots_and_nothing_where_nobody_says_so() {
     let args_of = |objects: Option<SnapshotObjects>| {
         let mut objects = install(&Args {
