@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::measure::{Measured, measure, met};
 use super::movement::{list, pod};
@@ -102,7 +102,7 @@ fn play(cluster: &Cluster, settings: &Settings) -> Result<()> {
         ],
         ..Options::default()
     };
-    let _installation = Installation::with(cluster, SCENARIO, &options)?;
+    install(cluster, &options)?;
     let ours = Side::ours();
     ours.wait_for_location(cluster)?;
     if !settings.unlimited {
@@ -149,15 +149,42 @@ fn play(cluster: &Cluster, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
+/// Installs anew. The ConfigMap has to be there before: install refuses the name of one that does not exist, as Velero's does.
+fn install(cluster: &Cluster, options: &Options) -> Result<()> {
+    step("remove an earlier installation", || Installation::remove(cluster))?;
+    let bucket = Bucket::fresh(cluster, SCENARIO)?;
+    cluster.apply(
+        &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}).to_string(),
+    )?;
+    configure(cluster, &json!({}))?;
+    let said = step("install", || {
+        Installation::of_another(bucket).install(cluster, options)
+    })?;
+    ensure!(
+        said.succeeded(),
+        "install ended with {}: {}",
+        said.code,
+        said.both().trim()
+    );
+    Ok(())
+}
+
+/// Writes the node agent's ConfigMap.
+fn configure(cluster: &Cluster, says: &Value) -> Result<()> {
+    cluster.apply(
+        &json!({"apiVersion": "v1", "kind": "ConfigMap",
+                "metadata": {"name": NODE_AGENT_CONFIGMAP, "namespace": NAMESPACE},
+                "data": {"node-agent.json": says.to_string()}})
+        .to_string(),
+    )
+}
+
 /// The ConfigMap with the limit; it is in force without a restart, and the agent says so.
 fn limit(cluster: &Cluster) -> Result<()> {
     step("limit the data mover pods", || {
-        let text = json!({"podResources": {"memoryLimit": MOST.to_string()}}).to_string();
-        cluster.apply(
-            &json!({"apiVersion": "v1", "kind": "ConfigMap",
-                    "metadata": {"name": NODE_AGENT_CONFIGMAP, "namespace": NAMESPACE},
-                    "data": {"node-agent.json": text}})
-            .to_string(),
+        configure(
+            cluster,
+            &json!({"podResources": {"memoryLimit": MOST.to_string()}}),
         )?;
         until(
             "the node agent's word on its ConfigMap",
