@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_the_repositorys_and_else_veleros() {
+    fn the_limit_is_what_the_repository_says_and_else_veleros() {
         assert_eq!(RepositoryConfig::of(&BTreeMap::new()).cache_limit_mb, 5000);
         for (value, limit) in [("2000", 2000), ("0", 0), ("", 5000), ("much", 5000), ("-1", 5000)] {
             assert_eq!(of("cacheLimitMB", value).cache_limit_mb, limit, "{value:?}");
