@@ -105,6 +105,13 @@ pub const SCENARIOS: &[Scenario] = &[
         peer: false,
     },
     Scenario {
+        name: "repository_configuration",
+        tier: Tier::Full,
+        shows: "compression, maintenance's interval and a restore's cache volume are as configured, and Kopia reads what comes of it",
+        product: true,
+        peer: false,
+    },
+    Scenario {
         name: "maintenance",
         tier: Tier::Full,
         shows: "a repository is maintained by jobs, asked for and by itself; a failure says why, and old jobs go",

@@ -3,6 +3,7 @@
 
 mod cli;
 mod data_mover;
+mod memory;
 mod node_agent;
 mod process;
 mod repo_check;
@@ -11,7 +12,6 @@ mod repo_pod;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod server;
-mod small_pages;
 
 pub use cli::run;
 

@@ -33,11 +33,17 @@ impl Blobs {
         self.believed().is_some()
     }
 
+    /// Whether metadata packs come from the disk once they were fetched whole.
+    pub(crate) fn keeps_metadata_packs(&self) -> bool {
+        self.believed()
+            .is_some_and(|cache| cache.metadata.takes_something())
+    }
+
     fn believed(&self) -> Option<&DiskCache> {
         self.cache.as_deref().filter(|_| self.believes_cache)
     }
 
-    /// A whole metadata pack.
+    /// A whole metadata pack; worth it where they are kept.
     pub(crate) fn get_metadata_pack(&self, id: &str) -> Result<Bytes> {
         let Some(cache) = self.believed() else {
             return self.get(id);

@@ -68,6 +68,11 @@ impl Part {
         }
     }
 
+    /// Whether anything is ever kept here.
+    pub fn takes_something(&self) -> bool {
+        self.limit > 0
+    }
+
     /// The bytes kept under `name`, if they are there and whole. An altered file is removed.
     pub fn get(&self, name: &str) -> Option<Bytes> {
         if self.limit == 0 {

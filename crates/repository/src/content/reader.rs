@@ -1,8 +1,8 @@
 //! A content by its id: look it up, fetch its segment, open it, decompress it (kopia-format.md 6).
 //!
-//! Metadata packs (`q`) are fetched whole, small file contents with their neighbours, and kept in a bounded cache
-//! (`cache.rs`); large file contents are fetched as ranges and not kept in memory. Where there is a disk cache
-//! (`crate::cache`), each of these is looked for there first.
+//! Small contents are fetched with their neighbours and kept in a bounded cache (`cache.rs`); large ones are fetched as
+//! ranges and not kept in memory. Where there is a disk cache (`crate::cache`), each of these is looked for there first,
+//! and metadata packs (`q`) are fetched whole into it, as Kopia does.
 
 mod cache;
 
@@ -20,8 +20,8 @@ use crate::{
     object::reader::ahead::InFlight,
 };
 
-/// Below this many bytes a content's neighbourhood is fetched with it: in a data pack files lie in the order of
-/// their directory, so the next ones are wanted next.
+/// Below this many bytes a content's neighbourhood is fetched with it: in a pack files and directories lie in the order
+/// in which they were found, so the next ones are wanted next.
 const SMALL: u32 = 256 << 10;
 /// What is fetched around a small content: large enough to hide an answer's delay, small enough when the
 /// neighbours are not wanted after all.
@@ -38,11 +38,15 @@ pub struct ContentReader {
 
 impl ContentReader {
     pub fn new(blobs: Blobs, sealer: Arc<Sealer>, committed: Arc<Committed>) -> Self {
+        let capacity = match blobs.keeps_metadata_packs() {
+            true => cache::OF_PACKS,
+            false => cache::OF_WINDOWS,
+        };
         Self {
             blobs,
             sealer,
             committed,
-            cache: PackCache::default(),
+            cache: PackCache::of(capacity),
             in_flight: InFlight::default(),
         }
     }
@@ -178,7 +182,7 @@ impl ContentReader {
     fn segment(&self, entry: &Entry, pack: &Arc<str>, pack_end: u64) -> Result<Bytes> {
         let (start, length) = (u64::from(entry.pack_offset), u64::from(entry.packed_length));
         let end = start + length;
-        if pack.starts_with('q') {
+        if pack.starts_with('q') && self.blobs.keeps_metadata_packs() {
             let whole = self.cache.get(pack, 0, || self.blobs.get_metadata_pack(pack))?;
             return match whole.len() as u64 >= end {
                 true => Ok(whole.slice(start as usize..end as usize)),

@@ -130,6 +130,20 @@ enum Command {
     RepoCheck(crate::repo_check::Args),
 }
 
+impl Command {
+    /// Whether containers run it, not people.
+    fn is_of_the_cluster(&self) -> bool {
+        matches!(
+            self,
+            Self::Server(_)
+                | Self::NodeAgent(_)
+                | Self::DataMover(_)
+                | Self::RepoMaintenance(_)
+                | Self::RepoCheck(_)
+        )
+    }
+}
+
 /// Whatever is typed after a command that this build does not have.
 #[cfg(not(feature = "sandbox"))]
 #[derive(Debug, clap::Args)]
@@ -150,8 +164,8 @@ pub fn run(args: Vec<String>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refused(&args, &error),
     };
-    if matches!(cli.command, Command::Server(_) | Command::NodeAgent(_)) {
-        crate::small_pages::only();
+    if cli.command.is_of_the_cluster() {
+        crate::memory::keep_small();
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -1,5 +1,5 @@
-//! Stretches of packs kept in memory: whole metadata packs, and windows of data packs around small contents,
-//! whose neighbours are wanted next. Bounded; each stretch is fetched once however many threads want it.
+//! Stretches of packs kept in memory: windows around small contents, whose neighbours are wanted next, and metadata packs
+//! that a disk cache keeps whole. Bounded; each stretch is fetched once however many threads want it.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -8,8 +8,11 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 
-/// Kept in memory, in bytes: two full packs and some.
-const CAPACITY: usize = 48 << 20;
+/// Kept in memory, in bytes, where packs come by windows: a data mover has little memory, and eight windows let it read
+/// from as many packs in turn.
+pub(super) const OF_WINDOWS: usize = 16 << 20;
+/// Kept in memory, in bytes, where metadata packs come whole: two full ones and some.
+pub(super) const OF_PACKS: usize = 48 << 20;
 
 /// A pack, and where in it a kept stretch starts.
 type Key = (Arc<str>, u64);
@@ -17,8 +20,9 @@ type Key = (Arc<str>, u64);
 type Slot = Arc<Mutex<Option<Bytes>>>;
 
 /// The stretches.
-#[derive(Default)]
 pub(super) struct PackCache {
+    /// Most bytes that are kept.
+    capacity: usize,
     kept: Mutex<Kept>,
 }
 
@@ -29,6 +33,14 @@ struct Kept {
 }
 
 impl PackCache {
+    /// An empty one that keeps at most so many bytes, and always the newest stretch.
+    pub fn of(capacity: usize) -> Self {
+        Self {
+            capacity,
+            kept: Mutex::default(),
+        }
+    }
+
     /// The stretch of `pack` that starts at `start`, fetched if it is not here.
     pub fn get(&self, pack: &Arc<str>, start: u64, fetch: impl FnOnce() -> Result<Bytes>) -> Result<Bytes> {
         let key = (pack.clone(), start);
@@ -40,7 +52,7 @@ impl PackCache {
         let bytes = fetch()?;
         *fetched = Some(bytes.clone());
         drop(fetched);
-        self.kept.lock().evict(&key);
+        self.kept.lock().evict(self.capacity, &key);
         Ok(bytes)
     }
 
@@ -59,14 +71,14 @@ impl Kept {
     }
 
     /// Drops what was used longest ago until the rest fits; never `newest`, and nothing that is being fetched.
-    fn evict(&mut self, newest: &Key) {
+    fn evict(&mut self, capacity: usize, newest: &Key) {
         let size = |slot: &Slot| {
             slot.try_lock()
                 .and_then(|s| s.as_ref().map(Bytes::len))
                 .unwrap_or(0)
         };
         let mut total: usize = self.stretches.values().map(|(_, slot)| size(slot)).sum();
-        while total > CAPACITY {
+        while total > capacity {
             let others = self
                 .stretches
                 .iter()
@@ -109,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_was_used_longest_ago_goes_first_and_is_fetched_again() {
-        let cache = PackCache::default();
+        let cache = PackCache::of(OF_PACKS);
         let pack: Arc<str> = "q1".into();
         let get = |start: u64| {
             let mut fetched = false;

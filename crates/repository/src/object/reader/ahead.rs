@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
 };
@@ -19,29 +19,36 @@ use crate::{content::reader::ContentReader, error::Result, object::ObjectId};
 pub(super) const DEPTH: usize = 4;
 /// Shorter objects are not worth a thread.
 pub(super) const FROM_BYTES: u64 = 16 << 20;
-/// Contents fetched ahead and not taken yet, for all objects together: bounds memory to 32 MiB whatever the number of
-/// readers.
-const IN_FLIGHT: usize = 4;
+/// Bytes fetched ahead and not taken yet, for all objects together: bounds memory whatever the number of readers. Four
+/// contents of a usual length.
+const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
-/// Counts the contents of one repository that are fetched ahead.
+/// Counts the bytes of one repository that are fetched ahead.
 #[derive(Debug, Default)]
-pub(crate) struct InFlight(Arc<AtomicUsize>);
+pub(crate) struct InFlight(Arc<AtomicU64>);
 
 /// Held until the content's reader takes it: then it is one that is being written, and no more ahead of anything.
-struct Permit(Arc<AtomicUsize>);
+struct Permit {
+    bytes: u64,
+    all: Arc<AtomicU64>,
+}
 
 impl InFlight {
-    fn permit(&self) -> Option<Permit> {
-        let taken = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
-            (n < IN_FLIGHT).then_some(n + 1)
+    /// For a content of so many bytes, unless there would be too many with it.
+    fn permit(&self, bytes: u64) -> Option<Permit> {
+        let taken = self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| {
+            taken.checked_add(bytes).filter(|all| *all <= IN_FLIGHT_BYTES)
         });
-        taken.is_ok().then(|| Permit(self.0.clone()))
+        taken.is_ok().then(|| Permit {
+            bytes,
+            all: self.0.clone(),
+        })
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        self.all.fetch_sub(self.bytes, Ordering::AcqRel);
     }
 }
 
@@ -70,11 +77,9 @@ impl Ahead {
             .queue
             .back()
             .is_some_and(|before| before.location.content == location.content);
-        let permit = if repeats {
-            None
-        } else {
-            contents.in_flight.permit()
-        };
+        // Contents of a long object have a length each.
+        let bytes = location.length.filter(|_| !repeats);
+        let permit = bytes.and_then(|bytes| contents.in_flight.permit(bytes));
         let reading = permit.map(|permit| {
             let contents = contents.clone();
             let thread = thread::spawn(move || read_location(&contents, object, &location));

@@ -5,35 +5,24 @@
 
 use caravel_controllers::backup_repository::read_configuration;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client};
+use kube::Client;
 
+use super::named_configmap::{self, Named};
 use super::options::Options;
-use crate::cli::failure::{Failure, Outcome, kubernetes};
+use crate::cli::failure::Outcome;
 
 /// The key of the only type of repository that there is.
 const KOPIA: &str = "kopia";
 
 /// Reads the ConfigMap that new backup repositories will be configured with.
 pub async fn check(client: &Client, options: &Options) -> Outcome {
-    let (namespace, name) = (&options.namespace, &options.backup_repository_configmap);
-    if name.is_empty() {
-        return Ok(());
-    }
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let found = api.get_opt(name).await;
-    let found = found.map_err(|error| kubernetes(format!("reading ConfigMap {namespace}/{name}"), &error))?;
-    let Some(found) = found else {
-        return Err(wrong(options, "it does not exist".into()).next(format!(
-            "kubectl create configmap {name} -n {namespace} --from-file={KOPIA}=<JSON file>"
-        )));
+    let named = Named {
+        flag: "--backup-repository-configmap",
+        name: &options.backup_repository_configmap,
+        from_file: "kopia=<JSON file>",
+        refusals,
     };
-    match refusals(&found) {
-        refused if refused.is_empty() => Ok(()),
-        refused => {
-            Err(wrong(options, refused.join("; "))
-                .next(format!("kubectl edit configmap {name} -n {namespace}")))
-        }
-    }
+    named_configmap::check(client, options, &named).await
 }
 
 /// What the server would say about it.
@@ -43,13 +32,6 @@ fn refusals(found: &ConfigMap) -> Vec<String> {
     };
     let refused = read_configuration(data, KOPIA).refused;
     refused.iter().map(ToString::to_string).collect()
-}
-
-fn wrong(options: &Options, why: String) -> Failure {
-    let (namespace, name) = (&options.namespace, &options.backup_repository_configmap);
-    Failure::new(format!(
-        "--backup-repository-configmap: ConfigMap {namespace}/{name}: {why}"
-    ))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ mod apply;
 mod backup_repository_configmap;
 pub(crate) mod data_mover_role;
 mod leader_election_role;
+mod named_configmap;
 mod node_agent;
 mod node_agent_configmap;
 pub mod objects;

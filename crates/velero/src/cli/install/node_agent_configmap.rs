@@ -4,32 +4,21 @@
 
 use caravel_controllers::node_agent_configuration::{Configuration, read};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{Api, Client};
+use kube::Client;
 
+use super::named_configmap::{self, Named};
 use super::options::Options;
-use crate::cli::failure::{Failure, Outcome, kubernetes};
+use crate::cli::failure::Outcome;
 
 /// Reads the ConfigMap that the node agent will follow.
 pub async fn check(client: &Client, options: &Options) -> Outcome {
-    let (namespace, name) = (&options.namespace, &options.node_agent_configmap);
-    if name.is_empty() {
-        return Ok(());
-    }
-    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
-    let found = api.get_opt(name).await;
-    let found = found.map_err(|error| kubernetes(format!("reading ConfigMap {namespace}/{name}"), &error))?;
-    let Some(found) = found else {
-        return Err(wrong(options, "it does not exist".into()).next(format!(
-            "kubectl create configmap {name} -n {namespace} --from-file=<JSON file>"
-        )));
+    let named = Named {
+        flag: "--node-agent-configmap",
+        name: &options.node_agent_configmap,
+        from_file: "<JSON file>",
+        refusals,
     };
-    match refusals(&found) {
-        refused if refused.is_empty() => Ok(()),
-        refused => {
-            Err(wrong(options, refused.join("; "))
-                .next(format!("kubectl edit configmap {name} -n {namespace}")))
-        }
-    }
+    named_configmap::check(client, options, &named).await
 }
 
 /// What the node agent would say about it.
@@ -42,13 +31,6 @@ fn refusals(found: &ConfigMap) -> Vec<String> {
         Ok(reading) => reading.refused.iter().map(ToString::to_string).collect(),
         Err(error) => vec![format!("key {key:?}: {error}")],
     }
-}
-
-fn wrong(options: &Options, why: String) -> Failure {
-    let (namespace, name) = (&options.namespace, &options.node_agent_configmap);
-    Failure::new(format!(
-        "--node-agent-configmap: ConfigMap {namespace}/{name}: {why}"
-    ))
 }
 
 #[cfg(test)]
