@@ -9,6 +9,7 @@
 //! | `caching.rs` | where a connection keeps copies of what it read |
 //! | `place.rs` | `<id>/path/below` → an entry of a snapshot |
 //! | `console.rs`, `units.rs`, `json.rs` | standard output, progress on a terminal, Kopia's way to write figures |
+//! | `warnings.rs` | what the engine warns of, on standard error |
 //! | `failure.rs` | what failed, because of what, what to type next |
 //!
 //! Verbs are plain blocking functions: [`run`] moves the whole command to a thread that may block.
@@ -35,6 +36,7 @@ mod repository;
 mod show;
 mod snapshot;
 mod units;
+pub mod warnings;
 
 use std::path::PathBuf;
 

@@ -109,6 +109,29 @@ fn an_unknown_required_feature() {
 }
 
 #[test]
+fn a_feature_that_may_be_missing_is_warned_of_on_standard_error() {
+    let (client, _) = with_snapshot();
+    change_settings(&client.path("repository"), |format| {
+        format["requiredFeatures"] = json!([{"feature": "quantum-packs",
+            "ifNotUnderstood": {"warn": true, "message": "sizes will be off"}}]);
+    });
+    let said = Command::new(env!("CARGO_BIN_EXE_caravel-repository-cli"))
+        .args(["snapshot", "list", "--json", "--config-file"])
+        .arg(client.config_file())
+        .env("KOPIA_PASSWORD", PASSWORD)
+        .output()
+        .unwrap();
+    let warned = String::from_utf8(said.stderr).unwrap();
+    assert!(said.status.success(), "{warned}");
+    assert!(
+        warned.contains("WARN") && warned.contains("quantum-packs") && warned.contains("sizes will be off"),
+        "{warned}"
+    );
+    let listed: Value = serde_json::from_slice(&said.stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn a_newer_version() {
     let (client, tree) = with_snapshot();
     change_settings(&client.path("repository"), |format| format["version"] = json!(4));

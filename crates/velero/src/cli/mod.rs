@@ -167,6 +167,9 @@ pub fn run(args: Vec<String>) -> ExitCode {
     if cli.command.is_of_the_cluster() {
         crate::memory::keep_small();
     }
+    if matches!(cli.command, Command::Kopia(_)) {
+        caravel_repository_cli::warnings::say();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&Failure::new(format!("starting threads: {error}"))),
