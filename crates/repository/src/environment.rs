@@ -11,7 +11,7 @@ use rand::RngCore;
 
 use crate::{
     cache::CacheSettings,
-    crypto::password::{KeyDerivation, SlowKeyDerivation},
+    crypto::password::{KeyDerivation, RememberedKeys, SlowKeyDerivation},
 };
 
 /// The local clock, in UTC.
@@ -80,6 +80,15 @@ impl Environment {
             key_derivation: Arc::new(SlowKeyDerivation),
             index_folder: None,
             cache: None,
+        }
+    }
+
+    /// The same, for a process that opens the same repositories as many: a password's key is computed once.
+    #[must_use]
+    pub fn with_remembered_keys(self) -> Self {
+        Self {
+            key_derivation: Arc::new(RememberedKeys::default()),
+            ..self
         }
     }
 

@@ -1,8 +1,9 @@
 //! From the password to the key of the format blob (kopia-format.md 2.2).
 
-use std::num::NonZeroU32;
+use std::{collections::HashMap, num::NonZeroU32, sync::Arc};
 
-use aws_lc_rs::pbkdf2;
+use aws_lc_rs::{digest, pbkdf2};
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::{RepositoryError, error::Result};
@@ -48,5 +49,69 @@ impl KeyDerivation for SlowKeyDerivation {
             }
         }
         Ok(key)
+    }
+}
+
+/// Computes each key once, and keeps it: for one process that plays many, each of which opens the same repositories
+/// (`velero sandbox`). Who asks for a key that is being computed waits for it, so that one takes its 64 MiB, not all.
+#[derive(Default)]
+pub(crate) struct RememberedKeys {
+    keys: Mutex<HashMap<[u8; 32], Slot>>,
+}
+
+/// Empty until the first has computed it.
+type Slot = Arc<Mutex<Option<Zeroizing<[u8; 32]>>>>;
+
+impl KeyDerivation for RememberedKeys {
+    fn derive(&self, algorithm: &str, password: &[u8], salt: &[u8]) -> Result<Zeroizing<[u8; 32]>> {
+        let slot = self
+            .keys
+            .lock()
+            .entry(name(algorithm, password, salt))
+            .or_default()
+            .clone();
+        let mut known = slot.lock();
+        if let Some(key) = &*known {
+            return Ok(key.clone());
+        }
+        let key = SlowKeyDerivation.derive(algorithm, password, salt)?;
+        *known = Some(key.clone());
+        Ok(key)
+    }
+}
+
+/// What a key is remembered by: not the password itself.
+fn name(algorithm: &str, password: &[u8], salt: &[u8]) -> [u8; 32] {
+    let mut all = digest::Context::new(&digest::SHA256);
+    for part in [algorithm.as_bytes(), password, salt] {
+        all.update(&part.len().to_be_bytes());
+        all.update(part);
+    }
+    let mut name = [0; 32];
+    name.copy_from_slice(all.finish().as_ref());
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remembered_key_is_the_computed_one_and_of_its_password_salt_and_algorithm_only() {
+        let remembered = RememberedKeys::default();
+        let asked: [(&str, &[u8], &[u8]); 4] = [
+            (SCRYPT, b"password", b"salt"),
+            (SCRYPT, b"passwords", b"alt"),
+            (SCRYPT, b"password", b"other"),
+            (PBKDF2, b"password", b"salt"),
+        ];
+        for _ in 0..2 {
+            for (algorithm, password, salt) in asked {
+                let key = remembered.derive(algorithm, password, salt).unwrap();
+                assert_eq!(key, SlowKeyDerivation.derive(algorithm, password, salt).unwrap());
+            }
+        }
+        assert_eq!(remembered.keys.lock().len(), asked.len());
+        assert!(remembered.derive("rot13", b"password", b"salt").is_err());
     }
 }
