@@ -9,6 +9,7 @@
 //! | `caching.rs` | where a connection keeps copies of what it read |
 //! | `place.rs` | `<id>/path/below` → an entry of a snapshot |
 //! | `console.rs`, `units.rs`, `json.rs` | standard output, progress on a terminal, Kopia's way to write figures |
+//! | `memory.rs` | what a program says to the kernel and the allocator before it begins |
 //! | `warnings.rs` | what the engine warns of, on standard error |
 //! | `failure.rs` | what failed, because of what, what to type next |
 //!
@@ -30,6 +31,7 @@ mod json;
 mod ls;
 mod maintenance;
 mod manifest;
+pub mod memory;
 mod place;
 mod policy;
 mod repository;

@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     // It fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let args = Cli::parse().args;
+    caravel_repository_cli::memory::keep_small();
     caravel_repository_cli::warnings::say();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

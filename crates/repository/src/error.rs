@@ -93,6 +93,8 @@ impl RepositoryError {
                 RepositoryErrorKind::ReadOnly,
                 "; nothing was committed: make the storage writable, or only read from it",
             ),
+            // A blob that is shorter than it was.
+            StorageErrorKind::Damaged => (RepositoryErrorKind::Damaged, ""),
             _ => (RepositoryErrorKind::Storage, ""),
         };
         Self {

@@ -137,6 +137,29 @@ fn what_one_process_has_read_the_next_one_does_not_ask_the_storage_for() {
 }
 
 #[test]
+fn a_metadata_pack_is_fetched_whole_only_where_it_is_kept() {
+    let machine = Machine::new(12);
+    let snapshots = saved(&machine);
+    let fetched = |settings: CacheSettings| {
+        let (_, calls) = machine.asked(|| check_all(&machine.process_with(settings), &snapshots));
+        let of_packs = |how| {
+            let of_pack =
+                |(operation, name): &&(Operation, String)| *operation == how && name.starts_with('q');
+            calls.iter().filter(of_pack).count()
+        };
+        (of_packs(Operation::Get), of_packs(Operation::GetRange))
+    };
+    let none_kept = CacheSettings {
+        metadata_bytes: 0,
+        ..machine.settings()
+    };
+    let (whole, windows) = fetched(none_kept);
+    assert!(whole == 0 && windows > 0, "{whole} whole, {windows} windows");
+    let (whole, windows) = fetched(machine.settings());
+    assert!(whole > 0 && windows == 0, "{whole} whole, {windows} windows");
+}
+
+#[test]
 fn an_altered_copy_is_not_believed_whichever_byte_it_is() {
     let machine = Machine::new(2);
     let snapshots = saved(&machine);

@@ -7,7 +7,7 @@
 //! ```text
 //! worker ── writing() ── write ── writing() ── write ──┐ due: whoever notices waits for the others,
 //! worker ── writing() ── write ────────────────────────┤ saves the tree so far, commits, lets them go on
-//! walker ── writing() ── finished directory ───────────┘
+//! walker ── writing() ── unchanged file ───────────────┘
 //! ```
 
 use std::sync::atomic::{AtomicI64, Ordering};

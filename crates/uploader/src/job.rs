@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::error::{Result, UploaderError};
 use crate::progress::CancelToken;
 
-/// Jobs that may wait. Each holds an open directory, so this also bounds file descriptors.
+/// Jobs that may wait. Most hold an open directory, so this also bounds file descriptors.
 const WAITING: usize = 128;
 /// Deep trees are walked by recursion, one frame and one open directory a level.
 pub(crate) const WALKER_STACK_BYTES: usize = 64 << 20;

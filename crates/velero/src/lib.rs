@@ -3,7 +3,6 @@
 
 mod cli;
 mod data_mover;
-mod memory;
 mod node_agent;
 mod process;
 mod repo_check;

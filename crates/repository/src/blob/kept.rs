@@ -10,6 +10,9 @@ use jiff::Timestamp;
 use super::Blobs;
 use crate::{cache::DiskCache, environment::Clock, error::Result};
 
+/// A metadata pack of the usual size, with the content that filled it.
+const FULL_PACK: u64 = 28 << 20;
+
 impl Blobs {
     /// The same blobs by way of this cache.
     pub(crate) fn with_cache(self, cache: Arc<DiskCache>) -> Self {
@@ -36,7 +39,7 @@ impl Blobs {
     /// Whether metadata packs come from the disk once they were fetched whole.
     pub(crate) fn keeps_metadata_packs(&self) -> bool {
         self.believed()
-            .is_some_and(|cache| cache.metadata.takes_something())
+            .is_some_and(|cache| cache.metadata.takes(FULL_PACK))
     }
 
     fn believed(&self) -> Option<&DiskCache> {

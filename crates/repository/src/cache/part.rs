@@ -68,9 +68,9 @@ impl Part {
         }
     }
 
-    /// Whether anything is ever kept here.
-    pub fn takes_something(&self) -> bool {
-        self.limit > 0
+    /// Whether a file of this many bytes could be kept here.
+    pub fn takes(&self, bytes: u64) -> bool {
+        self.limit >= bytes + TAG_LENGTH as u64 && !self.trouble.is_off()
     }
 
     /// The bytes kept under `name`, if they are there and whole. An altered file is removed.

@@ -212,7 +212,15 @@ impl ContentReader {
             })?;
             let from = start.max(window.start) - window.start;
             let to = end.min(window.end) - window.start;
-            segment.extend_from_slice(&bytes[from as usize..to as usize]);
+            // A window that was kept before the pack was known to be longer.
+            let some = bytes.get(from as usize..to as usize).ok_or_else(|| {
+                RepositoryError::damaged(format!(
+                    "the {} bytes at {} of pack {pack} end before {end}",
+                    bytes.len(),
+                    window.start
+                ))
+            })?;
+            segment.extend_from_slice(some);
         }
         Ok(segment.freeze())
     }

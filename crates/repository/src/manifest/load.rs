@@ -89,11 +89,13 @@ pub(crate) fn load(reader: &ContentReader, cache: &ManifestCache) -> Result<Load
 
 fn try_load(reader: &ContentReader, cache: &ManifestCache) -> Result<Loaded> {
     let reading = reader.committed.refresh()?;
-    let contents: Vec<ContentId> = reading
-        .index
-        .live_with_prefix(CONTENT_PREFIX)
-        .map(|e| e.id)
-        .collect();
+    let mut lying: Vec<_> = reading.index.live_with_prefix(CONTENT_PREFIX).collect();
+    let contents: Vec<ContentId> = lying.iter().map(|entry| entry.id).collect();
+    // Their ids are hashes: read in that order, each would want another window of another pack.
+    lying.sort_unstable_by_key(|entry| (entry.pack, entry.pack_offset));
+    for entry in &lying {
+        read_content(reader, cache, &entry.id)?;
+    }
     let mut newest: HashMap<String, Entry> = HashMap::new();
     for id in &contents {
         for entry in read_content(reader, cache, id)?.iter() {

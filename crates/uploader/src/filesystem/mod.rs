@@ -17,6 +17,8 @@ mod record;
 mod rules;
 mod walk;
 
+use std::sync::atomic::AtomicUsize;
+
 use caravel_repository::Repository;
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
@@ -66,6 +68,7 @@ pub(crate) fn upload(
         root: Mutex::default(),
         checkpoints: Checkpoints::new(repository, &writer, request, start_time),
         top: Mutex::default(),
+        to_close: AtomicUsize::new(0),
         unfinished: Mutex::default(),
     };
     let workers = job::workers(repository, request.parallel_files);
@@ -73,7 +76,7 @@ pub(crate) fn upload(
         workers,
         cancel,
         |queue| walk.walk(root, &request.root_name, before, queue),
-        |job| walk.read(job),
+        |job| walk.work(job),
     );
     let Walk {
         totals,

@@ -1,7 +1,7 @@
 //! A directory of which some entries are still being read, and the rule by which finished ones travel upwards.
 //!
-//! Every directory counts what it waits for. Whoever fills the last gap writes the directory and fills the gap that it
-//! leaves in its own parent, so no thread ever waits for another.
+//! Every directory counts what it waits for. Whoever fills the last gap writes the directory (the walker leaves that to the
+//! others) and fills the gap that it leaves in its own parent, so no thread ever waits for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -62,6 +62,11 @@ impl OpenDirectory {
         self.gaps.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
+    /// How many entries it has so far.
+    pub fn entries(&self) -> usize {
+        self.entries.lock().len()
+    }
+
     /// The name and attributes of the directory itself.
     pub fn own(&self) -> &Described {
         &self.own
@@ -105,6 +110,16 @@ impl OpenDirectory {
         let entries = std::mem::take(&mut *self.entries.lock());
         let summary = summarize(&entries, self.own.mtime(), &self.failures.lock());
         (entries, summary)
+    }
+}
+
+impl Drop for OpenDirectory {
+    /// One by one: the last holder of a deep directory may have a small stack.
+    fn drop(&mut self) {
+        let mut above = self.above.take();
+        while let Some(mut directory) = above.and_then(Arc::into_inner) {
+            above = directory.above.take();
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Walks a mounted tree into the repository: one thread finds, several read.
+//! Walks a mounted tree into the repository: one thread finds, several read and write what is complete.
 //!
 //! The walker goes depth first and never follows a link; every name is looked at and opened relative to its open
 //! directory. Unchanged files take their object from an earlier snapshot and are not opened at all. Now and then everyone
@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use caravel_repository::{
     DirectoryEntry, EntryError, EntryType, ObjectId, ObjectWriter, Repository, RepositoryError,
@@ -29,6 +29,10 @@ use crate::job::Queue;
 use crate::progress::{CancelToken, Progress};
 use crate::request::LeftOut;
 
+/// Entries in complete directories that workers have yet to write, a few MB at most: with more, the walker writes a directory
+/// itself, and a very large one always.
+const MOST_TO_CLOSE: usize = 10_000;
+
 /// Everything that the threads of one upload share.
 pub(crate) struct Walk<'run> {
     pub repository: &'run Repository,
@@ -46,6 +50,8 @@ pub(crate) struct Walk<'run> {
     pub checkpoints: Checkpoints<'run>,
     /// Where a checkpoint begins; none before the walk does.
     pub top: Mutex<Option<Arc<OpenDirectory>>>,
+    /// Entries of the directories that workers have yet to write.
+    pub to_close: AtomicUsize,
     /// The files that are being read, one a worker.
     pub unfinished: Mutex<Vec<Arc<Unfinished<'run>>>>,
 }
@@ -74,6 +80,14 @@ pub(crate) struct Totals {
     pub excluded_bytes: AtomicU64,
     pub errors: AtomicU64,
     pub ignored_errors: AtomicU64,
+}
+
+/// What the walker leaves to the others.
+pub(crate) enum Job {
+    /// A file or link, to be read.
+    Read(ReadJob),
+    /// A directory of which the walker knew every entry, to be written. A checkpoint that comes before finds it open still.
+    Close(Arc<OpenDirectory>),
 }
 
 /// One file or link whose content is to be stored.
@@ -112,7 +126,7 @@ impl<'run> Walk<'run> {
         root: OwnedFd,
         name: &str,
         before: Before<ObjectId>,
-        queue: &Queue<'_, ReadJob>,
+        queue: &Queue<'_, Job>,
     ) -> Result<()> {
         let stat = rustix::fs::fstat(&root).map_err(|error| UploaderError::entry("", "look at", error))?;
         let name = CString::new(name).map_err(|error| UploaderError::entry("", "name", error))?;
@@ -155,7 +169,7 @@ impl<'run> Walk<'run> {
         })
     }
 
-    fn directory(&self, inside: Inside<'_>, queue: &Queue<'_, ReadJob>) -> Result<()> {
+    fn directory(&self, inside: Inside<'_>, queue: &Queue<'_, Job>) -> Result<()> {
         let Inside {
             here,
             scope,
@@ -202,20 +216,24 @@ impl<'run> Walk<'run> {
                 self.fill(&directory, entry)?;
             } else {
                 let (descriptor, directory) = (here.descriptor.clone(), directory.clone());
-                queue.add(ReadJob {
+                queue.add(Job::Read(ReadJob {
                     descriptor,
                     path,
                     described,
                     directory,
-                })?;
+                }))?;
             }
         }
-        let _writing = self.checkpoints.writing();
-        if directory.release() {
-            self.close(&directory)
-        } else {
-            Ok(())
+        if !directory.release() {
+            return Ok(());
         }
+        let entries = directory.entries();
+        if self.to_close.fetch_add(entries, Ordering::Relaxed) + entries <= MOST_TO_CLOSE {
+            return queue.add(Job::Close(directory));
+        }
+        self.to_close.fetch_sub(entries, Ordering::Relaxed);
+        let _writing = self.checkpoints.writing();
+        self.close(&directory)
     }
 
     /// The children in the order of a stored directory. What no snapshot can hold is left out, or counts as a failure.
@@ -300,9 +318,23 @@ impl<'run> Walk<'run> {
         }
     }
 
-    /// Stores one file or link; runs on a worker.
-    pub fn read(&self, job: ReadJob) -> Result<()> {
+    /// Runs on a worker.
+    pub fn work(&self, job: Job) -> Result<()> {
         self.save_checkpoint_if_due()?;
+        match job {
+            Job::Read(job) => self.read(job),
+            Job::Close(directory) => {
+                let entries = directory.entries();
+                let _writing = self.checkpoints.writing();
+                let closed = self.close(&directory);
+                self.to_close.fetch_sub(entries, Ordering::Relaxed);
+                closed
+            }
+        }
+    }
+
+    /// Stores one file or link.
+    fn read(&self, job: ReadJob) -> Result<()> {
         let (directory, path, kind) = (job.directory.clone(), job.path.clone(), job.described.kind);
         match self.try_read(job) {
             Err(error @ UploaderError::Entry { .. }) => {

@@ -131,11 +131,12 @@ enum Command {
 }
 
 impl Command {
-    /// Whether containers run it, not people.
-    fn is_of_the_cluster(&self) -> bool {
+    /// Whether it runs for long beside others, or moves data.
+    fn keeps_small(&self) -> bool {
         matches!(
             self,
-            Self::Server(_)
+            Self::Kopia(_)
+                | Self::Server(_)
                 | Self::NodeAgent(_)
                 | Self::DataMover(_)
                 | Self::RepoMaintenance(_)
@@ -164,8 +165,8 @@ pub fn run(args: Vec<String>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return refused(&args, &error),
     };
-    if cli.command.is_of_the_cluster() {
-        crate::memory::keep_small();
+    if cli.command.keeps_small() {
+        caravel_repository_cli::memory::keep_small();
     }
     if matches!(cli.command, Command::Kopia(_)) {
         caravel_repository_cli::warnings::say();

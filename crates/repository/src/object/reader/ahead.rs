@@ -19,8 +19,8 @@ use crate::{content::reader::ContentReader, error::Result, object::ObjectId};
 pub(super) const DEPTH: usize = 4;
 /// Shorter objects are not worth a thread.
 pub(super) const FROM_BYTES: u64 = 16 << 20;
-/// Bytes fetched ahead and not taken yet, for all objects together: bounds memory whatever the number of readers. Four
-/// contents of a usual length.
+/// Bytes fetched ahead and not taken yet, for all objects together, as long as they are unpacked: bounds memory whatever the
+/// number of readers. Four contents of a usual length.
 const IN_FLIGHT_BYTES: u64 = 16 << 20;
 
 /// Counts the bytes of one repository that are fetched ahead.

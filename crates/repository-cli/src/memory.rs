@@ -1,5 +1,5 @@
-//! A process of the cluster takes no more memory than it needs (decision 0017): a server waits for most of its life, and a data
-//! mover's pod may have a limit that ends it.
+//! A program of ours takes no more memory than it needs (decision 0017): a server waits for most of its life, and a data mover's
+//! pod may have a limit that ends it.
 //!
 //! The allocator asks the kernel for huge pages, of which a small object holds 2 MiB; and it keeps what was freed for a second,
 //! in which a data mover frees a hundred megabytes.
@@ -18,26 +18,19 @@ const PURGE_DELAY_MS: &str = "50";
 /// begins anew, once, as the kernel keeps the one and the environment the other. A process that cannot, or a kernel that cannot
 /// tell (before 3.15), goes on as it is.
 pub fn keep_small() {
-    let huge = !transparent_huge_pages_are_disabled().unwrap_or(true);
-    let begins_anew = std::env::var_os(PURGE_DELAY).is_none();
-    let ordinary = match huge {
-        true => disable_transparent_huge_pages(true),
-        false => Ok(()),
-    };
-    if let Err(error) = &ordinary {
-        tracing::debug!(%error, "huge pages stay");
-    }
-    if begins_anew || (huge && ordinary.is_ok()) {
-        let error = begin_anew();
-        tracing::debug!(%error, "memory is given back late");
+    let are_disabled = || transparent_huge_pages_are_disabled().unwrap_or(true);
+    let were_huge = !are_disabled();
+    // Asked again: where the kernel has not done it, beginning anew would not help, and would come again.
+    let disabled_now = were_huge && disable_transparent_huge_pages(true).is_ok() && are_disabled();
+    if disabled_now || std::env::var_os(PURGE_DELAY).is_none() {
+        begin_anew();
     }
 }
 
-/// The same program with the same words in this process; returns only when that failed.
-fn begin_anew() -> std::io::Error {
-    let program = match std::env::current_exe() {
-        Ok(program) => program,
-        Err(error) => return error,
+/// The same program with the same words in this process; returns only when that failed, which costs memory and nothing else.
+fn begin_anew() {
+    let Ok(program) = std::env::current_exe() else {
+        return;
     };
     let mut arguments = std::env::args_os();
     let mut again = Command::new(program);
@@ -47,5 +40,5 @@ fn begin_anew() -> std::io::Error {
     if std::env::var_os(PURGE_DELAY).is_none() {
         again.env(PURGE_DELAY, PURGE_DELAY_MS);
     }
-    again.args(arguments).exec()
+    let _refused = again.args(arguments).exec();
 }
