@@ -55,7 +55,7 @@ fn a_repository_s_configuration_is_followed_and_kopia_reads_what_comes_of_it() -
 /// Both ConfigMaps are there first: install refuses the name of one that does not exist, as Velero's does.
 fn install(cluster: &Cluster) -> Result<Installation> {
     step("remove an earlier installation", || Installation::remove(cluster))?;
-    let installation = Installation::of_another(Bucket::fresh(cluster, "repository-configuration")?);
+    let bucket = Bucket::fresh(cluster, "repository-configuration")?;
     let repository = json!({
         "cacheLimitMB": CACHE_LIMIT_MB, "enableCompression": true, "fullMaintenanceInterval": "fastGC",
     });
@@ -86,21 +86,7 @@ fn install(cluster: &Cluster) -> Result<Installation> {
         more: words.map(str::to_owned).to_vec(),
         ..Options::default()
     };
-    let said = step("install", || installation.install(cluster, &options))?;
-    ensure!(
-        said.succeeded(),
-        "install ended with {}: {}",
-        said.code,
-        said.both().trim()
-    );
-    cluster.wait_for_phase(
-        Kind::BACKUP_STORAGE_LOCATION,
-        NAMESPACE,
-        "default",
-        &["Available"],
-        Duration::from_secs(60),
-    )?;
-    Ok(installation)
+    Installation::on(cluster, bucket, &options)
 }
 
 /// Words take a fraction of their length in the bucket, and Kopia finds the same bytes in them.

@@ -70,10 +70,13 @@ impl Installation {
     /// The same install command again, on a bucket that has backups; removes an earlier installation and waits for the location.
     pub fn again(cluster: &Cluster, bucket: Bucket) -> Result<Self> {
         step("remove an earlier installation", || Self::remove(cluster))?;
+        Self::on(cluster, bucket, &Options::default())
+    }
+
+    /// Installs on that bucket, where nothing is installed, and waits for the location.
+    pub fn on(cluster: &Cluster, bucket: Bucket, options: &Options) -> Result<Self> {
         let installation = Self { bucket };
-        let said = step("the same install command", || {
-            installation.install(cluster, &Options::default())
-        })?;
+        let said = step("install", || installation.install(cluster, options))?;
         anyhow::ensure!(
             said.succeeded(),
             "install ended with {}: {}",
