@@ -85,7 +85,7 @@ pub(crate) struct Totals {
 /// What the walker leaves to the others.
 pub(crate) enum Job {
     /// A file or link, to be read.
-    Read(ReadJob),
+    Read(Box<ReadJob>),
     /// A directory of which the walker knew every entry, to be written. A checkpoint that comes before finds it open still.
     Close(Arc<OpenDirectory>),
 }
@@ -216,12 +216,12 @@ impl<'run> Walk<'run> {
                 self.fill(&directory, entry)?;
             } else {
                 let (descriptor, directory) = (here.descriptor.clone(), directory.clone());
-                queue.add(Job::Read(ReadJob {
+                queue.add(Job::Read(Box::new(ReadJob {
                     descriptor,
                     path,
                     described,
                     directory,
-                }))?;
+                })))?;
             }
         }
         if !directory.release() {
@@ -322,7 +322,7 @@ impl<'run> Walk<'run> {
     pub fn work(&self, job: Job) -> Result<()> {
         self.save_checkpoint_if_due()?;
         match job {
-            Job::Read(job) => self.read(job),
+            Job::Read(job) => self.read(*job),
             Job::Close(directory) => {
                 let entries = directory.entries();
                 let _writing = self.checkpoints.writing();
