@@ -170,10 +170,6 @@ fn restored_with_a_cache(cluster: &Cluster, shop: &Shop) -> Result<()> {
 
 /// The cache volume of a data mover pod as the node sees it; none while it is not mounted.
 fn cache_on_node(cluster: &Cluster, pod: &Value) -> Result<Option<PathBuf>> {
-    let process = cluster
-        .facts()
-        .mounts_pid
-        .context("volumes can only be read on the node of our own cluster")?;
     let volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
     let claim = volumes
         .filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
@@ -191,9 +187,7 @@ fn cache_on_node(cluster: &Cluster, pod: &Value) -> Result<Option<PathBuf>> {
     let Some(volume) = claim["spec"]["volumeName"].as_str() else {
         return Ok(None);
     };
-    let path = PathBuf::from(format!(
-        "/proc/{process}/root/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~csi/{volume}/mount"
-    ));
+    let path = cluster.mount_on_node(uid, volume)?;
     Ok(path.is_dir().then_some(path))
 }
 

@@ -129,6 +129,18 @@ impl Cluster {
         ])
     }
 
+    /// Where the node has a pod's volume (a PersistentVolume's name), by way of a process in the cluster's mount namespace;
+    /// it may not be mounted.
+    pub fn mount_on_node(&self, pod_uid: &str, volume: &str) -> Result<PathBuf> {
+        let process = self
+            .facts
+            .mounts_pid
+            .context("volumes can only be read on the node of our own cluster; this one's is out of reach")?;
+        Ok(PathBuf::from(format!(
+            "/proc/{process}/root/var/lib/kubelet/pods/{pod_uid}/volumes/kubernetes.io~csi/{volume}/mount"
+        )))
+    }
+
     /// An object, if it exists. Cluster-scoped ones have the namespace "".
     pub fn get(&self, kind: Kind, namespace: &str, name: &str) -> Result<Option<Value>> {
         let found = self

@@ -99,19 +99,13 @@ impl Shop {
 
     /// The volume as the node sees it, by way of a process in the cluster's mount namespace.
     pub fn volume_on_node(&self, cluster: &Cluster) -> Result<PathBuf> {
-        let process = cluster
-            .facts()
-            .mounts_pid
-            .context("volumes can only be read on the node of our own cluster; this one's is out of reach")?;
         let pod = self.running_pod(cluster)?;
         let uid = pod["metadata"]["uid"].as_str().unwrap_or_default();
         let claim = cluster.must_get(Kind::PERSISTENT_VOLUME_CLAIM, &self.namespace, CLAIM)?;
         let volume = claim["spec"]["volumeName"]
             .as_str()
             .context("the claim is bound to no volume")?;
-        let path = PathBuf::from(format!(
-            "/proc/{process}/root/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~csi/{volume}/mount"
-        ));
+        let path = cluster.mount_on_node(uid, volume)?;
         anyhow::ensure!(path.is_dir(), "{} is missing on the node", path.display());
         Ok(path)
     }
