@@ -1,12 +1,15 @@
 //! `cargo xtask bench engine`: Kopia and ours back up and restore the same tree to a local folder, in the same run.
 //!
 //! The tree: 2 GiB random in 64 files, 1 GiB text in 32, 100,000 files of 0 to 8 KiB; read once before each run, so that the
-//! page cache is warm. Nothing is asserted: times, processor times and peak memory of both are printed, with ratios (ours
-//! as a part of Kopia's). The scratch folder needs room for three times the tree and is emptied at the end.
+//! page cache is warm; before that the machine is settled (`settled.rs`), so that neither pays for what the other left.
+//! Nothing is asserted: times, processor times and peak memory of both are printed, with ratios (ours as a part of
+//! Kopia's). The scratch folder needs room for three times the tree and is removed at the end; another
+//! measurement on the same file system within the next five minutes makes files slowly (`data::empty`).
 
 mod data;
 pub mod memory;
 mod process;
+mod settled;
 
 use std::{fs, path::Path};
 
@@ -29,6 +32,8 @@ struct Step {
     name: &'static str,
     kopia: Measured,
     ours: Measured,
+    /// Kopia's time and ours in seconds, run by run.
+    each: Vec<(f64, f64)>,
 }
 
 /// Runs everything in `scratch`, which is made and removed. `programs` are the variables that name Kopia and ours.
@@ -72,25 +77,27 @@ fn in_folder(scratch: &Path, settings: &Settings, Sides { kopia, ours }: Sides) 
     println!("{} files, {} MiB", made.files, made.bytes >> 20);
     let sides = [(kopia, scratch.join("kopia")), (ours, scratch.join("ours"))];
     let (mut cold, mut again, mut restored) = ([vec![], vec![]], [vec![], vec![]], [vec![], vec![]]);
-    for _ in 0..settings.runs.max(1) {
+    for run in 0..settings.runs.max(1) {
         for (side, (client, repository)) in sides.iter().enumerate() {
             client.create(repository, &[])?;
-            data::warm(&source)?;
+            let ready = || settled::settle().and_then(|()| data::warm(&source));
+            ready()?;
             cold[side].push(measure(
                 client,
                 &["snapshot", "create", &text(&source), "--json"],
             )?);
-            data::warm(&source)?;
+            ready()?;
             again[side].push(measure(
                 client,
                 &["snapshot", "create", &text(&source), "--json"],
             )?);
             let listed = client.json(&["snapshot", "list", "--json", "--all"])?;
             let id = listed[0]["id"].as_str().context("a snapshot")?.to_owned();
-            let out = scratch.join("out");
+            let out = scratch.join(format!("out-{run}-{side}"));
+            ready()?;
             restored[side].push(measure(client, &["snapshot", "restore", &id, &text(&out)])?);
             data::same(&source, &out)?;
-            fs::remove_dir_all(&out)?;
+            data::empty(&out)?;
             fs::remove_dir_all(repository)?;
         }
     }
@@ -101,6 +108,11 @@ fn in_folder(scratch: &Path, settings: &Settings, Sides { kopia, ours }: Sides) 
     ]
     .map(|(name, [kopia, ours])| Step {
         name,
+        each: kopia
+            .iter()
+            .zip(&ours)
+            .map(|(theirs, own)| (theirs.seconds, own.seconds))
+            .collect(),
         kopia: Measured::middle(kopia),
         ours: Measured::middle(ours),
     });
@@ -117,7 +129,13 @@ fn print(steps: &[Step]) {
         "\n{:<18} {:>22} {:>22} {:>7}",
         "", "Kopia v0.22.3", "ours", "ratio"
     );
-    for Step { name, kopia, ours } in steps {
+    for Step {
+        name,
+        kopia,
+        ours,
+        each,
+    } in steps
+    {
         let rows = [
             ("s", kopia.seconds, ours.seconds),
             ("s of processor", kopia.cpu_seconds, ours.cpu_seconds),
@@ -128,6 +146,13 @@ fn print(steps: &[Step]) {
             let (theirs_text, own_text) = (format!("{theirs:.1} {unit}"), format!("{own:.1} {unit}"));
             println!(
                 "{name:<18} {theirs_text:>22} {own_text:>22} {:>7.2}",
+                own / theirs
+            );
+        }
+        for (theirs, own) in each {
+            println!(
+                "{:<18} {theirs:>20.1} s {own:>20.1} s {:>7.2}",
+                "  a run",
                 own / theirs
             );
         }

@@ -98,6 +98,16 @@ pub fn warm(root: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Gives the room of every file back but leaves the file. An ext4 that gives an inode free does not use it again for up to five
+/// minutes (`recently_deleted`) and looks at each such inode anew for every file that is made: a restore after the removal
+/// of the last one took 26 s instead of 10.
+pub fn empty(root: &Path) -> Result<()> {
+    for file in files(root)? {
+        fs::File::create(root.join(file))?;
+    }
+    Ok(())
+}
+
 /// Fails unless both trees hold the same files with the same bytes.
 pub fn same(a: &Path, b: &Path) -> Result<()> {
     let (names, other) = (files(a)?, files(b)?);

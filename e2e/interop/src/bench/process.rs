@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 
 use crate::client::Client;
 
@@ -36,7 +36,8 @@ impl Measured {
 /// Runs a command to its end; it must succeed.
 pub fn measure(client: &Client, args: &[&str]) -> Result<Measured> {
     let mut command = client.command(args);
-    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let said = tempfile::NamedTempFile::new()?;
+    command.stdout(Stdio::null()).stderr(said.reopen()?);
     let begun = Instant::now();
     let mut child = command.spawn().context("cannot start the program")?;
     let folder = format!("/proc/{}", child.id());
@@ -71,7 +72,13 @@ pub fn measure(client: &Client, args: &[&str]) -> Result<Measured> {
         .filter_map(|text| text.parse().ok())
         .collect();
     let ended = child.wait()?;
-    ensure!(ended.success(), "{args:?} ended with {ended}");
+    if !ended.success() {
+        let said = fs::read_to_string(said.path())?;
+        bail!(
+            "{args:?} ended with {ended}: {}",
+            said.lines().last().unwrap_or_default()
+        );
+    }
     Ok(Measured {
         seconds,
         cpu_seconds: ticks.iter().sum::<f64>() / 100.0,
