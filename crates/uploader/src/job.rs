@@ -43,6 +43,14 @@ impl<Job> Queue<'_, Job> {
         }
     }
 
+    /// Adds a job that nobody waits for, where there is room; without workers there is none.
+    pub fn offer(&self, job: Job) -> bool {
+        match &self.to {
+            To::Workers(sender) => sender.try_send(job).is_ok(),
+            To::Here(_) => false,
+        }
+    }
+
     /// An error when there is no point in going on.
     pub fn check(&self) -> Result<()> {
         self.failure.check()

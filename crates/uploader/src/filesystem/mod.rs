@@ -4,17 +4,20 @@
 //! of a volume: a backup holds what the volume holds (docs/differences.md). `velero kopia snapshot create` asks for the
 //! rules of a policy instead (`rules.rs`, `ignore.rs`).
 
+mod ahead;
 mod attributes;
 pub(crate) mod entry;
 mod estimate;
 mod ignore;
 mod list;
+mod look;
 mod open_directory;
 mod parent;
 mod policy;
 pub(crate) mod read;
 mod record;
 mod rules;
+mod totals;
 mod walk;
 
 use std::sync::atomic::AtomicUsize;
@@ -29,7 +32,8 @@ use crate::job;
 use crate::progress::{CancelToken, Progress};
 use crate::request::{UploadOutcome, UploadRequest};
 use rules::Rules;
-use walk::{Totals, Walk};
+use totals::Totals;
+use walk::Walk;
 
 #[cfg(test)]
 pub(crate) use entry::opened;
@@ -69,6 +73,7 @@ pub(crate) fn upload(
         checkpoints: Checkpoints::new(repository, &writer, request, start_time),
         top: Mutex::default(),
         to_close: AtomicUsize::new(0),
+        looks: AtomicUsize::new(0),
         unfinished: Mutex::default(),
     };
     let workers = job::workers(repository, request.parallel_files);

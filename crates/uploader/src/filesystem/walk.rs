@@ -1,28 +1,28 @@
 //! Walks a mounted tree into the repository: one thread finds, several read and write what is complete.
 //!
 //! The walker goes depth first and never follows a link; every name is looked at and opened relative to its open
-//! directory. Unchanged files take their object from an earlier snapshot and are not opened at all. Now and then everyone
+//! directory. The directories that come next are looked into by whoever has time (`look.rs`). Unchanged files take their object from an earlier snapshot and are not opened at all. Now and then everyone
 //! waits for a checkpoint (`checkpoint.rs`).
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use caravel_repository::{
-    DirectoryEntry, EntryError, EntryType, ObjectId, ObjectWriter, Repository, RepositoryError,
-    SnapshotStats, Writer,
+    DirectoryEntry, EntryError, EntryType, ObjectId, ObjectWriter, Repository, RepositoryError, Writer,
 };
 use parking_lot::Mutex;
 use rustix::fs::OFlags;
 
 use super::attributes;
 use super::entry::{Described, join, open};
-use super::list::list;
+use super::look::{Inside, Look, Opened, Row, Unseen};
 use super::open_directory::OpenDirectory;
 use super::parent::Before;
 use super::read;
-use super::rules::{Rules, Scope, Tolerance};
+use super::rules::{Rules, Tolerance};
+use super::totals::Totals;
 use crate::checkpoint::{self, Checkpoints};
 use crate::error::{Result, UploaderError};
 use crate::job::Queue;
@@ -52,6 +52,8 @@ pub(crate) struct Walk<'run> {
     pub top: Mutex<Option<Arc<OpenDirectory>>>,
     /// Entries of the directories that workers have yet to write.
     pub to_close: AtomicUsize,
+    /// Directories that workers were asked to look into before the walker comes.
+    pub looks: AtomicUsize,
     /// The files that are being read, one a worker.
     pub unfinished: Mutex<Vec<Arc<Unfinished<'run>>>>,
 }
@@ -64,30 +66,14 @@ pub(crate) struct Unfinished<'run> {
     object: Mutex<Option<ObjectWriter<'run>>>,
 }
 
-/// Counts that go into the snapshot's manifest.
-#[derive(Debug, Default)]
-pub(crate) struct Totals {
-    pub read_files: AtomicU64,
-    pub read_bytes: AtomicU64,
-    pub reused_files: AtomicU64,
-    pub reused_bytes: AtomicU64,
-    /// Of the reused bytes, those that only a checkpoint has: no complete snapshot holds them yet.
-    pub checkpoint_bytes: AtomicU64,
-    pub directories: AtomicU64,
-    pub entries: AtomicU64,
-    pub excluded_files: AtomicU64,
-    pub excluded_directories: AtomicU64,
-    pub excluded_bytes: AtomicU64,
-    pub errors: AtomicU64,
-    pub ignored_errors: AtomicU64,
-}
-
 /// What the walker leaves to the others.
 pub(crate) enum Job {
     /// A file or link, to be read.
     Read(Box<ReadJob>),
     /// A directory of which the walker knew every entry, to be written. A checkpoint that comes before finds it open still.
     Close(Arc<OpenDirectory>),
+    /// A directory that the walker comes to soon, to be looked into.
+    Look(Arc<Look>),
 }
 
 /// One file or link whose content is to be stored.
@@ -96,27 +82,6 @@ pub(crate) struct ReadJob {
     path: String,
     described: Described,
     directory: Arc<OpenDirectory>,
-}
-
-/// A directory that the walker stands in.
-struct Here<'a> {
-    descriptor: Arc<OwnedFd>,
-    path: &'a str,
-    own: Described,
-    above: Option<Arc<OpenDirectory>>,
-    /// The same directory in earlier snapshots.
-    before: Before<ObjectId>,
-    /// The ignore rules of the directory above.
-    scope: Scope,
-}
-
-/// A directory that was looked into.
-struct Inside<'a> {
-    here: Here<'a>,
-    scope: Scope,
-    children: Vec<Described>,
-    /// What no snapshot can hold, where that counts as a failure.
-    unknown: Vec<EntryError>,
 }
 
 impl<'run> Walk<'run> {
@@ -133,89 +98,78 @@ impl<'run> Walk<'run> {
         let mut own = Described::directory(c".".to_owned(), stat);
         attributes::note(self.rules, &root, &mut own, "")?;
         own.name = name;
-        let here = Here {
+        let root = Opened {
             descriptor: Arc::new(root),
-            path: "",
+            path: String::new(),
             own,
-            above: None,
             before,
             scope: self.rules.top()?,
         };
         // Without its root there is no snapshot, whatever a policy says.
-        self.directory(self.look_inside(here)?, queue)
+        self.directory(self.look_inside(root)?, None, queue)
     }
 
-    /// Lists a directory and leaves out what its policy leaves out.
-    fn look_inside<'a>(&self, here: Here<'a>) -> Result<Inside<'a>> {
-        let mut unknown = Vec::new();
-        let mut children = self.list(&here.descriptor, here.path, &mut unknown)?;
-        let scope = self
-            .rules
-            .enter(&here.scope, &here.descriptor, here.path, &children)?;
-        let device = here.own.stat.st_dev;
-        let saves = |child: &Described| {
-            scope.as_ref().is_some_and(|scope| {
-                let path = join(here.path, child.name.to_bytes());
-                self.rules.saves(scope, child, &path, device)
-            })
-        };
-        children.retain(|child| saves(child) || self.totals.exclude(child));
-        let scope = scope.unwrap_or_else(|| here.scope.clone());
-        Ok(Inside {
-            here,
-            scope,
-            children,
-            unknown,
-        })
-    }
-
-    fn directory(&self, inside: Inside<'_>, queue: &Queue<'_, Job>) -> Result<()> {
+    fn directory(
+        &self,
+        inside: Inside,
+        above: Option<Arc<OpenDirectory>>,
+        queue: &Queue<'_, Job>,
+    ) -> Result<()> {
         let Inside {
-            here,
+            descriptor,
+            path,
+            own,
             scope,
             children,
+            mut before,
             unknown,
         } = inside;
         queue.check()?;
-        let mut before = here.before.entries(self.repository, here.path)?;
         self.totals.directories.fetch_add(1, Ordering::Relaxed);
         self.totals
             .entries
             .fetch_add(children.len() as u64, Ordering::Relaxed);
-        let directory = OpenDirectory::new(here.own, here.above, children.len() + unknown.len());
+        let directory = OpenDirectory::new(own, above, children.len() + unknown.len());
         self.top.lock().get_or_insert_with(|| directory.clone());
         for failure in unknown {
             self.give_up(&directory, failure, false)?;
         }
+        let mut children = children.into_iter().peekable();
+        let mut before_of =
+            |described: &Described| before.remove(described.name.to_bytes()).unwrap_or_default();
+        let mut row = Row::default();
+        loop {
+            row.fill(self, queue, || {
+                let described = children.next_if(|child| child.kind == EntryType::Directory)?;
+                Some(Unseen {
+                    holder: descriptor.clone(),
+                    path: join(&path, described.name.to_bytes()),
+                    before: before_of(&described).directory(),
+                    described,
+                    scope: scope.clone(),
+                })
+            });
+            let Some((path, look)) = row.next(self) else { break };
+            self.save_checkpoint_if_due()?;
+            // A worker that panicked ends the run by itself.
+            let looked = look.result(|unseen| self.look(unseen));
+            match looked.unwrap_or(Err(UploaderError::Canceled)) {
+                Ok(inside) => self.directory(inside, Some(directory.clone()), queue)?,
+                Err(error) => {
+                    let _writing = self.checkpoints.writing();
+                    self.failed(&directory, &path, EntryType::Directory, error)?;
+                }
+            }
+        }
         for mut described in children {
             self.save_checkpoint_if_due()?;
-            let path = join(here.path, described.name.to_bytes());
-            let before = before.remove(described.name.to_bytes()).unwrap_or_default();
-            if described.kind == EntryType::Directory {
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-                let inside = open(&here.descriptor, &described.name, flags, &path).and_then(|opened| {
-                    attributes::note(self.rules, &here.descriptor, &mut described, &path)?;
-                    self.look_inside(Here {
-                        descriptor: Arc::new(opened),
-                        path: &path,
-                        own: described,
-                        above: Some(directory.clone()),
-                        before: before.directory(),
-                        scope: scope.clone(),
-                    })
-                });
-                match inside {
-                    Ok(inside) => self.directory(inside, queue)?,
-                    Err(error) => {
-                        let _writing = self.checkpoints.writing();
-                        self.failed(&directory, &path, EntryType::Directory, error)?;
-                    }
-                }
-            } else if let Some(entry) = self.reuse(&here.descriptor, &mut described, &before, &path)? {
+            let path = join(&path, described.name.to_bytes());
+            let before = before_of(&described);
+            if let Some(entry) = self.reuse(&descriptor, &mut described, &before, &path)? {
                 let _writing = self.checkpoints.writing();
                 self.fill(&directory, entry)?;
             } else {
-                let (descriptor, directory) = (here.descriptor.clone(), directory.clone());
+                let (descriptor, directory) = (descriptor.clone(), directory.clone());
                 queue.add(Job::Read(Box::new(ReadJob {
                     descriptor,
                     path,
@@ -234,24 +188,6 @@ impl<'run> Walk<'run> {
         self.to_close.fetch_sub(entries, Ordering::Relaxed);
         let _writing = self.checkpoints.writing();
         self.close(&directory)
-    }
-
-    /// The children in the order of a stored directory. What no snapshot can hold is left out, or counts as a failure.
-    fn list(&self, directory: &OwnedFd, path: &str, unknown: &mut Vec<EntryError>) -> Result<Vec<Described>> {
-        let fails = self.rules.unknown_types_fail();
-        list(directory, path, &mut |found| {
-            let (path, what) = (join(path, found.name.to_bytes()), found.word());
-            match fails {
-                true => unknown.push(EntryError {
-                    path,
-                    error: format!("it is a {what}, which no snapshot can hold"),
-                }),
-                false => self.left_out.lock().push(LeftOut {
-                    path,
-                    what: what.to_owned(),
-                }),
-            }
-        })
     }
 
     /// An earlier snapshot's entry of a file that has not changed since, if its contents are all still there.
@@ -329,6 +265,10 @@ impl<'run> Walk<'run> {
                 let closed = self.close(&directory);
                 self.to_close.fetch_sub(entries, Ordering::Relaxed);
                 closed
+            }
+            Job::Look(look) => {
+                look.ahead(|unseen| self.look(unseen));
+                Ok(())
             }
         }
     }
@@ -504,73 +444,5 @@ impl read::Sink for Destination<'_, '_> {
             return Err(UploaderError::Canceled);
         }
         self.walk.save_checkpoint_if_due()
-    }
-}
-
-impl Totals {
-    fn reuse(&self, size: u64, of_parent: bool) {
-        self.reused_files.fetch_add(1, Ordering::Relaxed);
-        self.reused_bytes.fetch_add(size, Ordering::Relaxed);
-        if !of_parent {
-            self.checkpoint_bytes.fetch_add(size, Ordering::Relaxed);
-        }
-    }
-
-    /// Bytes of all files in the snapshot.
-    pub fn total_bytes(&self) -> u64 {
-        self.read_bytes() + self.reused_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of the files that were read.
-    fn read_bytes(&self) -> u64 {
-        self.read_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of the files that the parent snapshot does not have as they are now.
-    pub fn new_bytes(&self) -> u64 {
-        self.read_bytes() + self.checkpoint_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether the volume held nothing at all.
-    pub fn is_empty(&self) -> bool {
-        self.entries.load(Ordering::Relaxed) == 0
-    }
-
-    /// Counts an entry that a policy leaves out; false, as it is not saved.
-    fn exclude(&self, entry: &Described) -> bool {
-        if entry.kind == EntryType::Directory {
-            self.excluded_directories.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.excluded_files.fetch_add(1, Ordering::Relaxed);
-            self.excluded_bytes.fetch_add(entry.size(), Ordering::Relaxed);
-        }
-        false
-    }
-
-    /// Entries that a policy left out; a directory counts once.
-    pub fn excluded(&self) -> u64 {
-        self.excluded_files.load(Ordering::Relaxed) + self.excluded_directories.load(Ordering::Relaxed)
-    }
-
-    /// Failures that a policy says to ignore.
-    pub fn ignored_errors(&self) -> u64 {
-        self.ignored_errors.load(Ordering::Relaxed)
-    }
-
-    /// As a snapshot's manifest counts: `fileCount` leaves out reused files (kopia-format.md 10.1).
-    pub fn stats(&self) -> SnapshotStats {
-        let read_files = self.read_files.load(Ordering::Relaxed);
-        SnapshotStats {
-            total_size: self.total_bytes(),
-            file_count: read_files,
-            cached_files: self.reused_files.load(Ordering::Relaxed),
-            non_cached_files: read_files,
-            dir_count: self.directories.load(Ordering::Relaxed),
-            excluded_total_size: self.excluded_bytes.load(Ordering::Relaxed),
-            excluded_file_count: self.excluded_files.load(Ordering::Relaxed),
-            excluded_dir_count: self.excluded_directories.load(Ordering::Relaxed),
-            ignored_error_count: self.ignored_errors(),
-            error_count: self.errors.load(Ordering::Relaxed),
-        }
     }
 }
