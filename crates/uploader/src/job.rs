@@ -15,6 +15,8 @@ use crate::progress::CancelToken;
 
 /// Jobs that may wait. Most hold an open directory, so this also bounds file descriptors.
 const WAITING: usize = 128;
+/// Jobs that may wait when one more is only offered.
+const OFFERED_BEHIND: usize = 16;
 /// Deep trees are walked by recursion, one frame and one open directory a level.
 pub(crate) const WALKER_STACK_BYTES: usize = 64 << 20;
 
@@ -43,10 +45,10 @@ impl<Job> Queue<'_, Job> {
         }
     }
 
-    /// Adds a job that nobody waits for, where there is room; without workers there is none.
+    /// Adds a job that somebody else can do as well, if workers come to it soon; says whether it did.
     pub fn offer(&self, job: Job) -> bool {
         match &self.to {
-            To::Workers(sender) => sender.try_send(job).is_ok(),
+            To::Workers(sender) => sender.len() < OFFERED_BEHIND && sender.try_send(job).is_ok(),
             To::Here(_) => false,
         }
     }
@@ -93,6 +95,17 @@ impl Failure<'_> {
     }
 }
 
+/// A worker that panics ends the run: the scope waits for everybody, then panics too.
+struct Ended<'run, 'token>(&'run Failure<'token>);
+
+impl Drop for Ended<'_, '_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.failed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// How many threads work: none where the engine runs inline.
 pub(crate) fn workers(repository: &Repository, wish: Option<usize>) -> usize {
     if repository.environment().is_inline() {
@@ -128,6 +141,7 @@ pub(crate) fn run<Job: Send>(
         for _ in 0..workers {
             let (jobs, failure, work) = (jobs.clone(), &failure, &work);
             scope.spawn(move || {
+                let _ended = Ended(failure);
                 for job in jobs {
                     // After a failure the queue is only emptied, so that the walker does not block on it.
                     if failure.check().is_ok() {
@@ -136,6 +150,8 @@ pub(crate) fn run<Job: Send>(
                 }
             });
         }
+        // Else the walker would wait for room when no worker is left.
+        drop(jobs);
         let queue = Queue {
             to: To::Workers(sender),
             failure: &failure,
@@ -184,6 +200,49 @@ mod tests {
             let error = run(workers, &CancelToken::default(), walk, work).expect_err("job 7 fails");
             assert_eq!(error.to_string(), "seven");
         }
+    }
+
+    #[test]
+    fn a_worker_that_panics_ends_the_run() {
+        for workers in [1, 3] {
+            let run = || {
+                let walk = |queue: &Queue<'_, usize>| (0..).try_for_each(|n| queue.add(n));
+                run(workers, &CancelToken::default(), walk, |n: usize| match n {
+                    7 => panic!("as the test wants"),
+                    _ => Ok(()),
+                })
+            };
+            assert!(std::panic::catch_unwind(run).is_err());
+        }
+    }
+
+    #[test]
+    fn what_is_offered_is_done_once_or_refused_and_never_waits() {
+        let (offered, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let held = AtomicBool::new(true);
+        let walk = |queue: &Queue<'_, ()>| {
+            let taken = (0..1000).filter(|_| queue.offer(())).count();
+            offered.store(taken, Ordering::Relaxed);
+            held.store(false, Ordering::Release);
+            Ok(())
+        };
+        let work = |()| {
+            while held.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        run(2, &CancelToken::default(), walk, work).expect("nothing fails");
+        let offered = offered.into_inner();
+        assert!((1..=OFFERED_BEHIND + 2).contains(&offered), "{offered}");
+        assert_eq!(done.into_inner(), offered);
+
+        let refused = |queue: &Queue<'_, ()>| {
+            assert!(!queue.offer(()), "there are no workers");
+            Ok(())
+        };
+        run(0, &CancelToken::default(), refused, |()| Ok(())).expect("nothing fails");
     }
 
     #[test]

@@ -339,6 +339,62 @@ fn guarantee_2_an_entry_that_cannot_be_read_fails_the_upload_and_is_named() {
 }
 
 #[test]
+fn what_workers_look_into_early_is_what_the_walk_finds_by_itself() {
+    if !is_root() {
+        return;
+    }
+    let world = World::new();
+    let source = world.folder("source");
+    let in_each =
+        |folder: usize, file: usize| source.join(format!("{:02}/{folder:02}/{file:02}", folder / 8));
+    for folder in 0..40 {
+        fs::create_dir_all(in_each(folder, 0).parent().unwrap()).expect("a folder");
+        (0..10)
+            .for_each(|file| fs::write(in_each(folder, file), [folder as u8, file as u8]).expect("a file"));
+    }
+    world.upload(&source).expect("an upload");
+    for round in 0..5 {
+        // Changed, gone, new, of another kind, and one that was small and is so no more.
+        for folder in (round..40).step_by(7) {
+            fs::write(in_each(folder, 3), b"changed").expect("a file");
+        }
+        fs::remove_dir_all(source.join(format!("00/0{round}"))).expect("a folder");
+        fs::write(source.join(format!("00/0{round}")), b"a file now").expect("a file");
+        let large = source.join(format!("01/{:02}", 8 + round));
+        (0..1500).for_each(|file| fs::write(large.join(format!("new {file}")), []).expect("a file"));
+        let fifo = source.join(format!("02/{}/fifo", 16 + round));
+        rustix::fs::mknodat(rustix::fs::CWD, fifo, FileType::Fifo, Mode::RUSR, 0).expect("a fifo");
+
+        let upload_of = |path: &str| {
+            let mut request = request(&source);
+            request.parallel_files = Some(4);
+            if !path.is_empty() {
+                request.source.path = path.to_owned();
+            }
+            let outcome = upload(
+                &world.repository(),
+                &request,
+                &Progress::default(),
+                &CancelToken::default(),
+            );
+            let outcome = outcome.expect("an upload");
+            let id = outcome.snapshot_id.parse().expect("an id");
+            let snapshot = world.repository().load_snapshot(&id).expect("a snapshot");
+            (snapshot.manifest.root_entry.expect("a root").object, outcome)
+        };
+        let (with_parent, outcome) = upload_of("");
+        let (alone, as_new) = upload_of(&format!("/another/{round}"));
+        assert_eq!(with_parent, alone);
+        assert_eq!(outcome.left_out, as_new.left_out);
+        assert_eq!(outcome.left_out.len(), round + 1);
+        assert!(
+            outcome.incremental_bytes < as_new.incremental_bytes,
+            "nothing was reused"
+        );
+    }
+}
+
+#[test]
 fn what_no_snapshot_can_hold_is_named_and_the_rest_is_saved() {
     if !is_root() {
         return;

@@ -24,28 +24,32 @@ impl<Work, Done> Ahead<Work, Done> {
         }
     }
 
-    /// For the one who has time: does it, unless somebody has begun.
-    pub fn ahead(&self, work: impl FnOnce(Work) -> Done) {
+    /// For the one who has time: does it, unless somebody has begun. What turns out to be better left alone is handed back,
+    /// as an error.
+    pub fn do_early(&self, work: impl FnOnce(Work) -> Result<Done, Work>) {
         let Some(waiting) = self.begin() else { return };
         let mut end = End {
             of: self,
             state: State::Gone,
         };
-        end.state = State::Done(work(waiting));
+        end.state = match work(waiting) {
+            Ok(done) => State::Done(done),
+            Err(waiting) => State::Waiting(waiting),
+        };
     }
 
     /// For the one who needs it: does it if nobody has begun, else waits for whoever has. To be called once; none when the
     /// other one panicked.
     pub fn result(&self, work: impl FnOnce(Work) -> Done) -> Option<Done> {
-        if let Some(waiting) = self.begin() {
-            return Some(work(waiting));
-        }
         let mut state = self.state.lock();
         self.changed
             .wait_while(&mut state, |state| matches!(state, State::Begun));
-        match std::mem::replace(&mut *state, State::Gone) {
+        let found = std::mem::replace(&mut *state, State::Gone);
+        drop(state);
+        match found {
+            State::Waiting(waiting) => Some(work(waiting)),
             State::Done(done) => Some(done),
-            State::Waiting(_) | State::Begun | State::Gone => None,
+            State::Begun | State::Gone => None,
         }
     }
 
@@ -80,6 +84,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
 
@@ -87,44 +92,50 @@ mod tests {
     fn what_nobody_began_is_done_by_the_one_who_needs_it_and_not_again() {
         let ahead = Ahead::new(2);
         assert_eq!(ahead.result(|work| work + 1), Some(3));
-        ahead.ahead(|_| unreachable!("it is done"));
+        ahead.do_early(|_| unreachable!("it is done"));
     }
 
     #[test]
-    fn what_was_done_ahead_is_not_done_again() {
+    fn what_was_done_early_is_not_done_again() {
         let ahead = Ahead::new(2);
-        ahead.ahead(|work| work + 1);
-        ahead.ahead(|_| unreachable!("it is done"));
+        ahead.do_early(|work| Ok(work + 1));
+        ahead.do_early(|_| unreachable!("it is done"));
         assert_eq!(ahead.result(|_| unreachable!("it is done")), Some(3));
     }
 
     #[test]
-    fn the_one_who_needs_it_waits_for_the_one_who_has_begun() {
+    fn what_was_handed_back_is_done_by_the_one_who_needs_it() {
+        let ahead = Ahead::new(2);
+        ahead.do_early(Err);
+        assert_eq!(ahead.result(|work| work + 1), Some(3));
+    }
+
+    /// Begins on another thread, lets somebody wait, and ends with what `end` makes of it.
+    fn waited_for(end: fn(i32) -> Result<i32, i32>) -> Option<i32> {
         let ahead = Ahead::new(2);
         let (begun, has_begun) = mpsc::channel();
-        let (go_on, may_go_on) = mpsc::channel();
         thread::scope(|scope| {
-            let ahead = &ahead;
-            scope.spawn(move || {
-                ahead.ahead(|work| {
+            let early = scope.spawn(|| {
+                let work = |work| {
                     begun.send(()).unwrap();
-                    may_go_on.recv().unwrap();
-                    work + 1
-                });
+                    // Long enough for the other one to wait, most times; the outcome is the same when it does not.
+                    thread::sleep(Duration::from_millis(50));
+                    end(work)
+                };
+                catch_unwind(AssertUnwindSafe(|| ahead.do_early(work)))
             });
             has_begun.recv().unwrap();
-            let needed = scope.spawn(|| ahead.result(|_| unreachable!("it is begun")));
-            go_on.send(()).unwrap();
-            assert_eq!(needed.join().unwrap(), Some(3));
-        });
+            let result = ahead.result(|work| work + 10);
+            let _panicked = early.join().unwrap();
+            result
+        })
     }
 
     #[test]
-    fn nobody_waits_for_one_who_panicked() {
-        let ahead = Ahead::new(2);
-        let panicked = catch_unwind(AssertUnwindSafe(|| ahead.ahead(|_| panic!("as the test wants"))));
-        assert!(panicked.is_err());
-        assert_eq!(ahead.result(|work| work + 1), None);
+    fn the_one_who_needs_it_waits_for_the_one_who_has_begun() {
+        assert_eq!(waited_for(|work| Ok(work + 1)), Some(3));
+        assert_eq!(waited_for(Err), Some(12));
+        assert_eq!(waited_for(|_| panic!("as the test wants")), None);
     }
 
     #[test]
@@ -136,7 +147,7 @@ mod tests {
             n * 2
         };
         thread::scope(|scope| {
-            scope.spawn(|| all.iter().for_each(|one| one.ahead(work)));
+            scope.spawn(|| all.iter().for_each(|one| one.do_early(|n| Ok(work(n)))));
             for (n, one) in all.iter().enumerate() {
                 assert_eq!(one.result(work), Some(n * 2));
             }

@@ -114,6 +114,13 @@ impl Before<DirectoryEntry> {
         }
     }
 
+    /// How many names the parent snapshot has in this directory and below.
+    pub fn names(&self) -> Option<u64> {
+        let summary = self.parent.as_ref()?.summary.as_ref()?;
+        // A directory counts itself.
+        Some((summary.files + summary.symlinks + summary.dirs).saturating_sub(1))
+    }
+
     /// The objects of a file that has not changed since, and whether the parent snapshot has it so.
     pub fn unchanged<'a>(&'a self, now: &'a Described) -> impl Iterator<Item = (ObjectId, bool)> + 'a {
         let parent = self.parent.iter().map(|entry| (entry, true));

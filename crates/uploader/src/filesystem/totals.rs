@@ -54,15 +54,14 @@ impl Totals {
         self.entries.load(Ordering::Relaxed) == 0
     }
 
-    /// Counts an entry that a policy leaves out; false, as it is not saved.
-    pub fn exclude(&self, entry: &Described) -> bool {
+    /// Counts an entry that a policy leaves out.
+    pub fn exclude(&self, entry: &Described) {
         if entry.kind == EntryType::Directory {
             self.excluded_directories.fetch_add(1, Ordering::Relaxed);
         } else {
             self.excluded_files.fetch_add(1, Ordering::Relaxed);
             self.excluded_bytes.fetch_add(entry.size(), Ordering::Relaxed);
         }
-        false
     }
 
     /// Entries that a policy left out; a directory counts once.

@@ -1,8 +1,9 @@
 //! Walks a mounted tree into the repository: one thread finds, several read and write what is complete.
 //!
 //! The walker goes depth first and never follows a link; every name is looked at and opened relative to its open
-//! directory. The directories that come next are looked into by whoever has time (`look.rs`). Unchanged files take their object from an earlier snapshot and are not opened at all. Now and then everyone
-//! waits for a checkpoint (`checkpoint.rs`).
+//! directory. Small directories that come next are looked into by whoever has time (`look.rs`). Unchanged files take their
+//! object from an earlier snapshot and are not opened at all. Now and then everyone waits for a checkpoint
+//! (`checkpoint.rs`).
 
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -122,18 +123,23 @@ impl<'run> Walk<'run> {
             scope,
             children,
             mut before,
+            excluded,
             unknown,
+            left_out,
         } = inside;
         queue.check()?;
         self.totals.directories.fetch_add(1, Ordering::Relaxed);
         self.totals
             .entries
             .fetch_add(children.len() as u64, Ordering::Relaxed);
+        excluded.iter().for_each(|entry| self.totals.exclude(entry));
+        self.left_out.lock().extend(left_out);
         let directory = OpenDirectory::new(own, above, children.len() + unknown.len());
         self.top.lock().get_or_insert_with(|| directory.clone());
         for failure in unknown {
             self.give_up(&directory, failure, false)?;
         }
+        // Directories come first (`list.rs`).
         let mut children = children.into_iter().peekable();
         let mut before_of =
             |described: &Described| before.remove(described.name.to_bytes()).unwrap_or_default();
@@ -141,10 +147,12 @@ impl<'run> Walk<'run> {
         loop {
             row.fill(self, queue, || {
                 let described = children.next_if(|child| child.kind == EntryType::Directory)?;
+                let before = before_of(&described);
                 Some(Unseen {
                     holder: descriptor.clone(),
                     path: join(&path, described.name.to_bytes()),
-                    before: before_of(&described).directory(),
+                    names_before: before.names(),
+                    before: before.directory(),
                     described,
                     scope: scope.clone(),
                 })
@@ -267,7 +275,7 @@ impl<'run> Walk<'run> {
                 closed
             }
             Job::Look(look) => {
-                look.ahead(|unseen| self.look(unseen));
+                look.do_early(|unseen| self.look_early(unseen));
                 Ok(())
             }
         }
