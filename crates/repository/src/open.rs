@@ -127,6 +127,7 @@ impl Repository {
         reads_index: bool,
     ) -> Result<Self> {
         let format = format::load(&blobs, password, &environment)?;
+        let blobs = blobs.with_retention(format.retention.as_ref(), &environment);
         let sealer = Sealer::new(
             format.config.algorithms()?,
             &format.config.secret.0,

@@ -44,9 +44,9 @@ pub struct Writer {
 impl Writer {
     pub(crate) fn new(repository: &Repository) -> Result<Self> {
         let inner = &repository.inner;
-        if inner.format.retention.is_some() {
+        if !inner.blobs.keeps_retention() {
             return Err(RepositoryError::unsupported(
-                "object-lock retention for what is written",
+                "object-lock retention in another kind of storage than S3",
             ));
         }
         let parts = WriterParts {

@@ -189,6 +189,7 @@ fn password_and_parameters_can_be_changed_and_unknown_settings_survive() {
     let change = ParameterChange {
         max_pack_size: Some(30 << 20),
         epochs: Some(epochs.clone()),
+        ..ParameterChange::default()
     };
     repository.set_parameters(&change).unwrap();
     let error = repository.set_parameters(&change).unwrap_err();
@@ -203,6 +204,7 @@ fn password_and_parameters_can_be_changed_and_unknown_settings_survive() {
     let too_large = ParameterChange {
         max_pack_size: Some(1 << 30),
         epochs: None,
+        ..ParameterChange::default()
     };
     assert!(repository.set_parameters(&too_large).is_err());
 

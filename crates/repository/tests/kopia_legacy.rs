@@ -210,6 +210,7 @@ async fn password_and_parameters_that_we_changed_are_kopias_too() {
         let change = ParameterChange {
             max_pack_size: Some(33 << 20),
             epochs: None,
+            ..ParameterChange::default()
         };
         repository.set_parameters(&change).unwrap();
     });

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
-use crate::{BlobId, Storage, StorageErrorKind};
+use crate::{BlobId, LockMode, ObjectLock, Storage, StorageErrorKind};
 
 /// Runs the suite on an empty storage, and leaves it empty.
 ///
@@ -25,6 +26,7 @@ pub async fn verify(storage: Arc<dyn Storage>) {
     creating_only_once(storage).await;
     racing_creators(storage).await;
     odd_names(storage).await;
+    locks(storage).await;
     for blob in storage.list("").await.expect("the final listing works") {
         storage.delete(&blob.id).await.expect("cleaning up works");
     }
@@ -33,6 +35,29 @@ pub async fn verify(storage: Arc<dyn Storage>) {
         [],
         "deleted blobs are gone from the listing"
     );
+}
+
+/// A store without locks says so and writes nothing. What locks do can only be tried in a bucket that has them.
+async fn locks(storage: &dyn Storage) {
+    if storage.has_locks() {
+        return;
+    }
+    let id = BlobId::from("p-locked");
+    let lock = ObjectLock {
+        mode: LockMode::Governance,
+        until: Timestamp::MAX,
+    };
+    for refused in [
+        storage.put_locked(&id, Bytes::from_static(b"x"), &lock).await,
+        storage
+            .put_locked_if_absent(&id, Bytes::from_static(b"x"), &lock)
+            .await,
+        storage.extend_lock(&id, &lock).await,
+    ] {
+        let refused = refused.expect_err("a store without locks refuses them");
+        assert_eq!(refused.kind(), StorageErrorKind::Unsupported, "{refused}");
+    }
+    assert_eq!(storage.list("p-locked").await.expect("listing works"), []);
 }
 
 async fn whole_blobs(storage: &dyn Storage) {

@@ -21,6 +21,8 @@ pub enum Operation {
     List,
     /// [`crate::Storage::delete`]
     Delete,
+    /// [`crate::Storage::extend_lock`]
+    ExtendLock,
     /// Making the client, before anything was sent.
     Open,
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Operation {
             Operation::Metadata => "looking up",
             Operation::List => "listing",
             Operation::Delete => "deleting",
+            Operation::ExtendLock => "extending the lock of",
             Operation::Open => "opening",
         })
     }

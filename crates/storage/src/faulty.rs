@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::{BlobId, BlobMetadata, Operation, Storage, StorageError, StorageErrorKind};
+use crate::{BlobId, BlobMetadata, ObjectLock, Operation, Storage, StorageError, StorageErrorKind};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +188,30 @@ impl Storage for FaultyStorage {
             self.inner.put_if_absent(id, data),
         )
         .await
+    }
+
+    fn has_locks(&self) -> bool {
+        self.inner.has_locks()
+    }
+
+    async fn put_locked(&self, id: &BlobId, data: Bytes, lock: &ObjectLock) -> Result<(), StorageError> {
+        let put = self.inner.put_locked(id, data, lock);
+        self.run(Operation::Put, id.as_str(), put).await
+    }
+
+    async fn put_locked_if_absent(
+        &self,
+        id: &BlobId,
+        data: Bytes,
+        lock: &ObjectLock,
+    ) -> Result<(), StorageError> {
+        let put = self.inner.put_locked_if_absent(id, data, lock);
+        self.run(Operation::PutIfAbsent, id.as_str(), put).await
+    }
+
+    async fn extend_lock(&self, id: &BlobId, lock: &ObjectLock) -> Result<(), StorageError> {
+        let extended = self.inner.extend_lock(id, lock);
+        self.run(Operation::ExtendLock, id.as_str(), extended).await
     }
 
     async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError> {

@@ -16,10 +16,12 @@ mod error;
 pub mod faulty;
 pub mod filesystem;
 pub mod gcs;
+mod lock;
 pub mod memory;
 pub mod s3;
 mod storage;
 
 pub use blob::{BlobId, BlobMetadata};
 pub use error::{Operation, StorageError, StorageErrorKind};
+pub use lock::{LockMode, ObjectLock};
 pub use storage::Storage;

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::{
-    BlobId, BlobMetadata, Operation, Storage, StorageError, StorageErrorKind,
+    BlobId, BlobMetadata, ObjectLock, Operation, Storage, StorageError, StorageErrorKind,
     blob::{check_name, check_range},
 };
 
@@ -28,6 +28,7 @@ pub struct MemoryStorage {
 struct Held {
     data: Bytes,
     timestamp: Timestamp,
+    lock: Option<ObjectLock>,
 }
 
 impl MemoryStorage {
@@ -75,7 +76,23 @@ impl MemoryStorage {
         Held {
             data,
             timestamp: (self.clock)(),
+            lock: None,
         }
+    }
+
+    /// The lock of a blob's newest version; like a bucket with versions, this store lets go of locked blobs.
+    pub fn lock_of(&self, id: &BlobId) -> Option<ObjectLock> {
+        self.blobs.lock().get(id)?.lock
+    }
+
+    /// Notes a lock of a blob that is there.
+    fn note(&self, operation: Operation, id: &BlobId, lock: &ObjectLock) -> Result<(), StorageError> {
+        let mut blobs = self.blobs.lock();
+        let held = blobs
+            .get_mut(id)
+            .ok_or_else(|| StorageError::not_found(operation, id))?;
+        held.lock = Some(*lock);
+        Ok(())
     }
 }
 
@@ -117,6 +134,29 @@ impl Storage for MemoryStorage {
         }
         blobs.insert(id.clone(), held);
         Ok(())
+    }
+
+    fn has_locks(&self) -> bool {
+        true
+    }
+
+    async fn put_locked(&self, id: &BlobId, data: Bytes, lock: &ObjectLock) -> Result<(), StorageError> {
+        self.put(id, data).await?;
+        self.note(Operation::Put, id, lock)
+    }
+
+    async fn put_locked_if_absent(
+        &self,
+        id: &BlobId,
+        data: Bytes,
+        lock: &ObjectLock,
+    ) -> Result<(), StorageError> {
+        self.put_if_absent(id, data).await?;
+        self.note(Operation::PutIfAbsent, id, lock)
+    }
+
+    async fn extend_lock(&self, id: &BlobId, lock: &ObjectLock) -> Result<(), StorageError> {
+        self.note(Operation::ExtendLock, id, lock)
     }
 
     async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError> {

@@ -6,7 +6,7 @@ use std::{fmt::Debug, ops::Range};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::{BlobId, BlobMetadata, StorageError};
+use crate::{BlobId, BlobMetadata, ObjectLock, Operation, StorageError, StorageErrorKind};
 
 /// A flat, strongly consistent set of blobs: what was put is at once got and listed, and a blob is there
 /// whole or not at all.
@@ -26,6 +26,38 @@ pub trait Storage: Debug + Send + Sync + 'static {
     /// do it in one step: the caller then writes, lists again and compares.
     async fn put_if_absent(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError>;
 
+    /// Whether this store can put under object lock.
+    fn has_locks(&self) -> bool {
+        false
+    }
+
+    /// Like [`Storage::put`], and this version of the blob cannot be deleted before the lock ends: a later put or delete
+    /// only hides it.
+    ///
+    /// Errors: also [`crate::StorageErrorKind::Unsupported`] without [`Storage::has_locks`], and the store's refusal where
+    /// the bucket was made without object lock.
+    async fn put_locked(&self, id: &BlobId, data: Bytes, lock: &ObjectLock) -> Result<(), StorageError> {
+        let _ = (data, lock);
+        Err(no_locks(Operation::Put, id))
+    }
+
+    /// [`Storage::put_if_absent`] under a lock.
+    async fn put_locked_if_absent(
+        &self,
+        id: &BlobId,
+        data: Bytes,
+        lock: &ObjectLock,
+    ) -> Result<(), StorageError> {
+        let _ = (data, lock);
+        Err(no_locks(Operation::PutIfAbsent, id))
+    }
+
+    /// Gives a blob another lock, which must not end earlier than the one it has.
+    async fn extend_lock(&self, id: &BlobId, lock: &ObjectLock) -> Result<(), StorageError> {
+        let _ = lock;
+        Err(no_locks(Operation::ExtendLock, id))
+    }
+
     /// Reads the whole blob.
     async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError>;
 
@@ -42,4 +74,10 @@ pub trait Storage: Debug + Send + Sync + 'static {
 
     /// Deletes the blob; one that is missing is no error.
     async fn delete(&self, id: &BlobId) -> Result<(), StorageError>;
+}
+
+/// What a store without object lock answers.
+pub(crate) fn no_locks(operation: Operation, id: &BlobId) -> StorageError {
+    let cause = "object lock is known of S3 only, not of this kind of storage";
+    StorageError::new(StorageErrorKind::Unsupported, operation, id.as_str(), cause)
 }

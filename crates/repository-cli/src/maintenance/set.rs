@@ -24,6 +24,9 @@ pub struct Args {
     /// Time between full ones, as 24h.
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     full_interval: Option<i64>,
+    /// Whether full maintenance locks what is under retention for the whole period again.
+    #[arg(long, value_name = "BOOL")]
+    extend_object_locks: Option<bool>,
 }
 
 /// Runs the command.
@@ -46,6 +49,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         cycle.enabled = enable.unwrap_or(cycle.enabled);
         cycle.interval = interval.unwrap_or(cycle.interval);
     }
+    parameters.extend_object_locks = args.extend_object_locks.unwrap_or(before.extend_object_locks);
     if parameters == before {
         return Err(Failure::usage("nothing to change: no flag says anything new")
             .next("velero kopia maintenance info"));

@@ -2,6 +2,7 @@
 
 use caravel_repository::{Cipher, FormatOptions, HashAlgorithm};
 
+use super::retention::Retention;
 use crate::failure::Outcome;
 
 /// Flags of `create` about the format; without them Kopia's own choices.
@@ -25,6 +26,8 @@ pub struct Format {
     /// Room for error correction, in percent.
     #[arg(long, value_name = "PERCENT")]
     ecc_overhead_percent: Option<u8>,
+    #[command(flatten)]
+    retention: Retention,
 }
 
 impl Format {
@@ -47,6 +50,7 @@ impl Format {
                 .clone()
                 .unwrap_or(standard.key_derivation),
             ecc_overhead_percent: self.ecc_overhead_percent.unwrap_or(standard.ecc_overhead_percent),
+            retention: self.retention.change(None)?.flatten(),
             ..FormatOptions::default()
         };
         options.check()?;

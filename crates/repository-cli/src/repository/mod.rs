@@ -7,6 +7,7 @@ mod disconnect;
 mod format;
 mod identity;
 mod provider;
+mod retention;
 mod set_parameters;
 mod status;
 mod sync_to;

@@ -2,6 +2,7 @@
 
 use caravel_repository::ParameterChange;
 
+use super::retention::Retention;
 use crate::{
     app::App,
     failure::{Failure, Outcome},
@@ -35,6 +36,8 @@ pub struct Args {
     /// So many epochs are merged into a range.
     #[arg(long, value_name = "N")]
     epoch_checkpoint_frequency: Option<i64>,
+    #[command(flatten)]
+    retention: Retention,
 }
 
 /// Runs the command.
@@ -69,8 +72,9 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     let change = ParameterChange {
         max_pack_size: args.max_pack_size_mb.map(|size| size.saturating_mul(1 << 20)),
         epochs: (epochs != before).then_some(epochs),
+        retention: args.retention.change(repository.format_options().retention)?,
     };
-    if change.max_pack_size.is_none() && change.epochs.is_none() {
+    if change.max_pack_size.is_none() && change.epochs.is_none() && change.retention.is_none() {
         return Err(Failure::usage("nothing to change: no flag says anything new")
             .next("velero kopia repository status"));
     }

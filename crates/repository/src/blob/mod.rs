@@ -13,11 +13,17 @@ pub mod upload;
 use std::{future::Future, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use caravel_storage::{BlobId, BlobMetadata, Storage, StorageError};
+use caravel_storage::{BlobId, BlobMetadata, ObjectLock, Storage, StorageError};
 use futures::FutureExt;
+use jiff::Timestamp;
 use tokio::runtime::Handle;
 
-use crate::{cache::DiskCache, environment::Environment, error::RepositoryError, error::Result};
+use crate::{
+    cache::DiskCache,
+    environment::Environment,
+    error::{RepositoryError, Result},
+    format::Retention,
+};
 
 /// Blocking access to one repository's blobs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -27,6 +33,8 @@ pub struct Blobs {
     cache: Option<Arc<DiskCache>>,
     /// Whether what is read may come from the cache.
     believes_cache: bool,
+    /// How what is put is locked.
+    retention: Option<(Retention, Environment)>,
 }
 
 #[derive(Clone, Debug)]
@@ -49,7 +57,29 @@ impl Blobs {
             waiting,
             cache: None,
             believes_cache: false,
+            retention: None,
         }
+    }
+
+    /// The same, with what is put under a repository's retention, if it has one.
+    pub fn with_retention(mut self, retention: Option<&Retention>, environment: &Environment) -> Self {
+        self.retention = retention.map(|retention| (retention.clone(), environment.clone()));
+        self
+    }
+
+    /// Whether what is put can be locked as the retention wants.
+    pub fn keeps_retention(&self) -> bool {
+        self.retention.as_ref().is_none_or(|(retention, environment)| {
+            self.storage.has_locks() && retention.lock(environment.clock.now()).is_some()
+        })
+    }
+
+    /// The lock that a blob of this name is put under.
+    fn lock(&self, id: &str) -> Option<ObjectLock> {
+        let (retention, environment) = self.retention.as_ref()?;
+        Retention::covers(id)
+            .then(|| retention.lock(environment.clock.now()))
+            .flatten()
     }
 
     /// The storage itself.
@@ -117,15 +147,50 @@ impl Blobs {
     }
 
     pub fn put(&self, id: &str, data: Bytes) -> Result<()> {
-        let done = self.wait(self.storage.put(&BlobId::from(id), data));
+        let name = BlobId::from(id);
+        let done = match self.lock(id) {
+            None => self.wait(self.storage.put(&name, data)),
+            Some(lock) => self.wait(self.storage.put_locked(&name, data, &lock)),
+        };
         self.changed(&[id]);
         done.map_err(|e| writing(id, e))
     }
 
     pub fn put_if_absent(&self, id: &str, data: Bytes) -> Result<(), StorageError> {
-        let done = self.wait(self.storage.put_if_absent(&BlobId::from(id), data));
+        let name = BlobId::from(id);
+        let done = match self.lock(id) {
+            None => self.wait(self.storage.put_if_absent(&name, data)),
+            Some(lock) => self.wait(self.storage.put_locked_if_absent(&name, data, &lock)),
+        };
         self.changed(&[id]);
         done
+    }
+
+    /// Locks several blobs for the whole period from `now` on, a few at a time; how many were still there.
+    pub fn extend_locks(&self, ids: &[String], now: Timestamp) -> Result<u64> {
+        const TOGETHER: usize = 16;
+        let Some(lock) = self
+            .retention
+            .as_ref()
+            .and_then(|(retention, _)| retention.lock(now))
+        else {
+            return Ok(0);
+        };
+        let mut extended = 0;
+        for some in ids.chunks(TOGETHER) {
+            let names: Vec<BlobId> = some.iter().map(|id| BlobId::from(id.as_str())).collect();
+            let answers = self.wait(futures::future::join_all(
+                names.iter().map(|id| self.storage.extend_lock(id, &lock)),
+            ));
+            for (id, answer) in some.iter().zip(answers) {
+                match answer {
+                    Ok(()) => extended += 1,
+                    Err(gone) if gone.is_not_found() => {}
+                    Err(error) => return Err(writing(id, error)),
+                }
+            }
+        }
+        Ok(extended)
     }
 
     pub fn list(&self, prefix: &str) -> Result<Vec<BlobMetadata>> {

@@ -10,7 +10,7 @@ use crate::{
     environment::Environment,
     epoch::IndexManager,
     error::{RepositoryError, RepositoryErrorKind, Result},
-    format::{FormatOptions, upgrade_lock::UpgradeLock},
+    format::{FormatOptions, Retention, upgrade_lock::UpgradeLock},
     splitter,
 };
 
@@ -94,6 +94,8 @@ pub struct ParameterChange {
     pub max_pack_size: Option<usize>,
     /// When epochs advance and are compacted.
     pub epochs: Option<EpochParameters>,
+    /// How long what is written from now on is locked; `Some(None)`: no longer.
+    pub retention: Option<Option<Retention>>,
 }
 
 /// Errors: `Invalid` for a size that Kopia does not take.

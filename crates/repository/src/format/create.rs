@@ -28,10 +28,11 @@ pub fn initialize(
     environment: &Environment,
 ) -> Result<Vec<u8>> {
     let config = Config::new(options, environment)?;
-    if options.retention.is_some() {
-        return Err(RepositoryError::unsupported(
-            "object-lock retention for what is written",
-        ));
+    let blobs = &blobs
+        .clone()
+        .with_retention(options.retention.as_ref(), environment);
+    if !blobs.keeps_retention() {
+        return Err(no_locks());
     }
     let found = blobs.list("")?;
     let name = |wanted: &str| found.iter().find(|blob| blob.id.as_str() == wanted);
@@ -72,6 +73,13 @@ pub fn initialize(
     let settings = retention::encode(options.retention.as_ref());
     blobs.put(BLOBCFG_BLOB, envelope.seal(environment, &settings).into())?;
     Ok(unique_id.to_vec())
+}
+
+/// What to say where a retention is wanted and cannot be.
+pub(super) fn no_locks() -> RepositoryError {
+    RepositoryError::invalid(
+        "object lock with the modes GOVERNANCE and COMPLIANCE is for S3 only; nothing was changed",
+    )
 }
 
 fn already(blob: &str) -> RepositoryError {

@@ -1,5 +1,7 @@
 //! `kopia.blobcfg`: how long the store must keep blobs (kopia-format.md 2.5, 12).
 
+use caravel_storage::{LockMode, ObjectLock};
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::BLOBCFG_BLOB;
@@ -49,6 +51,16 @@ impl Retention {
                 "a retention period must be a day or more",
             )),
         }
+    }
+
+    /// The lock of what is written at `now`; none for a mode that only Azure has.
+    pub(crate) fn lock(&self, now: Timestamp) -> Option<ObjectLock> {
+        Some(ObjectLock {
+            mode: LockMode::by_name(&self.mode)?,
+            until: now
+                .checked_add(SignedDuration::from_nanos(self.period))
+                .unwrap_or(Timestamp::MAX),
+        })
     }
 
     /// Whether a blob of this name is kept under retention: packs, indexes, and the two format blobs.

@@ -19,6 +19,7 @@ mod epochs;
 mod lock;
 mod logs;
 mod mark;
+mod object_locks;
 mod pack_gc;
 mod parameters;
 mod plan;
@@ -34,6 +35,8 @@ use jiff::{SignedDuration, Timestamp};
 
 pub use due::{Due, Kind, Mode};
 pub use logs::CleanupLogs;
+pub use object_locks::ExtendLocks;
+pub(crate) use object_locks::check_period;
 pub use pack_gc::PackGc;
 pub use parameters::{Cycle, LogRetention, MaintenanceParameters};
 pub use plan::{Plan, Step};

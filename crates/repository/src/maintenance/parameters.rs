@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check_period;
 use crate::{
     error::{RepositoryError, Result},
     manifest::Labels,
@@ -110,7 +111,15 @@ impl Repository {
     }
 
     /// Saves maintenance parameters in the place of what was there, and commits (blocking).
+    ///
+    /// Errors: `Invalid` where locks would end before the maintenance that is to extend them.
     pub fn set_maintenance_parameters(&self, parameters: &MaintenanceParameters) -> Result<()> {
+        let retention = self.inner.format.retention.as_ref();
+        check_period(
+            retention,
+            parameters.extend_object_locks,
+            parameters.full.interval,
+        )?;
         let writer = self.write()?;
         writer.replace_manifest(MaintenanceParameters::labels(), parameters)?;
         writer.commit()

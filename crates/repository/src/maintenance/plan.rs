@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{
-    due::Kind, logs::CleanupLogs, pack_gc::PackGc, rewrite::Rewrite, schedule::Task, snapshot_gc::SnapshotGc,
+    due::Kind, logs::CleanupLogs, object_locks::ExtendLocks, pack_gc::PackGc, rewrite::Rewrite,
+    schedule::Task, snapshot_gc::SnapshotGc,
 };
 
 /// The steps of one maintenance, in order.
@@ -47,6 +48,8 @@ pub enum Step {
     DeleteMarkers { epochs: u64, watermarks: u64 },
     /// Index blobs that were merged are deleted.
     DeleteSupersededIndexes { blobs: u64, bytes: u64 },
+    /// Blobs under retention are locked for the whole period again.
+    ExtendLocks(ExtendLocks),
     /// Old logs are deleted.
     DeleteLogs(CleanupLogs),
     /// A step that is not taken this time.
@@ -110,6 +113,11 @@ impl fmt::Display for Step {
             Step::DeleteSupersededIndexes { blobs, bytes } => {
                 write!(f, "delete {blobs} merged index blobs ({bytes} bytes)")
             }
+            Step::ExtendLocks(locks) => write!(
+                f,
+                "lock {} blobs for {} from now on",
+                locks.to_extend_blob_count, locks.retention_period
+            ),
             Step::DeleteLogs(logs) => write!(
                 f,
                 "delete {} logs ({} bytes), keep {}",

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     MaintenanceParameters, Safety, due,
     due::Kind,
-    logs, pack_gc,
+    logs, object_locks, pack_gc,
     plan::{Plan, Step},
     rewrite,
     schedule::{Extra, Run, Task},
@@ -66,6 +66,7 @@ impl Maintenance<'_> {
             self.drop_deleted_contents()?;
         }
         self.delete_packs()?;
+        self.extend_locks()?;
         self.epoch_tasks(epochs, true)?;
         self.delete_logs()?;
         Ok(self.plan)
@@ -283,6 +284,25 @@ impl Maintenance<'_> {
             Ok(Figures::some(
                 Step::DeletePacks(figures),
                 "deleteUnreferencedPacksStats",
+                data,
+            ))
+        })
+    }
+
+    fn extend_locks(&mut self) -> Result<()> {
+        let retention = self.repository.inner.format.retention.clone();
+        let Some(retention) = retention.filter(|_| self.parameters.extend_object_locks) else {
+            return Ok(());
+        };
+        self.task(Task::ExtendBlobRetentionTime, |run| {
+            let (mut figures, names) = object_locks::plan(run.repository, &retention)?;
+            if !run.dry_run {
+                figures = object_locks::act(run.repository, figures, &names, run.now())?;
+            }
+            let data = json!(figures);
+            Ok(Figures::some(
+                Step::ExtendLocks(figures),
+                "extendBlobRetentionStats",
                 data,
             ))
         })

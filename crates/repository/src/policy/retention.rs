@@ -219,6 +219,23 @@ mod tests {
     }
 
     #[test]
+    fn the_snapshot_at_the_position_of_the_years_number_is_kept_too() {
+        // Kopia v0.22 has one set of names for all rules: "2026" is a position and a year, and counts only once.
+        let newest: Timestamp = "2026-12-31T23:59:59Z".parse().unwrap();
+        let many: Vec<Taken> = (0..2100)
+            .map(|n| Taken {
+                start: newest - SignedDuration::from_secs(n),
+                complete: true,
+            })
+            .collect();
+        let policy = Retention {
+            keep_latest: Some(1_000_000),
+            ..Retention::default()
+        };
+        assert!(reasons(&policy, &many).iter().all(|reasons| !reasons.is_empty()));
+    }
+
+    #[test]
     fn weeks_are_iso_weeks_and_months_go_back_as_in_go() {
         let weeks = [
             "2027-01-01T00:00:00Z",

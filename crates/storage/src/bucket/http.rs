@@ -2,7 +2,11 @@
 //! refusals keep their code, listings are checked to be listings, and each request has a deadline.
 //! Neighbours: each store's client installs it, `answer.rs` says what a [`Failure`] means.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{
+    error::Error as StdError,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,11 +34,13 @@ const IF_GENERATION_MATCH: &str = "x-goog-if-generation-match";
 const AZURE_CODE: &str = "x-ms-error-code";
 
 /// Makes clients with this side of TLS, our deadlines and our eyes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Connector {
     tls: rustls::ClientConfig,
     /// The environment's proxies are not asked.
     direct: bool,
+    /// Made with the first client: clones share its connections.
+    made: Arc<OnceLock<reqwest::Client>>,
     /// What requests that make an object say beside it.
     on_creation: Option<(HeaderName, HeaderValue)>,
 }
@@ -44,6 +50,7 @@ impl Connector {
         Self {
             tls,
             direct,
+            made: Arc::default(),
             on_creation: None,
         }
     }
@@ -58,11 +65,27 @@ impl Connector {
 
 impl HttpConnector for Connector {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let client = match self.made.get() {
+            Some(client) => client.clone(),
+            None => {
+                let made = self.make()?;
+                self.made.get_or_init(|| made).clone()
+            }
+        };
+        Ok(HttpClient::new(Watched {
+            client,
+            on_creation: self.on_creation.clone(),
+        }))
+    }
+}
+
+impl Connector {
+    fn make(&self) -> object_store::Result<reqwest::Client> {
         let mut client = reqwest::Client::builder();
         if self.direct {
             client = client.no_proxy();
         }
-        let client = client
+        client
             .tls_backend_preconfigured(self.tls.clone())
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -73,11 +96,7 @@ impl HttpConnector for Connector {
             .map_err(|e| object_store::Error::Generic {
                 store: "bucket",
                 source: Box::new(e.without_url()),
-            })?;
-        Ok(HttpClient::new(Watched {
-            client,
-            on_creation: self.on_creation.clone(),
-        }))
+            })
     }
 }
 

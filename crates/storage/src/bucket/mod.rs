@@ -18,9 +18,10 @@ pub(crate) mod answering;
 mod create;
 pub(crate) mod http;
 mod listing;
+pub(crate) mod locking;
 pub(crate) mod tls;
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -38,10 +39,12 @@ use answer::Dialect;
 pub use answer::Place;
 pub use create::create;
 pub use listing::{exists, page};
+use locking::{Locking, Locks};
 
 use crate::{
-    BlobId, BlobMetadata, Operation, Storage, StorageError, StorageErrorKind,
+    BlobId, BlobMetadata, ObjectLock, Operation, Storage, StorageError, StorageErrorKind,
     blob::{check_name, check_range},
+    storage::no_locks,
 };
 
 /// What a client of `object_store` must be able to do.
@@ -55,6 +58,8 @@ pub struct BucketStorage<C> {
     store: C,
     place: Place,
     prefix: String,
+    /// None: this kind of store has no object lock, or we do not know it.
+    locking: Option<Locking<C>>,
 }
 
 impl<C: BucketClient> BucketStorage<C> {
@@ -63,7 +68,22 @@ impl<C: BucketClient> BucketStorage<C> {
     /// Errors: [`StorageErrorKind::Misconfigured`] for a prefix that keys cannot have.
     pub(crate) fn below(prefix: String, place: Place, store: C) -> Result<Self, StorageError> {
         check_prefix(&prefix)?;
-        Ok(Self { store, place, prefix })
+        Ok(Self {
+            store,
+            place,
+            prefix,
+            locking: None,
+        })
+    }
+
+    /// The same in a store that has object lock.
+    pub(crate) fn with_locks(mut self, locks: Arc<dyn Locks<C>>) -> Self {
+        self.locking = Some(Locking::new(locks));
+        self
+    }
+
+    fn locking(&self, operation: Operation, id: &BlobId) -> Result<&Locking<C>, StorageError> {
+        self.locking.as_ref().ok_or_else(|| no_locks(operation, id))
     }
 
     fn key(&self, operation: Operation, id: &BlobId) -> Result<Path, StorageError> {
@@ -176,6 +196,40 @@ impl<C: BucketClient> Storage for BucketStorage<C> {
     async fn put_if_absent(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError> {
         let key = self.key(Operation::PutIfAbsent, id)?;
         create(&self.store, &self.place, &key, id.as_str(), data).await
+    }
+
+    fn has_locks(&self) -> bool {
+        self.locking.is_some()
+    }
+
+    async fn put_locked(&self, id: &BlobId, data: Bytes, lock: &ObjectLock) -> Result<(), StorageError> {
+        let key = self.key(Operation::Put, id)?;
+        let client = self.locking(Operation::Put, id)?.client(&self.store, lock)?;
+        let put = client.put(&key, data.into()).await;
+        put.map_err(|e| self.explain(Operation::Put, id, &e))?;
+        Ok(())
+    }
+
+    async fn put_locked_if_absent(
+        &self,
+        id: &BlobId,
+        data: Bytes,
+        lock: &ObjectLock,
+    ) -> Result<(), StorageError> {
+        let key = self.key(Operation::PutIfAbsent, id)?;
+        let client = self
+            .locking(Operation::PutIfAbsent, id)?
+            .client(&self.store, lock)?;
+        create(&client, &self.place, &key, id.as_str(), data).await
+    }
+
+    async fn extend_lock(&self, id: &BlobId, lock: &ObjectLock) -> Result<(), StorageError> {
+        let key = self.key(Operation::ExtendLock, id)?;
+        let extended = self
+            .locking(Operation::ExtendLock, id)?
+            .extend(&self.store, &key, lock)
+            .await;
+        extended.map_err(|e| self.explain(Operation::ExtendLock, id, &e))
     }
 
     async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError> {

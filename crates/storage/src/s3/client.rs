@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use http::HeaderMap;
 use object_store::{
     ClientOptions,
-    aws::{AmazonS3, AmazonS3Builder},
+    aws::{AmazonS3, AmazonS3Builder, AwsCredentialProvider, Checksum},
 };
 use url::Url;
 
@@ -61,7 +62,7 @@ pub struct S3Config {
 }
 
 /// The region where none is set: what S3-compatible servers expect.
-const DEFAULT_REGION: &str = "us-east-1";
+pub(super) const DEFAULT_REGION: &str = "us-east-1";
 
 impl S3Config {
     /// The server's address without its bucket; AWS's own by region where none is set.
@@ -104,31 +105,58 @@ impl S3Config {
 ///
 /// Errors: [`StorageErrorKind::Misconfigured`].
 pub fn amazon_s3(config: &S3Config) -> Result<AmazonS3, StorageError> {
-    let misconfigured = |cause: String| {
-        let subject = format!("bucket {:?}", config.bucket);
-        StorageError::new(StorageErrorKind::Misconfigured, Operation::Open, subject, cause)
-    };
+    amazon_s3_with(config, connector(config)?, None)
+}
+
+fn misconfigured(config: &S3Config, cause: String) -> StorageError {
+    let subject = format!("bucket {:?}", config.bucket);
+    StorageError::new(StorageErrorKind::Misconfigured, Operation::Open, subject, cause)
+}
+
+/// What makes the connections of such a client.
+pub(super) fn connector(config: &S3Config) -> Result<Connector, StorageError> {
+    let tls = tls::client_config(config.ca_pem.as_deref(), config.insecure_skip_tls_verify)
+        .map_err(|cause| misconfigured(config, format!("the CA certificate cannot be used: {cause}")))?;
+    Ok(Connector::new(tls, is_loopback(&config.address()?)))
+}
+
+/// What a client has that puts under a lock.
+pub(super) struct Locked {
+    /// For every request; S3 wants a checksum then.
+    pub headers: HeaderMap,
+    /// Those of the client beside it, so that they are not asked for again.
+    pub credentials: AwsCredentialProvider,
+}
+
+/// The same by a connector, and under a lock.
+pub(super) fn amazon_s3_with(
+    config: &S3Config,
+    connector: Connector,
+    locked: Option<Locked>,
+) -> Result<AmazonS3, StorageError> {
+    let misconfigured = |cause: String| misconfigured(config, cause);
     if config.bucket.is_empty() {
         return Err(misconfigured("no bucket is named".to_owned()));
     }
     let address = config.address()?;
     let is_http = address.scheme() == "http";
-    let tls = tls::client_config(config.ca_pem.as_deref(), config.insecure_skip_tls_verify)
-        .map_err(|cause| misconfigured(format!("the CA certificate cannot be used: {cause}")))?;
-
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(&config.bucket)
         .with_region(config.region.as_deref().unwrap_or(DEFAULT_REGION))
         .with_endpoint(config.endpoint_for_builder()?)
         .with_virtual_hosted_style_request(!config.path_style)
-        .with_client_options(ClientOptions::new().with_allow_http(is_http))
-        .with_http_connector(Connector::new(tls, is_loopback(&address)))
+        .with_http_connector(connector)
         // TLS already protects the bytes on the way; their SHA-256 would cost a core.
         .with_unsigned_payload(!is_http)
         .with_retry(retries(config.retries));
-    builder = match &config.credentials {
-        Some(credentials) => with_key(builder, credentials),
-        None => with_role(builder, &config.role),
+    let client = ClientOptions::new().with_allow_http(is_http);
+    builder = match (locked, &config.credentials) {
+        (Some(Locked { headers, credentials }), _) => builder
+            .with_client_options(client.with_default_headers(headers))
+            .with_checksum_algorithm(Checksum::SHA256)
+            .with_credentials(credentials),
+        (None, Some(credentials)) => with_key(builder.with_client_options(client), credentials),
+        (None, None) => with_role(builder.with_client_options(client), &config.role),
     };
     builder = match (config.server_side_encryption.as_deref(), &config.kms_key_id) {
         (None, None) => builder,

@@ -2,6 +2,7 @@
 
 mod answer;
 mod client;
+mod locks;
 
 #[cfg(any(test, feature = "test-server"))]
 mod chunked;
@@ -12,6 +13,9 @@ pub mod test_server;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
+use locks::S3Locks;
 use object_store::aws::AmazonS3;
 
 pub(crate) use answer::answered;
@@ -32,7 +36,10 @@ impl S3Storage {
     /// Errors: [`crate::StorageErrorKind::Misconfigured`] for settings that cannot work (an unreadable CA, a bad
     /// address, a prefix that S3 keys cannot have).
     pub fn new(config: S3Config) -> Result<Self, StorageError> {
-        let (place, store) = (Place::of(&config), amazon_s3(&config)?);
-        Self::below(config.prefix, place, store)
+        let connector = client::connector(&config)?;
+        let store = client::amazon_s3_with(&config, connector.clone(), None)?;
+        let place = Place::of(&config);
+        let storage = Self::below(config.prefix.clone(), place, store)?;
+        Ok(storage.with_locks(Arc::new(S3Locks::new(config, connector))))
     }
 }

@@ -4,10 +4,12 @@
 use std::{
     fs, io,
     net::{SocketAddr, TcpListener, TcpStream},
-    path::Path,
+    path::Path as FilePath,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
+
+use object_store::path::Path;
 
 use super::{S3Config, S3Credentials};
 
@@ -56,19 +58,19 @@ impl TestServer {
         };
         let mut last = None;
         for _ in 0..PORT_ATTEMPTS {
-            match Self::try_start(Path::new(&program), certificate.as_ref()) {
+            match Self::try_start(FilePath::new(&program), certificate.as_ref()) {
                 Ok(server) => return Some(server),
                 Err(error) => last = Some(error),
             }
         }
         panic!(
             "{test}: {} does not start: {}",
-            Path::new(&program).display(),
+            FilePath::new(&program).display(),
             last.expect("it was tried")
         );
     }
 
-    fn try_start(program: &Path, params: Option<&rcgen::CertificateParams>) -> io::Result<Self> {
+    fn try_start(program: &FilePath, params: Option<&rcgen::CertificateParams>) -> io::Result<Self> {
         let folder = tempfile::tempdir()?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         fs::create_dir_all(folder.path().join("data/backups"))?;
@@ -89,11 +91,14 @@ impl TestServer {
             command.arg("--cert").arg(&certificate).arg("--key").arg(&key);
             ca_pem = Some(made.pem().into_bytes());
         }
-        // Its metadata beside the data: not every temporary folder has extended attributes.
+        // Its metadata beside the data: not every temporary folder has extended attributes. Versions are for object lock.
+        fs::create_dir_all(folder.path().join("versions"))?;
         command
             .arg("posix")
             .arg("--sidecar")
             .arg(folder.path().join("meta"))
+            .arg("--versioning-dir")
+            .arg(folder.path().join("versions"))
             .arg(folder.path().join("data"));
         let log = fs::File::create(folder.path().join("log"))?;
         let process = command
@@ -138,6 +143,47 @@ impl TestServer {
             credentials: Some(credentials()),
             ..S3Config::default()
         }
+    }
+
+    /// Makes a bucket whose objects can be locked; settings that reach it with this key prefix.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub async fn with_locks(&self, bucket: &str, prefix: &str) -> S3Config {
+        let config = S3Config {
+            bucket: bucket.to_owned(),
+            ..self.config(prefix)
+        };
+        let mut headers = http::HeaderMap::new();
+        let name = http::HeaderName::from_static("x-amz-bucket-object-lock-enabled");
+        headers.insert(name, http::HeaderValue::from_static("true"));
+        // The bucket itself is the object without a name.
+        let bucket = (http::Method::PUT, &Path::default(), "");
+        let made = Self::ask(&config, bucket, headers).await;
+        made.expect("a bucket with object lock");
+        config
+    }
+
+    /// The lock of an object as the server tells it; none without one.
+    ///
+    /// # Panics
+    /// For settings that do not work.
+    pub async fn retention(&self, config: &S3Config, name: &str) -> Option<String> {
+        let key = Path::parse(format!("{}{name}", config.prefix)).expect("a plain name");
+        let retention = (http::Method::GET, &key, "retention=");
+        let said = Self::ask(config, retention, http::HeaderMap::new()).await;
+        Some(String::from_utf8_lossy(&said.ok()?).into_owned())
+    }
+
+    async fn ask(
+        config: &S3Config,
+        what: (http::Method, &Path, &str),
+        headers: http::HeaderMap,
+    ) -> object_store::Result<bytes::Bytes> {
+        let store = super::amazon_s3(config).expect("settings that work");
+        let connector = super::client::connector(config).expect("settings that work");
+        let locks = super::locks::S3Locks::new(config.clone(), connector);
+        locks.ask(&store, what, headers, String::new()).await
     }
 
     /// `http://127.0.0.1:<port>`, or https.

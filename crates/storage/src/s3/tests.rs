@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 
 use super::{test_server::TestServer, *};
 use crate::{
-    BlobId, Storage as _, StorageErrorKind,
+    BlobId, LockMode, ObjectLock, Storage as _, StorageErrorKind,
     bucket::answering::{Answering, Reply},
 };
 
@@ -37,6 +37,81 @@ async fn versitygw_behaves_as_a_storage_must() {
             crate::conformance::verify(Arc::new(storage(server.config(prefix)))).await;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_under_a_lock_has_it_and_keeps_it_longer_on_request() {
+    for tls in [false, true] {
+        let test = "what_is_put_under_a_lock_has_it_and_keeps_it_longer_on_request";
+        let Some(server) = TestServer::start(tls, test) else {
+            return;
+        };
+        let config = server.with_locks("locked", "odd+ns/").await;
+        // Not the whole suite: in a bucket with versions, versitygw does not create over a deletion, as AWS does.
+        let storage = storage(config.clone());
+        let (first, second) = (BlobId::from("p1"), BlobId::from("kopia.repository"));
+        let lock = |until: &str| ObjectLock {
+            mode: LockMode::Governance,
+            until: until.parse().unwrap(),
+        };
+        let data = Bytes::from_static(b"kept");
+        let until = lock("2126-11-22T10:07:00.5Z");
+        storage.put_locked(&first, data.clone(), &until).await.unwrap();
+        storage
+            .put_locked_if_absent(&second, data.clone(), &until)
+            .await
+            .unwrap();
+        for id in ["p1", "kopia.repository"] {
+            let said = server.retention(&config, id).await.unwrap();
+            assert!(
+                said.contains("GOVERNANCE") && said.contains("2126-11-22T10:07:00"),
+                "{said}"
+            );
+        }
+        let again = storage.put_locked_if_absent(&second, data.clone(), &until).await;
+        assert_eq!(again.unwrap_err().kind(), StorageErrorKind::AlreadyExists);
+
+        storage
+            .extend_lock(&first, &lock("2127-01-01T00:00:00.5Z"))
+            .await
+            .unwrap();
+        let said = server.retention(&config, "p1").await.unwrap();
+        assert!(said.contains("2127-01-01T00:00:00"), "{said}");
+        // One that ends later stays as it is.
+        storage.extend_lock(&first, &until).await.unwrap();
+        assert_eq!(server.retention(&config, "p1").await, Some(said));
+        let gone = storage
+            .extend_lock(&BlobId::from("p2"), &until)
+            .await
+            .unwrap_err();
+        assert_eq!(gone.kind(), StorageErrorKind::NotFound, "{gone}");
+
+        // Nobody else's puts are locked, and a delete hides what is locked.
+        let free = BlobId::from("s1");
+        storage.put(&free, data.clone()).await.unwrap();
+        assert_eq!(server.retention(&config, "s1").await, None);
+        storage.delete(&first).await.unwrap();
+        assert!(storage.get(&first).await.unwrap_err().is_not_found());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_without_object_lock_refuses_a_lock() {
+    let test = "a_bucket_without_object_lock_refuses_a_lock";
+    let Some(server) = TestServer::start(false, test) else {
+        return;
+    };
+    let storage = storage(server.config("plain/"));
+    let lock = ObjectLock {
+        mode: LockMode::Compliance,
+        until: "2126-11-22T10:07:00Z".parse().unwrap(),
+    };
+    let refused = storage
+        .put_locked(&BlobId::from("p1"), Bytes::from_static(b"x"), &lock)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.kind(), StorageErrorKind::Misconfigured, "{refused}");
+    assert!(refused.to_string().contains("bject"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
