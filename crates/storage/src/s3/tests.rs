@@ -111,7 +111,10 @@ async fn a_bucket_without_object_lock_refuses_a_lock() {
         .await
         .unwrap_err();
     assert_eq!(refused.kind(), StorageErrorKind::Misconfigured, "{refused}");
-    assert!(refused.to_string().contains("bject"), "{refused}");
+    assert!(
+        refused.to_string().contains("was made without object lock"),
+        "{refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
