@@ -25,6 +25,9 @@ use crate::{
     format::Retention,
 };
 
+/// How many blobs are deleted, or their locks extended, at the same time.
+const CHANGED_TOGETHER: usize = 16;
+
 /// Blocking access to one repository's blobs. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Blobs {
@@ -166,9 +169,14 @@ impl Blobs {
         done
     }
 
+    /// Asks the storage about several blobs at the same time; in their order.
+    fn ask_all<Asked: Future>(&self, ids: &[String], ask: impl Fn(BlobId) -> Asked) -> Vec<Asked::Output> {
+        let asked = ids.iter().map(|id| ask(BlobId::from(id.as_str())));
+        self.wait(futures::future::join_all(asked))
+    }
+
     /// Locks several blobs for the whole period from `now` on, a few at a time; how many were still there.
     pub fn extend_locks(&self, ids: &[String], now: Timestamp) -> Result<u64> {
-        const TOGETHER: usize = 16;
         let Some(lock) = self
             .retention
             .as_ref()
@@ -177,11 +185,12 @@ impl Blobs {
             return Ok(0);
         };
         let mut extended = 0;
-        for some in ids.chunks(TOGETHER) {
-            let names: Vec<BlobId> = some.iter().map(|id| BlobId::from(id.as_str())).collect();
-            let answers = self.wait(futures::future::join_all(
-                names.iter().map(|id| self.storage.extend_lock(id, &lock)),
-            ));
+        for some in ids.chunks(CHANGED_TOGETHER) {
+            let lock = &lock;
+            let answers = self.ask_all(
+                some,
+                |id| async move { self.storage.extend_lock(&id, lock).await },
+            );
             for (id, answer) in some.iter().zip(answers) {
                 match answer {
                     Ok(()) => extended += 1,
@@ -206,12 +215,8 @@ impl Blobs {
 
     /// Deletes several blobs, a few at a time; stops at the first that fails.
     pub fn delete_all(&self, ids: &[String]) -> Result<()> {
-        const TOGETHER: usize = 16;
-        for some in ids.chunks(TOGETHER) {
-            let names: Vec<BlobId> = some.iter().map(|id| BlobId::from(id.as_str())).collect();
-            let answers = self.wait(futures::future::join_all(
-                names.iter().map(|id| self.storage.delete(id)),
-            ));
+        for some in ids.chunks(CHANGED_TOGETHER) {
+            let answers = self.ask_all(some, |id| async move { self.storage.delete(&id).await });
             self.changed(&some.iter().map(String::as_str).collect::<Vec<_>>());
             for (id, answer) in some.iter().zip(answers) {
                 answer.map_err(|e| writing(id, e))?;
