@@ -169,13 +169,13 @@ impl Comparison<'_> {
         after: Option<&DirectoryEntry>,
         path: &str,
     ) -> Outcome {
-        let mut old = self.children(before)?;
+        let mut old = self.children(before, path)?;
         let by_name: BTreeMap<Vec<u8>, usize> = old
             .iter()
             .enumerate()
             .filter_map(|(at, entry)| Some((entry.as_ref()?.file_name(), at)))
             .collect();
-        for new in self.children(after)?.into_iter().flatten() {
+        for new in self.children(after, path)?.into_iter().flatten() {
             let known = by_name.get(&new.file_name()).and_then(|at| old[*at].take());
             self.entry(known.as_ref(), Some(&new), &format!("{path}/{}", new.name))?;
         }
@@ -185,11 +185,15 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn children(&self, directory: Option<&DirectoryEntry>) -> Outcome<Vec<Option<DirectoryEntry>>> {
+    fn children(
+        &self,
+        directory: Option<&DirectoryEntry>,
+        path: &str,
+    ) -> Outcome<Vec<Option<DirectoryEntry>>> {
         let Some(directory) = directory else {
             return Ok(Vec::new());
         };
-        let read = self.repository.read_directory(directory.object)?;
+        let read = place::directory(self.repository, directory, path)?;
         Ok(read.entries.into_iter().map(Some).collect())
     }
 

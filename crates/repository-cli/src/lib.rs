@@ -115,18 +115,31 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(SecretString::from(text))
 }
 
+/// Trees are gone through by recursion, as deep as [`caravel_repository::LONGEST_PATH`] lets them be. What is not used of it
+/// costs nothing.
+const STACK_BYTES: usize = 128 << 20;
+
 /// Runs a command to its end. What it prints goes to `console`.
 ///
 /// # Errors
 /// With what failed, because of what, and what to type next; nothing of it holds a password or a key.
 pub async fn run(args: Args, console: Console) -> Outcome {
-    let blocking = tokio::task::spawn_blocking(move || {
-        let console = console.quiet(args.global.no_progress);
-        dispatch(args.noun, &App::new(args.global, console))
-    });
-    match blocking.await {
-        Ok(outcome) => outcome,
-        Err(join) => std::panic::resume_unwind(join.into_panic()),
+    let runtime = tokio::runtime::Handle::current();
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    let command = std::thread::Builder::new()
+        .name("command".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || {
+            let _entered = runtime.enter();
+            let console = console.quiet(args.global.no_progress);
+            // Nobody waits any more when the caller was dropped.
+            let _ = done.send(dispatch(args.noun, &App::new(args.global, console)));
+        })
+        .map_err(|error| Failure::new(format!("starting a thread: {error}")))?;
+    match (outcome.await, command.join()) {
+        (Ok(outcome), Ok(())) => outcome,
+        (Err(_), Ok(())) => Err(Failure::new("the command ended without a result")),
+        (_, Err(panic)) => std::panic::resume_unwind(panic),
     }
 }
 

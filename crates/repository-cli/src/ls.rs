@@ -57,7 +57,7 @@ struct Listing<'a> {
 
 impl Listing<'_> {
     fn directory(&self, entry: &DirectoryEntry, prefix: &str) -> Outcome {
-        let directory = self.repository.read_directory(entry.object)?;
+        let directory = place::directory(self.repository, entry, prefix)?;
         for child in &directory.entries {
             self.line(child, prefix)?;
             if self.args.recursive && child.kind == EntryType::Directory {

@@ -2,7 +2,8 @@
 //! 10). Kopia's `ls`, `show`, `diff` and `restore` take the same.
 
 use caravel_repository::{
-    DirectoryEntry, EntryType, ManifestId, ObjectId, Repository, RepositoryErrorKind, SnapshotManifest,
+    Directory, DirectoryEntry, EntryType, LONGEST_PATH, ManifestId, ObjectId, Repository,
+    RepositoryErrorKind, SnapshotManifest,
 };
 
 use crate::failure::{Failure, Outcome};
@@ -32,6 +33,20 @@ pub fn find(repository: &Repository, text: &str) -> Outcome<DirectoryEntry> {
         walked = format!("{walked}/{name}");
     }
     Ok(entry)
+}
+
+/// Reads a directory that was come to by `path`.
+///
+/// Errors: as the repository's, and when it lies deeper than a tree is followed.
+pub fn directory(repository: &Repository, entry: &DirectoryEntry, path: &str) -> Outcome<Directory> {
+    // What the user named may be as long by itself.
+    if path.len() > 2 * LONGEST_PATH {
+        let start: String = path.chars().take(100).collect();
+        return Err(Failure::new(format!(
+            "{start}…: its folders are nested too deeply"
+        )));
+    }
+    Ok(repository.read_directory(entry.object)?)
 }
 
 /// The root of a snapshot, or an object as an entry without attributes.

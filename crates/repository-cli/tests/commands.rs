@@ -294,3 +294,29 @@ fn each_trouble_has_words_of_its_own_and_writes_nothing() {
         "a refused command wrote into the repository"
     );
 }
+
+#[test]
+fn a_tree_as_deep_as_any_is_verified_listed_compared_and_estimated() {
+    use rustix::fs::{Mode, OFlags};
+
+    let client = Client::with_repository();
+    let (tree, empty) = (client.path("deep"), client.path("empty"));
+    for folder in [&tree, &empty] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let levels = caravel_repository::LONGEST_PATH.div_ceil(2);
+    let mut directory = rustix::fs::open(&tree, OFlags::DIRECTORY, Mode::empty()).unwrap();
+    for _ in 0..levels {
+        rustix::fs::mkdirat(&directory, "d", Mode::RWXU).unwrap();
+        directory = rustix::fs::openat(&directory, "d", OFlags::DIRECTORY, Mode::empty()).unwrap();
+    }
+    let (deep, nothing) = (client.snapshot(&tree), client.snapshot(&empty));
+    client.ok(&["snapshot", "verify"]);
+    let stats = client.ok(&["diff", "--stats-only", &nothing, &deep]).json();
+    assert_eq!(stats["directoryEntries"]["added"], levels);
+    let near_the_end = format!("{deep}{}", "/d".repeat(levels - 50));
+    let listed = client.ok(&["ls", "--recursive", &near_the_end]).text;
+    assert_eq!(listed.lines().count(), 50);
+    let estimate = client.ok(&["snapshot", "estimate", tree.to_str().unwrap()]);
+    assert!(!estimate.talk.contains("go down into"), "{}", estimate.talk);
+}

@@ -17,8 +17,9 @@ use crate::progress::CancelToken;
 const WAITING: usize = 128;
 /// Jobs that may wait when one more is only offered.
 const OFFERED_BEHIND: usize = 16;
-/// Deep trees are walked by recursion, one frame and one open directory a level.
-pub(crate) const WALKER_STACK_BYTES: usize = 64 << 20;
+/// Trees are walked by recursion, one frame and one open directory a level, as deep as `LONGEST_PATH` lets them be. What is
+/// not used of it costs nothing.
+pub(crate) const WALKER_STACK_BYTES: usize = 128 << 20;
 
 /// Where jobs go; [`Queue::add`] fails once anything else has failed.
 pub(crate) struct Queue<'run, Job> {

@@ -16,6 +16,9 @@ mod block;
 mod checkpoint;
 #[cfg(test)]
 mod compression_tests;
+#[cfg(test)]
+mod deep_tests;
+mod descriptors;
 mod error;
 mod filesystem;
 mod job;

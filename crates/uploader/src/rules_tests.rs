@@ -403,3 +403,36 @@ fn a_damaged_pack_costs_its_files_and_the_restore_lists_them() {
         vec![2; 300_000]
     );
 }
+
+#[test]
+fn of_small_folders_those_that_cannot_be_opened_are_noted_and_the_others_saved() {
+    let world = World::new();
+    let source = world.folder("source");
+    let names = (0..30).map(|number| match number % 4 {
+        0 => format!("readable {number}"),
+        _ => format!("unreadable later {number}"),
+    });
+    for name in names {
+        fs::create_dir(source.join(&name)).expect("a folder");
+        fs::write(source.join(&name).join("file"), b"data").expect("a file");
+    }
+    let save = || {
+        let request = UploadRequest {
+            rules: by(|_| {}),
+            parallel_files: Some(4),
+            ..request(&source)
+        };
+        let (progress, cancel) = (Progress::default(), CancelToken::default());
+        upload(&world.repository(), &request, &progress, &cancel).expect("an upload")
+    };
+    // It says that all are small, so workers look into them the next time.
+    assert_eq!(save().failed, []);
+    let saved = save();
+    let folders: Vec<&str> = saved.failed.iter().map(|failed| failed.path.as_str()).collect();
+    assert_eq!(folders.len(), 22);
+    assert!(
+        folders.iter().all(|path| path.starts_with("unreadable later")),
+        "{folders:?}"
+    );
+    assert_eq!(saved.total_bytes, 8 * 4);
+}

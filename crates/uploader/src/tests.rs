@@ -84,7 +84,7 @@ impl World {
         path
     }
 
-    fn upload(&self, path: &Path) -> Result<UploadOutcome, UploadError> {
+    pub(crate) fn upload(&self, path: &Path) -> Result<UploadOutcome, UploadError> {
         upload(
             &self.repository(),
             &request(path),

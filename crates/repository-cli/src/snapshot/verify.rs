@@ -220,13 +220,13 @@ impl Check<'_> {
 
     fn directory(&mut self, entry: &DirectoryEntry, path: &str) -> bool {
         let errors = self.errors.len();
-        match self.repository.read_directory(entry.object) {
+        match place::directory(self.repository, entry, path) {
             Ok(directory) => {
                 for child in &directory.entries {
                     self.entry(child, &format!("{path}/{}", child.name));
                 }
             }
-            Err(error) => self.error(path, &error.to_string()),
+            Err(failure) => self.error(path, failure.message()),
         }
         self.errors.len() == errors
     }

@@ -21,6 +21,10 @@ use crate::{
 
 const STREAM: &str = "kopia:directory";
 
+/// Bytes of a directory's path below the root that anyone follows: four times what Linux takes in one path, which is where
+/// Kopia ends. It bounds what a tree costs that somebody made deep on purpose: 8,192 levels, each a descriptor and a frame.
+pub const LONGEST_PATH: usize = 16 << 10;
+
 /// What an entry is. Others are refused when read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EntryType {

@@ -5,13 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::{Problem, Report};
 use crate::{
-    ContentId, DirectoryEntry, EntryType, ObjectId, Repository, Snapshot, SnapshotFilter,
+    ContentId, DirectoryEntry, EntryType, LONGEST_PATH, ObjectId, Repository, Snapshot, SnapshotFilter,
     error::{RepositoryError, Result},
     object::reader,
 };
-
-/// Trees deeper than this are damage: nobody's file system holds them.
-const MAX_DEPTH: usize = 4096;
 
 struct Walk<'w> {
     repository: &'w Repository,
@@ -61,8 +58,8 @@ pub(super) fn check(
 
 impl Walk<'_> {
     fn tree(&mut self, snapshot: &Snapshot, root: &DirectoryEntry) -> Result<bool> {
-        let mut pending = vec![(String::new(), root.object, root.kind, 0usize)];
-        while let Some((path, object, kind, depth)) = pending.pop() {
+        let mut pending = vec![(String::new(), root.object, root.kind)];
+        while let Some((path, object, kind)) = pending.pop() {
             if let Some(whole) = self.seen.get(&object) {
                 // Files are blamed wherever they are, so that nobody relies on them; folders were walked.
                 if !whole && kind != EntryType::Directory {
@@ -78,7 +75,7 @@ impl Walk<'_> {
                 continue;
             }
             self.report.directories += 1;
-            let read = match depth < MAX_DEPTH {
+            let read = match path.len() <= LONGEST_PATH {
                 true => self.repository.read_directory(object),
                 false => Err(RepositoryError::damaged("its folders are nested too deeply")),
             };
@@ -86,7 +83,7 @@ impl Walk<'_> {
             match read {
                 Ok(directory) => pending.extend(directory.entries.into_iter().rev().map(|entry| {
                     let path = format!("{path}/{}", entry.name);
-                    (path, entry.object, entry.kind, depth + 1)
+                    (path, entry.object, entry.kind)
                 })),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => self.blame(snapshot, &path, object, None, error),

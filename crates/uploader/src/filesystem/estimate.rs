@@ -8,7 +8,7 @@ use std::sync::Arc;
 use caravel_repository::EntryType;
 use rustix::fs::{Mode, OFlags, fstat};
 
-use super::entry::{Described, join, open};
+use super::entry::{Described, follow, join, open};
 use super::list::list;
 use super::rules::{Rules, Scope};
 use crate::error::{Result, UploaderError};
@@ -57,7 +57,8 @@ pub(crate) fn estimate(root: &Path, rules: &UploadRules, visit: &mut dyn FnMut(E
             path,
             scope,
         } = next;
-        let looked = open(&*above, &name, OFlags::RDONLY | OFlags::DIRECTORY, &path)
+        let looked = follow(&path)
+            .and_then(|()| open(&*above, &name, OFlags::RDONLY | OFlags::DIRECTORY, &path))
             .and_then(|opened| look_inside(&rules, &Arc::new(opened), &path, &scope, visit, &mut waiting));
         if let Err(error) = looked {
             visit(Estimated::Failed(&error));

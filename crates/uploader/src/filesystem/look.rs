@@ -15,7 +15,7 @@ use rustix::fs::{Dir, OFlags};
 
 use super::ahead::Ahead;
 use super::attributes;
-use super::entry::{Described, join, open};
+use super::entry::{Described, follow, join, open};
 use super::list::list;
 use super::parent::Before;
 use super::rules::Scope;
@@ -101,6 +101,7 @@ impl Walk<'_> {
     }
 
     fn open(&self, unseen: &mut Unseen) -> Result<OwnedFd> {
+        follow(&unseen.path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let descriptor = open(&unseen.holder, &unseen.described.name, flags, &unseen.path)?;
         attributes::note(self.rules, &unseen.holder, &mut unseen.described, &unseen.path)?;

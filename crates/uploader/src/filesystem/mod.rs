@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
 use crate::checkpoint::Checkpoints;
+use crate::descriptors;
 use crate::error::{Result, UploaderError};
 use crate::job;
 use crate::progress::{CancelToken, Progress};
@@ -48,6 +49,7 @@ pub(crate) fn upload(
     cancel: &CancelToken,
 ) -> Result<UploadOutcome> {
     let start_time = repository.environment().clock.now();
+    descriptors::allow_all();
     let rules = Rules::new(&request.rules)?;
     let root = rustix::fs::open(
         &request.path,

@@ -16,6 +16,7 @@ use caravel_repository::{DirectoryEntry, EntryType, Repository};
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
+use crate::descriptors;
 use crate::error::{Result, UploaderError};
 use crate::job;
 use crate::progress::{CancelToken, Progress};
@@ -71,6 +72,7 @@ fn directory(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<RestoreOutcome> {
+    descriptors::allow_all();
     let target = rustix::fs::open(
         &request.path,
         OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,

@@ -25,15 +25,18 @@ pub(crate) fn check(repository: &Repository, root: &DirectoryEntry, target: &Own
 }
 
 /// Reads directories, no data; only done when room is short.
-fn occupied(repository: &Repository, directory: ObjectId) -> Result<u64> {
+fn occupied(repository: &Repository, root: ObjectId) -> Result<u64> {
     let failed = |error| UploaderError::repository("adding up what the snapshot needs", error);
-    let mut total = 0;
-    for entry in repository.read_directory(directory).map_err(failed)?.entries {
-        total += match entry.kind {
-            EntryType::Directory => occupied(repository, entry.object)?,
-            EntryType::File => entry.allocated.unwrap_or(entry.size),
-            EntryType::Symlink => 0,
-        };
+    let mut total: u64 = 0;
+    let mut pending = vec![root];
+    while let Some(directory) = pending.pop() {
+        for entry in repository.read_directory(directory).map_err(failed)?.entries {
+            match entry.kind {
+                EntryType::Directory => pending.push(entry.object),
+                EntryType::File => total = total.saturating_add(entry.allocated.unwrap_or(entry.size)),
+                EntryType::Symlink => {}
+            }
+        }
     }
     Ok(total)
 }

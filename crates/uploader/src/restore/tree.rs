@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use super::attributes;
 use super::write;
 use crate::error::{Result, UploaderError};
-use crate::filesystem::entry::join;
+use crate::filesystem::entry::{follow, join};
 use crate::job::Queue;
 use crate::progress::{CancelToken, Progress};
 use crate::request::RestoreRules;
@@ -44,11 +44,22 @@ pub(crate) struct Made<'run> {
     rules: RestoreRules,
     late: &'run Mutex<Option<UploaderError>>,
     /// Keeps the directory above unfinished until this one is.
-    _above: Option<Arc<Made<'run>>>,
+    above: Option<Arc<Made<'run>>>,
 }
 
 impl Drop for Made<'_> {
+    /// One by one, upwards: the last holder of a deep directory may have a small stack.
     fn drop(&mut self) {
+        self.finish();
+        let mut above = self.above.take();
+        while let Some(mut directory) = above.and_then(Arc::into_inner) {
+            above = directory.above.take();
+        }
+    }
+}
+
+impl Made<'_> {
+    fn finish(&self) {
         if let Err(error) = attributes::set(&self.rules, &self.descriptor, &self.entry, &self.path) {
             self.late.lock().get_or_insert(error);
         }
@@ -103,7 +114,7 @@ impl Tree<'_> {
             path: String::new(),
             rules: self.rules,
             late: &self.late,
-            _above: None,
+            above: None,
         };
         self.children(&Arc::new(made), object, queue, links)
     }
@@ -185,6 +196,7 @@ impl Tree<'_> {
         entry: DirectoryEntry,
         path: String,
     ) -> Result<Made<'tree>> {
+        follow(&path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = rustix::fs::mkdirat(&above.descriptor, name, Mode::RWXU);
         let opened = match created {
@@ -212,7 +224,7 @@ impl Tree<'_> {
             path,
             rules: self.rules,
             late: &self.late,
-            _above: Some(above.clone()),
+            above: Some(above.clone()),
         })
     }
 
