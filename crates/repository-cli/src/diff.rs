@@ -60,6 +60,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         repository: &repository,
         console: &app.console,
         silent: args.stats_only,
+        level: 0,
         stats: Stats::default(),
     };
     comparison.entry(Some(&before), Some(&after), ".")?;
@@ -75,6 +76,8 @@ struct Comparison<'a> {
     repository: &'a Repository,
     console: &'a Console,
     silent: bool,
+    /// How deep in the tree it is.
+    level: usize,
     stats: Stats,
 }
 
@@ -169,31 +172,30 @@ impl Comparison<'_> {
         after: Option<&DirectoryEntry>,
         path: &str,
     ) -> Outcome {
-        let mut old = self.children(before, path)?;
+        let mut old = self.children(before)?;
+        let added = self.children(after)?;
+        self.level += 1;
         let by_name: BTreeMap<Vec<u8>, usize> = old
             .iter()
             .enumerate()
             .filter_map(|(at, entry)| Some((entry.as_ref()?.file_name(), at)))
             .collect();
-        for new in self.children(after, path)?.into_iter().flatten() {
+        for new in added.into_iter().flatten() {
             let known = by_name.get(&new.file_name()).and_then(|at| old[*at].take());
             self.entry(known.as_ref(), Some(&new), &format!("{path}/{}", new.name))?;
         }
         for gone in old.into_iter().flatten() {
             self.entry(Some(&gone), None, &format!("{path}/{}", gone.name))?;
         }
+        self.level -= 1;
         Ok(())
     }
 
-    fn children(
-        &self,
-        directory: Option<&DirectoryEntry>,
-        path: &str,
-    ) -> Outcome<Vec<Option<DirectoryEntry>>> {
+    fn children(&self, directory: Option<&DirectoryEntry>) -> Outcome<Vec<Option<DirectoryEntry>>> {
         let Some(directory) = directory else {
             return Ok(Vec::new());
         };
-        let read = place::directory(self.repository, directory, path)?;
+        let read = place::directory(self.repository, directory, self.level)?;
         Ok(read.entries.into_iter().map(Some).collect())
     }
 

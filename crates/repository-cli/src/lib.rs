@@ -115,7 +115,7 @@ fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
     Ok(SecretString::from(text))
 }
 
-/// Trees are gone through by recursion, as deep as [`caravel_repository::LONGEST_PATH`] lets them be. What is not used of it
+/// Trees are gone through by recursion, as deep as [`caravel_repository::DEEPEST`] says. What is not used of it
 /// costs nothing.
 const STACK_BYTES: usize = 128 << 20;
 

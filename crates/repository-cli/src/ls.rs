@@ -45,7 +45,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         app,
         repository: &repository,
     };
-    listing.directory(&entry, &prefix)?;
+    listing.directory(&entry, &prefix, 0)?;
     app.console.flush()
 }
 
@@ -56,12 +56,12 @@ struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    fn directory(&self, entry: &DirectoryEntry, prefix: &str) -> Outcome {
-        let directory = place::directory(self.repository, entry, prefix)?;
+    fn directory(&self, entry: &DirectoryEntry, prefix: &str, level: usize) -> Outcome {
+        let directory = place::directory(self.repository, entry, level)?;
         for child in &directory.entries {
             self.line(child, prefix)?;
             if self.args.recursive && child.kind == EntryType::Directory {
-                self.directory(child, &format!("{prefix}{}/", child.name))?;
+                self.directory(child, &format!("{prefix}{}/", child.name), level + 1)?;
             }
         }
         let errors = directory

@@ -2,8 +2,8 @@
 //! 10). Kopia's `ls`, `show`, `diff` and `restore` take the same.
 
 use caravel_repository::{
-    Directory, DirectoryEntry, EntryType, LONGEST_PATH, ManifestId, ObjectId, Repository,
-    RepositoryErrorKind, SnapshotManifest,
+    DEEPEST, Directory, DirectoryEntry, EntryType, ManifestId, ObjectId, Repository, RepositoryErrorKind,
+    SnapshotManifest,
 };
 
 use crate::failure::{Failure, Outcome};
@@ -35,18 +35,16 @@ pub fn find(repository: &Repository, text: &str) -> Outcome<DirectoryEntry> {
     Ok(entry)
 }
 
-/// Reads a directory that was come to by `path`.
+/// Reads a directory that lies `level` directories below what the user named.
 ///
-/// Errors: as the repository's, and when it lies deeper than a tree is followed.
-pub fn directory(repository: &Repository, entry: &DirectoryEntry, path: &str) -> Outcome<Directory> {
-    // What the user named may be as long by itself.
-    if path.len() > 2 * LONGEST_PATH {
-        let start: String = path.chars().take(100).collect();
-        return Err(Failure::new(format!(
-            "{start}…: its folders are nested too deeply"
-        )));
+/// Errors: as the repository's, and when no backup makes a tree so deep.
+pub fn directory(repository: &Repository, entry: &DirectoryEntry, level: usize) -> Outcome<Directory> {
+    match level <= DEEPEST {
+        true => Ok(repository.read_directory(entry.object)?),
+        false => Err(Failure::new(format!(
+            "its folders are nested too deeply: more than {DEEPEST} levels"
+        ))),
     }
-    Ok(repository.read_directory(entry.object)?)
 }
 
 /// The root of a snapshot, or an object as an entry without attributes.

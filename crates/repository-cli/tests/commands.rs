@@ -304,7 +304,7 @@ fn a_tree_as_deep_as_any_is_verified_listed_compared_and_estimated() {
     for folder in [&tree, &empty] {
         std::fs::create_dir(folder).unwrap();
     }
-    let levels = caravel_repository::LONGEST_PATH.div_ceil(2);
+    let levels = caravel_repository::DEEPEST;
     let mut directory = rustix::fs::open(&tree, OFlags::DIRECTORY, Mode::empty()).unwrap();
     for _ in 0..levels {
         rustix::fs::mkdirat(&directory, "d", Mode::RWXU).unwrap();

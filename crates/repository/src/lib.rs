@@ -69,7 +69,7 @@ pub use object::{
 pub use open::{CreateOptions, CreatedRepository, OpenOptions, create, create_with, open, peek_unique_id};
 pub use repository::Repository;
 pub use snapshot::{
-    Directory, DirectoryEntry, DirectorySummary, EntryError, EntryType, FileMode, LONGEST_PATH, Snapshot,
-    SnapshotFilter, SnapshotManifest, SnapshotSource, SnapshotStats,
+    DEEPEST, Directory, DirectoryEntry, DirectorySummary, EntryError, EntryType, FileMode, LONGEST_PATH,
+    Snapshot, SnapshotFilter, SnapshotManifest, SnapshotSource, SnapshotStats,
 };
 pub use writer::Writer;

@@ -99,6 +99,8 @@ pub fn run(args: &Args, app: &App) -> Outcome {
         percent: args.verify_files_percent,
         done: &done,
         seen: HashSet::new(),
+        damaged: HashSet::new(),
+        level: 0,
         stats,
         errors: Vec::new(),
     };
@@ -179,6 +181,10 @@ struct Check<'a> {
     done: &'a AtomicU64,
     /// Objects that were good: snapshots share most of theirs.
     seen: HashSet<ObjectId>,
+    /// Directories of this snapshot in which something was not.
+    damaged: HashSet<ObjectId>,
+    /// How deep in a tree it is.
+    level: usize,
     stats: Stats,
     errors: Vec<String>,
 }
@@ -186,7 +192,10 @@ struct Check<'a> {
 impl Check<'_> {
     fn snapshot(&mut self, snapshot: &Snapshot) {
         match &snapshot.manifest.root_entry {
-            Some(root) => self.entry(root, snapshot.id.as_str()),
+            Some(root) => {
+                self.damaged.clear();
+                self.entry(root, snapshot.id.as_str());
+            }
             None => self.error(snapshot.id.as_str(), "it has no root"),
         }
     }
@@ -203,6 +212,12 @@ impl Check<'_> {
 
     fn entry(&mut self, entry: &DirectoryEntry, path: &str) {
         self.done.fetch_add(1, Ordering::Relaxed);
+        if self.damaged.contains(&entry.object) {
+            return self.error(
+                path,
+                "it is the same as a directory named before, with the same damage",
+            );
+        }
         if !self.seen.insert(entry.object) {
             return;
         }
@@ -215,16 +230,21 @@ impl Check<'_> {
         if !whole {
             // The next snapshot that has it says so too, under its own path.
             self.seen.remove(&entry.object);
+            if entry.kind == EntryType::Directory {
+                self.damaged.insert(entry.object);
+            }
         }
     }
 
     fn directory(&mut self, entry: &DirectoryEntry, path: &str) -> bool {
         let errors = self.errors.len();
-        match place::directory(self.repository, entry, path) {
+        match place::directory(self.repository, entry, self.level) {
             Ok(directory) => {
+                self.level += 1;
                 for child in &directory.entries {
                     self.entry(child, &format!("{path}/{}", child.name));
                 }
+                self.level -= 1;
             }
             Err(failure) => self.error(path, failure.message()),
         }

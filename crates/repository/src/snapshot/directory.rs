@@ -21,9 +21,13 @@ use crate::{
 
 const STREAM: &str = "kopia:directory";
 
-/// Bytes of a directory's path below the root that anyone follows: four times what Linux takes in one path, which is where
-/// Kopia ends. It bounds what a tree costs that somebody made deep on purpose: 8,192 levels, each a descriptor and a frame.
+/// Bytes of a directory's path below the root that a backup follows: four times what Linux takes in one path, which is where
+/// Kopia ends. It bounds what a tree costs that somebody made deep on purpose: each level costs a descriptor, a frame and its
+/// path.
 pub const LONGEST_PATH: usize = 16 << 10;
+
+/// Levels of directories that such a path can have; who reads a snapshot goes no deeper.
+pub const DEEPEST: usize = LONGEST_PATH.div_ceil(2);
 
 /// What an entry is. Others are refused when read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -7,6 +7,8 @@ pub mod go_json;
 pub mod manifest;
 pub mod mode;
 
-pub use directory::{Directory, DirectoryEntry, DirectorySummary, EntryError, EntryType, LONGEST_PATH};
+pub use directory::{
+    DEEPEST, Directory, DirectoryEntry, DirectorySummary, EntryError, EntryType, LONGEST_PATH,
+};
 pub use manifest::{Snapshot, SnapshotFilter, SnapshotManifest, SnapshotSource, SnapshotStats};
 pub use mode::FileMode;

@@ -1,11 +1,14 @@
 //! Every snapshot's tree: each directory is read, and every content of every file must be known and not among those
 //! that were found damaged. What several snapshots share is looked at once, and blamed on the first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    rc::Rc,
+};
 
 use super::{Problem, Report};
 use crate::{
-    ContentId, DirectoryEntry, EntryType, LONGEST_PATH, ObjectId, Repository, Snapshot, SnapshotFilter,
+    ContentId, DEEPEST, DirectoryEntry, EntryType, ObjectId, Repository, Snapshot, SnapshotFilter,
     error::{RepositoryError, Result},
     object::reader,
 };
@@ -58,8 +61,13 @@ pub(super) fn check(
 
 impl Walk<'_> {
     fn tree(&mut self, snapshot: &Snapshot, root: &DirectoryEntry) -> Result<bool> {
-        let mut pending = vec![(String::new(), root.object, root.kind)];
-        while let Some((path, object, kind)) = pending.pop() {
+        let nowhere: Rc<str> = Rc::from("");
+        let mut pending = vec![(nowhere, String::new(), root.object, root.kind, 0)];
+        while let Some((above, name, object, kind, level)) = pending.pop() {
+            let path = match level {
+                0 => String::new(),
+                _ => format!("{above}/{name}"),
+            };
             if let Some(whole) = self.seen.get(&object) {
                 // Files are blamed wherever they are, so that nobody relies on them; folders were walked.
                 if !whole && kind != EntryType::Directory {
@@ -75,16 +83,23 @@ impl Walk<'_> {
                 continue;
             }
             self.report.directories += 1;
-            let read = match path.len() <= LONGEST_PATH {
-                true => self.repository.read_directory(object),
+            let read = match level <= DEEPEST {
+                true => {
+                    let read = self.repository.read_directory(object);
+                    self.seen.insert(object, read.is_ok());
+                    read
+                }
+                // Elsewhere it may lie higher, so it has not been seen.
                 false => Err(RepositoryError::damaged("its folders are nested too deeply")),
             };
-            self.seen.insert(object, read.is_ok());
             match read {
-                Ok(directory) => pending.extend(directory.entries.into_iter().rev().map(|entry| {
-                    let path = format!("{path}/{}", entry.name);
-                    (path, entry.object, entry.kind)
-                })),
+                Ok(directory) => {
+                    let path: Rc<str> = path.into();
+                    let below = directory.entries.into_iter().rev();
+                    pending.extend(
+                        below.map(|entry| (path.clone(), entry.name, entry.object, entry.kind, level + 1)),
+                    );
+                }
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => self.blame(snapshot, &path, object, None, error),
             }

@@ -11,6 +11,7 @@ use rustix::fs::{Mode, OFlags, fstat};
 use super::entry::{Described, follow, join, open};
 use super::list::list;
 use super::rules::{Rules, Scope};
+use crate::descriptors;
 use crate::error::{Result, UploaderError};
 use crate::request::UploadRules;
 
@@ -44,6 +45,7 @@ struct Waiting {
 /// # Errors
 /// The root cannot be read, or the rules cannot be followed.
 pub(crate) fn estimate(root: &Path, rules: &UploadRules, visit: &mut dyn FnMut(Estimated<'_>)) -> Result<()> {
+    descriptors::allow_all();
     let rules = Rules::new(rules)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(root, flags, Mode::empty())

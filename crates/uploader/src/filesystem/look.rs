@@ -6,6 +6,7 @@
 //! walker comes to soon is looked at: a file system may be in use.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,7 +38,8 @@ const MOST_NAMES: u64 = 1000;
 pub(crate) struct Unseen {
     /// Where its name is.
     pub holder: Arc<OwnedFd>,
-    pub path: String,
+    /// The path of the directory that it is in.
+    pub above: Arc<str>,
     pub described: Described,
     /// The same directory in earlier snapshots.
     pub before: Before<ObjectId>,
@@ -50,7 +52,7 @@ pub(crate) struct Unseen {
 /// The same, opened.
 pub(crate) struct Opened {
     pub descriptor: Arc<OwnedFd>,
-    pub path: String,
+    pub path: Arc<str>,
     pub own: Described,
     pub before: Before<ObjectId>,
     pub scope: Scope,
@@ -59,7 +61,7 @@ pub(crate) struct Opened {
 /// A directory that was looked into.
 pub(crate) struct Inside {
     pub descriptor: Arc<OwnedFd>,
-    pub path: String,
+    pub path: Arc<str>,
     pub own: Described,
     /// Its own ignore rules and those above.
     pub scope: Scope,
@@ -76,6 +78,10 @@ pub(crate) struct Inside {
 }
 
 impl Unseen {
+    fn path(&self) -> String {
+        join(&self.above, self.described.name.to_bytes())
+    }
+
     /// Whether the parent snapshot says that there is little in it and below: so little that the walker comes soon to what
     /// follows.
     fn was_small(&self) -> bool {
@@ -101,10 +107,11 @@ impl Walk<'_> {
     }
 
     fn open(&self, unseen: &mut Unseen) -> Result<OwnedFd> {
-        follow(&unseen.path)?;
+        let path = unseen.path();
+        follow(&path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let descriptor = open(&unseen.holder, &unseen.described.name, flags, &unseen.path)?;
-        attributes::note(self.rules, &unseen.holder, &mut unseen.described, &unseen.path)?;
+        let descriptor = open(&unseen.holder, &unseen.described.name, flags, &path)?;
+        attributes::note(self.rules, &unseen.holder, &mut unseen.described, &path)?;
         Ok(descriptor)
     }
 
@@ -164,7 +171,7 @@ impl Unseen {
     fn opened(self, descriptor: OwnedFd) -> Opened {
         Opened {
             descriptor: Arc::new(descriptor),
-            path: self.path,
+            path: self.path().into(),
             own: self.described,
             before: self.before,
             scope: self.scope,
@@ -187,7 +194,7 @@ pub(crate) type Look = Ahead<Box<Unseen>, Result<Inside>>;
 pub(crate) struct Row(VecDeque<Next>);
 
 struct Next {
-    path: String,
+    name: CString,
     look: Arc<Look>,
     was_small: bool,
     /// Whether it counts among the looks that workers were asked for.
@@ -206,7 +213,7 @@ impl Row {
         while self.0.len() <= ROW {
             let Some(unseen) = unseen() else { break };
             self.0.push_back(Next {
-                path: unseen.path.clone(),
+                name: unseen.described.name.clone(),
                 was_small: unseen.was_small(),
                 look: Arc::new(Look::new(Box::new(unseen))),
                 offered: false,
@@ -226,14 +233,14 @@ impl Row {
         }
     }
 
-    /// The walker's next directory, with its path.
-    pub fn next(&mut self, walk: &Walk<'_>) -> Option<(String, Arc<Look>)> {
+    /// The walker's next directory, with its name.
+    pub fn next(&mut self, walk: &Walk<'_>) -> Option<(CString, Arc<Look>)> {
         let Next {
-            path, look, offered, ..
+            name, look, offered, ..
         } = self.0.pop_front()?;
         if offered {
             walk.looks.fetch_sub(1, Ordering::Relaxed);
         }
-        Some((path, look))
+        Some((name, look))
     }
 }

@@ -101,7 +101,7 @@ impl<'run> Walk<'run> {
         own.name = name;
         let root = Opened {
             descriptor: Arc::new(root),
-            path: String::new(),
+            path: "".into(),
             own,
             before,
             scope: self.rules.top()?,
@@ -150,14 +150,14 @@ impl<'run> Walk<'run> {
                 let before = before_of(&described);
                 Some(Unseen {
                     holder: descriptor.clone(),
-                    path: join(&path, described.name.to_bytes()),
+                    above: path.clone(),
                     names_before: before.names(),
                     before: before.directory(),
                     described,
                     scope: scope.clone(),
                 })
             });
-            let Some((path, look)) = row.next(self) else { break };
+            let Some((name, look)) = row.next(self) else { break };
             self.save_checkpoint_if_due()?;
             // A worker that panicked ends the run by itself.
             let looked = look.result(|unseen| self.look(unseen));
@@ -165,6 +165,7 @@ impl<'run> Walk<'run> {
                 Ok(inside) => self.directory(inside, Some(directory.clone()), queue)?,
                 Err(error) => {
                     let _writing = self.checkpoints.writing();
+                    let path = join(&path, name.to_bytes());
                     self.failed(&directory, &path, EntryType::Directory, error)?;
                 }
             }

@@ -79,7 +79,7 @@ fn directory(
         Mode::empty(),
     )
     .map_err(|error| UploaderError::entry("", "open", error))?;
-    room::check(repository, &root, &target)?;
+    room::check(repository, &root, &target, cancel)?;
     let synced = target
         .try_clone()
         .map_err(|error| UploaderError::entry("", "open", error))?;

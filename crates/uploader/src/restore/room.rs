@@ -2,13 +2,19 @@
 
 use std::os::fd::OwnedFd;
 
-use caravel_repository::{DirectoryEntry, EntryType, ObjectId, Repository};
+use caravel_repository::{DEEPEST, DirectoryEntry, EntryType, ObjectId, Repository};
 
 use crate::error::{Result, UploaderError};
+use crate::progress::CancelToken;
 
 /// Fails when the target cannot hold what the snapshot has. A sparse file counts by what it occupied where it came
 /// from, since its holes are restored as holes.
-pub(crate) fn check(repository: &Repository, root: &DirectoryEntry, target: &OwnedFd) -> Result<()> {
+pub(crate) fn check(
+    repository: &Repository,
+    root: &DirectoryEntry,
+    target: &OwnedFd,
+    cancel: &CancelToken,
+) -> Result<()> {
     let space = rustix::fs::fstatvfs(target)
         .map_err(|error| UploaderError::entry("", "look at the space of", error))?;
     let available = space.f_bavail.saturating_mul(space.f_frsize);
@@ -16,7 +22,7 @@ pub(crate) fn check(repository: &Repository, root: &DirectoryEntry, target: &Own
     if logical <= available {
         return Ok(());
     }
-    let needed = occupied(repository, root.object)?;
+    let needed = occupied(repository, root.object, cancel)?;
     if needed <= available {
         Ok(())
     } else {
@@ -25,14 +31,21 @@ pub(crate) fn check(repository: &Repository, root: &DirectoryEntry, target: &Own
 }
 
 /// Reads directories, no data; only done when room is short.
-fn occupied(repository: &Repository, root: ObjectId) -> Result<u64> {
+fn occupied(repository: &Repository, root: ObjectId, cancel: &CancelToken) -> Result<u64> {
     let failed = |error| UploaderError::repository("adding up what the snapshot needs", error);
     let mut total: u64 = 0;
-    let mut pending = vec![root];
-    while let Some(directory) = pending.pop() {
+    let mut pending = vec![(root, 0)];
+    while let Some((directory, level)) = pending.pop() {
+        if cancel.is_canceled() {
+            return Err(UploaderError::Canceled);
+        }
+        if level > DEEPEST {
+            let message = "the folders of the snapshot are nested too deeply to add up what it needs";
+            return Err(UploaderError::Mismatch(message.to_owned()));
+        }
         for entry in repository.read_directory(directory).map_err(failed)?.entries {
             match entry.kind {
-                EntryType::Directory => pending.push(entry.object),
+                EntryType::Directory => pending.push((entry.object, level + 1)),
                 EntryType::File => total = total.saturating_add(entry.allocated.unwrap_or(entry.size)),
                 EntryType::Symlink => {}
             }

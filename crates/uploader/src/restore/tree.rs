@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use caravel_repository::{DirectoryEntry, EntryError, EntryType, ObjectId, ObjectReader, Repository};
+use caravel_repository::{
+    DEEPEST, DirectoryEntry, EntryError, EntryType, ObjectId, ObjectReader, Repository,
+};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
@@ -15,7 +17,7 @@ use rustix::io::Errno;
 use super::attributes;
 use super::write;
 use crate::error::{Result, UploaderError};
-use crate::filesystem::entry::{follow, join};
+use crate::filesystem::entry::join;
 use crate::job::Queue;
 use crate::progress::{CancelToken, Progress};
 use crate::request::RestoreRules;
@@ -41,6 +43,8 @@ pub(crate) struct Made<'run> {
     descriptor: OwnedFd,
     entry: DirectoryEntry,
     path: String,
+    /// How deep it is: the target is 0.
+    level: usize,
     rules: RestoreRules,
     late: &'run Mutex<Option<UploaderError>>,
     /// Keeps the directory above unfinished until this one is.
@@ -112,6 +116,7 @@ impl Tree<'_> {
             descriptor: root,
             entry,
             path: String::new(),
+            level: 0,
             rules: self.rules,
             late: &self.late,
             above: None,
@@ -196,7 +201,9 @@ impl Tree<'_> {
         entry: DirectoryEntry,
         path: String,
     ) -> Result<Made<'tree>> {
-        follow(&path)?;
+        if above.level == DEEPEST {
+            return Err(UploaderError::entry(&path, "go down into", Errno::NAMETOOLONG));
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = rustix::fs::mkdirat(&above.descriptor, name, Mode::RWXU);
         let opened = match created {
@@ -222,6 +229,7 @@ impl Tree<'_> {
             descriptor,
             entry,
             path,
+            level: above.level + 1,
             rules: self.rules,
             late: &self.late,
             above: Some(above.clone()),
