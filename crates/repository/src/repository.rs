@@ -51,6 +51,18 @@ pub(crate) struct Inner {
     pub manifests: ManifestCache,
 }
 
+impl Inner {
+    /// Errors: `Unsupported` where the repository wants locks that this storage cannot give; then nothing may be written.
+    pub(crate) fn refuse_unkept_retention(&self) -> Result<()> {
+        match self.blobs.keeps_retention() {
+            true => Ok(()),
+            false => Err(RepositoryError::unsupported(
+                "object-lock retention in another kind of storage than S3",
+            )),
+        }
+    }
+}
+
 impl std::fmt::Debug for Repository {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Repository")

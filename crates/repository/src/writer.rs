@@ -44,11 +44,7 @@ pub struct Writer {
 impl Writer {
     pub(crate) fn new(repository: &Repository) -> Result<Self> {
         let inner = &repository.inner;
-        if !inner.blobs.keeps_retention() {
-            return Err(RepositoryError::unsupported(
-                "object-lock retention in another kind of storage than S3",
-            ));
-        }
+        inner.refuse_unkept_retention()?;
         let parts = WriterParts {
             blobs: inner.blobs.clone(),
             sealer: inner.sealer.clone(),

@@ -4,11 +4,18 @@
 
 mod simulated;
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
+
+use bytes::Bytes;
 
 use caravel_repository::maintenance::{MaintenanceOptions, Mode, Outcome};
 use caravel_repository::*;
-use caravel_storage::{BlobId, ObjectLock, Storage, filesystem::FilesystemStorage, memory::MemoryStorage};
+use caravel_storage::{
+    BlobId, BlobMetadata, ObjectLock, Operation, Storage, StorageError, StorageErrorKind,
+    faulty::{Fault, FaultyStorage, Rule},
+    filesystem::FilesystemStorage,
+    memory::MemoryStorage,
+};
 use futures::FutureExt;
 use jiff::SignedDuration;
 use simulated::*;
@@ -213,4 +220,111 @@ fn full_maintenance_locks_for_the_whole_period_again_when_it_is_asked_to() {
         noted.extra[0].data["toExtendBlobCount"],
         noted.extra[0].data["extendedBlobCount"]
     );
+}
+
+#[test]
+fn one_lock_that_cannot_be_extended_leaves_no_other_as_it_was() {
+    let world = World::new(3);
+    let memory = Arc::new(world.memory());
+    world.create_with(memory.clone(), &under(retention(72))).unwrap();
+    let repository = world.open(memory.clone()).unwrap();
+    let mut parameters = repository.maintenance_parameters().unwrap();
+    parameters.extend_object_locks = true;
+    repository.set_maintenance_parameters(&parameters).unwrap();
+    for n in 0..30 {
+        save_file(&repository, &format!("{n}"), &noise(50_000, n)).unwrap();
+    }
+    world.clock.advance_secs(24 * 3600);
+    // One of the first to be asked for.
+    let refused = Rule::always(Fault::Fail(StorageErrorKind::Denied)).on(Operation::ExtendLock);
+    let faulty = FaultyStorage::new(memory.clone()).with(refused.named("kopia.blobcfg"));
+    let options = MaintenanceOptions {
+        mode: Mode::Full,
+        ..MaintenanceOptions::default()
+    };
+    let failed = world
+        .open(Arc::new(faulty))
+        .unwrap()
+        .run_maintenance(&options)
+        .unwrap_err();
+    assert!(
+        failed
+            .to_string()
+            .contains("the locks of 1 blobs could not be extended"),
+        "{failed}"
+    );
+    let now = world.clock.now();
+    let short: Vec<_> = locks(&memory)
+        .into_iter()
+        .filter_map(|(name, lock)| Some((name, lock?)))
+        .filter(|(_, lock)| lock.until.duration_since(now) < SignedDuration::from_hours(71))
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(short, ["kopia.blobcfg"]);
+}
+
+#[test]
+fn a_creation_that_breaks_off_leaves_no_repository_without_its_locks() {
+    let (world, memory) = (World::new(3), Arc::new(MemoryStorage::new()));
+    let dies = Rule::always(Fault::Fail(StorageErrorKind::Unavailable)).named("kopia.repository");
+    let faulty = FaultyStorage::new(memory.clone()).with(dies);
+    world
+        .create_with(Arc::new(faulty), &under(retention(48)))
+        .unwrap_err();
+    assert_eq!(names(&memory), [BlobId::from("kopia.blobcfg")]);
+    assert!(world.open(memory.clone()).is_err());
+    let again = world
+        .create_with(memory.clone(), &under(retention(48)))
+        .unwrap_err();
+    assert_eq!(again.kind(), RepositoryErrorKind::AlreadyInitialized);
+    assert!(again.to_string().contains("a creation broke off"), "{again}");
+}
+
+/// A storage that knows no locks, as Azure's is to us.
+#[derive(Debug)]
+struct WithoutLocks(Arc<MemoryStorage>);
+
+#[async_trait::async_trait]
+impl Storage for WithoutLocks {
+    async fn put(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError> {
+        self.0.put(id, data).await
+    }
+
+    async fn put_if_absent(&self, id: &BlobId, data: Bytes) -> Result<(), StorageError> {
+        self.0.put_if_absent(id, data).await
+    }
+
+    async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError> {
+        self.0.get(id).await
+    }
+
+    async fn get_range(&self, id: &BlobId, range: Range<u64>) -> Result<Bytes, StorageError> {
+        self.0.get_range(id, range).await
+    }
+
+    async fn metadata(&self, id: &BlobId) -> Result<BlobMetadata, StorageError> {
+        self.0.metadata(id).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<BlobMetadata>, StorageError> {
+        self.0.list(prefix).await
+    }
+
+    async fn delete(&self, id: &BlobId) -> Result<(), StorageError> {
+        self.0.delete(id).await
+    }
+}
+
+#[test]
+fn maintenance_that_cannot_keep_the_retention_leaves_the_schedule_to_who_can() {
+    let world = World::new(3);
+    let memory = Arc::new(world.memory());
+    world.create_with(memory.clone(), &under(retention(72))).unwrap();
+    let without_locks = || world.open(Arc::new(WithoutLocks(memory.clone()))).unwrap();
+    let before = without_locks().maintenance_schedule().unwrap();
+    let refused = without_locks()
+        .run_maintenance(&MaintenanceOptions::default())
+        .unwrap_err();
+    assert_eq!(refused.kind(), RepositoryErrorKind::Unsupported, "{refused}");
+    assert_eq!(without_locks().maintenance_schedule().unwrap(), before);
 }

@@ -91,7 +91,9 @@ impl MemoryStorage {
         let held = blobs
             .get_mut(id)
             .ok_or_else(|| StorageError::not_found(operation, id))?;
-        held.lock = Some(*lock);
+        // As no store lets it, a lock never ends earlier than it did.
+        let until = held.lock.map_or(lock.until, |held| held.until.max(lock.until));
+        held.lock = Some(ObjectLock { until, ..*lock });
         Ok(())
     }
 }

@@ -60,6 +60,24 @@ pub fn run(args: &Args, app: &App) -> Outcome {
             console.line(format!("  {line}"))?;
         }
     }
+    let logs = parameters.log_retention.or_standard();
+    let locks = if parameters.extend_object_locks {
+        "enabled"
+    } else {
+        "disabled"
+    };
+    for line in [
+        "Log Retention:".to_owned(),
+        format!("  max count:       {}", logs.max_count),
+        format!("  max age of logs: {}", units::duration(logs.max_age)),
+        format!(
+            "  max total size:  {}",
+            units::bytes(u64::try_from(logs.max_total_size).unwrap_or(0))
+        ),
+        format!("Object Lock Extension: {locks}"),
+    ] {
+        console.line(line)?;
+    }
     console.line("Recent Maintenance Runs:")?;
     for (task, runs) in &schedule.runs {
         console.line(format!("  {task}:"))?;

@@ -56,5 +56,9 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     }
     repository.set_maintenance_parameters(&parameters)?;
     app.console.say("Maintenance parameters are set.");
+    if parameters.extend_object_locks && !parameters.full.enabled {
+        app.console
+            .say("Object locks will not be extended: that is done by full maintenance, which is disabled.");
+    }
     Ok(())
 }

@@ -13,7 +13,7 @@ pub mod upload;
 use std::{future::Future, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use caravel_storage::{BlobId, BlobMetadata, ObjectLock, Storage, StorageError};
+use caravel_storage::{BlobId, BlobMetadata, ObjectLock, Operation, Storage, StorageError, StorageErrorKind};
 use futures::FutureExt;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -78,11 +78,21 @@ impl Blobs {
     }
 
     /// The lock that a blob of this name is put under.
-    fn lock(&self, id: &str) -> Option<ObjectLock> {
-        let (retention, environment) = self.retention.as_ref()?;
-        Retention::covers(id)
-            .then(|| retention.lock(environment.clock.now()))
-            .flatten()
+    ///
+    /// Errors: the repository's retention has a mode that S3 does not know; nothing is put without a lock then.
+    fn lock(&self, operation: Operation, id: &str) -> Result<Option<ObjectLock>, StorageError> {
+        let Some((retention, environment)) = self.retention.as_ref().filter(|_| Retention::covers(id)) else {
+            return Ok(None);
+        };
+        match retention.lock(environment.clock.now()) {
+            Some(lock) => Ok(Some(lock)),
+            None => Err(StorageError::new(
+                StorageErrorKind::Unsupported,
+                operation,
+                id,
+                format!("there is no object lock of mode {:?} in S3", retention.mode),
+            )),
+        }
     }
 
     /// The storage itself.
@@ -151,7 +161,8 @@ impl Blobs {
 
     pub fn put(&self, id: &str, data: Bytes) -> Result<()> {
         let name = BlobId::from(id);
-        let done = match self.lock(id) {
+        let lock = self.lock(Operation::Put, id).map_err(|e| writing(id, e))?;
+        let done = match lock {
             None => self.wait(self.storage.put(&name, data)),
             Some(lock) => self.wait(self.storage.put_locked(&name, data, &lock)),
         };
@@ -161,7 +172,7 @@ impl Blobs {
 
     pub fn put_if_absent(&self, id: &str, data: Bytes) -> Result<(), StorageError> {
         let name = BlobId::from(id);
-        let done = match self.lock(id) {
+        let done = match self.lock(Operation::PutIfAbsent, id)? {
             None => self.wait(self.storage.put_if_absent(&name, data)),
             Some(lock) => self.wait(self.storage.put_locked_if_absent(&name, data, &lock)),
         };
@@ -175,7 +186,8 @@ impl Blobs {
         self.wait(futures::future::join_all(asked))
     }
 
-    /// Locks several blobs for the whole period from `now` on, a few at a time; how many were still there.
+    /// Locks several blobs for the whole period from `now` on, a few at a time; how many were still there. Every blob is
+    /// tried, whatever became of the others.
     pub fn extend_locks(&self, ids: &[String], now: Timestamp) -> Result<u64> {
         let Some(lock) = self
             .retention
@@ -184,7 +196,7 @@ impl Blobs {
         else {
             return Ok(0);
         };
-        let mut extended = 0;
+        let (mut extended, mut failed, mut first) = (0, 0_u64, None);
         for some in ids.chunks(CHANGED_TOGETHER) {
             let lock = &lock;
             let answers = self.ask_all(
@@ -195,11 +207,19 @@ impl Blobs {
                 match answer {
                     Ok(()) => extended += 1,
                     Err(gone) if gone.is_not_found() => {}
-                    Err(error) => return Err(writing(id, error)),
+                    Err(error) => {
+                        failed += 1;
+                        first.get_or_insert_with(|| writing(id, error));
+                    }
                 }
             }
         }
-        Ok(extended)
+        match first {
+            None => Ok(extended),
+            Some(error) => Err(error.while_doing(format_args!(
+                "the locks of {failed} blobs could not be extended, those of {extended} were"
+            ))),
+        }
     }
 
     pub fn list(&self, prefix: &str) -> Result<Vec<BlobMetadata>> {

@@ -1,8 +1,9 @@
 //! A new repository (kopia-format.md 2.5, 13.2).
 //!
-//! `kopia.repository` is put first and only if it does not exist: it decides who wins when two create at the
-//! same moment (guarantee 4). `kopia.blobcfg` follows; a reader takes a missing one for "no retention", so a
-//! crash between the two leaves a good repository. (Kopia writes them the other way round, unconditionally.)
+//! `kopia.repository` is put only if it does not exist: it decides who wins when two create at the same moment
+//! (guarantee 4). `kopia.blobcfg` follows; a reader takes a missing one for "no retention", so a crash between the two
+//! leaves a good repository. With a retention it goes first, also only if there is none: a repository that was to be locked
+//! and is not must never open. (Kopia always writes them in this order, unconditionally.)
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
@@ -36,8 +37,17 @@ pub fn initialize(
     }
     let found = blobs.list("")?;
     let name = |wanted: &str| found.iter().find(|blob| blob.id.as_str() == wanted);
-    if let Some(blob) = name(FORMAT_BLOB).or_else(|| name(BLOBCFG_BLOB)) {
-        return Err(already(blob.id.as_str()));
+    if name(FORMAT_BLOB).is_some() {
+        return Err(already(FORMAT_BLOB));
+    }
+    if name(BLOBCFG_BLOB).is_some() {
+        return Err(RepositoryError::new(
+            RepositoryErrorKind::AlreadyInitialized,
+            format!(
+                "blob {BLOBCFG_BLOB} exists here already but no {FORMAT_BLOB}, so no repository was created: a creation broke off, \
+                 or the format blob was lost (velero kopia blob list). Bring it back, or delete {BLOBCFG_BLOB} and create again"
+            ),
+        ));
     }
     if let Some(first) = found.first() {
         return Err(RepositoryError::new(
@@ -69,9 +79,14 @@ pub fn initialize(
     };
     let mut json = serde_json::to_vec_pretty(&outer).expect("strings are plain JSON");
     json.push(b'\n');
-    put_first(blobs, Bytes::from(json), &unique_id)?;
-    let settings = retention::encode(options.retention.as_ref());
-    blobs.put(BLOBCFG_BLOB, envelope.seal(environment, &settings).into())?;
+    let settings = Bytes::from(envelope.seal(environment, &retention::encode(options.retention.as_ref())));
+    if options.retention.is_some() {
+        put_retention(blobs, settings)?;
+        put_first(blobs, Bytes::from(json), &unique_id)?;
+    } else {
+        put_first(blobs, Bytes::from(json), &unique_id)?;
+        blobs.put(BLOBCFG_BLOB, settings)?;
+    }
     Ok(unique_id.to_vec())
 }
 
@@ -87,6 +102,15 @@ fn already(blob: &str) -> RepositoryError {
         RepositoryErrorKind::AlreadyInitialized,
         format!("blob {blob} exists here already, so no new repository was created; open that one instead"),
     )
+}
+
+/// Creates the blob that says how long locks are.
+fn put_retention(blobs: &Blobs, settings: Bytes) -> Result<()> {
+    match blobs.put_if_absent(BLOBCFG_BLOB, settings.clone()) {
+        Err(e) if e.kind() == StorageErrorKind::AlreadyExists => Err(already(BLOBCFG_BLOB)),
+        Err(e) if e.kind() == StorageErrorKind::Unsupported => blobs.put(BLOBCFG_BLOB, settings),
+        done => done.map_err(|e| RepositoryError::storage_while("cannot create the repository", e)),
+    }
 }
 
 /// Creates the format blob, or finds out that another client did. Where the store cannot put with a condition:

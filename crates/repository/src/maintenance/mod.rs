@@ -100,6 +100,8 @@ impl Repository {
         let Some(_lock) = lock::acquire(options.lock_file.as_deref())? else {
             return Ok(Outcome::RunningElsewhere);
         };
+        // Before the schedule moves on: another client may be able to do it.
+        self.inner.refuse_unkept_retention()?;
         self.refuse_lost_index()?;
         let start = self.begin_maintenance(kind, &parameters, schedule)?;
         self.maintenance(kind, start, parameters, options, false)

@@ -5,7 +5,7 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
-use object_store::path::Path;
+use object_store::{RetryConfig, path::Path};
 use parking_lot::Mutex;
 
 use crate::{ObjectLock, StorageError};
@@ -23,13 +23,16 @@ pub(crate) trait Locks<C>: Send + Sync {
 /// The locks of one bucket, and the client that was used last.
 pub(crate) struct Locking<C> {
     locks: Arc<dyn Locks<C>>,
+    retry: RetryConfig,
     held: Arc<Mutex<Option<(ObjectLock, C)>>>,
 }
 
 impl<C: Clone> Locking<C> {
-    pub fn new(locks: Arc<dyn Locks<C>>) -> Self {
+    /// `retry`: how often and how long apart an extension is tried again, which is not a call of `object_store`.
+    pub fn new(retry: RetryConfig, locks: Arc<dyn Locks<C>>) -> Self {
         Self {
             locks,
+            retry,
             held: Arc::default(),
         }
     }
@@ -46,8 +49,33 @@ impl<C: Clone> Locking<C> {
         Ok(client)
     }
 
-    pub async fn extend(&self, store: &C, key: &Path, lock: &ObjectLock) -> object_store::Result<()> {
-        self.locks.extend(store, key, lock).await
+    /// Moves the end of an object's lock; `explain` says what an error means.
+    pub async fn extend(
+        &self,
+        store: &C,
+        key: &Path,
+        lock: &ObjectLock,
+        explain: impl Fn(&object_store::Error) -> StorageError,
+    ) -> Result<(), StorageError> {
+        let lock = lock.in_seconds();
+        let backoff = &self.retry.backoff;
+        let mut pause = backoff.init_backoff;
+        for _ in 0..self.retry.max_retries {
+            match self
+                .locks
+                .extend(store, key, &lock)
+                .await
+                .map_err(|e| explain(&e))
+            {
+                Err(error) if error.is_transient() => tokio::time::sleep(pause).await,
+                ended => return ended,
+            }
+            pause = pause.mul_f64(backoff.base).min(backoff.max_backoff);
+        }
+        self.locks
+            .extend(store, key, &lock)
+            .await
+            .map_err(|e| explain(&e))
     }
 }
 
@@ -55,6 +83,7 @@ impl<C> Clone for Locking<C> {
     fn clone(&self) -> Self {
         Self {
             locks: self.locks.clone(),
+            retry: self.retry.clone(),
             held: self.held.clone(),
         }
     }

@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use object_store::{
-    ObjectMeta, ObjectStore, ObjectStoreExt as _,
+    ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig,
     list::{PaginatedListOptions, PaginatedListStore},
     path::Path,
     signer::Signer,
@@ -77,13 +77,19 @@ impl<C: BucketClient> BucketStorage<C> {
     }
 
     /// The same in a store that has object lock.
-    pub(crate) fn with_locks(mut self, locks: Arc<dyn Locks<C>>) -> Self {
-        self.locking = Some(Locking::new(locks));
+    pub(crate) fn with_locks(mut self, retry: RetryConfig, locks: Arc<dyn Locks<C>>) -> Self {
+        self.locking = Some(Locking::new(retry, locks));
         self
     }
 
     fn locking(&self, operation: Operation, id: &BlobId) -> Result<&Locking<C>, StorageError> {
         self.locking.as_ref().ok_or_else(|| no_locks(operation, id))
+    }
+
+    /// Whether the store says that there is no such blob.
+    async fn is_gone(&self, id: &BlobId) -> bool {
+        let found = self.metadata(id).await;
+        found.is_err_and(|error| error.is_not_found())
     }
 
     fn key(&self, operation: Operation, id: &BlobId) -> Result<Path, StorageError> {
@@ -225,11 +231,15 @@ impl<C: BucketClient> Storage for BucketStorage<C> {
 
     async fn extend_lock(&self, id: &BlobId, lock: &ObjectLock) -> Result<(), StorageError> {
         let key = self.key(Operation::ExtendLock, id)?;
-        let extended = self
-            .locking(Operation::ExtendLock, id)?
-            .extend(&self.store, &key, lock)
-            .await;
-        extended.map_err(|e| self.explain(Operation::ExtendLock, id, &e))
+        let explain = |error: &_| self.explain(Operation::ExtendLock, id, error);
+        let locking = self.locking(Operation::ExtendLock, id)?;
+        match locking.extend(&self.store, &key, lock, explain).await {
+            // Of what was deleted where there are versions, S3 says 405 and not that it is gone.
+            Err(error) if !error.is_transient() && self.is_gone(id).await => {
+                Err(StorageError::not_found(Operation::ExtendLock, id).with_source(error))
+            }
+            ended => ended,
+        }
     }
 
     async fn get(&self, id: &BlobId) -> Result<Bytes, StorageError> {

@@ -66,13 +66,17 @@ pub(crate) fn answered(place: &Place, refusal: Refusal<'_>) -> (StorageErrorKind
             AlreadyExists,
             format!("bucket {bucket} at {server} holds an object of this name already"),
         ),
-        (_, "InvalidRequest") if said.contains("ObjectLock") || said.contains("Object Lock") => (
-            Misconfigured,
-            format!(
-                "bucket {bucket} at {server} was made without object lock ({said}): take one that was made with it, or end the \
+        (_, "InvalidRequest")
+            if said.contains("missing ObjectLock") || said.contains("missing Object Lock") =>
+        {
+            (
+                Misconfigured,
+                format!(
+                    "bucket {bucket} at {server} was made without object lock ({said}): take one that was made with it, or end the \
                  repository's retention (velero kopia repository set-parameters --retention-mode=none)"
-            ),
-        ),
+                ),
+            )
+        }
         (_, "NotImplemented") | (501, _) => (Unsupported, format!("{server} cannot do this ({said})")),
         // Another conditional write is under way; also 5xx and "slow down".
         (409 | 429 | 408 | 500.., _) => (Unavailable, format!("{server} answered {said}")),

@@ -25,7 +25,10 @@ pub use client::{ROLE_VARIABLES, S3Config, S3Credentials, amazon_s3};
 pub use crate::bucket::tls::client_config as tls_client_config;
 pub use crate::bucket::{DEFAULT_RETRIES, Place, create, is_loopback, key_path};
 
-use crate::{StorageError, bucket::BucketStorage};
+use crate::{
+    StorageError,
+    bucket::{BucketStorage, retries},
+};
 
 /// Blobs of one prefix in one bucket of an S3 server.
 pub type S3Storage = BucketStorage<AmazonS3>;
@@ -40,6 +43,7 @@ impl S3Storage {
         let store = client::amazon_s3_with(&config, connector.clone(), None)?;
         let place = Place::of(&config);
         let storage = Self::below(config.prefix.clone(), place, store)?;
-        Ok(storage.with_locks(Arc::new(S3Locks::new(config, connector))))
+        let retry = retries(config.retries);
+        Ok(storage.with_locks(retry, Arc::new(S3Locks::new(config, connector))))
     }
 }

@@ -92,6 +92,29 @@ async fn what_is_put_under_a_lock_has_it_and_keeps_it_longer_on_request() {
         assert_eq!(server.retention(&config, "s1").await, None);
         storage.delete(&first).await.unwrap();
         assert!(storage.get(&first).await.unwrap_err().is_not_found());
+        // versitygw and AWS answer 405 about a deleted one's lock.
+        let gone = storage.extend_lock(&first, &until).await.unwrap_err();
+        assert_eq!(gone.kind(), StorageErrorKind::NotFound, "{gone}");
+
+        // The mode of a lock may have been another once: it goes on in its own.
+        for (mode, other) in [
+            (LockMode::Governance, LockMode::Compliance),
+            (LockMode::Compliance, LockMode::Governance),
+        ] {
+            let id = BlobId::from(format!("q-{mode}"));
+            let before = ObjectLock { mode, ..until };
+            storage.put_locked(&id, data.clone(), &before).await.unwrap();
+            let later = ObjectLock {
+                mode: other,
+                ..lock("2127-01-01T00:00:00Z")
+            };
+            storage.extend_lock(&id, &later).await.unwrap();
+            let said = server.retention(&config, id.as_str()).await.unwrap();
+            assert!(
+                said.contains(&mode.to_string()) && said.contains("2127-01-01T00:00:00"),
+                "{said}"
+            );
+        }
     }
 }
 
@@ -482,6 +505,34 @@ async fn a_busy_store_is_asked_again() {
         storage(server.config()).get(&"p1".into()).await.unwrap().as_ref(),
         b"content"
     );
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_busy_store_is_asked_again_for_a_longer_lock() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let server = Answering::start(move |request| match request.method.as_str() {
+        "PUT" if counter.fetch_add(1, Ordering::SeqCst) == 2 => {
+            let has = |header: &str| request.head.to_lowercase().contains(header);
+            assert!(
+                has("content-md5: ") && has("x-amz-checksum-sha256: "),
+                "{}",
+                request.head
+            );
+            Reply::status(200, "")
+        }
+        _ => Reply::status(503, "<Error><Code>SlowDown</Code></Error>"),
+    })
+    .await;
+    let lock = ObjectLock {
+        mode: LockMode::Governance,
+        until: "2126-11-22T10:07:00Z".parse().unwrap(),
+    };
+    storage(server.config())
+        .extend_lock(&"p1".into(), &lock)
+        .await
+        .unwrap();
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
