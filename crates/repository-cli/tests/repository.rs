@@ -147,6 +147,31 @@ fn a_copy_goes_nowhere_but_to_its_own_repository() {
 }
 
 #[test]
+fn where_there_is_no_object_lock_a_retention_is_refused_and_nothing_written() {
+    let client = Client::new();
+    let folder = client.path("empty");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.to_str().unwrap();
+    let create = ["repository", "create", "filesystem", "--path", path];
+    for (flags, words) in [
+        (
+            &["--retention-mode=COMPLIANCE", "--retention-period=48h"][..],
+            "S3",
+        ),
+        (&["--retention-mode=COMPLIANCE"], "belong together"),
+        (&["--retention-mode=LOCKED", "--retention-period=48h"], "LOCKED"),
+        (
+            &["--retention-mode=GOVERNANCE", "--retention-period=1h"],
+            "a day or more",
+        ),
+    ] {
+        let refused = client.refused(&[&create[..], flags].concat());
+        assert!(refused.message().contains(words), "{flags:?}: {refused}");
+        assert!(files(&folder).is_empty(), "{flags:?} wrote something");
+    }
+}
+
+#[test]
 fn a_folder_can_hold_a_repository_and_nothing_of_the_check_is_left() {
     let client = Client::with_repository();
     let repository = client.path("repository");

@@ -163,6 +163,29 @@ fn maintenance_is_shown_planned_run_and_owned() {
         info.contains("snapshot-gc:") && info.contains("SUCCESS"),
         "{info}"
     );
+    let kopias = "Log Retention:\n  max count:       10000\n  max age of logs: 720h0m0s\n  max total size:  1.1 GB\n\
+                  Object Lock Extension: disabled\n";
+    assert!(info.contains(kopias), "{info}");
+    let set = [
+        "maintenance",
+        "set",
+        "--extend-object-locks=true",
+        "--enable-full=false",
+    ];
+    assert!(
+        client
+            .ok(&set)
+            .talk
+            .contains("full maintenance, which is disabled")
+    );
+    let info = client.ok(&["maintenance", "info"]).text;
+    assert!(info.contains("Object Lock Extension: enabled\n"), "{info}");
+    client.ok(&[
+        "maintenance",
+        "set",
+        "--extend-object-locks=false",
+        "--enable-full=true",
+    ]);
     client.ok(&[
         "maintenance",
         "set",
