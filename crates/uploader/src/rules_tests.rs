@@ -250,6 +250,8 @@ fn what_is_there_is_replaced_left_or_a_failure_as_asked() {
     let source = world.folder("source");
     fs::write(source.join("file"), "new").expect("a file");
     symlink("new-target", source.join("link")).expect("a link");
+    fs::create_dir(source.join("sub")).expect("a folder");
+    fs::write(source.join("sub/file"), "new").expect("a file");
     let saved = save(&world, &source, UploadRules::default());
     let all = RestoreRules::default();
     let cases = [
@@ -280,17 +282,48 @@ fn what_is_there_is_replaced_left_or_a_failure_as_asked() {
         let back = world.folder(&format!("back-{n}"));
         fs::write(back.join("file"), "old").expect("a file");
         symlink("old-target", back.join("link")).expect("a link");
+        fs::create_dir(back.join("sub")).expect("a folder");
+        fs::write(back.join("sub/file"), "old").expect("a file");
         let done = restore_by(&world, &saved.snapshot_id, &back, rules);
         match expected {
             Ok(text) => {
                 done.expect("a restore");
-                assert_eq!(fs::read_to_string(back.join("file")).expect("a file"), text);
+                for file in ["file", "sub/file"] {
+                    assert_eq!(fs::read_to_string(back.join(file)).expect("a file"), text);
+                }
                 let target = fs::read_link(back.join("link")).expect("a link");
                 assert_eq!(target.to_string_lossy(), format!("{text}-target"));
             }
             Err(name) => assert!(done.expect_err("a failure").to_string().contains(name)),
         }
     }
+}
+
+/// Only a folder that was made by this very restore is known to be empty.
+#[test]
+fn a_file_below_a_folder_that_is_there_is_not_replaced_unless_asked() {
+    let world = World::new();
+    let source = world.folder("source");
+    fs::create_dir_all(source.join("old/new")).expect("folders");
+    fs::write(source.join("old/file"), "new").expect("a file");
+    fs::write(source.join("old/new/file"), "new").expect("a file");
+    let saved = save(&world, &source, UploadRules::default());
+    let rules = RestoreRules {
+        overwrite_files: false,
+        ignore_errors: true,
+        ..RestoreRules::default()
+    };
+    let back = world.folder("back");
+    fs::create_dir(back.join("old")).expect("a folder");
+    fs::write(back.join("old/file"), "old").expect("a file");
+    let done = restore_by(&world, &saved.snapshot_id, &back, rules).expect("the others go on");
+    let failed: Vec<_> = done.failed.iter().map(|failed| failed.path.as_str()).collect();
+    assert_eq!(failed, ["old/file"]);
+    assert_eq!(fs::read_to_string(back.join("old/file")).expect("a file"), "old");
+    assert_eq!(
+        fs::read_to_string(back.join("old/new/file")).expect("a file"),
+        "new"
+    );
 }
 
 #[test]

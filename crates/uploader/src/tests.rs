@@ -260,6 +260,40 @@ fn every_byte_mode_owner_time_and_link_comes_back() {
     assert!(!outcome.empty);
 }
 
+/// Small files go to the workers in batches, which end with a folder in between, a large file and the folder itself.
+#[test]
+fn a_folder_of_many_small_files_comes_back_whole() {
+    let world = World::new();
+    let (source, target) = (world.folder("source"), world.folder("target"));
+    for number in 0..300_usize {
+        let folder = source.join(format!("{:03}-folder", number / 100 * 100 + 50));
+        fs::create_dir_all(&folder).expect("a folder");
+        fs::write(folder.join("below"), noise(number, 9)).expect("a file");
+        let length = if number % 90 == 89 { 2 << 20 } else { number };
+        let name = source.join(format!("{number:03}"));
+        fs::write(name, noise(length, number as u64)).expect("a file");
+    }
+    let outcome = world.upload(&source).expect("an upload");
+    world.restore(&outcome.snapshot_id, &target).expect("a restore");
+    assert_eq!(picture(&source), picture(&target));
+}
+
+/// The last bytes of the first are data, of the second a hole, of the third data again; the fourth is only a hole.
+#[test]
+fn a_file_is_as_long_as_it_was_whatever_it_ends_with() {
+    let world = World::new();
+    let (source, target) = (world.folder("source"), world.folder("target"));
+    let hole = vec![0; 1 << 20];
+    let data = noise(70_000, 4);
+    let parts: [&[&[u8]]; 4] = [&[&data], &[&data, &hole], &[&data, &hole, &data], &[&hole]];
+    for (number, parts) in parts.iter().enumerate() {
+        fs::write(source.join(number.to_string()), parts.concat()).expect("a file");
+    }
+    let outcome = world.upload(&source).expect("an upload");
+    world.restore(&outcome.snapshot_id, &target).expect("a restore");
+    assert_eq!(picture(&source), picture(&target));
+}
+
 #[test]
 fn a_name_that_is_not_utf8_comes_back_byte_for_byte() {
     if !is_root() {

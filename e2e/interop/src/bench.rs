@@ -1,7 +1,9 @@
 //! `cargo xtask bench engine`: Kopia and ours back up and restore the same tree to a local folder, in the same run.
 //!
-//! The tree: 2 GiB random in 64 files, 1 GiB text in 32, 100,000 files of 0 to 8 KiB; read once before each run, so that the
-//! page cache is warm; before that the machine is settled (`settled.rs`), so that neither pays for what the other left.
+//! The tree: 2 GiB random in 64 files, 1 GiB text in 32, 100,000 files of 0 to 8 KiB. What a step reads is read once before it, so
+//! that the page cache is warm: the tree before a backup, the repository before a restore (Kopia leaves what it writes in the
+//! page cache, ours writes past it). Restoring is measured once more with nothing of the repository in the page cache. Before
+//! each step the machine is settled (`settled.rs`), so that neither pays for what the other left.
 //! Nothing is asserted: times, processor times and peak memory of both are printed, with ratios (ours as a part of
 //! Kopia's). The scratch folder needs room for three times the tree and is removed at the end; another
 //! measurement on the same file system within the next five minutes makes files slowly (`data::empty`).
@@ -76,38 +78,24 @@ fn in_folder(scratch: &Path, settings: &Settings, Sides { kopia, ours }: Sides) 
     let made = data::make(&source, settings.scale)?;
     println!("{} files, {} MiB", made.files, made.bytes >> 20);
     let sides = [(kopia, scratch.join("kopia")), (ours, scratch.join("ours"))];
-    let (mut cold, mut again, mut restored) = ([vec![], vec![]], [vec![], vec![]], [vec![], vec![]]);
+    let mut measured = STEPS.map(|_| [vec![], vec![]]);
     for run in 0..settings.runs.max(1) {
         for (side, (client, repository)) in sides.iter().enumerate() {
             client.create(repository, &[])?;
-            let ready = || settled::settle().and_then(|()| data::warm(&source));
-            ready()?;
-            cold[side].push(measure(
-                client,
-                &["snapshot", "create", &text(&source), "--json"],
-            )?);
-            ready()?;
-            again[side].push(measure(
-                client,
-                &["snapshot", "create", &text(&source), "--json"],
-            )?);
-            let listed = client.json(&["snapshot", "list", "--json", "--all"])?;
-            let id = listed[0]["id"].as_str().context("a snapshot")?.to_owned();
-            let out = scratch.join(format!("out-{run}-{side}"));
-            ready()?;
-            restored[side].push(measure(client, &["snapshot", "restore", &id, &text(&out)])?);
-            data::same(&source, &out)?;
-            data::empty(&out)?;
+            let folders = Folders {
+                source: &source,
+                repository,
+                out: &scratch.join(format!("out-{run}-{side}")),
+            };
+            for (step, took) in steps(client, &folders)?.into_iter().enumerate() {
+                measured[step][side].push(took);
+            }
             fs::remove_dir_all(repository)?;
         }
     }
-    let steps = [
-        ("cold backup", cold),
-        ("no-change backup", again),
-        ("restore", restored),
-    ]
-    .map(|(name, [kopia, ours])| Step {
-        name,
+    let mut names = STEPS.into_iter();
+    let steps = measured.map(|[kopia, ours]| Step {
+        name: names.next().unwrap_or_default(),
         each: kopia
             .iter()
             .zip(&ours)
@@ -118,6 +106,45 @@ fn in_folder(scratch: &Path, settings: &Settings, Sides { kopia, ours }: Sides) 
     });
     print(&steps);
     Ok(())
+}
+
+/// What is measured, in the order of [`steps`].
+const STEPS: [&str; 4] = ["cold backup", "no-change backup", "restore", "restore from disk"];
+
+/// Where one client works.
+struct Folders<'f> {
+    source: &'f Path,
+    repository: &'f Path,
+    /// Begins the names of the restored trees.
+    out: &'f Path,
+}
+
+/// All steps of one client, with an empty repository.
+fn steps(client: &Client, folders: &Folders<'_>) -> Result<[Measured; 4]> {
+    let backup = || {
+        settled::settle()?;
+        data::warm(folders.source)?;
+        let words = ["snapshot", "create", &text(folders.source), "--json"];
+        measure(client, &words)
+    };
+    let (cold, again) = (backup()?, backup()?);
+    let listed = client.json(&["snapshot", "list", "--json", "--all"])?;
+    let id = listed[0]["id"].as_str().context("a snapshot")?;
+    let restore = |name: &str, ready: fn(&Path) -> Result<()>| {
+        let out = folders.out.with_added_extension(name);
+        settled::settle()?;
+        ready(folders.repository)?;
+        let took = measure(client, &["snapshot", "restore", id, &text(&out)])?;
+        data::same(folders.source, &out)?;
+        data::empty(&out)?;
+        Ok::<_, anyhow::Error>(took)
+    };
+    Ok([
+        cold,
+        again,
+        restore("warm", data::warm)?,
+        restore("from-disk", data::forget)?,
+    ])
 }
 
 fn text(path: &Path) -> String {

@@ -20,7 +20,7 @@ pub struct Args {
     source: String,
     /// Folder to restore into (it is made), or the file to write.
     target: PathBuf,
-    /// Files written at the same time [default: one a core].
+    /// Files written at the same time [default: two a core].
     #[arg(long, value_name = "N")]
     parallel: Option<usize>,
     /// Leave every block of zeros unwritten, not only long runs.

@@ -92,27 +92,31 @@ impl Unseen {
 impl Walk<'_> {
     /// Opens a directory and looks inside; runs on the walker.
     pub fn look(&self, mut unseen: Box<Unseen>) -> Result<Inside> {
-        let descriptor = self.open(&mut unseen)?;
-        self.look_inside(unseen.opened(descriptor))
+        let (descriptor, path) = self.open(&mut unseen)?;
+        self.look_inside(unseen.opened(descriptor, path))
     }
 
     /// The same on a worker, before the walker comes. A directory that has become large is handed back, so that it is held
     /// only while the walker is in it.
     pub fn look_early(&self, mut unseen: Box<Unseen>) -> Result<Result<Inside>, Box<Unseen>> {
         let opened = self.open(&mut unseen);
-        if opened.as_ref().is_ok_and(|opened| !holds_little(opened)) {
+        if opened
+            .as_ref()
+            .is_ok_and(|(descriptor, _)| !holds_little(descriptor))
+        {
             return Err(unseen);
         }
-        Ok(opened.and_then(|descriptor| self.look_inside(unseen.opened(descriptor))))
+        Ok(opened.and_then(|(descriptor, path)| self.look_inside(unseen.opened(descriptor, path))))
     }
 
-    fn open(&self, unseen: &mut Unseen) -> Result<OwnedFd> {
+    /// The open directory, and its path.
+    fn open(&self, unseen: &mut Unseen) -> Result<(OwnedFd, String)> {
         let path = unseen.path();
         follow(&path)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let descriptor = open(&unseen.holder, &unseen.described.name, flags, &path)?;
         attributes::note(self.rules, &unseen.holder, &mut unseen.described, &path)?;
-        Ok(descriptor)
+        Ok((descriptor, path))
     }
 
     /// Lists a directory, leaves out what its policy leaves out, and reads what earlier snapshots have of it. Nothing is
@@ -168,10 +172,10 @@ impl Walk<'_> {
 }
 
 impl Unseen {
-    fn opened(self, descriptor: OwnedFd) -> Opened {
+    fn opened(self, descriptor: OwnedFd, path: String) -> Opened {
         Opened {
             descriptor: Arc::new(descriptor),
-            path: self.path().into(),
+            path: path.into(),
             own: self.described,
             before: self.before,
             scope: self.scope,

@@ -6,6 +6,8 @@
 
 mod attributes;
 pub(crate) mod device;
+mod jobs;
+mod made;
 mod room;
 mod single;
 mod straight;
@@ -18,6 +20,7 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::descriptors;
 use crate::error::{Result, UploaderError};
+use crate::filesystem::one_a_core;
 use crate::job;
 use crate::progress::{CancelToken, Progress};
 use crate::request::{EntryRestoreRequest, RestoreOutcome, RestoreRequest};
@@ -93,13 +96,13 @@ fn directory(
         late: Mutex::default(),
         failed: Mutex::default(),
     };
-    let mut links = tree::Links::default();
-    let workers = job::workers(repository, request.parallel_files);
+    let mut links = jobs::Links::default();
+    let workers = job::workers(repository, request.parallel_files, two_a_core());
     job::run(
         workers,
         cancel,
         |queue| tree.walk(target, root, queue, &mut links),
-        |job| tree.write(job),
+        |batch| tree.write(batch),
     )?;
     tree.link_all(links)?;
     let tree::Tree { late, failed, .. } = tree;
@@ -117,6 +120,11 @@ fn directory(
             failed
         },
     })
+}
+
+/// Two workers a core: each waits for the disk half of its time.
+fn two_a_core() -> usize {
+    2 * one_a_core()
 }
 
 /// From how many zeros on nothing is written.

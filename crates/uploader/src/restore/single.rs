@@ -33,11 +33,11 @@ pub(crate) fn restore(
     let reader = repository
         .open_object(entry.object)
         .map_err(|error| UploaderError::repository(format!("opening `{path}` of the snapshot"), error))?;
-    if entry.kind == EntryType::Symlink {
-        write::symlink(&request.rules, &folder, name.as_bytes(), entry, reader, &path)?;
+    if !write::makes_way(&request.rules, &folder, name.as_bytes(), entry, &path)? {
         return Ok(RestoreOutcome::default());
     }
-    if !write::makes_way(&request.rules, &folder, name.as_bytes(), entry, &path)? {
+    if entry.kind == EntryType::Symlink {
+        write::symlink(&request.rules, &folder, name.as_bytes(), entry, reader, &path)?;
         return Ok(RestoreOutcome::default());
     }
     let unfinished = write::Unfinished::new(repository.environment()).name();

@@ -19,6 +19,8 @@ pub(crate) struct Output<'f> {
     file: &'f OwnedFd,
     /// None: in the usual way.
     straight: Option<Straight>,
+    /// Where the last bytes end.
+    end: u64,
 }
 
 /// Bytes that wait until they are a step.
@@ -38,11 +40,21 @@ impl<'f> Output<'f> {
         Self {
             file,
             straight: worth.then(|| Straight::begin(file)).flatten(),
+            end: 0,
         }
+    }
+
+    /// How long the file is when everything that was given is written.
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// Writes bytes; positions only grow.
     pub fn write(&mut self, data: &[u8], position: u64) -> io::Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        self.end = position + data.len() as u64;
         let continues = |straight: &Straight| straight.position + straight.filled as u64 == position;
         match &mut self.straight {
             Some(straight) if continues(straight) => {

@@ -3,7 +3,6 @@
 //! Nothing is ever opened by a path of more than one name: every name is checked, then created relative to its open
 //! directory without following a link, so no entry can land outside the target.
 
-use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -15,6 +14,8 @@ use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::attributes;
+use super::jobs::{Batch, Links, Waiting, WriteJob};
+use super::made::Made;
 use super::write;
 use crate::error::{Result, UploaderError};
 use crate::filesystem::entry::join;
@@ -37,78 +38,13 @@ pub(crate) struct Tree<'run> {
     pub late: Mutex<Option<UploaderError>>,
 }
 
-/// A directory that was made. Its owner, mode and times are set when the last holder lets go of it: writing an entry
-/// would change its times again, and a read-only mode would forbid it.
-pub(crate) struct Made<'run> {
-    descriptor: OwnedFd,
-    entry: DirectoryEntry,
-    path: String,
-    /// How deep it is: the target is 0.
-    level: usize,
-    rules: RestoreRules,
-    late: &'run Mutex<Option<UploaderError>>,
-    /// Keeps the directory above unfinished until this one is.
-    above: Option<Arc<Made<'run>>>,
-}
-
-impl Drop for Made<'_> {
-    /// One by one, upwards: the last holder of a deep directory may have a small stack.
-    fn drop(&mut self) {
-        self.finish();
-        let mut above = self.above.take();
-        while let Some(mut directory) = above.and_then(Arc::into_inner) {
-            above = directory.above.take();
-        }
-    }
-}
-
-impl Made<'_> {
-    fn finish(&self) {
-        if let Err(error) = attributes::set(&self.rules, &self.descriptor, &self.entry, &self.path) {
-            self.late.lock().get_or_insert(error);
-        }
-    }
-}
-
-/// Files under several names (kept on request): the first name is written as any file, the others are made names of it
-/// when everything else is done. They hold their directories, whose times are set afterwards.
-#[derive(Default)]
-pub(crate) struct Links<'run> {
-    first: HashMap<Box<str>, (Arc<Made<'run>>, Vec<u8>)>,
-    others: Vec<WriteJob<'run>>,
-}
-
-impl<'run> Links<'run> {
-    /// The job, unless it is another name of a file that is written already.
-    fn first_name(&mut self, job: WriteJob<'run>) -> Option<WriteJob<'run>> {
-        let Some(id) = &job.entry.hard_link else {
-            return Some(job);
-        };
-        if self.first.contains_key(id) {
-            self.others.push(job);
-            return None;
-        }
-        let named = (job.directory.clone(), job.name.clone());
-        self.first.insert(id.clone(), named);
-        Some(job)
-    }
-}
-
-/// One file or link to be written.
-pub(crate) struct WriteJob<'run> {
-    directory: Arc<Made<'run>>,
-    name: Vec<u8>,
-    entry: DirectoryEntry,
-    path: String,
-}
-
 impl Tree<'_> {
     /// Makes everything below `root`, which exists; its own attributes are set last.
     pub fn walk<'tree>(
         &'tree self,
         root: OwnedFd,
         entry: DirectoryEntry,
-        queue: &Queue<'_, WriteJob<'tree>>,
+        queue: &Queue<'_, Batch<'tree>>,
         links: &mut Links<'tree>,
     ) -> Result<()> {
         let object = entry.object;
@@ -118,6 +54,7 @@ impl Tree<'_> {
             path: String::new(),
             level: 0,
             rules: self.rules,
+            fresh: false,
             late: &self.late,
             above: None,
         };
@@ -142,7 +79,7 @@ impl Tree<'_> {
         &'tree self,
         directory: &Arc<Made<'tree>>,
         object: ObjectId,
-        queue: &Queue<'_, WriteJob<'tree>>,
+        queue: &Queue<'_, Batch<'tree>>,
         links: &mut Links<'tree>,
     ) -> Result<()> {
         queue.check()?;
@@ -159,6 +96,7 @@ impl Tree<'_> {
             Ok(listed) => listed.entries,
             Err(error) => return self.tolerate(&directory.path, Err(error)),
         };
+        let mut waiting = Waiting::default();
         for entry in entries {
             let name = entry.file_name();
             let path = join(&directory.path, &name);
@@ -169,6 +107,7 @@ impl Tree<'_> {
             match entry.kind {
                 EntryType::Directory => {
                     let object = entry.object;
+                    waiting.hand_on(queue)?;
                     match self.make(directory, &name, entry, path.clone()) {
                         Ok(child) => self.children(&Arc::new(child), object, queue, links)?,
                         Err(error) => self.tolerate(&path, Err(error))?,
@@ -185,12 +124,12 @@ impl Tree<'_> {
                         path,
                     };
                     if let Some(job) = links.first_name(job) {
-                        queue.add(job)?;
+                        waiting.add(job, queue)?;
                     }
                 }
             }
         }
-        Ok(())
+        waiting.hand_on(queue)
     }
 
     /// Makes one directory, or takes the one that is there; anything else in its place is removed.
@@ -231,14 +170,17 @@ impl Tree<'_> {
             path,
             level: above.level + 1,
             rules: self.rules,
+            fresh: created.is_ok(),
             late: &self.late,
             above: Some(above.clone()),
         })
     }
 
-    /// Writes one file or link; runs on a worker.
-    pub fn write(&self, job: WriteJob<'_>) -> Result<()> {
-        self.tolerate(&job.path, self.try_write(&job))
+    /// Writes files and links; runs on a worker.
+    pub fn write(&self, batch: Batch<'_>) -> Result<()> {
+        batch
+            .into_iter()
+            .try_for_each(|job| self.tolerate(&job.path, self.try_write(&job)))
     }
 
     /// Makes the other names of files that are one, when all files are written.
@@ -254,7 +196,7 @@ impl Tree<'_> {
 
     fn link(&self, directory: &Made<'_>, name: &[u8], job: &WriteJob<'_>) -> Result<()> {
         let here = &job.directory.descriptor;
-        if !write::makes_way(&self.rules, here, &job.name, &job.entry, &job.path)? {
+        if !self.makes_way(job)? {
             return Ok(());
         }
         let unfinished = self.unfinished.name();
@@ -268,7 +210,29 @@ impl Tree<'_> {
         Ok(())
     }
 
+    /// Whether a job is to be done at all. What was made a moment ago holds nothing that could be in the way; asking costs a
+    /// tenth of a small file's time.
+    fn makes_way(&self, job: &WriteJob<'_>) -> Result<bool> {
+        let directory = &job.directory;
+        if directory.fresh {
+            return Ok(true);
+        }
+        write::makes_way(
+            &self.rules,
+            &directory.descriptor,
+            &job.name,
+            &job.entry,
+            &job.path,
+        )
+    }
+
     fn try_write(&self, job: &WriteJob<'_>) -> Result<()> {
+        if !self.makes_way(job)? {
+            if job.entry.kind == EntryType::File {
+                self.progress.finished(job.entry.size);
+            }
+            return Ok(());
+        }
         let reader = self.repository.open_object(job.entry.object).map_err(|error| {
             UploaderError::repository(format!("opening `{}` of the snapshot", job.path), error)
         })?;
@@ -283,10 +247,6 @@ impl Tree<'_> {
             );
         }
         let directory = &job.directory.descriptor;
-        if !write::makes_way(&self.rules, directory, &job.name, &job.entry, &job.path)? {
-            self.progress.finished(job.entry.size);
-            return Ok(());
-        }
         let unfinished = self.unfinished.name();
         self.fill(job, &unfinished, reader).inspect_err(|_| {
             // What is left of it is of no use; that it cannot be removed changes nothing about the failure.

@@ -120,7 +120,7 @@ pub(crate) fn create(directory: impl AsFd, name: &[u8], path: &str) -> Result<Ow
         .map_err(|error| UploaderError::entry(path, "create", error))
 }
 
-/// Makes a symbolic link with its owner and times.
+/// Makes a symbolic link with its owner and times, in place of what has its name.
 pub(crate) fn symlink(
     rules: &RestoreRules,
     directory: impl AsFd,
@@ -130,9 +130,6 @@ pub(crate) fn symlink(
     path: &str,
 ) -> Result<()> {
     let directory = directory.as_fd();
-    if !makes_way(rules, directory, name, entry, path)? {
-        return Ok(());
-    }
     let target = reader
         .read_to_end(LINK_BYTES)
         .map_err(|error| reading(path, error))?;
@@ -170,8 +167,10 @@ impl Run<'_> {
         }
         output.finish().map_err(|error| self.writing(error))?;
         // A hole at the end has to be said; writing would have extended the file.
-        rustix::fs::ftruncate(file, position)
-            .map_err(|error| UploaderError::entry(self.path, "extend", error))?;
+        if output.end() < position {
+            rustix::fs::ftruncate(file, position)
+                .map_err(|error| UploaderError::entry(self.path, "extend", error))?;
+        }
         Ok(position)
     }
 

@@ -1,0 +1,79 @@
+//! What the walker hands to the workers: files of one directory, several small ones at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use caravel_repository::DirectoryEntry;
+
+use super::made::Made;
+use crate::error::Result;
+use crate::job::Queue;
+
+/// Files of one batch. A worker takes a small file from a full queue, and wakes the walker for it, more slowly than it
+/// writes one.
+const BATCH_FILES: usize = 64;
+/// Bytes of one batch from which on it goes out: a worker that has a batch to itself should not be the last one for long.
+const BATCH_BYTES: u64 = 1 << 20;
+
+/// One file or link to be written.
+pub(crate) struct WriteJob<'run> {
+    pub directory: Arc<Made<'run>>,
+    pub name: Vec<u8>,
+    pub entry: DirectoryEntry,
+    pub path: String,
+}
+
+/// Files that a worker writes one after the other.
+pub(crate) type Batch<'run> = Vec<WriteJob<'run>>;
+
+/// The files of one directory that are not yet in the queue.
+#[derive(Default)]
+pub(crate) struct Waiting<'run> {
+    batch: Batch<'run>,
+    bytes: u64,
+}
+
+impl<'run> Waiting<'run> {
+    /// Adds one file, and hands the batch on when it is large enough.
+    pub fn add(&mut self, job: WriteJob<'run>, queue: &Queue<'_, Batch<'run>>) -> Result<()> {
+        self.bytes = self.bytes.saturating_add(job.entry.size);
+        self.batch.push(job);
+        if self.batch.len() >= BATCH_FILES || self.bytes >= BATCH_BYTES {
+            self.hand_on(queue)?;
+        }
+        Ok(())
+    }
+
+    /// Hands on what waits, in time for the directory to be left.
+    pub fn hand_on(&mut self, queue: &Queue<'_, Batch<'run>>) -> Result<()> {
+        self.bytes = 0;
+        match std::mem::take(&mut self.batch) {
+            none if none.is_empty() => Ok(()),
+            batch => queue.add(batch),
+        }
+    }
+}
+
+/// Files under several names (kept on request): the first name is written as any file, the others are made names of it
+/// when everything else is done. They hold their directories, whose times are set afterwards.
+#[derive(Default)]
+pub(crate) struct Links<'run> {
+    pub first: HashMap<Box<str>, (Arc<Made<'run>>, Vec<u8>)>,
+    pub others: Vec<WriteJob<'run>>,
+}
+
+impl<'run> Links<'run> {
+    /// The job, unless it is another name of a file that is written already.
+    pub fn first_name(&mut self, job: WriteJob<'run>) -> Option<WriteJob<'run>> {
+        let Some(id) = &job.entry.hard_link else {
+            return Some(job);
+        };
+        if self.first.contains_key(id) {
+            self.others.push(job);
+            return None;
+        }
+        let named = (job.directory.clone(), job.name.clone());
+        self.first.insert(id.clone(), named);
+        Some(job)
+    }
+}
