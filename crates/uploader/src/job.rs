@@ -107,12 +107,12 @@ impl Drop for Ended<'_, '_> {
     }
 }
 
-/// How many threads work: none where the engine runs inline, else as many as wished or what is usual.
-pub(crate) fn workers(repository: &Repository, wish: Option<usize>, usual: usize) -> usize {
+/// How many threads work: none where the engine runs inline.
+pub(crate) fn workers(repository: &Repository, wish: Option<usize>) -> usize {
     if repository.environment().is_inline() {
         return 0;
     }
-    wish.unwrap_or(usual).max(1)
+    wish.unwrap_or_else(crate::filesystem::one_a_core).max(1)
 }
 
 /// Runs `walk` on a thread with a deep stack and `work` on `workers` threads (0: both here, on the caller's), until the

@@ -100,7 +100,7 @@ pub struct RestoreRequest {
     pub mode: VolumeMode,
     /// Leave every block of zeros unwritten (4 KiB), not just the long runs that only a sparse file has.
     pub sparse: bool,
-    /// Files written at the same time; `None`: two a core.
+    /// Files written at the same time; `None`: one a core.
     pub parallel_files: Option<usize>,
     /// Whether all of it is on the disk before the restore is done, so that a node that dies afterwards loses nothing.
     /// Only a volume that need not outlive its node goes without.

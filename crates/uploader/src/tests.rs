@@ -260,7 +260,7 @@ fn every_byte_mode_owner_time_and_link_comes_back() {
     assert!(!outcome.empty);
 }
 
-/// Small files go to the workers in batches, which end with a folder in between, a large file and the folder itself.
+/// Small files go to the workers in batches, which end with their number, a large file and the folder itself.
 #[test]
 fn a_folder_of_many_small_files_comes_back_whole() {
     let world = World::new();
@@ -278,14 +278,22 @@ fn a_folder_of_many_small_files_comes_back_whole() {
     assert_eq!(picture(&source), picture(&target));
 }
 
-/// The last bytes of the first are data, of the second a hole, of the third data again; the fourth is only a hole.
+/// Data at the end, a hole, data behind a hole, nothing but a hole; large files are written past the page cache.
 #[test]
 fn a_file_is_as_long_as_it_was_whatever_it_ends_with() {
     let world = World::new();
     let (source, target) = (world.folder("source"), world.folder("target"));
     let hole = vec![0; 1 << 20];
     let data = noise(70_000, 4);
-    let parts: [&[&[u8]]; 4] = [&[&data], &[&data, &hole], &[&data, &hole, &data], &[&hole]];
+    let large = noise(5 << 20, 5);
+    let parts: [&[&[u8]]; 6] = [
+        &[&data],
+        &[&data, &hole],
+        &[&data, &hole, &data],
+        &[&hole],
+        &[&large, &hole],
+        &[&large, &hole, &data],
+    ];
     for (number, parts) in parts.iter().enumerate() {
         fs::write(source.join(number.to_string()), parts.concat()).expect("a file");
     }

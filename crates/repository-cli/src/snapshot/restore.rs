@@ -20,7 +20,7 @@ pub struct Args {
     source: String,
     /// Folder to restore into (it is made), or the file to write.
     target: PathBuf,
-    /// Files written at the same time [default: two a core].
+    /// Files written at the same time [default: two a core up to 8, else one a core].
     #[arg(long, value_name = "N")]
     parallel: Option<usize>,
     /// Leave every block of zeros unwritten, not only long runs.
@@ -75,6 +75,14 @@ impl Args {
     }
 }
 
+/// Each waits for the disk half of its time, so two a core, as long as that is no more than Kopia's 8; on larger machines what
+/// the engine takes. A data mover, whose memory is limited, takes one a core.
+fn usual() -> Option<usize> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let most = 8;
+    (cores < most).then_some((2 * cores).min(most))
+}
+
 /// Runs the command.
 pub fn run(args: &Args, app: &App) -> Outcome {
     let repository = app.open_seeing(Sight::Once)?;
@@ -86,7 +94,7 @@ pub fn run(args: &Args, app: &App) -> Outcome {
     let request = EntryRestoreRequest {
         path: args.target.clone(),
         sparse: args.write_sparse_files,
-        parallel_files: args.parallel,
+        parallel_files: args.parallel.or_else(usual),
         synced: true,
         rules: args.rules(),
     };

@@ -78,7 +78,7 @@ pub(crate) fn upload(
         looks: AtomicUsize::new(0),
         unfinished: Mutex::default(),
     };
-    let workers = job::workers(repository, request.parallel_files, one_a_core());
+    let workers = job::workers(repository, request.parallel_files);
     let walked = job::run(
         workers,
         cancel,

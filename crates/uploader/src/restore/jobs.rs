@@ -7,20 +7,28 @@ use caravel_repository::DirectoryEntry;
 
 use super::made::Made;
 use crate::error::Result;
+use crate::filesystem::entry::join;
 use crate::job::Queue;
 
 /// Files of one batch. A worker takes a small file from a full queue, and wakes the walker for it, more slowly than it
 /// writes one.
 const BATCH_FILES: usize = 64;
-/// Bytes of one batch from which on it goes out: a worker that has a batch to itself should not be the last one for long.
-const BATCH_BYTES: u64 = 1 << 20;
+/// Bytes of one batch from which on it goes out. What all workers have in their batches should lie in few windows of a pack
+/// (2 MiB each), and no worker should be the last one for long.
+const BATCH_BYTES: u64 = 256 << 10;
 
-/// One file or link to be written.
+/// One file or link to be written. It has no path of its own: thousands may wait, and paths may be long.
 pub(crate) struct WriteJob<'run> {
     pub directory: Arc<Made<'run>>,
     pub name: Vec<u8>,
     pub entry: DirectoryEntry,
-    pub path: String,
+}
+
+impl WriteJob<'_> {
+    /// Where it is, from the target on.
+    pub fn path(&self) -> String {
+        join(&self.directory.path, &self.name)
+    }
 }
 
 /// Files that a worker writes one after the other.

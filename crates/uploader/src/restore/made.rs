@@ -19,8 +19,6 @@ pub(crate) struct Made<'run> {
     /// How deep it is: the target is 0.
     pub level: usize,
     pub rules: RestoreRules,
-    /// Whether it was not there before: then nothing in it has to make way.
-    pub fresh: bool,
     /// Where the first failure to finish one is noted.
     pub late: &'run Mutex<Option<UploaderError>>,
     /// Keeps the directory above unfinished until this one is.

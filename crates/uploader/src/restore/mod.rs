@@ -20,7 +20,6 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::descriptors;
 use crate::error::{Result, UploaderError};
-use crate::filesystem::one_a_core;
 use crate::job;
 use crate::progress::{CancelToken, Progress};
 use crate::request::{EntryRestoreRequest, RestoreOutcome, RestoreRequest};
@@ -97,7 +96,7 @@ fn directory(
         failed: Mutex::default(),
     };
     let mut links = jobs::Links::default();
-    let workers = job::workers(repository, request.parallel_files, two_a_core());
+    let workers = job::workers(repository, request.parallel_files);
     job::run(
         workers,
         cancel,
@@ -120,11 +119,6 @@ fn directory(
             failed
         },
     })
-}
-
-/// Two workers a core: each waits for the disk half of its time.
-fn two_a_core() -> usize {
-    2 * one_a_core()
 }
 
 /// From how many zeros on nothing is written.

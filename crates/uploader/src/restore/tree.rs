@@ -54,7 +54,6 @@ impl Tree<'_> {
             path: String::new(),
             level: 0,
             rules: self.rules,
-            fresh: false,
             late: &self.late,
             above: None,
         };
@@ -99,14 +98,21 @@ impl Tree<'_> {
         let mut waiting = Waiting::default();
         for entry in entries {
             let name = entry.file_name();
-            let path = join(&directory.path, &name);
-            if let Err(error) = check_name(&name, &path) {
-                self.tolerate(&path, Err(error))?;
+            if let Err(why) = check_name(&name) {
+                let path = join(&directory.path, &name);
+                self.tolerate(
+                    &path,
+                    Err(UploaderError::Unsafe {
+                        path: path.clone(),
+                        why,
+                    }),
+                )?;
                 continue;
             }
             match entry.kind {
                 EntryType::Directory => {
                     let object = entry.object;
+                    let path = join(&directory.path, &name);
                     waiting.hand_on(queue)?;
                     match self.make(directory, &name, entry, path.clone()) {
                         Ok(child) => self.children(&Arc::new(child), object, queue, links)?,
@@ -121,7 +127,6 @@ impl Tree<'_> {
                         directory: directory.clone(),
                         name,
                         entry,
-                        path,
                     };
                     if let Some(job) = links.first_name(job) {
                         waiting.add(job, queue)?;
@@ -170,7 +175,6 @@ impl Tree<'_> {
             path,
             level: above.level + 1,
             rules: self.rules,
-            fresh: created.is_ok(),
             late: &self.late,
             above: Some(above.clone()),
         })
@@ -178,88 +182,85 @@ impl Tree<'_> {
 
     /// Writes files and links; runs on a worker.
     pub fn write(&self, batch: Batch<'_>) -> Result<()> {
-        batch
-            .into_iter()
-            .try_for_each(|job| self.tolerate(&job.path, self.try_write(&job)))
+        batch.into_iter().try_for_each(|job| {
+            self.check()?;
+            let path = job.path();
+            self.tolerate(&path, self.try_write(&job, &path))
+        })
     }
 
     /// Makes the other names of files that are one, when all files are written.
     pub fn link_all(&self, links: Links<'_>) -> Result<()> {
         let Links { first, others } = links;
         for job in others {
+            self.check()?;
+            let path = job.path();
             let one = job.entry.hard_link.as_ref().and_then(|id| first.get(id));
-            let done = one.map_or(Ok(()), |(directory, name)| self.link(directory, name, &job));
-            self.tolerate(&job.path, done)?;
+            let done = one.map_or(Ok(()), |(directory, name)| {
+                self.link(directory, name, &job, &path)
+            });
+            self.tolerate(&path, done)?;
         }
         Ok(())
     }
 
-    fn link(&self, directory: &Made<'_>, name: &[u8], job: &WriteJob<'_>) -> Result<()> {
+    fn check(&self) -> Result<()> {
+        match self.cancel.is_canceled() {
+            true => Err(UploaderError::Canceled),
+            false => Ok(()),
+        }
+    }
+
+    fn link(&self, directory: &Made<'_>, name: &[u8], job: &WriteJob<'_>, path: &str) -> Result<()> {
         let here = &job.directory.descriptor;
-        if !self.makes_way(job)? {
+        if !write::makes_way(&self.rules, here, &job.name, &job.entry, path)? {
             return Ok(());
         }
         let unfinished = self.unfinished.name();
         let flags = AtFlags::empty();
         rustix::fs::linkat(&directory.descriptor, name, here, unfinished.as_slice(), flags)
-            .map_err(|error| UploaderError::entry(&job.path, "make another name for a file as", error))?;
-        write::take_name(here, &unfinished, &job.name, &job.path)?;
+            .map_err(|error| UploaderError::entry(path, "make another name for a file as", error))?;
+        write::take_name(here, &unfinished, &job.name, path)?;
         // Where both names are of one file already, the kernel leaves both.
         let _ = rustix::fs::unlinkat(here, unfinished.as_slice(), flags);
         self.progress.finished(job.entry.size);
         Ok(())
     }
 
-    /// Whether a job is to be done at all. What was made a moment ago holds nothing that could be in the way; asking costs a
-    /// tenth of a small file's time.
-    fn makes_way(&self, job: &WriteJob<'_>) -> Result<bool> {
-        let directory = &job.directory;
-        if directory.fresh {
-            return Ok(true);
-        }
-        write::makes_way(
-            &self.rules,
-            &directory.descriptor,
-            &job.name,
-            &job.entry,
-            &job.path,
-        )
-    }
-
-    fn try_write(&self, job: &WriteJob<'_>) -> Result<()> {
-        if !self.makes_way(job)? {
+    fn try_write(&self, job: &WriteJob<'_>, path: &str) -> Result<()> {
+        let directory = &job.directory.descriptor;
+        if !write::makes_way(&self.rules, directory, &job.name, &job.entry, path)? {
             if job.entry.kind == EntryType::File {
                 self.progress.finished(job.entry.size);
             }
             return Ok(());
         }
-        let reader = self.repository.open_object(job.entry.object).map_err(|error| {
-            UploaderError::repository(format!("opening `{}` of the snapshot", job.path), error)
-        })?;
+        let reader = self
+            .repository
+            .open_object(job.entry.object)
+            .map_err(|error| UploaderError::repository(format!("opening `{path}` of the snapshot"), error))?;
         if job.entry.kind == EntryType::Symlink {
-            return write::symlink(
-                &self.rules,
-                &job.directory.descriptor,
-                &job.name,
-                &job.entry,
-                reader,
-                &job.path,
-            );
+            return write::symlink(&self.rules, directory, &job.name, &job.entry, reader, path);
         }
-        let directory = &job.directory.descriptor;
         let unfinished = self.unfinished.name();
-        self.fill(job, &unfinished, reader).inspect_err(|_| {
+        self.fill(job, &unfinished, reader, path).inspect_err(|_| {
             // What is left of it is of no use; that it cannot be removed changes nothing about the failure.
             let _ = rustix::fs::unlinkat(directory, unfinished.as_slice(), AtFlags::empty());
         })
     }
 
     /// Writes a file under the name that it has until it is whole, then gives it its own.
-    fn fill(&self, job: &WriteJob<'_>, unfinished: &[u8], reader: ObjectReader<'_>) -> Result<()> {
+    fn fill(
+        &self,
+        job: &WriteJob<'_>,
+        unfinished: &[u8],
+        reader: ObjectReader<'_>,
+        path: &str,
+    ) -> Result<()> {
         let directory = &job.directory.descriptor;
-        let file = write::create(directory, unfinished, &job.path)?;
+        let file = write::create(directory, unfinished, path)?;
         let run = write::Run {
-            path: &job.path,
+            path,
             progress: self.progress,
             cancel: self.cancel,
             hole_bytes: self.hole_bytes,
@@ -267,12 +268,12 @@ impl Tree<'_> {
         let written = run.copy(reader, &file)?;
         if written != job.entry.size {
             return Err(UploaderError::Mismatch(format!(
-                "`{}` has {written} bytes in the repository where its directory says {}",
-                job.path, job.entry.size
+                "`{path}` has {written} bytes in the repository where its directory says {}",
+                job.entry.size
             )));
         }
-        attributes::set(&self.rules, &file, &job.entry, &job.path)?;
-        write::take_name(directory, unfinished, &job.name, &job.path)
+        attributes::set(&self.rules, &file, &job.entry, path)?;
+        write::take_name(directory, unfinished, &job.name, path)
     }
 }
 
@@ -285,19 +286,15 @@ fn is_empty(directory: &OwnedFd) -> bool {
     })
 }
 
-/// A name may be one step down and nothing else.
-fn check_name(name: &[u8], path: &str) -> Result<()> {
-    let why = match name {
-        b"" => "has an empty name",
-        b"." | b".." => "leads out of its directory",
-        _ if name.contains(&b'/') => "has a slash in its name",
-        _ if name.contains(&0) => "has a zero byte in its name",
-        _ => return Ok(()),
-    };
-    Err(UploaderError::Unsafe {
-        path: path.to_owned(),
-        why,
-    })
+/// A name may be one step down and nothing else; the error says why one is not.
+fn check_name(name: &[u8]) -> std::result::Result<(), &'static str> {
+    match name {
+        b"" => Err("has an empty name"),
+        b"." | b".." => Err("leads out of its directory"),
+        _ if name.contains(&b'/') => Err("has a slash in its name"),
+        _ if name.contains(&0) => Err("has a zero byte in its name"),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -307,10 +304,10 @@ mod tests {
     #[test]
     fn a_name_that_leaves_its_directory_is_refused() {
         for name in ["", ".", "..", "a/b", "/etc/passwd", "a\0b"] {
-            assert!(check_name(name.as_bytes(), name).is_err(), "{name:?}");
+            assert!(check_name(name.as_bytes()).is_err(), "{name:?}");
         }
         for name in ["a", "...", " ", "<&>", "ünï", "-rf"] {
-            assert!(check_name(name.as_bytes(), name).is_ok(), "{name:?}");
+            assert!(check_name(name.as_bytes()).is_ok(), "{name:?}");
         }
     }
 }
