@@ -98,16 +98,6 @@ pub fn warm(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Has the page cache hold nothing of it.
-pub fn forget(root: &Path) -> Result<()> {
-    for file in files(root)? {
-        let file = fs::File::open(root.join(file))?;
-        file.sync_all()?;
-        rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
-    }
-    Ok(())
-}
-
 /// Gives the room of every file back but leaves the file. An ext4 that gives an inode free does not use it again for up to five
 /// minutes (`recently_deleted`) and looks at each such inode anew for every file that is made: a restore after the removal
 /// of the last one took 26 s instead of 10.
