@@ -299,7 +299,7 @@ fn what_is_there_is_replaced_left_or_a_failure_as_asked() {
     }
 }
 
-/// Only a folder that was made by this very restore is known to be empty.
+/// What is there stays and is named; beside it, in a folder that the restore makes, everything is written.
 #[test]
 fn a_file_below_a_folder_that_is_there_is_not_replaced_unless_asked() {
     let world = World::new();
