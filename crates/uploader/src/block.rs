@@ -100,9 +100,7 @@ impl Sink for Stream<'_> {
     }
 
     fn pause(&mut self) -> Result<()> {
-        if self.cancel.is_canceled() {
-            return Err(UploaderError::Canceled);
-        }
+        self.cancel.check()?;
         let (object, path) = (&mut self.object, self.name);
         let (repository, writer, start_time) = (self.repository, self.writer, self.start_time);
         self.checkpoints.save_if_due(move || {

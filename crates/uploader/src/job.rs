@@ -69,11 +69,11 @@ struct Failure<'run> {
 
 impl Failure<'_> {
     fn check(&self) -> Result<()> {
-        if self.cancel.is_canceled() || self.failed.load(Ordering::Relaxed) {
+        match self.failed.load(Ordering::Relaxed) {
             // The first failure is what the run reports; this one only unwinds the others.
-            return Err(UploaderError::Canceled);
+            true => Err(UploaderError::Canceled),
+            false => self.cancel.check(),
         }
-        Ok(())
     }
 
     fn note(&self, result: Result<()>) {
@@ -90,8 +90,7 @@ impl Failure<'_> {
     fn into_result(self) -> Result<()> {
         match self.first.into_inner() {
             Some(error) => Err(error),
-            None if self.cancel.is_canceled() => Err(UploaderError::Canceled),
-            None => Ok(()),
+            None => self.cancel.check(),
         }
     }
 }

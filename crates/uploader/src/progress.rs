@@ -5,6 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use crate::error::{Result, UploaderError};
+
 /// Counters that the caller reads whenever it likes. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
@@ -52,5 +54,13 @@ impl CancelToken {
     /// Whether someone asked.
     pub fn is_canceled(&self) -> bool {
         self.canceled.load(Ordering::Relaxed)
+    }
+
+    /// An error once someone asked.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.is_canceled() {
+            true => Err(UploaderError::Canceled),
+            false => Ok(()),
+        }
     }
 }

@@ -29,6 +29,13 @@ pub struct Settings {
     pub runs: usize,
 }
 
+/// What one client took in one run, with an empty repository at first.
+struct Run {
+    cold: Measured,
+    again: Measured,
+    restored: Measured,
+}
+
 /// One step of both.
 struct Step {
     name: &'static str,
@@ -78,7 +85,7 @@ fn in_folder(scratch: &Path, settings: &Settings, Sides { kopia, ours }: Sides) 
     let made = data::make(&source, settings.scale)?;
     println!("{} files, {} MiB", made.files, made.bytes >> 20);
     let sides = [(kopia, scratch.join("kopia")), (ours, scratch.join("ours"))];
-    let mut measured = STEPS.map(|_| [vec![], vec![]]);
+    let mut runs = [vec![], vec![]];
     for run in 0..settings.runs.max(1) {
         for (side, (client, repository)) in sides.iter().enumerate() {
             client.create(repository, &[])?;
@@ -87,29 +94,35 @@ fn in_folder(scratch: &Path, settings: &Settings, Sides { kopia, ours }: Sides) 
                 repository,
                 out: &scratch.join(format!("out-{run}-{side}")),
             };
-            for (step, took) in steps(client, &folders)?.into_iter().enumerate() {
-                measured[step][side].push(took);
-            }
+            runs[side].push(measured(client, &folders)?);
             fs::remove_dir_all(repository)?;
         }
     }
-    let mut names = STEPS.into_iter();
-    let steps = measured.map(|[kopia, ours]| Step {
-        name: names.next().unwrap_or_default(),
-        each: kopia
-            .iter()
-            .zip(&ours)
-            .map(|(theirs, own)| (theirs.seconds, own.seconds))
-            .collect(),
-        kopia: Measured::middle(kopia),
-        ours: Measured::middle(ours),
-    });
-    print(&steps);
+    print(&[
+        Step::of("cold backup", &runs, |run| run.cold),
+        Step::of("no-change backup", &runs, |run| run.again),
+        Step::of("restore", &runs, |run| run.restored),
+    ]);
     Ok(())
 }
 
-/// What is measured, in the order of [`steps`].
-const STEPS: [&str; 3] = ["cold backup", "no-change backup", "restore"];
+impl Step {
+    fn of(name: &'static str, runs: &[Vec<Run>; 2], step: impl Fn(&Run) -> Measured) -> Self {
+        let [kopia, ours] = runs
+            .each_ref()
+            .map(|runs| runs.iter().map(&step).collect::<Vec<_>>());
+        Self {
+            name,
+            each: kopia
+                .iter()
+                .zip(&ours)
+                .map(|(theirs, own)| (theirs.seconds, own.seconds))
+                .collect(),
+            kopia: Measured::middle(kopia),
+            ours: Measured::middle(ours),
+        }
+    }
+}
 
 /// Where one client works.
 struct Folders<'f> {
@@ -119,8 +132,8 @@ struct Folders<'f> {
     out: &'f Path,
 }
 
-/// All steps of one client, with an empty repository.
-fn steps(client: &Client, folders: &Folders<'_>) -> Result<[Measured; 3]> {
+/// All steps of one client.
+fn measured(client: &Client, folders: &Folders<'_>) -> Result<Run> {
     let backup = || {
         settled::settle()?;
         data::warm(folders.source)?;
@@ -135,7 +148,11 @@ fn steps(client: &Client, folders: &Folders<'_>) -> Result<[Measured; 3]> {
     let restored = measure(client, &["snapshot", "restore", id, &text(folders.out)])?;
     data::same(folders.source, folders.out)?;
     data::empty(folders.out)?;
-    Ok([cold, again, restored])
+    Ok(Run {
+        cold,
+        again,
+        restored,
+    })
 }
 
 fn text(path: &Path) -> String {

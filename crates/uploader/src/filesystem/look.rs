@@ -21,7 +21,7 @@ use super::list::list;
 use super::parent::Before;
 use super::rules::Scope;
 use super::walk::{Job, Walk};
-use crate::error::{Result, UploaderError};
+use crate::error::Result;
 use crate::job::Queue;
 use crate::request::LeftOut;
 
@@ -154,9 +154,7 @@ impl Walk<'_> {
             !scope.as_ref().is_some_and(saves)
         };
         let excluded = children.extract_if(.., is_excluded).collect();
-        if self.cancel.is_canceled() {
-            return Err(UploaderError::Canceled);
-        }
+        self.cancel.check()?;
         Ok(Inside {
             before: before.entries(self.repository, &path)?,
             scope: scope.unwrap_or(above),

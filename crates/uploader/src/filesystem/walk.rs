@@ -449,9 +449,7 @@ impl read::Sink for Destination<'_, '_> {
     }
 
     fn pause(&mut self) -> Result<()> {
-        if self.walk.cancel.is_canceled() {
-            return Err(UploaderError::Canceled);
-        }
+        self.walk.cancel.check()?;
         self.walk.save_checkpoint_if_due()
     }
 }

@@ -1,11 +1,13 @@
 //! What the walker hands to the workers: files of one directory, several small ones at a time.
 
 use std::collections::HashMap;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use caravel_repository::DirectoryEntry;
 
 use super::made::Made;
+use super::place::Place;
 use crate::error::Result;
 use crate::filesystem::entry::join;
 use crate::job::Queue;
@@ -28,6 +30,16 @@ impl WriteJob<'_> {
     /// Where it is, from the target on.
     pub fn path(&self) -> String {
         join(&self.directory.path, &self.name)
+    }
+
+    /// Where it goes; `path` is its own.
+    pub fn place<'job>(&'job self, path: &'job str) -> Place<'job> {
+        Place {
+            directory: self.directory.descriptor.as_fd(),
+            name: &self.name,
+            entry: &self.entry,
+            path,
+        }
     }
 }
 

@@ -8,15 +8,20 @@ mod attributes;
 pub(crate) mod device;
 mod jobs;
 mod made;
+mod place;
 mod room;
 mod single;
 mod straight;
 mod tree;
+mod unfinished;
 pub(crate) mod write;
 
 use caravel_repository::{DirectoryEntry, EntryType, Repository};
 use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
+
+use place::Options;
+use unfinished::Unfinished;
 
 use crate::descriptors;
 use crate::error::{Result, UploaderError};
@@ -61,9 +66,38 @@ pub(crate) fn restore_entry(
     progress: &Progress,
     cancel: &CancelToken,
 ) -> Result<RestoreOutcome> {
-    match entry.kind {
-        EntryType::Directory => directory(repository, entry.clone(), request, progress, cancel),
-        EntryType::File | EntryType::Symlink => single::restore(repository, entry, request, progress, cancel),
+    if entry.kind == EntryType::Directory {
+        return directory(repository, entry.clone(), request, progress, cancel);
+    }
+    let options = Options {
+        sync_each: true,
+        ..options(repository, request, progress, cancel)
+    };
+    single::restore(entry, &request.path, &options)?;
+    Ok(RestoreOutcome {
+        total_bytes: progress.bytes_done(),
+        failed: Vec::new(),
+    })
+}
+
+fn options<'run>(
+    repository: &'run Repository,
+    request: &EntryRestoreRequest,
+    progress: &'run Progress,
+    cancel: &'run CancelToken,
+) -> Options<'run> {
+    Options {
+        repository,
+        progress,
+        cancel,
+        hole_bytes: if request.sparse {
+            SPARSE_HOLE_BYTES
+        } else {
+            HOLE_BYTES
+        },
+        rules: request.rules,
+        unfinished: Unfinished::new(repository.environment()),
+        sync_each: false,
     }
 }
 
@@ -86,12 +120,7 @@ fn directory(
         .try_clone()
         .map_err(|error| UploaderError::entry("", "open", error))?;
     let tree = tree::Tree {
-        repository,
-        progress,
-        cancel,
-        hole_bytes: hole_bytes(request.sparse),
-        rules: request.rules,
-        unfinished: write::Unfinished::new(repository.environment()),
+        options: options(repository, request, progress, cancel),
         late: Mutex::default(),
         failed: Mutex::default(),
     };
@@ -119,11 +148,6 @@ fn directory(
             failed
         },
     })
-}
-
-/// From how many zeros on nothing is written.
-fn hole_bytes(sparse: bool) -> usize {
-    if sparse { SPARSE_HOLE_BYTES } else { HOLE_BYTES }
 }
 
 /// The snapshot's root; the snapshot must be a complete one.

@@ -36,9 +36,7 @@ fn occupied(repository: &Repository, root: ObjectId, cancel: &CancelToken) -> Re
     let mut total: u64 = 0;
     let mut pending = vec![(root, 0)];
     while let Some((directory, level)) = pending.pop() {
-        if cancel.is_canceled() {
-            return Err(UploaderError::Canceled);
-        }
+        cancel.check()?;
         if level > DEEPEST {
             let message = "the folders of the snapshot are nested too deeply to add up what it needs";
             return Err(UploaderError::Mismatch(message.to_owned()));

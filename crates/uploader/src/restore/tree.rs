@@ -6,32 +6,21 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use caravel_repository::{
-    DEEPEST, DirectoryEntry, EntryError, EntryType, ObjectId, ObjectReader, Repository,
-};
+use caravel_repository::{DEEPEST, DirectoryEntry, EntryError, EntryType, ObjectId};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::attributes;
 use super::jobs::{Batch, Links, Waiting, WriteJob};
 use super::made::Made;
-use super::write;
+use super::place::{Options, Place};
 use crate::error::{Result, UploaderError};
 use crate::filesystem::entry::join;
 use crate::job::Queue;
-use crate::progress::{CancelToken, Progress};
-use crate::request::RestoreRules;
 
 /// Everything that the threads of one restore share.
 pub(crate) struct Tree<'run> {
-    pub repository: &'run Repository,
-    pub progress: &'run Progress,
-    pub cancel: &'run CancelToken,
-    /// Runs of zeros of at least this many bytes become holes.
-    pub hole_bytes: usize,
-    pub rules: RestoreRules,
-    pub unfinished: write::Unfinished,
+    pub options: Options<'run>,
     /// What could not be restored, where the others go on.
     pub failed: Mutex<Vec<EntryError>>,
     /// The first directory whose attributes could not be set, noted when its last holder let go of it.
@@ -53,7 +42,7 @@ impl Tree<'_> {
             entry,
             path: String::new(),
             level: 0,
-            rules: self.rules,
+            rules: self.options.rules,
             late: &self.late,
             above: None,
         };
@@ -63,7 +52,7 @@ impl Tree<'_> {
     /// A failure, or the note of one where the others go on.
     fn tolerate(&self, path: &str, done: Result<()>) -> Result<()> {
         match done {
-            Err(error) if self.rules.ignore_errors && !matches!(error, UploaderError::Canceled) => {
+            Err(error) if self.options.rules.ignore_errors && !matches!(error, UploaderError::Canceled) => {
                 self.failed.lock().push(EntryError {
                     path: path.to_owned(),
                     error: error.to_string(),
@@ -82,14 +71,16 @@ impl Tree<'_> {
         links: &mut Links<'tree>,
     ) -> Result<()> {
         queue.check()?;
-        let listed = self.repository.read_directory(object).map_err(|error| {
+        let listed = self.options.repository.read_directory(object).map_err(|error| {
             UploaderError::repository(
                 format!("reading directory `{}` of the snapshot", directory.path),
                 error,
             )
         });
-        if self.rules.resume {
-            self.unfinished.clear(&directory.descriptor, &directory.path)?;
+        if self.options.rules.resume {
+            self.options
+                .unfinished
+                .clear(&directory.descriptor, &directory.path)?;
         }
         let entries = match listed {
             Ok(listed) => listed.entries,
@@ -121,7 +112,7 @@ impl Tree<'_> {
                 }
                 EntryType::File | EntryType::Symlink => {
                     if entry.kind == EntryType::File {
-                        self.progress.found(entry.size);
+                        self.options.progress.found(entry.size);
                     }
                     let job = WriteJob {
                         directory: directory.clone(),
@@ -154,7 +145,7 @@ impl Tree<'_> {
             Ok(()) | Err(Errno::EXIST) => rustix::fs::openat(&above.descriptor, name, flags, Mode::empty()),
             Err(error) => return Err(UploaderError::entry(&path, "create directory", error)),
         };
-        if created == Err(Errno::EXIST) && !self.rules.overwrite_directories {
+        if created == Err(Errno::EXIST) && !self.options.rules.overwrite_directories {
             let holds_something = opened.as_ref().is_ok_and(|opened| !is_empty(opened));
             if holds_something {
                 return Err(UploaderError::entry(&path, "restore into", Errno::NOTEMPTY));
@@ -174,7 +165,7 @@ impl Tree<'_> {
             entry,
             path,
             level: above.level + 1,
-            rules: self.rules,
+            rules: self.options.rules,
             late: &self.late,
             above: Some(above.clone()),
         })
@@ -183,9 +174,9 @@ impl Tree<'_> {
     /// Writes files and links; runs on a worker.
     pub fn write(&self, batch: Batch<'_>) -> Result<()> {
         batch.into_iter().try_for_each(|job| {
-            self.check()?;
+            self.options.cancel.check()?;
             let path = job.path();
-            self.tolerate(&path, self.try_write(&job, &path))
+            self.tolerate(&path, job.place(&path).write(&self.options))
         })
     }
 
@@ -193,87 +184,31 @@ impl Tree<'_> {
     pub fn link_all(&self, links: Links<'_>) -> Result<()> {
         let Links { first, others } = links;
         for job in others {
-            self.check()?;
+            self.options.cancel.check()?;
             let path = job.path();
             let one = job.entry.hard_link.as_ref().and_then(|id| first.get(id));
             let done = one.map_or(Ok(()), |(directory, name)| {
-                self.link(directory, name, &job, &path)
+                self.link(directory, name, &job.place(&path))
             });
             self.tolerate(&path, done)?;
         }
         Ok(())
     }
 
-    fn check(&self) -> Result<()> {
-        match self.cancel.is_canceled() {
-            true => Err(UploaderError::Canceled),
-            false => Ok(()),
-        }
-    }
-
-    fn link(&self, directory: &Made<'_>, name: &[u8], job: &WriteJob<'_>, path: &str) -> Result<()> {
-        let here = &job.directory.descriptor;
-        if !write::makes_way(&self.rules, here, &job.name, &job.entry, path)? {
+    /// Makes `place` another name of the file that is `name` in `directory`.
+    fn link(&self, directory: &Made<'_>, name: &[u8], place: &Place<'_>) -> Result<()> {
+        if !place.makes_way(&self.options.rules)? {
             return Ok(());
         }
-        let unfinished = self.unfinished.name();
-        let flags = AtFlags::empty();
+        let unfinished = self.options.unfinished.name();
+        let (here, flags) = (place.directory, AtFlags::empty());
         rustix::fs::linkat(&directory.descriptor, name, here, unfinished.as_slice(), flags)
-            .map_err(|error| UploaderError::entry(path, "make another name for a file as", error))?;
-        write::take_name(here, &unfinished, &job.name, path)?;
+            .map_err(|error| UploaderError::entry(place.path, "make another name for a file as", error))?;
+        place.take(&unfinished)?;
         // Where both names are of one file already, the kernel leaves both.
         let _ = rustix::fs::unlinkat(here, unfinished.as_slice(), flags);
-        self.progress.finished(job.entry.size);
+        self.options.progress.finished(place.entry.size);
         Ok(())
-    }
-
-    fn try_write(&self, job: &WriteJob<'_>, path: &str) -> Result<()> {
-        let directory = &job.directory.descriptor;
-        if !write::makes_way(&self.rules, directory, &job.name, &job.entry, path)? {
-            if job.entry.kind == EntryType::File {
-                self.progress.finished(job.entry.size);
-            }
-            return Ok(());
-        }
-        let reader = self
-            .repository
-            .open_object(job.entry.object)
-            .map_err(|error| UploaderError::repository(format!("opening `{path}` of the snapshot"), error))?;
-        if job.entry.kind == EntryType::Symlink {
-            return write::symlink(&self.rules, directory, &job.name, &job.entry, reader, path);
-        }
-        let unfinished = self.unfinished.name();
-        self.fill(job, &unfinished, reader, path).inspect_err(|_| {
-            // What is left of it is of no use; that it cannot be removed changes nothing about the failure.
-            let _ = rustix::fs::unlinkat(directory, unfinished.as_slice(), AtFlags::empty());
-        })
-    }
-
-    /// Writes a file under the name that it has until it is whole, then gives it its own.
-    fn fill(
-        &self,
-        job: &WriteJob<'_>,
-        unfinished: &[u8],
-        reader: ObjectReader<'_>,
-        path: &str,
-    ) -> Result<()> {
-        let directory = &job.directory.descriptor;
-        let file = write::create(directory, unfinished, path)?;
-        let run = write::Run {
-            path,
-            progress: self.progress,
-            cancel: self.cancel,
-            hole_bytes: self.hole_bytes,
-        };
-        let written = run.copy(reader, &file)?;
-        if written != job.entry.size {
-            return Err(UploaderError::Mismatch(format!(
-                "`{path}` has {written} bytes in the repository where its directory says {}",
-                job.entry.size
-            )));
-        }
-        attributes::set(&self.rules, &file, &job.entry, path)?;
-        write::take_name(directory, unfinished, &job.name, path)
     }
 }
 
