@@ -1,12 +1,13 @@
 //! The eleven keyed hashes that name contents (kopia-format.md 3.1).
 
 use blake2::{
-    Blake2bMac, Blake2sMac,
+    Blake2sMac,
     digest::{FixedOutput, KeyInit, Update, consts::U16, consts::U32},
 };
 use hmac::SimpleHmac;
 use sha3::{Sha3_224, Sha3_256};
 
+use super::blake2b::Blake2b256;
 use crate::error::{RepositoryError, Result};
 
 /// The longest hash of them all.
@@ -118,7 +119,7 @@ impl HashAlgorithm {
 /// A hash with its key, prepared once and cloned for every plaintext.
 #[derive(Clone)]
 enum State {
-    Blake2b(Box<Blake2bMac<U32>>),
+    Blake2b(Blake2b256),
     Blake2s128(Box<Blake2sMac<U16>>),
     Blake2s256(Box<Blake2sMac<U32>>),
     Blake3(Box<blake3::Hasher>),
@@ -139,12 +140,7 @@ impl KeyedHash {
     pub fn new(algorithm: HashAlgorithm, secret: &[u8]) -> Option<Self> {
         use aws_lc_rs::hmac::{HMAC_SHA224, HMAC_SHA256, Key};
         let state = match algorithm {
-            A::Blake2b256Cut128 | A::Blake2b256 if secret.is_empty() => State::Blake2b(Box::new(
-                Blake2bMac::new_with_salt_and_personal(None, &[], &[]).ok()?,
-            )),
-            A::Blake2b256Cut128 | A::Blake2b256 => {
-                State::Blake2b(Box::new(KeyInit::new_from_slice(secret).ok()?))
-            }
+            A::Blake2b256Cut128 | A::Blake2b256 => State::Blake2b(Blake2b256::new(secret)?),
             // Kopia refuses an empty key for this one.
             A::Blake2s128 if secret.is_empty() => return None,
             A::Blake2s128 => State::Blake2s128(Box::new(KeyInit::new_from_slice(secret).ok()?)),
@@ -176,7 +172,7 @@ impl KeyedHash {
         }
         let length = self.algorithm.length();
         match &self.state {
-            State::Blake2b(keyed) => finish(&**keyed, plaintext, length),
+            State::Blake2b(keyed) => Hash::cut(&keyed.hash(plaintext), length),
             State::Blake2s128(keyed) => finish(&**keyed, plaintext, length),
             State::Blake2s256(keyed) => finish(&**keyed, plaintext, length),
             State::Blake3(keyed) => {
