@@ -1,10 +1,9 @@
 //! Where an object is cut into contents (kopia-format.md 4). Cuts decide what deduplicates with what Kopia
 //! wrote, never whether it can be read.
 
+mod buzhash;
 mod rabin_karp;
 mod table;
-
-use table::TABLE;
 
 use crate::error::{RepositoryError, Result};
 
@@ -111,10 +110,7 @@ impl Splitter {
                     left
                 })
             }
-            Rule::Buzhash(average) => self.next_rolling_cut(data, average, |hash, leaving, entering| {
-                let hash = (hash as u32).rotate_left(1);
-                (hash ^ TABLE[leaving as usize] ^ TABLE[entering as usize]).into()
-            }),
+            Rule::Buzhash(average) => self.next_buzhash_cut(data, average),
             Rule::RabinKarp(average) => self.next_rolling_cut(data, average, rabin_karp::roll),
         }
     }

@@ -1,5 +1,7 @@
 //! The vectors of kopia-format.md 4.5.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn vector_input() -> Vec<u8> {
@@ -93,5 +95,116 @@ fn fixed_sizes_cut_at_multiples() {
 fn other_splitters_are_unsupported_by_name() {
     for name in ["DYNAMIC-4M-ROLLSUM", "FIXED-3M", "DYNAMIC-1G-BUZHASH", "x"] {
         assert!(Rule::by_name(name).unwrap_err().to_string().contains(name));
+    }
+}
+
+/// Cuts as the rule is written: every byte rolled, none skipped, the leaving byte read from the data.
+fn literal_buzhash_cuts(data: &[u8], average: usize) -> Vec<usize> {
+    let (mut hash, mut start, mut cuts) = (0u32, 0, Vec::new());
+    for (at, &entering) in data.iter().enumerate() {
+        let leaving = at.checked_sub(WINDOW).map_or(0, |at| data[at]);
+        hash = hash.rotate_left(1) ^ table::TABLE[leaving as usize] ^ table::TABLE[entering as usize];
+        let count = at + 1 - start;
+        if count >= average / 2 && ((hash as usize).is_multiple_of(average) || count == 2 * average) {
+            start = at + 1;
+            cuts.push(start);
+        }
+    }
+    cuts
+}
+
+/// As [`cuts`], with the sizes of the pieces taken in turn.
+fn cuts_by_pieces(rule: Rule, mut data: &[u8], sizes: &[usize]) -> Vec<usize> {
+    let mut splitter = Splitter::new(rule);
+    let (mut cuts, mut at) = (Vec::new(), 0);
+    for size in sizes.iter().cycle() {
+        let (mut piece, rest) = data.split_at((*size).min(data.len()));
+        while let Some(cut) = splitter.next_cut(piece) {
+            at += cut;
+            cuts.push(at);
+            piece = &piece[cut..];
+        }
+        at += piece.len();
+        if rest.is_empty() {
+            break;
+        }
+        data = rest;
+    }
+    cuts
+}
+
+/// Runs of random, repeated, zero and alternating bytes of at most `longest`, in any order.
+fn mixed_data(longest: usize) -> impl Strategy<Value = Vec<u8>> {
+    let run = (any::<u8>(), any::<u64>(), 1..=longest).prop_map(|(kind, seed, length)| match kind % 8 {
+        0 => vec![0; length],
+        1 => vec![seed as u8; length],
+        // Three bytes over and over: their hashes recur and mostly never match, so the maximum cuts.
+        2 => seed.to_le_bytes()[..3]
+            .iter()
+            .copied()
+            .cycle()
+            .take(length)
+            .collect(),
+        _ => random_bytes(seed, length),
+    });
+    prop::collection::vec(run, 1..12).prop_map(|runs| runs.concat())
+}
+
+fn random_bytes(seed: u64, length: usize) -> Vec<u8> {
+    let mut x = seed | 1;
+    let next = || {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x >> 32) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// Pieces that are shorter than the window, about a scan's step, and longer than a content.
+fn piece_sizes() -> impl Strategy<Value = Vec<usize>> {
+    prop::collection::vec(
+        prop_oneof![1..200usize, 200..6_000usize, 6_000..400_000usize],
+        1..8,
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn buzhash_cuts_are_the_literal_ones(data in mixed_data(200_000), sizes in piece_sizes()) {
+        for name in names().iter().filter(|name| name.ends_with("BUZHASH")) {
+            let rule = Rule::by_name(name).unwrap();
+            let expected = literal_buzhash_cuts(&data, rule.max_length() / 2);
+            prop_assert_eq!(cuts_by_pieces(rule, &data, &sizes), expected, "{}", name);
+        }
+    }
+
+    /// At averages that no repository has, several windows match within one step of the scan, and minimum and
+    /// maximum lie anywhere in it: only the first may cut.
+    #[test]
+    fn the_first_of_many_matches_cuts(data in mixed_data(3_000), sizes in piece_sizes(), log in 7..13u32) {
+        let average = 1 << log;
+        let found = cuts_by_pieces(Rule::Buzhash(average), &data, &sizes);
+        prop_assert_eq!(found, literal_buzhash_cuts(&data, average));
+    }
+}
+
+/// A cut found by a scan that has seen the zeros behind it leaves the window at the cut.
+#[test]
+fn zeros_are_known_only_after_a_window_of_them() {
+    for seed in 0..20 {
+        let mut data = random_bytes(seed, 5_000);
+        data.resize(10_000, 0);
+        let mut splitter = Splitter::new(Rule::Buzhash(1 << 10));
+        let (mut rest, mut at) = (data.as_slice(), 0);
+        while let Some(cut) = splitter.next_cut(rest) {
+            at += cut;
+            rest = &rest[cut..];
+            let known = splitter.at_start_of_zeros();
+            assert_eq!(known, at >= 5_000 + WINDOW, "after {at}");
+        }
+        assert!(at > 9_000);
     }
 }
