@@ -3,7 +3,13 @@
 
 mod simulated;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use caravel_repository::{maintenance::*, *};
@@ -357,6 +363,29 @@ fn clock_that_differs_from_the_storages_stops_maintenance() {
     let error = repository.run_maintenance(&options(Mode::Full)).unwrap_err();
     assert_eq!(error.kind(), RepositoryErrorKind::ClockSkew);
     assert_eq!(repository.maintenance_schedule().unwrap(), Schedule::default());
+}
+
+#[test]
+fn a_storage_that_is_slow_to_write_the_schedule_is_not_taken_for_one_with_another_clock() {
+    let world = World::new(13);
+    let (clock, is_slow) = (world.clock.clone(), Arc::new(AtomicBool::new(false)));
+    let once = is_slow.clone();
+    let slow = MemoryStorage::with_clock(Arc::new(move || {
+        if once.swap(false, Ordering::Relaxed) {
+            clock.advance_secs(26 * 60);
+        }
+        clock.now()
+    }));
+    let memory = Arc::new(slow);
+    world.create(memory.clone()).unwrap();
+    let repository = world.open(memory.clone()).unwrap();
+    is_slow.store(true, Ordering::Relaxed);
+    let error = repository.run_maintenance(&options(Mode::Full)).unwrap_err();
+    assert_eq!(error.kind(), RepositoryErrorKind::TooSlow, "{error}");
+    assert!(error.to_string().contains("26m"), "{error}");
+    assert_eq!(repository.maintenance_schedule().unwrap(), Schedule::default());
+    let again = repository.run_maintenance(&options(Mode::Full)).unwrap();
+    assert!(matches!(again, Outcome::Done(_)), "{again:?}");
 }
 
 #[test]

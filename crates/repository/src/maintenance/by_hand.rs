@@ -11,7 +11,7 @@ impl Repository {
     /// Finds packs and session markers whose names start with `prefix` and that nothing refers to; with `delete`, deletes
     /// them (blocking). Ages are told by the storage's clock, for which the schedule blob is written once as it was.
     ///
-    /// Errors: `ClockSkew`, `Damaged` when the index is lost or a session marker cannot be read (nothing was deleted
+    /// Errors: `ClockSkew`, `TooSlow`, `Damaged` when the index is lost or a session marker cannot be read (nothing was deleted
     /// then), `Storage`.
     pub fn collect_packs(&self, safety: &Safety, prefix: &str, delete: bool) -> Result<PackGc> {
         self.refuse_lost_index()?;

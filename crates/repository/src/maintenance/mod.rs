@@ -90,7 +90,7 @@ pub enum Outcome {
 impl Repository {
     /// Maintains, when that is due (blocking).
     ///
-    /// Errors: `NotOwner`, `ClockSkew` (nothing was done but writing the schedule blob once and back), `Damaged` when a
+    /// Errors: `NotOwner`, `ClockSkew` or `TooSlow` (nothing was done but writing the schedule blob once and back), `Damaged` when a
     /// snapshot cannot be walked, `Storage`. Whatever it dies of leaves a whole repository; the next run goes on.
     pub fn run_maintenance(&self, options: &MaintenanceOptions) -> Result<Outcome> {
         let (parameters, schedule, due) = self.maintenance_due(options)?;
@@ -185,13 +185,26 @@ impl Repository {
 
     /// Writes the schedule blob and gives the time at which the storage says that it was written.
     ///
-    /// Errors: `ClockSkew` when that is far from this machine's own; the blob is then as `before` again.
+    /// Errors: `ClockSkew` when that is far from this machine's own, `TooSlow` when the writing took so long that it says
+    /// nothing of the clocks; the blob is then as `before` again.
     fn storage_time(&self, schedule: &Schedule, before: &Schedule) -> Result<Timestamp> {
-        let now = self.inner.environment.clock.now();
+        let clock = &self.inner.environment.clock;
+        let began = clock.now();
         self.put_schedule(schedule)?;
         let start = self.inner.blobs.metadata(SCHEDULE_BLOB)?.timestamp;
-        let skew = start.duration_since(now).abs();
-        if skew > MAX_SKEW {
+        let now = clock.now();
+        let took = now.duration_since(began).abs();
+        if took > MAX_SKEW {
+            self.put_schedule(before)?;
+            return Err(RepositoryError::new(
+                RepositoryErrorKind::TooSlow,
+                format!(
+                    "writing `{SCHEDULE_BLOB}` took {took:#}, too long to compare this machine's clock with the storage's by it, \
+                     so nothing was maintained; try again"
+                ),
+            ));
+        }
+        if start.duration_since(began).abs() > MAX_SKEW {
             self.put_schedule(before)?;
             return Err(RepositoryError::new(
                 RepositoryErrorKind::ClockSkew,
