@@ -2,9 +2,10 @@
 //! 10). Kopia's `ls`, `show`, `diff` and `restore` take the same.
 
 use caravel_repository::{
-    DEEPEST, Directory, DirectoryEntry, EntryType, ManifestId, ObjectId, Repository, RepositoryErrorKind,
-    SnapshotManifest,
+    DEEPEST, Directory, DirectoryEntry, EntryType, FileMode, ManifestId, ObjectId, Repository,
+    RepositoryErrorKind, SnapshotManifest,
 };
+use rustix::process::{getegid, geteuid};
 
 use crate::failure::{Failure, Outcome};
 
@@ -47,7 +48,7 @@ pub fn directory(repository: &Repository, entry: &DirectoryEntry, level: usize) 
     }
 }
 
-/// The root of a snapshot, or an object as an entry without attributes.
+/// The root of a snapshot, or an object as an entry of the user's own.
 fn root(repository: &Repository, id: &str) -> Outcome<DirectoryEntry> {
     if let Ok(manifest) = id.parse::<ManifestId>() {
         match repository.load_snapshot(&manifest) {
@@ -71,17 +72,27 @@ fn root(repository: &Repository, id: &str) -> Outcome<DirectoryEntry> {
     }
     let mut entry = DirectoryEntry::new(kind, id.as_bytes(), object);
     if kind == EntryType::File {
-        entry.size = repository
-            .open_object(object)?
-            .length()
-            .or_else(|| {
-                repository
-                    .content_info(&object.content)
-                    .map(|c| c.original_length.into())
-            })
-            .unwrap_or(0);
+        entry.size = length(repository, object)?;
     }
+    // It has no attributes, so it gets those of what somebody makes now.
+    entry.mode = FileMode::from_unix(if kind == EntryType::File { 0o644 } else { 0o755 });
+    entry.mtime = repository.environment().clock.now();
+    (entry.uid, entry.gid) = (geteuid().as_raw(), getegid().as_raw());
     Ok(entry)
+}
+
+/// Bytes of an object that is not a directory.
+fn length(repository: &Repository, object: ObjectId) -> Outcome<u64> {
+    let mut reader = repository.open_object(object)?;
+    if let Some(length) = reader.length() {
+        return Ok(length);
+    }
+    // Of one that was compressed as a whole nobody says it.
+    let mut length = 0;
+    while let Some(piece) = reader.next_piece()? {
+        length += piece.len() as u64;
+    }
+    Ok(length)
 }
 
 fn root_of(id: &str, manifest: SnapshotManifest) -> Outcome<DirectoryEntry> {
@@ -131,8 +142,6 @@ pub fn size(entry: &DirectoryEntry) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use caravel_repository::FileMode;
-
     use super::*;
 
     #[test]

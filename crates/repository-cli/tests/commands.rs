@@ -3,7 +3,10 @@
 
 mod client;
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+};
 
 use client::{Client, files, noise};
 
@@ -66,7 +69,41 @@ fn a_tree_goes_into_a_snapshot_and_comes_back() {
         single.to_str().unwrap(),
     ]);
     assert_eq!(fs::read(&single).unwrap(), noise(300_000));
-    assert!(!client.path("single.restoring").exists());
+    let left = fs::read_dir(single.parent().unwrap()).unwrap().flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    assert!(
+        !left
+            .iter()
+            .any(|name| name.to_string_lossy().contains("restoring")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn what_is_restored_by_the_id_of_an_object_can_be_read_by_who_restored_it() {
+    let client = Client::with_repository();
+    let tree = client.tree();
+    let id = client.snapshot(&tree);
+    let object = |path: &str| {
+        let listed = client.ok(&["ls", "-l", &id]).text;
+        let line = listed
+            .lines()
+            .find(|line| line.split_whitespace().last() == Some(path));
+        let words = line
+            .unwrap_or_else(|| panic!("{path} in {listed}"))
+            .split_whitespace();
+        let is_an_id = |word: &&str| word.trim_start_matches('k').len() == 32;
+        words.into_iter().find(is_an_id).expect("an id").to_owned()
+    };
+    for (path, mode) in [("sub", 0o755), ("a", 0o644)] {
+        let back = client.path("back-by-object").join(path);
+        fs::create_dir_all(back.parent().unwrap()).unwrap();
+        client.ok(&["snapshot", "restore", &object(path), back.to_str().unwrap()]);
+        let there = fs::metadata(&back).unwrap();
+        assert_eq!(there.mode() & 0o7777, mode, "{path}");
+        assert_eq!(there.uid(), fs::metadata("/proc/self").unwrap().uid());
+        assert!(there.modified().unwrap().elapsed().unwrap().as_secs() < 3600);
+    }
 }
 
 #[test]

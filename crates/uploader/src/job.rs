@@ -3,7 +3,6 @@
 //! Both directions use it: a walker thread finds work and blocks while the queue is full, so that memory does not grow
 //! with the size of the tree. Without workers the walker does each job itself, as it finds it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use caravel_repository::Repository;
@@ -60,37 +59,32 @@ impl<Job> Queue<'_, Job> {
     }
 }
 
-/// The first failure of a run.
+/// The first failure of a run, and what stops the others after it.
 struct Failure<'run> {
     first: Mutex<Option<UploaderError>>,
-    failed: AtomicBool,
-    cancel: &'run CancelToken,
+    stop: &'run CancelToken,
 }
 
 impl Failure<'_> {
     fn check(&self) -> Result<()> {
-        match self.failed.load(Ordering::Relaxed) {
-            // The first failure is what the run reports; this one only unwinds the others.
-            true => Err(UploaderError::Canceled),
-            false => self.cancel.check(),
-        }
+        // After a failure it is that one which the run reports; this one only unwinds the others.
+        self.stop.check()
     }
 
     fn note(&self, result: Result<()>) {
         if let Err(error) = result {
-            let mut first = self.first.lock();
-            let only_unwinding = matches!(error, UploaderError::Canceled);
-            if first.is_none() && !(only_unwinding && self.failed.load(Ordering::Relaxed)) {
-                *first = Some(error);
+            // Others that only unwind say so as if they had been canceled.
+            if !matches!(error, UploaderError::Canceled) {
+                self.first.lock().get_or_insert(error);
             }
-            self.failed.store(true, Ordering::Relaxed);
+            self.stop.cancel();
         }
     }
 
     fn into_result(self) -> Result<()> {
         match self.first.into_inner() {
             Some(error) => Err(error),
-            None => self.cancel.check(),
+            None => self.stop.check(),
         }
     }
 }
@@ -101,7 +95,7 @@ struct Ended<'run, 'token>(&'run Failure<'token>);
 impl Drop for Ended<'_, '_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.failed.store(true, Ordering::Relaxed);
+            self.0.stop.cancel();
         }
     }
 }
@@ -115,17 +109,17 @@ pub(crate) fn workers(repository: &Repository, wish: Option<usize>) -> usize {
 }
 
 /// Runs `walk` on a thread with a deep stack and `work` on `workers` threads (0: both here, on the caller's), until the
-/// walk has returned and every job is done. The first failure of any of them is returned, after all have stopped.
+/// walk has returned and every job is done. The first failure of any of them is returned, after all have stopped; `stop`, the
+/// token of this run alone ([`CancelToken::of_a_run`]), is what stops them, in the middle of a job too.
 pub(crate) fn run<Job: Send>(
     workers: usize,
-    cancel: &CancelToken,
+    stop: &CancelToken,
     walk: impl FnOnce(&Queue<'_, Job>) -> Result<()> + Send,
     work: impl Fn(Job) -> Result<()> + Sync,
 ) -> Result<()> {
     let failure = Failure {
         first: Mutex::new(None),
-        failed: AtomicBool::new(false),
-        cancel,
+        stop,
     };
     if workers == 0 {
         let here = |job| failure.note(work(job));
@@ -171,7 +165,7 @@ pub(crate) fn run<Job: Send>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
     use super::*;
 
@@ -243,6 +237,24 @@ mod tests {
             Ok(())
         };
         run(0, &CancelToken::default(), refused, |()| Ok(())).expect("nothing fails");
+    }
+
+    #[test]
+    fn a_failure_stops_the_others_in_the_middle_of_their_jobs_and_nobody_outside_the_run() {
+        let (cancel, begun) = (CancelToken::default(), AtomicBool::new(false));
+        let stop = cancel.of_a_run();
+        let walk = |queue: &Queue<'_, usize>| (0..2).try_for_each(|n| queue.add(n));
+        let error = run(2, &stop, walk, |n| {
+            begun.fetch_or(n == 0, Ordering::SeqCst);
+            // A long one, which looks now and then, and one that fails beside it.
+            while n == 0 || !begun.load(Ordering::SeqCst) {
+                stop.check()?;
+                thread::yield_now();
+            }
+            Err(UploaderError::Mismatch("one".to_owned()))
+        });
+        assert_eq!(error.expect_err("job 1 fails").to_string(), "one");
+        assert!(stop.is_canceled() && !cancel.is_canceled());
     }
 
     #[test]

@@ -29,6 +29,8 @@ mod restore;
 mod rules_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod there_tests;
 
 pub use checkpoint::DEFAULT_CHECKPOINT_INTERVAL;
 pub use error::{RestoreError, UploadError, UploaderError};

@@ -43,6 +43,8 @@ impl Progress {
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken {
     canceled: Arc<AtomicBool>,
+    /// What stops this one too.
+    above: Option<Arc<AtomicBool>>,
 }
 
 impl CancelToken {
@@ -53,7 +55,16 @@ impl CancelToken {
 
     /// Whether someone asked.
     pub fn is_canceled(&self) -> bool {
-        self.canceled.load(Ordering::Relaxed)
+        let asked = |flag: &Arc<AtomicBool>| flag.load(Ordering::Relaxed);
+        asked(&self.canceled) || self.above.as_ref().is_some_and(asked)
+    }
+
+    /// One that stops with this one, and can be stopped alone: for the threads of one run, of which one failed.
+    pub(crate) fn of_a_run(&self) -> Self {
+        Self {
+            canceled: Arc::default(),
+            above: Some(self.canceled.clone()),
+        }
     }
 
     /// An error once someone asked.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use caravel_repository::policy::Policy;
 use caravel_repository::{Compressor, EntryError, SnapshotSource};
+use rustix::fs::FileType;
 
 /// How the volume is presented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,14 +116,14 @@ pub struct RestoreRequest {
 pub struct RestoreRules {
     /// Whether a file may be replaced; else one that is there is a failure.
     pub overwrite_files: bool,
-    /// Whether a directory that holds something may be restored into.
+    /// Whether a directory that holds something may be restored into, the target itself too.
     pub overwrite_directories: bool,
     /// Whether a symbolic link may be replaced.
     pub overwrite_symlinks: bool,
-    /// Files and links that are there are left as they are, whatever they hold.
+    /// Files and links that are there are left as they are, whatever they hold. Where a directory belongs, that is a failure.
     pub skip_existing: bool,
-    /// Files that are there with size, times, mode and owner of the snapshot are taken for done: a restore that was killed
-    /// goes on. Every file appears under its name only when it is whole, so half of one is never taken.
+    /// Files that are there with size, times, mode and owner of the snapshot, and without holes, are taken for done: a restore
+    /// that was killed goes on. Every file appears under its name only when it is whole, so half of one is never taken.
     pub resume: bool,
     /// Owners, modes, times and attributes that may not be set are left.
     pub ignore_permission_errors: bool,
@@ -154,6 +155,22 @@ impl Default for RestoreRules {
     }
 }
 
+impl RestoreRules {
+    /// Whether something of this kind, not a directory, may be replaced.
+    pub(crate) fn may_replace(&self, kind: FileType) -> bool {
+        let may = match kind {
+            FileType::Symlink => self.overwrite_symlinks,
+            _ => self.overwrite_files,
+        };
+        may || self.resume
+    }
+
+    /// Whether a directory that holds something may be filled.
+    pub(crate) fn may_fill(&self) -> bool {
+        self.overwrite_directories || self.resume
+    }
+}
+
 /// One entry of a snapshot to be written somewhere.
 #[derive(Clone, Debug)]
 pub struct EntryRestoreRequest {
@@ -163,7 +180,7 @@ pub struct EntryRestoreRequest {
     pub sparse: bool,
     /// See [`RestoreRequest::parallel_files`].
     pub parallel_files: Option<usize>,
-    /// See [`RestoreRequest::synced`].
+    /// See [`RestoreRequest::synced`]. A single file or link always is.
     pub synced: bool,
     /// See [`RestoreRequest::rules`].
     pub rules: RestoreRules,

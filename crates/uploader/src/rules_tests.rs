@@ -1,8 +1,7 @@
-//! What a policy leaves out, overlooks and compresses; what is kept beside what Kopia keeps; what a restore replaces, takes
-//! for done and goes on without.
+//! What a policy leaves out, overlooks and compresses; what is kept beside what Kopia keeps; what a restore goes on without.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use rustix::fs::XattrFlags;
 use crate::tests::{World, request};
 use crate::*;
 
-fn save(world: &World, path: &Path, rules: UploadRules) -> UploadOutcome {
+pub(crate) fn save(world: &World, path: &Path, rules: UploadRules) -> UploadOutcome {
     let request = UploadRequest {
         rules,
         ..request(path)
@@ -31,7 +30,7 @@ fn by(change: impl FnOnce(&mut Policy)) -> UploadRules {
     }
 }
 
-fn restore_by(
+pub(crate) fn restore_by(
     world: &World,
     snapshot_id: &str,
     path: &Path,
@@ -51,7 +50,7 @@ fn restore_by(
 }
 
 /// Every path below a folder, sorted.
-fn paths(folder: &Path) -> Vec<String> {
+pub(crate) fn paths(folder: &Path) -> Vec<String> {
     fn add(found: &mut Vec<String>, folder: &Path, top: &Path) {
         for entry in fs::read_dir(folder).expect("a folder").flatten() {
             let path = entry.path();
@@ -241,140 +240,6 @@ fn extended_attributes_and_hard_links_are_kept_on_request() {
             let names = paths(&back);
             assert_eq!(names, ["a", "c", "sub", "sub/b"]);
         }
-    }
-}
-
-#[test]
-fn what_is_there_is_replaced_left_or_a_failure_as_asked() {
-    let world = World::new();
-    let source = world.folder("source");
-    fs::write(source.join("file"), "new").expect("a file");
-    symlink("new-target", source.join("link")).expect("a link");
-    fs::create_dir(source.join("sub")).expect("a folder");
-    fs::write(source.join("sub/file"), "new").expect("a file");
-    let saved = save(&world, &source, UploadRules::default());
-    let all = RestoreRules::default();
-    let cases = [
-        (all, Ok("new")),
-        (
-            RestoreRules {
-                skip_existing: true,
-                ..all
-            },
-            Ok("old"),
-        ),
-        (
-            RestoreRules {
-                overwrite_files: false,
-                ..all
-            },
-            Err("file"),
-        ),
-        (
-            RestoreRules {
-                overwrite_symlinks: false,
-                ..all
-            },
-            Err("link"),
-        ),
-    ];
-    for (n, (rules, expected)) in cases.into_iter().enumerate() {
-        let back = world.folder(&format!("back-{n}"));
-        fs::write(back.join("file"), "old").expect("a file");
-        symlink("old-target", back.join("link")).expect("a link");
-        fs::create_dir(back.join("sub")).expect("a folder");
-        fs::write(back.join("sub/file"), "old").expect("a file");
-        let done = restore_by(&world, &saved.snapshot_id, &back, rules);
-        match expected {
-            Ok(text) => {
-                done.expect("a restore");
-                for file in ["file", "sub/file"] {
-                    assert_eq!(fs::read_to_string(back.join(file)).expect("a file"), text);
-                }
-                let target = fs::read_link(back.join("link")).expect("a link");
-                assert_eq!(target.to_string_lossy(), format!("{text}-target"));
-            }
-            Err(name) => assert!(done.expect_err("a failure").to_string().contains(name)),
-        }
-    }
-}
-
-/// What is there stays and is named; beside it, in a folder that the restore makes, everything is written.
-#[test]
-fn a_file_below_a_folder_that_is_there_is_not_replaced_unless_asked() {
-    let world = World::new();
-    let source = world.folder("source");
-    fs::create_dir_all(source.join("old/new")).expect("folders");
-    fs::write(source.join("old/file"), "new").expect("a file");
-    fs::write(source.join("old/new/file"), "new").expect("a file");
-    let saved = save(&world, &source, UploadRules::default());
-    let rules = RestoreRules {
-        overwrite_files: false,
-        ignore_errors: true,
-        ..RestoreRules::default()
-    };
-    let back = world.folder("back");
-    fs::create_dir(back.join("old")).expect("a folder");
-    fs::write(back.join("old/file"), "old").expect("a file");
-    let done = restore_by(&world, &saved.snapshot_id, &back, rules).expect("the others go on");
-    let failed: Vec<_> = done.failed.iter().map(|failed| failed.path.as_str()).collect();
-    assert_eq!(failed, ["old/file"]);
-    assert_eq!(fs::read_to_string(back.join("old/file")).expect("a file"), "old");
-    assert_eq!(
-        fs::read_to_string(back.join("old/new/file")).expect("a file"),
-        "new"
-    );
-}
-
-#[test]
-fn a_directory_that_holds_something_is_left_alone_when_asked() {
-    let world = World::new();
-    let source = world.folder("source");
-    fs::create_dir_all(source.join("sub")).expect("a folder");
-    fs::write(source.join("sub/file"), "new").expect("a file");
-    let saved = save(&world, &source, UploadRules::default());
-    let rules = RestoreRules {
-        overwrite_directories: false,
-        ..RestoreRules::default()
-    };
-    let back = world.folder("back");
-    fs::create_dir_all(back.join("sub")).expect("a folder");
-    restore_by(&world, &saved.snapshot_id, &back, rules).expect("an empty one is taken");
-    let error = restore_by(&world, &saved.snapshot_id, &back, rules).expect_err("it holds something");
-    assert!(error.to_string().contains("sub"), "{error}");
-}
-
-#[test]
-fn a_restore_goes_on_where_another_was_killed_and_clears_what_it_left() {
-    let world = World::new();
-    let source = world.folder("source");
-    for n in 0..20 {
-        fs::write(source.join(format!("file-{n}")), format!("text {n}")).expect("a file");
-    }
-    let saved = save(&world, &source, UploadRules::default());
-    let back = world.folder("back");
-    world.restore(&saved.snapshot_id, &back).expect("a restore");
-    let inode = |n: i32| {
-        fs::metadata(back.join(format!("file-{n}")))
-            .expect("a file")
-            .ino()
-    };
-    // As it is when a restore dies: some are missing, one was changed since, one is unfinished.
-    let left = format!(".restoring.{:032x}.7", 5);
-    fs::write(back.join(&left), "half a").expect("a file");
-    fs::remove_file(back.join("file-3")).expect("a file");
-    fs::write(back.join("file-4"), "other text").expect("a file");
-    let before = inode(5);
-    let rules = RestoreRules {
-        resume: true,
-        ..RestoreRules::default()
-    };
-    restore_by(&world, &saved.snapshot_id, &back, rules).expect("a restore");
-    assert_eq!(inode(5), before, "it was done already");
-    assert_eq!(paths(&back), paths(&source));
-    for n in 0..20 {
-        let text = fs::read_to_string(back.join(format!("file-{n}"))).expect("a file");
-        assert_eq!(text, format!("text {n}"));
     }
 }
 

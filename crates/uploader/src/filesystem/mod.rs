@@ -62,12 +62,13 @@ pub(crate) fn upload(
         .write()
         .map_err(|error| UploaderError::repository("beginning to write to the repository", error))?
         .with_directory_compressor(rules.metadata_compressor);
+    let stop = cancel.of_a_run();
     let walk = Walk {
         repository,
         writer: &writer,
         rules: &rules,
         progress,
-        cancel,
+        cancel: &stop,
         totals: Totals::default(),
         left_out: Mutex::default(),
         failed: Mutex::default(),
@@ -81,7 +82,7 @@ pub(crate) fn upload(
     let workers = job::workers(repository, request.parallel_files);
     let walked = job::run(
         workers,
-        cancel,
+        &stop,
         |queue| walk.walk(root, &request.root_name, before, queue),
         |job| walk.work(job),
     );

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use caravel_repository::DirectoryEntry;
 
@@ -24,6 +25,8 @@ pub(crate) struct WriteJob<'run> {
     pub directory: Arc<Made<'run>>,
     pub name: Vec<u8>,
     pub entry: DirectoryEntry,
+    /// To be set when the entry is in its place, for other names of the file.
+    pub is_whole: Option<Arc<AtomicBool>>,
 }
 
 impl WriteJob<'_> {
@@ -32,7 +35,7 @@ impl WriteJob<'_> {
         join(&self.directory.path, &self.name)
     }
 
-    /// Where it goes; `path` is its own.
+    /// Where it goes; `path` is [`WriteJob::path`].
     pub fn place<'job>(&'job self, path: &'job str) -> Place<'job> {
         Place {
             directory: self.directory.descriptor.as_fd(),
@@ -78,13 +81,21 @@ impl<'run> Waiting<'run> {
 /// when everything else is done. They hold their directories, whose times are set afterwards.
 #[derive(Default)]
 pub(crate) struct Links<'run> {
-    pub first: HashMap<Box<str>, (Arc<Made<'run>>, Vec<u8>)>,
+    pub first: HashMap<Box<str>, FirstName<'run>>,
     pub others: Vec<WriteJob<'run>>,
+}
+
+/// Where a file with several names is.
+pub(crate) struct FirstName<'run> {
+    pub directory: Arc<Made<'run>>,
+    pub name: Vec<u8>,
+    /// Not set: the file could not be written, or something else that has the name stays.
+    pub is_whole: Arc<AtomicBool>,
 }
 
 impl<'run> Links<'run> {
     /// The job, unless it is another name of a file that is written already.
-    pub fn first_name(&mut self, job: WriteJob<'run>) -> Option<WriteJob<'run>> {
+    pub fn first_name(&mut self, mut job: WriteJob<'run>) -> Option<WriteJob<'run>> {
         let Some(id) = &job.entry.hard_link else {
             return Some(job);
         };
@@ -92,8 +103,13 @@ impl<'run> Links<'run> {
             self.others.push(job);
             return None;
         }
-        let named = (job.directory.clone(), job.name.clone());
-        self.first.insert(id.clone(), named);
+        let first = FirstName {
+            directory: job.directory.clone(),
+            name: job.name.clone(),
+            is_whole: Arc::default(),
+        };
+        job.is_whole = Some(first.is_whole.clone());
+        self.first.insert(id.clone(), first);
         Some(job)
     }
 }

@@ -4,10 +4,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use caravel_repository::DirectoryEntry;
-use parking_lot::Mutex;
 
 use super::attributes;
-use crate::error::UploaderError;
+use super::notes::Notes;
 use crate::request::RestoreRules;
 
 /// A directory that was made. Its owner, mode and times are set when the last holder lets go of it: writing an entry
@@ -19,8 +18,8 @@ pub(crate) struct Made<'run> {
     /// How deep it is: the target is 0.
     pub level: usize,
     pub rules: RestoreRules,
-    /// Where the first failure to finish one is noted.
-    pub late: &'run Mutex<Option<UploaderError>>,
+    /// Where a failure to finish it is noted.
+    pub notes: &'run Notes,
     /// Keeps the directory above unfinished until this one is.
     pub above: Option<Arc<Made<'run>>>,
 }
@@ -38,8 +37,7 @@ impl Drop for Made<'_> {
 
 impl Made<'_> {
     fn finish(&self) {
-        if let Err(error) = attributes::set(&self.rules, &self.descriptor, &self.entry, &self.path) {
-            self.late.lock().get_or_insert(error);
-        }
+        let done = attributes::set(&self.rules, &self.descriptor, &self.entry, &self.path);
+        self.notes.note(&self.path, done);
     }
 }

@@ -8,6 +8,7 @@ mod attributes;
 pub(crate) mod device;
 mod jobs;
 mod made;
+mod notes;
 mod place;
 mod room;
 mod single;
@@ -17,10 +18,10 @@ mod unfinished;
 pub(crate) mod write;
 
 use caravel_repository::{DirectoryEntry, EntryType, Repository};
-use parking_lot::Mutex;
 use rustix::fs::{Mode, OFlags};
 
-use place::Options;
+use notes::Notes;
+use place::Shared;
 use unfinished::Unfinished;
 
 use crate::descriptors;
@@ -69,24 +70,24 @@ pub(crate) fn restore_entry(
     if entry.kind == EntryType::Directory {
         return directory(repository, entry.clone(), request, progress, cancel);
     }
-    let options = Options {
+    let shared = Shared {
         sync_each: true,
-        ..options(repository, request, progress, cancel)
+        ..shared(repository, request, progress, cancel)
     };
-    single::restore(entry, &request.path, &options)?;
+    single::restore(entry, &request.path, &shared)?;
     Ok(RestoreOutcome {
         total_bytes: progress.bytes_done(),
         failed: Vec::new(),
     })
 }
 
-fn options<'run>(
+fn shared<'run>(
     repository: &'run Repository,
     request: &EntryRestoreRequest,
     progress: &'run Progress,
     cancel: &'run CancelToken,
-) -> Options<'run> {
-    Options {
+) -> Shared<'run> {
+    Shared {
         repository,
         progress,
         cancel,
@@ -115,38 +116,33 @@ fn directory(
         Mode::empty(),
     )
     .map_err(|error| UploaderError::entry("", "open", error))?;
-    room::check(repository, &root, &target, cancel)?;
+    let target = tree::take(&request.rules, target, "")?;
+    let stop = cancel.of_a_run();
+    let shared = shared(repository, request, progress, &stop);
+    room::check(&shared, &root, &target)?;
     let synced = target
         .try_clone()
         .map_err(|error| UploaderError::entry("", "open", error))?;
     let tree = tree::Tree {
-        options: options(repository, request, progress, cancel),
-        late: Mutex::default(),
-        failed: Mutex::default(),
+        notes: Notes::new(request.rules.ignore_errors),
+        shared,
     };
     let mut links = jobs::Links::default();
     let workers = job::workers(repository, request.parallel_files);
     job::run(
         workers,
-        cancel,
+        &stop,
         |queue| tree.walk(target, root, queue, &mut links),
         |batch| tree.write(batch),
     )?;
     tree.link_all(links)?;
-    let tree::Tree { late, failed, .. } = tree;
-    if let Some(error) = late.into_inner() {
-        return Err(error);
-    }
+    let failed = tree.notes.into_failed()?;
     if request.synced {
         rustix::fs::syncfs(&synced).map_err(|error| UploaderError::entry("", "sync", error))?;
     }
     Ok(RestoreOutcome {
         total_bytes: progress.bytes_done(),
-        failed: {
-            let mut failed = failed.into_inner();
-            failed.sort_by(|a, b| a.path.cmp(&b.path));
-            failed
-        },
+        failed,
     })
 }
 

@@ -4,7 +4,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use caravel_repository::{DirectoryEntry, EntryType, FileMode, ObjectReader, Repository};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat};
 use rustix::io::Errno;
 
 use super::unfinished::Unfinished;
@@ -16,8 +16,8 @@ use crate::request::RestoreRules;
 /// The longest link target that Linux has.
 const LINK_BYTES: u64 = 4096;
 
-/// What all entries of one restore have in common.
-pub(crate) struct Options<'run> {
+/// What all entries of one restore share.
+pub(crate) struct Shared<'run> {
     pub repository: &'run Repository,
     pub progress: &'run Progress,
     pub cancel: &'run CancelToken,
@@ -27,6 +27,17 @@ pub(crate) struct Options<'run> {
     pub unfinished: Unfinished,
     /// Whether each file is on the disk before it gets its name; else the caller syncs the whole file system.
     pub sync_each: bool,
+}
+
+/// What is in an entry's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum There {
+    /// Nothing, or something that may be replaced.
+    Free,
+    /// The entry, as far as its attributes tell: an earlier run that was killed wrote it.
+    Done,
+    /// Something that stays, whatever it holds.
+    Kept,
 }
 
 /// Where one entry goes.
@@ -39,69 +50,75 @@ pub(crate) struct Place<'run> {
 }
 
 impl Place<'_> {
-    /// Writes a file or link, unless what is there stays. Its bytes count as done in both cases.
-    pub fn write(&self, options: &Options<'_>) -> Result<()> {
-        if !self.makes_way(&options.rules)? {
-            if self.entry.kind == EntryType::File {
-                options.progress.finished(self.entry.size);
-            }
-            return Ok(());
+    /// Writes a file or link, unless what is there stays. Its bytes count as done in both cases. Returns whether the entry
+    /// is what is there now.
+    pub fn write(&self, shared: &Shared<'_>) -> Result<bool> {
+        let there = self.look(&shared.rules)?;
+        if there != There::Free {
+            self.leave(shared);
+            return Ok(there == There::Done);
         }
-        let opened = options.repository.open_object(self.entry.object);
+        let opened = shared.repository.open_object(self.entry.object);
         let reader = opened.map_err(|error| {
             UploaderError::repository(format!("opening `{}` of the snapshot", self.path), error)
         })?;
         if self.entry.kind == EntryType::Symlink {
-            return self.link(reader, &options.rules);
+            self.symlink(reader, &shared.rules)?;
+            return Ok(true);
         }
-        let unfinished = options.unfinished.name();
-        self.file(reader, &unfinished, options).inspect_err(|_| {
+        let unfinished = shared.unfinished.name();
+        self.file(reader, &unfinished, shared).inspect_err(|_| {
             // What is left of it is of no use; that it cannot be removed changes nothing about the failure.
             let _ = rustix::fs::unlinkat(self.directory, unfinished.as_slice(), AtFlags::empty());
-        })
+        })?;
+        Ok(true)
     }
 
-    /// Whether the entry is to be written: false when what is there stays.
+    /// What is there, by the rules.
     ///
     /// Errors: something is there that must not be replaced.
-    pub fn makes_way(&self, rules: &RestoreRules) -> Result<bool> {
+    pub fn look(&self, rules: &RestoreRules) -> Result<There> {
         if *rules == RestoreRules::default() {
-            return Ok(true);
+            return Ok(There::Free);
         }
         let there = match rustix::fs::statat(self.directory, self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(there) => there,
-            Err(Errno::NOENT) => return Ok(true),
+            Err(Errno::NOENT) => return Ok(There::Free),
             Err(error) => return Err(self.failed("look at", error)),
         };
-        let kind = FileType::from_raw_mode(there.st_mode);
-        let is_done = kind == FileType::RegularFile && is_done(&there, self.entry);
-        if rules.skip_existing || (rules.resume && is_done) {
-            return Ok(false);
+        if rules.resume && self.is_done(&there) {
+            return Ok(There::Done);
         }
-        let may = match kind {
-            FileType::Symlink => rules.overwrite_symlinks,
-            _ => rules.overwrite_files,
-        };
-        match may || rules.resume {
-            true => Ok(true),
+        if rules.skip_existing {
+            return Ok(There::Kept);
+        }
+        match rules.may_replace(FileType::from_raw_mode(there.st_mode)) {
+            true => Ok(There::Free),
             false => Err(self.failed("replace", Errno::EXIST)),
         }
     }
 
+    /// Counts as done what stays.
+    pub fn leave(&self, shared: &Shared<'_>) {
+        if self.entry.kind == EntryType::File {
+            shared.progress.finished(self.entry.size);
+        }
+    }
+
     /// Gives a whole file its name, in place of what has it.
-    pub fn take(&self, unfinished: &[u8]) -> Result<()> {
+    pub fn take_name(&self, unfinished: &[u8]) -> Result<()> {
         rustix::fs::renameat(self.directory, unfinished, self.directory, self.name)
             .map_err(|error| self.failed("replace", error))
     }
 
     /// Writes a file under the name that it has until it is whole, then gives it its own.
-    fn file(&self, reader: ObjectReader<'_>, unfinished: &[u8], options: &Options<'_>) -> Result<()> {
+    fn file(&self, reader: ObjectReader<'_>, unfinished: &[u8], shared: &Shared<'_>) -> Result<()> {
         let file = self.create(unfinished)?;
         let run = write::Run {
             path: self.path,
-            progress: options.progress,
-            cancel: options.cancel,
-            hole_bytes: options.hole_bytes,
+            progress: shared.progress,
+            cancel: shared.cancel,
+            hole_bytes: shared.hole_bytes,
         };
         let written = run.copy(reader, &file)?;
         if written != self.entry.size {
@@ -110,11 +127,11 @@ impl Place<'_> {
                 self.path, self.entry.size
             )));
         }
-        attributes::set(&options.rules, &file, self.entry, self.path)?;
-        if options.sync_each {
+        attributes::set(&shared.rules, &file, self.entry, self.path)?;
+        if shared.sync_each {
             rustix::fs::fsync(&file).map_err(|error| self.failed("sync", error))?;
         }
-        self.take(unfinished)
+        self.take_name(unfinished)
     }
 
     /// Creates a file of size zero beside the place, where there is nothing of that name.
@@ -125,7 +142,7 @@ impl Place<'_> {
     }
 
     /// Makes a symbolic link with its owner and times, in place of what has its name.
-    fn link(&self, reader: ObjectReader<'_>, rules: &RestoreRules) -> Result<()> {
+    fn symlink(&self, reader: ObjectReader<'_>, rules: &RestoreRules) -> Result<()> {
         let target = reader
             .read_to_end(LINK_BYTES)
             .map_err(|error| write::reading(self.path, error))?;
@@ -138,18 +155,34 @@ impl Place<'_> {
         attributes::set_link(rules, self.directory, self.name, self.entry, self.path)
     }
 
+    /// Whether a file is what the entry says, as far as its attributes tell: they are set before it gets its name.
+    ///
+    /// One with a hole is not believed. After a power failure a file may have its name, length and times while data that was
+    /// on its way is missing, and then there is a hole where it belongs.
+    fn is_done(&self, there: &Stat) -> bool {
+        let times = attributes::times(self.entry).last_modification;
+        let nanoseconds = i64::try_from(there.st_mtime_nsec).unwrap_or(-1);
+        self.entry.kind == EntryType::File
+            && FileType::from_raw_mode(there.st_mode) == FileType::RegularFile
+            && u64::try_from(there.st_size) == Ok(self.entry.size)
+            && (there.st_mtime, nanoseconds) == (times.tv_sec, times.tv_nsec)
+            && FileMode::from_unix(there.st_mode) == self.entry.mode
+            && (there.st_uid, there.st_gid) == (self.entry.uid, self.entry.gid)
+            && !self.has_a_hole()
+    }
+
+    /// Whether the file that is there has one, or cannot be asked.
+    fn has_a_hole(&self) -> bool {
+        if self.entry.size == 0 {
+            return false;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let first = rustix::fs::openat(self.directory, self.name, flags, Mode::empty())
+            .and_then(|file| rustix::fs::seek(file, SeekFrom::Hole(0)));
+        first != Ok(self.entry.size)
+    }
+
     fn failed(&self, action: &'static str, error: Errno) -> UploaderError {
         UploaderError::entry(self.path, action, error)
     }
-}
-
-/// Whether a file is what an entry says, as far as its attributes tell: they are set before it gets its name.
-fn is_done(there: &Stat, entry: &DirectoryEntry) -> bool {
-    let times = attributes::times(entry).last_modification;
-    let nanoseconds = i64::try_from(there.st_mtime_nsec).unwrap_or(-1);
-    entry.kind == EntryType::File
-        && u64::try_from(there.st_size) == Ok(entry.size)
-        && (there.st_mtime, nanoseconds) == (times.tv_sec, times.tv_nsec)
-        && FileMode::from_unix(there.st_mode) == entry.mode
-        && (there.st_uid, there.st_gid) == (entry.uid, entry.gid)
 }

@@ -7,11 +7,11 @@ use std::path::Path;
 use caravel_repository::DirectoryEntry;
 use rustix::fs::{Mode, OFlags};
 
-use super::place::{Options, Place};
+use super::place::{Place, Shared};
 use crate::error::{Result, UploaderError};
 
 /// Writes `entry` to `to`, whose folder exists.
-pub(crate) fn restore(entry: &DirectoryEntry, to: &Path, options: &Options<'_>) -> Result<()> {
+pub(crate) fn restore(entry: &DirectoryEntry, to: &Path, shared: &Shared<'_>) -> Result<()> {
     let path = to.display().to_string();
     let name = to.file_name().ok_or_else(|| UploaderError::Unsafe {
         path: path.clone(),
@@ -30,5 +30,7 @@ pub(crate) fn restore(entry: &DirectoryEntry, to: &Path, options: &Options<'_>) 
         entry,
         path: &path,
     };
-    place.write(options)
+    place.write(shared)?;
+    // Its name too is to outlive the machine.
+    rustix::fs::fsync(&folder).map_err(|error| UploaderError::entry(&path, "sync the folder of", error))
 }

@@ -5,26 +5,25 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use caravel_repository::{DEEPEST, DirectoryEntry, EntryError, EntryType, ObjectId};
-use parking_lot::Mutex;
-use rustix::fs::{AtFlags, Dir, Mode, OFlags};
+use caravel_repository::{DEEPEST, DirectoryEntry, EntryType, ObjectId};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::jobs::{Batch, Links, Waiting, WriteJob};
+use super::jobs::{Batch, FirstName, Links, Waiting, WriteJob};
 use super::made::Made;
-use super::place::{Options, Place};
+use super::notes::Notes;
+use super::place::{Place, Shared, There};
 use crate::error::{Result, UploaderError};
 use crate::filesystem::entry::join;
 use crate::job::Queue;
+use crate::request::RestoreRules;
 
 /// Everything that the threads of one restore share.
 pub(crate) struct Tree<'run> {
-    pub options: Options<'run>,
-    /// What could not be restored, where the others go on.
-    pub failed: Mutex<Vec<EntryError>>,
-    /// The first directory whose attributes could not be set, noted when its last holder let go of it.
-    pub late: Mutex<Option<UploaderError>>,
+    pub shared: Shared<'run>,
+    pub notes: Notes,
 }
 
 impl Tree<'_> {
@@ -42,27 +41,14 @@ impl Tree<'_> {
             entry,
             path: String::new(),
             level: 0,
-            rules: self.options.rules,
-            late: &self.late,
+            rules: self.shared.rules,
+            notes: &self.notes,
             above: None,
         };
         self.children(&Arc::new(made), object, queue, links)
     }
 
-    /// A failure, or the note of one where the others go on.
-    fn tolerate(&self, path: &str, done: Result<()>) -> Result<()> {
-        match done {
-            Err(error) if self.options.rules.ignore_errors && !matches!(error, UploaderError::Canceled) => {
-                self.failed.lock().push(EntryError {
-                    path: path.to_owned(),
-                    error: error.to_string(),
-                });
-                Ok(())
-            }
-            done => done,
-        }
-    }
-
+    /// Makes what is in one directory, and below it.
     fn children<'tree>(
         &'tree self,
         directory: &Arc<Made<'tree>>,
@@ -71,27 +57,27 @@ impl Tree<'_> {
         links: &mut Links<'tree>,
     ) -> Result<()> {
         queue.check()?;
-        let listed = self.options.repository.read_directory(object).map_err(|error| {
+        let listed = self.shared.repository.read_directory(object).map_err(|error| {
             UploaderError::repository(
                 format!("reading directory `{}` of the snapshot", directory.path),
                 error,
             )
         });
-        if self.options.rules.resume {
-            self.options
-                .unfinished
-                .clear(&directory.descriptor, &directory.path)?;
+        if self.shared.rules.resume {
+            let unfinished = &self.shared.unfinished;
+            let cleared = unfinished.clear(&directory.descriptor, &directory.path);
+            self.notes.tolerate(&directory.path, cleared)?;
         }
         let entries = match listed {
             Ok(listed) => listed.entries,
-            Err(error) => return self.tolerate(&directory.path, Err(error)),
+            Err(error) => return self.notes.tolerate(&directory.path, Err(error)),
         };
         let mut waiting = Waiting::default();
         for entry in entries {
             let name = entry.file_name();
             if let Err(why) = check_name(&name) {
                 let path = join(&directory.path, &name);
-                self.tolerate(
+                self.notes.tolerate(
                     &path,
                     Err(UploaderError::Unsafe {
                         path: path.clone(),
@@ -107,17 +93,18 @@ impl Tree<'_> {
                     waiting.hand_on(queue)?;
                     match self.make(directory, &name, entry, path.clone()) {
                         Ok(child) => self.children(&Arc::new(child), object, queue, links)?,
-                        Err(error) => self.tolerate(&path, Err(error))?,
+                        Err(error) => self.notes.tolerate(&path, Err(error))?,
                     }
                 }
                 EntryType::File | EntryType::Symlink => {
                     if entry.kind == EntryType::File {
-                        self.options.progress.found(entry.size);
+                        self.shared.progress.found(entry.size);
                     }
                     let job = WriteJob {
                         directory: directory.clone(),
                         name,
                         entry,
+                        is_whole: None,
                     };
                     if let Some(job) = links.first_name(job) {
                         waiting.add(job, queue)?;
@@ -128,7 +115,7 @@ impl Tree<'_> {
         waiting.hand_on(queue)
     }
 
-    /// Makes one directory, or takes the one that is there; anything else in its place is removed.
+    /// Makes one directory, or takes the one that is there; anything else in its place is removed, where it may be.
     fn make<'tree>(
         &'tree self,
         above: &Arc<Made<'tree>>,
@@ -139,77 +126,119 @@ impl Tree<'_> {
         if above.level == DEEPEST {
             return Err(UploaderError::entry(&path, "go down into", Errno::NAMETOOLONG));
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let created = rustix::fs::mkdirat(&above.descriptor, name, Mode::RWXU);
-        let opened = match created {
-            Ok(()) | Err(Errno::EXIST) => rustix::fs::openat(&above.descriptor, name, flags, Mode::empty()),
-            Err(error) => return Err(UploaderError::entry(&path, "create directory", error)),
-        };
-        if created == Err(Errno::EXIST) && !self.options.rules.overwrite_directories {
-            let holds_something = opened.as_ref().is_ok_and(|opened| !is_empty(opened));
-            if holds_something {
-                return Err(UploaderError::entry(&path, "restore into", Errno::NOTEMPTY));
-            }
-        }
-        let descriptor = match opened {
-            Err(Errno::NOTDIR | Errno::LOOP) => {
-                rustix::fs::unlinkat(&above.descriptor, name, AtFlags::empty())
-                    .and_then(|()| rustix::fs::mkdirat(&above.descriptor, name, Mode::RWXU))
-                    .and_then(|()| rustix::fs::openat(&above.descriptor, name, flags, Mode::empty()))
-            }
-            other => other,
-        }
-        .map_err(|error| UploaderError::entry(&path, "open directory", error))?;
+        let descriptor = self.open(&above.descriptor, name, &path)?;
         Ok(Made {
             descriptor,
             entry,
             path,
             level: above.level + 1,
-            rules: self.options.rules,
-            late: &self.late,
+            rules: self.shared.rules,
+            notes: &self.notes,
             above: Some(above.clone()),
         })
+    }
+
+    fn open(&self, above: &OwnedFd, name: &[u8], path: &str) -> Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let make_and_open = || {
+            rustix::fs::mkdirat(above, name, Mode::RWXU)?;
+            rustix::fs::openat(above, name, flags, Mode::empty())
+        };
+        let failed = |error| UploaderError::entry(path, "make directory", error);
+        match make_and_open() {
+            Err(Errno::EXIST) => {}
+            made => return made.map_err(failed),
+        }
+        match rustix::fs::openat(above, name, flags, Mode::empty()) {
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                self.clear_the_way(above, name, path)?;
+                make_and_open().map_err(failed)
+            }
+            Err(error) => Err(UploaderError::entry(path, "open directory", error)),
+            Ok(there) => take(&self.shared.rules, there, path),
+        }
+    }
+
+    /// Removes a file or link where a directory belongs, by the rules for what it is.
+    fn clear_the_way(&self, above: &OwnedFd, name: &[u8], path: &str) -> Result<()> {
+        let rules = &self.shared.rules;
+        let failed = |error| UploaderError::entry(path, "make a directory in place of", error);
+        let there = rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+        if rules.skip_existing || !rules.may_replace(FileType::from_raw_mode(there.st_mode)) {
+            return Err(failed(Errno::EXIST));
+        }
+        rustix::fs::unlinkat(above, name, AtFlags::empty()).map_err(failed)
     }
 
     /// Writes files and links; runs on a worker.
     pub fn write(&self, batch: Batch<'_>) -> Result<()> {
         batch.into_iter().try_for_each(|job| {
-            self.options.cancel.check()?;
+            self.shared.cancel.check()?;
             let path = job.path();
-            self.tolerate(&path, job.place(&path).write(&self.options))
+            let written = job.place(&path).write(&self.shared);
+            if let (Ok(true), Some(is_whole)) = (&written, &job.is_whole) {
+                is_whole.store(true, Ordering::Release);
+            }
+            self.notes.tolerate(&path, written.map(drop))
         })
     }
 
-    /// Makes the other names of files that are one, when all files are written.
+    /// Makes the other names of files that are one, when all files are written. Where the first name does not have the file,
+    /// the next one gets it.
     pub fn link_all(&self, links: Links<'_>) -> Result<()> {
-        let Links { first, others } = links;
+        let Links { mut first, others } = links;
         for job in others {
-            self.options.cancel.check()?;
+            self.shared.cancel.check()?;
             let path = job.path();
-            let one = job.entry.hard_link.as_ref().and_then(|id| first.get(id));
-            let done = one.map_or(Ok(()), |(directory, name)| {
-                self.link(directory, name, &job.place(&path))
-            });
-            self.tolerate(&path, done)?;
+            let place = job.place(&path);
+            let one = job.entry.hard_link.as_ref().and_then(|id| first.get_mut(id));
+            let done = match one {
+                Some(one) if one.is_whole.load(Ordering::Acquire) => self.link(one, &place),
+                one => place.write(&self.shared).map(|written| {
+                    if let Some(one) = one.filter(|_| written) {
+                        (one.directory, one.name) = (job.directory.clone(), job.name.clone());
+                        one.is_whole.store(true, Ordering::Release);
+                    }
+                }),
+            };
+            self.notes.tolerate(&path, done)?;
         }
         Ok(())
     }
 
-    /// Makes `place` another name of the file that is `name` in `directory`.
-    fn link(&self, directory: &Made<'_>, name: &[u8], place: &Place<'_>) -> Result<()> {
-        if !place.makes_way(&self.options.rules)? {
-            return Ok(());
+    /// Makes `place` another name of a file that is whole.
+    fn link(&self, one: &FirstName<'_>, place: &Place<'_>) -> Result<()> {
+        if place.look(&self.shared.rules)? == There::Free {
+            let unfinished = self.shared.unfinished.name();
+            let (from, here, flags) = (&one.directory.descriptor, place.directory, AtFlags::empty());
+            rustix::fs::linkat(from, &one.name, here, unfinished.as_slice(), flags).map_err(|error| {
+                UploaderError::entry(place.path, "make another name for a file as", error)
+            })?;
+            let taken = place.take_name(&unfinished);
+            // It is still there after a failure, and where both names are of one file already: then the kernel leaves both.
+            let _ = rustix::fs::unlinkat(here, unfinished.as_slice(), flags);
+            taken?;
         }
-        let unfinished = self.options.unfinished.name();
-        let (here, flags) = (place.directory, AtFlags::empty());
-        rustix::fs::linkat(&directory.descriptor, name, here, unfinished.as_slice(), flags)
-            .map_err(|error| UploaderError::entry(place.path, "make another name for a file as", error))?;
-        place.take(&unfinished)?;
-        // Where both names are of one file already, the kernel leaves both.
-        let _ = rustix::fs::unlinkat(here, unfinished.as_slice(), flags);
-        self.options.progress.finished(place.entry.size);
+        place.leave(&self.shared);
         Ok(())
     }
+}
+
+/// Takes a directory that is there, where it may be filled. An earlier run may have finished it read-only: its owner may write
+/// into it until it gets its own mode at the end.
+pub(crate) fn take(rules: &RestoreRules, there: OwnedFd, path: &str) -> Result<OwnedFd> {
+    if !rules.may_fill() && !is_empty(&there) {
+        return Err(UploaderError::entry(path, "restore into", Errno::NOTEMPTY));
+    }
+    let mode = rustix::fs::fstat(&there).map(|stat| Mode::from_raw_mode(stat.st_mode));
+    if let Ok(mode) = mode
+        && !mode.contains(Mode::RWXU)
+        && !rules.skip_permissions
+    {
+        // Where it is somebody else's, writing into it says so.
+        let _ = rustix::fs::fchmod(&there, mode | Mode::RWXU);
+    }
+    Ok(there)
 }
 
 fn is_empty(directory: &OwnedFd) -> bool {
@@ -234,7 +263,13 @@ fn check_name(name: &[u8]) -> std::result::Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
     use super::*;
+    use crate::UploadRules;
+    use crate::rules_tests::save;
+    use crate::tests::World;
 
     #[test]
     fn a_name_that_leaves_its_directory_is_refused() {
@@ -244,5 +279,27 @@ mod tests {
         for name in ["a", "...", " ", "<&>", "ünï", "-rf"] {
             assert!(check_name(name.as_bytes()).is_ok(), "{name:?}");
         }
+    }
+
+    /// Who is not root could not go on in a directory that the restore before had finished.
+    #[test]
+    fn a_directory_that_is_there_is_opened_to_its_owner_and_gets_its_mode_at_the_end() {
+        let world = World::new();
+        let source = world.folder("source");
+        fs::create_dir(source.join("sub")).expect("a folder");
+        fs::write(source.join("sub/file"), "text").expect("a file");
+        let read_only = fs::Permissions::from_mode(0o555);
+        fs::set_permissions(source.join("sub"), read_only).expect("a mode");
+        let saved = save(&world, &source, UploadRules::default());
+        let back = world.folder("back");
+        let mode = || fs::metadata(back.join("sub")).expect("a folder").mode() & 0o7777;
+        for _ in 0..2 {
+            world.restore(&saved.snapshot_id, &back).expect("a restore");
+            assert_eq!(mode(), 0o555);
+        }
+        let there = File::open(back.join("sub")).expect("a folder").into();
+        let there = take(&RestoreRules::default(), there, "sub").expect("it may be filled");
+        assert_eq!(mode(), 0o755);
+        drop(there);
     }
 }
