@@ -13,8 +13,37 @@ use crate::failure::{Failure, Outcome};
 ///
 /// Errors: when there is no such snapshot, object or name, saying which part is missing.
 pub fn find(repository: &Repository, text: &str) -> Outcome<DirectoryEntry> {
+    Ok(find_below(repository, text)?.0)
+}
+
+/// The same for a restore: an object that is nobody's entry gets the attributes of what this user makes now.
+pub fn find_to_restore(repository: &Repository, text: &str) -> Outcome<DirectoryEntry> {
+    let (mut entry, origin) = find_below(repository, text)?;
+    if origin == Origin::Object {
+        let mode = if entry.kind == EntryType::Directory {
+            0o755
+        } else {
+            0o644
+        };
+        entry.mode = FileMode::from_unix(mode);
+        entry.mtime = repository.environment().clock.now();
+        (entry.uid, entry.gid) = (geteuid().as_raw(), getegid().as_raw());
+    }
+    Ok(entry)
+}
+
+/// Whether an entry has attributes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// It has those that it was saved with.
+    Snapshot,
+    /// It has none.
+    Object,
+}
+
+fn find_below(repository: &Repository, text: &str) -> Outcome<(DirectoryEntry, Origin)> {
     let (id, below) = text.split_once('/').unwrap_or((text, ""));
-    let mut entry = root(repository, id)?;
+    let (mut entry, mut origin) = root(repository, id)?;
     let mut walked = id.to_owned();
     for name in below.split('/').filter(|name| !name.is_empty()) {
         if entry.kind != EntryType::Directory {
@@ -32,8 +61,9 @@ pub fn find(repository: &Repository, text: &str) -> Outcome<DirectoryEntry> {
                 .next(format!("velero kopia ls {walked}"))
         })?;
         walked = format!("{walked}/{name}");
+        origin = Origin::Snapshot;
     }
-    Ok(entry)
+    Ok((entry, origin))
 }
 
 /// Reads a directory that lies `level` directories below what the user named.
@@ -48,11 +78,11 @@ pub fn directory(repository: &Repository, entry: &DirectoryEntry, level: usize) 
     }
 }
 
-/// The root of a snapshot, or an object as an entry of the user's own.
-fn root(repository: &Repository, id: &str) -> Outcome<DirectoryEntry> {
+/// The root of a snapshot, or an object as an entry without attributes.
+fn root(repository: &Repository, id: &str) -> Outcome<(DirectoryEntry, Origin)> {
     if let Ok(manifest) = id.parse::<ManifestId>() {
         match repository.load_snapshot(&manifest) {
-            Ok(snapshot) => return root_of(id, snapshot.manifest),
+            Ok(snapshot) => return Ok((root_of(id, snapshot.manifest)?, Origin::Snapshot)),
             // 32 digits may also name a content.
             Err(error) if error.kind() == RepositoryErrorKind::NotFound => {}
             Err(error) => return Err(error.into()),
@@ -74,20 +104,18 @@ fn root(repository: &Repository, id: &str) -> Outcome<DirectoryEntry> {
     if kind == EntryType::File {
         entry.size = length(repository, object)?;
     }
-    // It has no attributes, so it gets those of what somebody makes now.
-    entry.mode = FileMode::from_unix(if kind == EntryType::File { 0o644 } else { 0o755 });
-    entry.mtime = repository.environment().clock.now();
-    (entry.uid, entry.gid) = (geteuid().as_raw(), getegid().as_raw());
-    Ok(entry)
+    Ok((entry, Origin::Object))
 }
 
 /// Bytes of an object that is not a directory.
 fn length(repository: &Repository, object: ObjectId) -> Outcome<u64> {
     let mut reader = repository.open_object(object)?;
-    if let Some(length) = reader.length() {
+    let of_one_content = || Some(repository.content_info(&object.content)?.original_length.into());
+    let known = reader.length().or_else(of_one_content);
+    if let Some(length) = known.filter(|_| !object.compressed) {
         return Ok(length);
     }
-    // Of one that was compressed as a whole nobody says it.
+    // Of one that was compressed before it was named nobody says it.
     let mut length = 0;
     while let Some(piece) = reader.next_piece()? {
         length += piece.len() as u64;

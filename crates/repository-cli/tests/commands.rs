@@ -95,8 +95,8 @@ fn what_is_restored_by_the_id_of_an_object_can_be_read_by_who_restored_it() {
         let is_an_id = |word: &&str| word.trim_start_matches('k').len() == 32;
         words.into_iter().find(is_an_id).expect("an id").to_owned()
     };
-    for (path, mode) in [("sub", 0o755), ("a", 0o644)] {
-        let back = client.path("back-by-object").join(path);
+    for (path, mode) in [("sub/", 0o755), ("a", 0o644)] {
+        let back = client.path("back-by-object").join(path.trim_end_matches('/'));
         fs::create_dir_all(back.parent().unwrap()).unwrap();
         client.ok(&["snapshot", "restore", &object(path), back.to_str().unwrap()]);
         let there = fs::metadata(&back).unwrap();

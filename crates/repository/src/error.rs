@@ -35,7 +35,7 @@ pub enum RepositoryErrorKind {
     ReadOnly,
     /// The local clock and the storage's differ too much to decide what is old. Set the clock; nothing was written.
     ClockSkew,
-    /// The commit took so long that others may have moved on; nothing was committed. Start again.
+    /// It took so long that others may have moved on; nothing was committed or maintained. Start again.
     TooSlow,
     /// A name or value that the format cannot hold.
     Invalid,

@@ -30,9 +30,9 @@ pub enum UploaderError {
         why: &'static str,
     },
     /// The volume is too small for the snapshot; nothing was written.
-    #[error("the snapshot needs {needed} bytes and the volume has room for {available}; nothing was written")]
+    #[error("the restore needs {needed} bytes and the volume has room for {available}; nothing was written")]
     TooSmall {
-        /// Bytes needed.
+        /// Bytes needed beside what is there already.
         needed: u64,
         /// Bytes there are.
         available: u64,

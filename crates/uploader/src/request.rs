@@ -189,7 +189,7 @@ pub struct EntryRestoreRequest {
 /// A finished restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoreOutcome {
-    /// Bytes of file data that are in place.
+    /// Bytes of the files that are in place, those too that were left as they were.
     pub total_bytes: u64,
     /// Entries that could not be restored, by path; only [`RestoreRules::ignore_errors`] allows that.
     pub failed: Vec<EntryError>,

@@ -246,7 +246,21 @@ fn names_of_one_file_that_are_there_already_are_made_again_or_left() {
         ..RestoreRules::default()
     };
     let back = world.folder("back");
-    for rules in [RestoreRules::default(), RestoreRules::default(), resumed] {
+    for (rules, changes) in [
+        (RestoreRules::default(), "nothing"),
+        (RestoreRules::default(), "nothing"),
+        (resumed, "nothing"),
+        (resumed, "two files"),
+    ] {
+        if changes == "two files" {
+            let modified = fs::metadata(back.join("a"))
+                .and_then(|it| it.modified())
+                .expect("a time");
+            fs::remove_file(back.join("b")).expect("a file");
+            fs::copy(back.join("a"), back.join("b")).expect("a file");
+            let file = File::options().write(true).open(back.join("b")).expect("a file");
+            file.set_modified(modified).expect("its time");
+        }
         let done = restore_by(&world, &saved.snapshot_id, &back, rules).expect("a restore");
         assert_eq!(done.total_bytes, 16);
         let inode = |file: &str| fs::metadata(back.join(file)).expect("a file").ino();

@@ -38,7 +38,7 @@ pub struct Args {
     /// Leave files and links that are there as they are.
     #[arg(long)]
     skip_existing: bool,
-    /// Go on with a restore that broke off: what is there as the snapshot has it is taken for done.
+    /// Go on with a restore that broke off: what is there as the snapshot has it, and without holes, is taken for done.
     #[arg(long)]
     resume: bool,
     /// Go on with the rest when an entry cannot be restored; those are listed at the end.
@@ -86,7 +86,7 @@ fn usual() -> Option<usize> {
 /// Runs the command.
 pub fn run(args: &Args, app: &App) -> Outcome {
     let repository = app.open_seeing(Sight::Once)?;
-    let entry = place::find(&repository, &args.source)?;
+    let entry = place::find_to_restore(&repository, &args.source)?;
     if entry.kind == EntryType::Directory {
         std::fs::create_dir_all(&args.target)
             .map_err(|error| Failure::new(format!("cannot make {}: {error}", args.target.display())))?;

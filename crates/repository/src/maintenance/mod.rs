@@ -204,7 +204,9 @@ impl Repository {
                 ),
             ));
         }
-        if start.duration_since(began).abs() > MAX_SKEW {
+        // Written at some time from `began` to `now`, if both clocks are right.
+        let skew = began.duration_since(start).max(start.duration_since(now));
+        if skew > MAX_SKEW {
             self.put_schedule(before)?;
             return Err(RepositoryError::new(
                 RepositoryErrorKind::ClockSkew,

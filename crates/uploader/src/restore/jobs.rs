@@ -5,7 +5,7 @@ use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use caravel_repository::DirectoryEntry;
+use caravel_repository::{DirectoryEntry, ObjectId};
 
 use super::made::Made;
 use super::place::Place;
@@ -81,8 +81,17 @@ impl<'run> Waiting<'run> {
 /// when everything else is done. They hold their directories, whose times are set afterwards.
 #[derive(Default)]
 pub(crate) struct Links<'run> {
-    pub first: HashMap<Box<str>, FirstName<'run>>,
+    pub first: HashMap<Linked, FirstName<'run>>,
     pub others: Vec<WriteJob<'run>>,
+}
+
+/// What the names of one file have in common. The object too: while a tree was saved that somebody changed, a file that was
+/// deleted may have left its number to another one.
+pub(crate) type Linked = (Box<str>, ObjectId);
+
+/// Which file with several names an entry is.
+pub(crate) fn linked(entry: &DirectoryEntry) -> Option<Linked> {
+    Some((entry.hard_link.clone()?, entry.object))
 }
 
 /// Where a file with several names is.
@@ -96,10 +105,10 @@ pub(crate) struct FirstName<'run> {
 impl<'run> Links<'run> {
     /// The job, unless it is another name of a file that is written already.
     pub fn first_name(&mut self, mut job: WriteJob<'run>) -> Option<WriteJob<'run>> {
-        let Some(id) = &job.entry.hard_link else {
+        let Some(id) = linked(&job.entry) else {
             return Some(job);
         };
-        if self.first.contains_key(id) {
+        if self.first.contains_key(&id) {
             self.others.push(job);
             return None;
         }
@@ -109,7 +118,68 @@ impl<'run> Links<'run> {
             is_whole: Arc::default(),
         };
         job.is_whole = Some(first.is_whole.clone());
-        self.first.insert(id.clone(), first);
+        self.first.insert(id, first);
         Some(job)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+    use crate::restore::notes::Notes;
+    use crate::rules_tests::save;
+    use crate::tests::World;
+    use crate::{RestoreRules, UploadRules};
+
+    /// As of a file that was deleted while the tree was saved, and left its number to another one.
+    #[test]
+    fn files_that_had_one_number_and_not_one_content_stay_two() {
+        let world = World::new();
+        let source = world.folder("source");
+        fs::write(source.join("a"), "one file").expect("a file");
+        fs::hard_link(source.join("a"), source.join("b")).expect("a link");
+        let rules = UploadRules {
+            hard_links: true,
+            ..UploadRules::default()
+        };
+        let first = save(&world, &source, rules.clone());
+        fs::write(source.join("a"), "other bytes").expect("a file");
+        let second = save(&world, &source, rules);
+        // One directory with `a` of one moment and `b` of the other.
+        let repository = world.repository();
+        let entry_of = |snapshot: &str, name: &str| {
+            let root = super::super::load(&repository, snapshot).expect("a snapshot");
+            let entries = repository
+                .read_directory(root.object)
+                .expect("a directory")
+                .entries;
+            entries.into_iter().find(|entry| entry.name == name).expect("it")
+        };
+        let (a, b) = (
+            entry_of(&first.snapshot_id, "a"),
+            entry_of(&second.snapshot_id, "b"),
+        );
+        assert!(a.hard_link == b.hard_link && a.hard_link.is_some());
+        let notes = Notes::new(false);
+        let mut links = Links::default();
+        let directory = Arc::new(Made {
+            descriptor: File::open(&source).expect("a folder").into(),
+            entry: a.clone(),
+            path: String::new(),
+            level: 0,
+            rules: RestoreRules::default(),
+            notes: &notes,
+            above: None,
+        });
+        let job = |entry: &DirectoryEntry| WriteJob {
+            directory: directory.clone(),
+            name: entry.file_name(),
+            entry: entry.clone(),
+            is_whole: None,
+        };
+        assert!(links.first_name(job(&a)).is_some() && links.first_name(job(&b)).is_some());
+        assert!(links.first_name(job(&a)).is_none(), "another name of the first");
     }
 }

@@ -116,10 +116,12 @@ fn directory(
         Mode::empty(),
     )
     .map_err(|error| UploaderError::entry("", "open", error))?;
-    let target = tree::take(&request.rules, target, "")?;
+    tree::may_fill(&request.rules, &target, "")?;
     let stop = cancel.of_a_run();
     let shared = shared(repository, request, progress, &stop);
-    room::check(&shared, &root, &target)?;
+    let workers = job::workers(repository, request.parallel_files);
+    room::check(&shared, &root, &target, workers.max(1))?;
+    tree::open_to_owner(&request.rules, &target);
     let synced = target
         .try_clone()
         .map_err(|error| UploaderError::entry("", "open", error))?;
@@ -128,7 +130,6 @@ fn directory(
         shared,
     };
     let mut links = jobs::Links::default();
-    let workers = job::workers(repository, request.parallel_files);
     job::run(
         workers,
         &stop,

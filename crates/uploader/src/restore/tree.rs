@@ -3,7 +3,7 @@
 //! Nothing is ever opened by a path of more than one name: every name is checked, then created relative to its open
 //! directory without following a link, so no entry can land outside the target.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use caravel_repository::{DEEPEST, DirectoryEntry, EntryType, ObjectId};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::jobs::{Batch, FirstName, Links, Waiting, WriteJob};
+use super::jobs::{Batch, FirstName, Links, Waiting, WriteJob, linked};
 use super::made::Made;
 use super::notes::Notes;
 use super::place::{Place, Shared, There};
@@ -155,7 +155,11 @@ impl Tree<'_> {
                 make_and_open().map_err(failed)
             }
             Err(error) => Err(UploaderError::entry(path, "open directory", error)),
-            Ok(there) => take(&self.shared.rules, there, path),
+            Ok(there) => {
+                may_fill(&self.shared.rules, &there, path)?;
+                open_to_owner(&self.shared.rules, &there);
+                Ok(there)
+            }
         }
     }
 
@@ -191,7 +195,7 @@ impl Tree<'_> {
             self.shared.cancel.check()?;
             let path = job.path();
             let place = job.place(&path);
-            let one = job.entry.hard_link.as_ref().and_then(|id| first.get_mut(id));
+            let one = linked(&job.entry).and_then(|id| first.get_mut(&id));
             let done = match one {
                 Some(one) if one.is_whole.load(Ordering::Acquire) => self.link(one, &place),
                 one => place.write(&self.shared).map(|written| {
@@ -208,7 +212,9 @@ impl Tree<'_> {
 
     /// Makes `place` another name of a file that is whole.
     fn link(&self, one: &FirstName<'_>, place: &Place<'_>) -> Result<()> {
-        if place.look(&self.shared.rules)? == There::Free {
+        let there = place.look(&self.shared.rules)?;
+        let is_the_file = || is_one(&one.directory.descriptor, &one.name, place);
+        if there == There::Free || (there == There::Done && !is_the_file()) {
             let unfinished = self.shared.unfinished.name();
             let (from, here, flags) = (&one.directory.descriptor, place.directory, AtFlags::empty());
             rustix::fs::linkat(from, &one.name, here, unfinished.as_slice(), flags).map_err(|error| {
@@ -224,21 +230,35 @@ impl Tree<'_> {
     }
 }
 
-/// Takes a directory that is there, where it may be filled. An earlier run may have finished it read-only: its owner may write
-/// into it until it gets its own mode at the end.
-pub(crate) fn take(rules: &RestoreRules, there: OwnedFd, path: &str) -> Result<OwnedFd> {
-    if !rules.may_fill() && !is_empty(&there) {
-        return Err(UploaderError::entry(path, "restore into", Errno::NOTEMPTY));
+/// Fails at a directory that is there and must not be filled.
+pub(crate) fn may_fill(rules: &RestoreRules, there: &OwnedFd, path: &str) -> Result<()> {
+    match rules.may_fill() || is_empty(there) {
+        true => Ok(()),
+        false => Err(UploaderError::entry(path, "restore into", Errno::NOTEMPTY)),
     }
-    let mode = rustix::fs::fstat(&there).map(|stat| Mode::from_raw_mode(stat.st_mode));
+}
+
+/// Lets its owner write into a directory that is there, until it gets its own mode at the end: an earlier run may have finished
+/// it read-only.
+pub(crate) fn open_to_owner(rules: &RestoreRules, there: &OwnedFd) {
+    let mode = rustix::fs::fstat(there).map(|stat| Mode::from_raw_mode(stat.st_mode));
     if let Ok(mode) = mode
         && !mode.contains(Mode::RWXU)
         && !rules.skip_permissions
     {
         // Where it is somebody else's, writing into it says so.
-        let _ = rustix::fs::fchmod(&there, mode | Mode::RWXU);
+        let _ = rustix::fs::fchmod(there, mode | Mode::RWXU);
     }
-    Ok(there)
+}
+
+/// Whether both are names of one file.
+fn is_one(directory: &OwnedFd, name: &[u8], place: &Place<'_>) -> bool {
+    let look = |directory: BorrowedFd<'_>, name: &[u8]| {
+        let there = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        there.ok().map(|there| (there.st_dev, there.st_ino))
+    };
+    let one = look(directory.as_fd(), name);
+    one.is_some() && one == look(place.directory, place.name)
 }
 
 fn is_empty(directory: &OwnedFd) -> bool {
@@ -298,8 +318,7 @@ mod tests {
             assert_eq!(mode(), 0o555);
         }
         let there = File::open(back.join("sub")).expect("a folder").into();
-        let there = take(&RestoreRules::default(), there, "sub").expect("it may be filled");
+        open_to_owner(&RestoreRules::default(), &there);
         assert_eq!(mode(), 0o755);
-        drop(there);
     }
 }
