@@ -194,29 +194,25 @@ impl Repository {
         let start = self.inner.blobs.metadata(SCHEDULE_BLOB)?.timestamp;
         let now = clock.now();
         let took = now.duration_since(began).abs();
-        if took > MAX_SKEW {
-            self.put_schedule(before)?;
-            return Err(RepositoryError::new(
-                RepositoryErrorKind::TooSlow,
-                format!(
-                    "writing `{SCHEDULE_BLOB}` took {took:#}, too long to compare this machine's clock with the storage's by it, \
-                     so nothing was maintained; try again"
-                ),
-            ));
-        }
         // Written at some time from `began` to `now`, if both clocks are right.
         let skew = began.duration_since(start).max(start.duration_since(now));
-        if skew > MAX_SKEW {
-            self.put_schedule(before)?;
-            return Err(RepositoryError::new(
-                RepositoryErrorKind::ClockSkew,
-                format!(
-                    "this machine's clock ({now:.0}) and the storage's ({start:.0}) differ by more than 5 minutes, so ages cannot \
-                     be trusted; set the clock and try again"
-                ),
-            ));
-        }
-        Ok(start)
+        let (kind, why) = if took > MAX_SKEW {
+            let why = format!(
+                "writing `{SCHEDULE_BLOB}` took {took:#}, too long to compare this machine's clock with the storage's by it, \
+                 so nothing was maintained; try again"
+            );
+            (RepositoryErrorKind::TooSlow, why)
+        } else if skew > MAX_SKEW {
+            let why = format!(
+                "this machine's clock ({now:.0}) and the storage's ({start:.0}) differ by more than 5 minutes, so ages cannot \
+                 be trusted; set the clock and try again"
+            );
+            (RepositoryErrorKind::ClockSkew, why)
+        } else {
+            return Ok(start);
+        };
+        self.put_schedule(before)?;
+        Err(RepositoryError::new(kind, why))
     }
 
     fn maintenance(
